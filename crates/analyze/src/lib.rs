@@ -1,0 +1,1 @@
+//! The analyzer: owners, TCP connections, requests and reports from records.

@@ -1,0 +1,2 @@
+//! The `tcprec` command.
+fn main() {}

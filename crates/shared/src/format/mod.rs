@@ -1,0 +1,1 @@
+//! The file formats: one module each, readers and writers side by side.

@@ -1,0 +1,12 @@
+//! What the recorder and the analyzer share: the records of a capture, the
+//! header parser, and the file formats.
+//!
+//! Three floors, and imports only go down: [`format`] knows [`stream`] and
+//! [`record`]; [`record`] knows [`flow`] and the link types of [`headers`],
+//! and nothing of formats.
+
+pub mod flow;
+pub mod format;
+pub mod headers;
+pub mod record;
+pub mod stream;
