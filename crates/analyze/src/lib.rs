@@ -1,1 +1,4 @@
 //! The analyzer: owners, TCP connections, requests and reports from records.
+
+pub mod app;
+pub mod tcp;

@@ -1,0 +1,79 @@
+//! Requests: what applications asked of each other over a connection.
+
+use tcprec_shared::flow::Endpoint;
+
+use crate::tcp::ConnectionId;
+
+/// One exchange of HTTP/1: a request and its final response, or one of the
+/// two where the other was not seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The connection it was made on.
+    pub connection: ConnectionId,
+    /// Its place among the requests of the connection, from 0.
+    pub index: u64,
+    /// The end that sends requests.
+    pub client: Endpoint,
+    /// The end that sends responses.
+    pub server: Endpoint,
+    /// The request message; none if only a response was seen.
+    pub request: Option<RequestMessage>,
+    /// The final response message (none of the interim 1xx ones but 101).
+    pub response: Option<ResponseMessage>,
+}
+
+impl Request {
+    /// Time to the first byte: from the last byte of the request to the first
+    /// byte of the response. Negative if the server did not wait for the end
+    /// of the request.
+    #[must_use]
+    pub fn ttfb_ns(&self) -> Option<i64> {
+        let (request, response) = (self.request.as_ref()?, self.response.as_ref()?);
+        Some(response.first_ns.saturating_sub(request.last_ns))
+    }
+
+    /// From the first byte of the request to the last byte of the response.
+    #[must_use]
+    pub fn total_ns(&self) -> Option<i64> {
+        let (request, response) = (self.request.as_ref()?, self.response.as_ref()?);
+        Some(response.last_ns.saturating_sub(request.first_ns))
+    }
+}
+
+/// A request message (RFC 9112 section 3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestMessage {
+    /// The method, as `GET`.
+    pub method: String,
+    /// The request target as sent, as `/index.html?x=1`.
+    pub target: String,
+    /// The version, as `HTTP/1.1`.
+    pub version: String,
+    /// The Host header.
+    pub host: Option<String>,
+    /// The User-Agent header.
+    pub user_agent: Option<String>,
+    /// Time of the packet with its first byte.
+    pub first_ns: i64,
+    /// Time of the packet that completed it.
+    pub last_ns: i64,
+    /// Length of its body on the wire, without the framing of chunks, as far
+    /// as it was seen or announced.
+    pub body_bytes: u64,
+}
+
+/// A response message (RFC 9112 section 4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResponseMessage {
+    /// The status code.
+    pub status: u16,
+    /// The version, as `HTTP/1.1`.
+    pub version: String,
+    /// Time of the packet with its first byte.
+    pub first_ns: i64,
+    /// Time of the packet that completed it.
+    pub last_ns: i64,
+    /// Length of its body on the wire, without the framing of chunks, as far
+    /// as it was seen or announced.
+    pub body_bytes: u64,
+}

@@ -1,0 +1,182 @@
+//! What is known of a connection once it is finished.
+
+use std::fmt;
+
+use tcprec_shared::flow::{Endpoint, Flow};
+
+/// Number of a connection within one analysis: its place in the order of first
+/// packets, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
+
+/// A finished connection: one incarnation of a TCP 5-tuple within one scope.
+///
+/// The originator is the end that asked for the connection: the sender of the
+/// SYN, else the receiver of the SYN-ACK. In a capture that begins later it is
+/// the sender of the first packet, unless that packet comes from a well-known
+/// server port and goes to none (Zeek's `likely_server_ports`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// Its number.
+    pub id: ConnectionId,
+    /// Where its packets were seen (see [`Seen::scope`](super::Seen::scope)).
+    pub scope: u32,
+    /// The end that asked for the connection.
+    pub orig: End,
+    /// The end that was asked.
+    pub resp: End,
+    /// Time of the earliest packet.
+    pub first_ns: i64,
+    /// Time of the latest packet.
+    pub last_ns: i64,
+    /// Zeek's `duration`: from the first packet to the last one before both
+    /// ends had closed, so that a late ACK or reset does not count.
+    pub duration_ns: i64,
+    /// Zeek's summary of how it began and ended.
+    pub state: ConnState,
+    /// Zeek's `history`: a letter for each kind of packet in the order of
+    /// first appearance, upper case from the originator, lower case from the
+    /// responder, `^` where the ends changed places.
+    pub history: String,
+    /// Zeek's `missed_bytes`: payload that was acknowledged but not captured.
+    pub missed_bytes: u64,
+    /// From the latest SYN to the first SYN-ACK.
+    pub syn_synack_ns: Option<i64>,
+    /// From the first SYN-ACK to the originator's first ACK.
+    pub synack_ack_ns: Option<i64>,
+    /// Wireshark's `tcp.analysis.initial_rtt`: from the SYN to the ACK that
+    /// ends the handshake.
+    pub initial_rtt_ns: Option<i64>,
+    /// Whether its 5-tuple had been used by an earlier connection of the capture.
+    pub reused_ports: bool,
+    /// How many requests were found on it.
+    pub requests: u64,
+}
+
+impl Connection {
+    /// The 5-tuple.
+    #[must_use]
+    pub fn flow(&self) -> Flow {
+        Flow::between(self.orig.endpoint, self.resp.endpoint)
+    }
+
+    /// From the first packet to the last one.
+    #[must_use]
+    pub const fn raw_duration_ns(&self) -> i64 {
+        self.last_ns.saturating_sub(self.first_ns)
+    }
+}
+
+/// One end of a connection and what it sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// Address and port.
+    pub endpoint: Endpoint,
+    /// The latest socket cookie on the packets that it sent.
+    pub cookie: Option<u64>,
+    /// TCP packets; an IP-fragmented one counts once.
+    pub packets: u64,
+    /// Packets with payload.
+    pub data_packets: u64,
+    /// Zeek's `orig_bytes`/`resp_bytes`: payload by sequence and ACK numbers,
+    /// gaps included, retransmissions not.
+    pub bytes: u64,
+    /// Payload in all packets, retransmissions included.
+    pub wire_bytes: u64,
+    /// Payload that was seen, each sequence number once.
+    pub uniq_bytes: u64,
+    /// Holes between the first and the last payload byte seen.
+    pub gap_bytes: u64,
+    /// IP total length of all packets.
+    pub ip_bytes: u64,
+    /// Packets with SYN.
+    pub syn_packets: u64,
+    /// Packets with FIN.
+    pub fin_packets: u64,
+    /// Packets with RST.
+    pub rst_packets: u64,
+    /// Packets with a zero window, but for SYN, FIN and RST.
+    pub zero_window_packets: u64,
+    /// Retransmitted packets: every sequence number in it, those of SYN and
+    /// FIN included, had been seen before.
+    pub retransmitted_packets: u64,
+    /// Packets with payload all of which had been seen before.
+    pub duplicate_packets: u64,
+    /// Packets with new payload that begins below the highest byte seen: they
+    /// came out of order, or fill a loss.
+    pub late_packets: u64,
+    /// The options of its first SYN or SYN-ACK.
+    pub syn_options: Option<SynOptions>,
+}
+
+/// The options of a SYN or SYN-ACK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SynOptions {
+    /// Maximum segment size (RFC 9293 section 3.7.1).
+    pub mss: Option<u16>,
+    /// Window scale: the shift count (RFC 7323 section 2).
+    pub window_scale: Option<u8>,
+    /// SACK permitted (RFC 2018 section 2).
+    pub sack_permitted: bool,
+    /// Timestamps (RFC 7323 section 3).
+    pub timestamps: bool,
+}
+
+/// How a connection began and ended: Zeek's `conn_state`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ConnState {
+    /// Attempt without an answer.
+    S0,
+    /// Established, not ended.
+    S1,
+    /// Established and closed by both ends.
+    Sf,
+    /// Attempt rejected with a reset.
+    Rej,
+    /// Established; the originator closed, the responder did not.
+    S2,
+    /// Established; the responder closed, the originator did not.
+    S3,
+    /// Established; reset by the originator.
+    Rsto,
+    /// Established; reset by the responder.
+    Rstr,
+    /// The originator sent SYN and then a reset, the responder nothing.
+    Rstos0,
+    /// The responder sent SYN-ACK and then a reset, the originator nothing.
+    Rstrh,
+    /// The originator sent SYN and then FIN, the responder no SYN-ACK.
+    Sh,
+    /// The responder sent SYN-ACK and then FIN, the originator no SYN.
+    Shr,
+    /// Traffic without a beginning.
+    Oth,
+}
+
+impl ConnState {
+    /// Zeek's word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::S0 => "S0",
+            Self::S1 => "S1",
+            Self::Sf => "SF",
+            Self::Rej => "REJ",
+            Self::S2 => "S2",
+            Self::S3 => "S3",
+            Self::Rsto => "RSTO",
+            Self::Rstr => "RSTR",
+            Self::Rstos0 => "RSTOS0",
+            Self::Rstrh => "RSTRH",
+            Self::Sh => "SH",
+            Self::Shr => "SHR",
+            Self::Oth => "OTH",
+        }
+    }
+}
+
+impl fmt::Display for ConnState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}

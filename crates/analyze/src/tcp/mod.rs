@@ -1,0 +1,12 @@
+//! TCP connections from segments.
+//!
+//! [`Tracker`] takes the segments of a capture in file order and gives each
+//! connection, and each request on it, to an [`Observer`] once it is finished.
+//! Numbers have the definitions of Zeek and Wireshark, named where they are
+//! computed. Reports and owners are others' to make.
+
+mod connection;
+mod tracker;
+
+pub use connection::{ConnState, Connection, ConnectionId, End, SynOptions};
+pub use tracker::{Limits, Observer, Seen, Tracker};
