@@ -1,7 +1,7 @@
 //! What the recorder and the analyzer share: the records of a capture, the
 //! header parser, and the file formats.
 //!
-//! Three floors, and imports only go down: [`format`] knows [`stream`] and
+//! Three floors, and imports only go down: [`mod@format`] knows [`stream`] and
 //! [`record`]; [`record`] knows [`flow`] and the link types of [`headers`],
 //! and nothing of formats.
 
