@@ -2,8 +2,8 @@
 //! header parser, and the file formats.
 //!
 //! Three floors, and imports only go down: [`mod@format`] knows [`stream`] and
-//! [`record`]; [`record`] knows [`flow`] and the link types of [`headers`],
-//! and nothing of formats.
+//! [`record`]; [`record`] knows [`flow`] and [`headers`], and nothing of
+//! formats.
 
 pub mod flow;
 pub mod format;

@@ -13,7 +13,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::Endpoint;
-use crate::headers::LinkType;
+use crate::headers::{Headers, LinkType, Other};
 
 /// The version of the schema that this build writes.
 ///
@@ -208,6 +208,41 @@ pub struct KernelParse {
     pub header_bytes: u32,
     /// Length of the TCP payload on the wire; in a fragment, of this fragment's part.
     pub payload_bytes: u32,
+}
+
+impl KernelParse {
+    /// Whether the userspace parser came to the same.
+    ///
+    /// The kernel goes into no tunnel. Where headers were cut off there is
+    /// nothing to compare, and so nothing to disagree on.
+    #[must_use]
+    pub fn agrees(&self, headers: &Headers<'_>) -> bool {
+        let (tunnels, parse) = match *headers {
+            Headers::Segment(ref segment) => (
+                segment.tunnels,
+                Self {
+                    src: segment.src,
+                    dst: segment.dst,
+                    flags: segment.flags.0,
+                    header_bytes: segment.header_bytes,
+                    payload_bytes: segment.payload_bytes,
+                },
+            ),
+            Headers::Fragment(ref fragment) => (
+                fragment.tunnels,
+                Self {
+                    src: fragment.src,
+                    dst: fragment.dst,
+                    flags: fragment.flags.0,
+                    header_bytes: fragment.header_bytes,
+                    payload_bytes: fragment.payload_bytes,
+                },
+            ),
+            Headers::Other(Other::Cut) => return true,
+            Headers::Other(_) => return false,
+        };
+        tunnels == 0 && parse == *self
+    }
 }
 
 /// What happened to a socket.

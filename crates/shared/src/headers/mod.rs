@@ -5,11 +5,23 @@
 //! the slice (Ethernet pads short packets, and captures cut long ones), but
 //! for an IP length of 0 (TSO, BIG TCP): then the frame tells.
 
+use etherparse::IpNumber;
+
 use crate::flow::Endpoint;
 
 mod link;
+mod network;
+mod rest;
+mod tcp;
+mod tunnel;
+
+use rest::Rest;
 
 pub use link::LinkType;
+pub use tcp::{TcpFlags, segment_of_payload};
+
+/// So many headers are followed, that none makes the parser go on for long.
+const MAX_HEADERS: usize = 32;
 
 /// What a packet's headers say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,64 +73,77 @@ pub struct Segment<'a> {
     pub payload_bytes: u32,
     /// The payload as far as it was captured.
     pub payload: &'a [u8],
-    /// How many tunnels (GRE, VXLAN, IP in IP, ...) it was taken out of.
+    /// How many encapsulations other than the link header and VLAN tags it was
+    /// taken out of: tunnels (GRE, VXLAN, IP in IP, ...), MPLS, PPPoE, SNAP.
+    /// The kernel side looks into none of them.
     pub tunnels: u8,
 }
 
 /// A piece of a TCP segment that IP fragmented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fragment<'a> {
-    /// The sender; its port is known (not 0) in the first fragment only.
+    /// The sender; its port is known (not 0) in the first fragment only, where
+    /// that holds at least the fixed part of the TCP header.
     pub src: Endpoint,
-    /// The receiver; its port is known (not 0) in the first fragment only.
+    /// The receiver; its port is known where the sender's is.
     pub dst: Endpoint,
-    /// TCP flags in the first fragment, else none set.
+    /// TCP flags where the ports are known, else none set.
     pub flags: TcpFlags,
     /// The identification that all fragments of one packet share.
     pub id: u32,
-    /// Place of this fragment in the IP payload, in bytes.
+    /// Place of `data` in the payload of the whole IP packet, in bytes.
     pub offset_bytes: u32,
     /// Whether more follow.
     pub more: bool,
     /// IP total length of this fragment.
     pub ip_bytes: u32,
-    /// Where the TCP payload (in the first fragment) or the fragment's part of
-    /// it (in a later one) begins, from the start of the packet.
+    /// Where the TCP payload (where the ports are known) or else the fragment's
+    /// part of the segment begins, from the start of the packet.
     pub header_bytes: u32,
-    /// Length on the wire of the TCP payload in this fragment.
+    /// Length on the wire of what begins there, in this fragment.
     pub payload_bytes: u32,
     /// The IP payload of this fragment as far as it was captured; in the first
     /// one it begins with the TCP header.
     pub data: &'a [u8],
-    /// How many tunnels it was taken out of.
+    /// How many encapsulations it was taken out of, as in [`Segment::tunnels`].
     pub tunnels: u8,
 }
 
-/// TCP flags (RFC 9293 section 3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct TcpFlags(pub u8);
-
-#[allow(missing_docs)]
-impl TcpFlags {
-    pub const FIN: Self = Self(0x01);
-    pub const SYN: Self = Self(0x02);
-    pub const RST: Self = Self(0x04);
-    pub const PSH: Self = Self(0x08);
-    pub const ACK: Self = Self(0x10);
-    pub const URG: Self = Self(0x20);
-    pub const ECE: Self = Self(0x40);
-    pub const CWR: Self = Self(0x80);
-
-    /// Whether all of `flags` are set.
-    #[must_use]
-    pub const fn has(self, flags: Self) -> bool {
-        self.0 & flags.0 == flags.0
-    }
+/// What the rest of a packet begins with.
+#[derive(Debug, Clone, Copy)]
+enum Layer {
+    /// A header of the link layer.
+    Link(LinkType),
+    /// What an Ethernet type says; tags and other shims among them.
+    EtherType(u16),
+    /// An IP header.
+    Ip,
 }
 
 /// Parses a packet of link type `link`, of which `data` was captured out of
 /// `wire_bytes`.
 #[must_use]
-pub fn parse(_link: LinkType, _data: &[u8], _wire_bytes: u32) -> Headers<'_> {
-    Headers::Other(Other::NotTcp)
+pub fn parse(link: LinkType, data: &[u8], wire_bytes: u32) -> Headers<'_> {
+    walk(Layer::Link(link), Rest::new(data, wire_bytes)).unwrap_or_else(Headers::Other)
 }
+
+/// Follows the headers down to TCP.
+fn walk(mut layer: Layer, mut rest: Rest<'_>) -> Result<Headers<'_>, Other> {
+    for _ in 0..MAX_HEADERS {
+        (layer, rest) = match layer {
+            Layer::Link(link) => link::link(link, rest)?,
+            Layer::EtherType(ether_type) => link::ether_type(ether_type, rest)?,
+            Layer::Ip => {
+                let packet = network::packet(rest)?;
+                if packet.protocol == IpNumber::TCP {
+                    return tcp::headers(&packet);
+                }
+                tunnel::ip_protocol(&packet)?
+            }
+        };
+    }
+    Err(Other::Malformed)
+}
+
+#[cfg(test)]
+mod tests;
