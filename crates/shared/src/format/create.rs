@@ -1,0 +1,91 @@
+//! Creating captures: a sink by the extension of its file.
+
+use std::fs::OpenOptions;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use crate::stream::Sink;
+
+use super::{Compression, Container, Format, jsonl};
+
+impl Format {
+    /// What captures can be written as.
+    pub const WRITABLE: [Self; 1] = [Self {
+        container: Container::Jsonl,
+        compression: Compression::None,
+    }];
+}
+
+/// A format that captures are not written in.
+#[derive(Debug, Error)]
+#[error("{0:?} is no format to write; there are {formats}", formats = writable(", "))]
+pub struct UnknownFormat(String);
+
+fn writable(separator: &str) -> String {
+    Format::WRITABLE
+        .map(|format| format.to_string())
+        .join(separator)
+}
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(name: &str) -> Result<Self, UnknownFormat> {
+        Self::WRITABLE
+            .into_iter()
+            .find(|format| format.to_string() == name)
+            .ok_or_else(|| UnknownFormat(name.to_owned()))
+    }
+}
+
+/// Why a capture could not be created.
+#[derive(Debug, Error)]
+pub enum CreateError {
+    /// The file's name ends with none of the extensions.
+    #[error("what to write is told by the extension; expected one of .{extensions}", extensions = writable(", ."))]
+    Extension,
+    /// The operating system refused.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Creates a capture in the format that the extension of `path` names;
+/// `-` is JSON lines to the standard output. Captures hold what users sent
+/// and received: on Unix only the owner may read the file.
+///
+/// # Errors
+/// An unknown extension, or what the operating system says.
+pub fn create(path: &Path) -> Result<Box<dyn Sink + Send>, CreateError> {
+    if path.as_os_str() == "-" {
+        return Ok(create_writer(JSONL, io::stdout())?);
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let format = Format::WRITABLE
+        .into_iter()
+        .find(|format| name.ends_with(&format!(".{format}")))
+        .ok_or(CreateError::Extension)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    Ok(create_writer(format, options.open(path)?)?)
+}
+
+const JSONL: Format = Format {
+    container: Container::Jsonl,
+    compression: Compression::None,
+};
+
+/// Writes a capture to `output`.
+///
+/// # Errors
+/// The output's.
+pub fn create_writer(
+    _format: Format,
+    output: impl Write + Send + 'static,
+) -> io::Result<Box<dyn Sink + Send>> {
+    Ok(Box::new(jsonl::Writer::new(BufWriter::new(output))))
+}

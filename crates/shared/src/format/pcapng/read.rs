@@ -1,0 +1,397 @@
+//! Records from pcapng files.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use crate::headers::LinkType;
+use crate::record::{Capture, Direction, Interface, Packet, Record};
+use crate::stream::{ReadError, Source};
+
+use super::super::window::{MAX_RECORD_BYTES, Window};
+use super::{ByteOrder, FRAME_BYTES, Fields, Options, block, option};
+
+/// Where the body of a block begins.
+const BODY: usize = 8;
+
+/// A pcapng file as a source.
+pub(in super::super) struct Reader {
+    window: Window,
+    order: ByteOrder,
+    /// Interfaces of the present section.
+    interfaces: Vec<Described>,
+    /// Interfaces of all sections: their ids must differ.
+    interface_count: u32,
+    /// What stands before the packets.
+    capture: Option<Capture>,
+    /// Length of the block that was given last.
+    given_bytes: usize,
+    /// Time of the last packet that had one.
+    last_ns: i64,
+}
+
+/// What a packet block needs to know of its interface.
+struct Described {
+    id: u32,
+    snap_bytes: u32,
+    clock: Clock,
+}
+
+/// A block, whole in the window.
+struct Block {
+    kind: u32,
+    len: usize,
+}
+
+impl Reader {
+    /// # Errors
+    /// Unsupported where `window` begins with no section header that this version reads.
+    pub(in super::super) fn new(window: Window) -> Result<Self, ReadError> {
+        let mut reader = Self {
+            window,
+            order: ByteOrder::Little,
+            interfaces: Vec::new(),
+            interface_count: 0,
+            capture: None,
+            given_bytes: 0,
+            last_ns: 0,
+        };
+        let Some(Block { kind, len }) = reader.block()? else {
+            return Err(reader.window.cut("the input is empty"));
+        };
+        if kind != block::SECTION_HEADER {
+            return Err(ReadError::Unsupported("this is no pcapng file".into()));
+        }
+        let mut capture = reader.section(len)?;
+        reader.window.consume(len);
+        capture.snap_bytes = reader.first_snap_bytes()?;
+        reader.capture = Some(capture);
+        Ok(reader)
+    }
+
+    /// The next block, none at the end of the input.
+    fn block(&mut self) -> Result<Option<Block>, ReadError> {
+        if !self.window.fill(FRAME_BYTES)? {
+            return self.window.end("the header of a block");
+        }
+        let head = self.window.bytes();
+        let mut fields = self.fields(head);
+        let kind = fields.u32().unwrap_or_default();
+        if kind == block::SECTION_HEADER {
+            let Some(order) = ByteOrder::of_magic(&head[BODY..]) else {
+                return Err(self
+                    .window
+                    .cut("the file is damaged from here on: a section of no byte order"));
+            };
+            self.order = order;
+            fields.order = order;
+        }
+        let len = fields.u32().unwrap_or_default() as usize;
+        if len < FRAME_BYTES {
+            return Err(self.window.cut(format!(
+                "the file is damaged from here on: a block of {len} bytes"
+            )));
+        }
+        if len > MAX_RECORD_BYTES {
+            let at_bytes = self.window.offset();
+            if !self.window.skip(len as u64)? {
+                return self.window.end(&format!("a block of {len} bytes"));
+            }
+            return Err(ReadError::Damaged {
+                at_bytes,
+                detail: format!("a block of {len} bytes; at most {MAX_RECORD_BYTES} are read"),
+            });
+        }
+        if !self.window.fill(len)? {
+            return self.window.end(&format!("a block of {len} bytes"));
+        }
+        let again = self.fields(&self.window.bytes()[len - 4..len]).u32();
+        if again != u32::try_from(len).ok() {
+            return Err(self
+                .window
+                .cut("the file is damaged from here on: the two lengths of a block differ"));
+        }
+        Ok(Some(Block { kind, len }))
+    }
+
+    fn fields<'a>(&self, bytes: &'a [u8]) -> Fields<'a> {
+        Fields {
+            order: self.order,
+            rest: bytes,
+        }
+    }
+
+    /// The body of the block of `len` bytes at the window's start.
+    fn body(&self, len: usize) -> Fields<'_> {
+        self.fields(&self.window.bytes()[BODY..len - 4])
+    }
+
+    /// Enters a new section.
+    fn section(&mut self, len: usize) -> Result<Capture, ReadError> {
+        self.interfaces.clear();
+        let mut capture = Capture {
+            program: "unknown program (pcapng)".into(),
+            ..Capture::default()
+        };
+        let mut fields = self.body(len);
+        let _magic = fields.u32();
+        let (Some(major), Some(minor), Some(_section_bytes)) =
+            (fields.u16(), fields.u16(), fields.chunk::<8>())
+        else {
+            return Err(self.damaged("a section header that is too short"));
+        };
+        if major != 1 {
+            return Err(ReadError::Unsupported(format!(
+                "this is pcapng version {major}.{minor}; expected 1.0"
+            )));
+        }
+        for (code, value) in Options(fields) {
+            let text = || {
+                String::from_utf8_lossy(value)
+                    .trim_end_matches('\0')
+                    .to_owned()
+            };
+            match code {
+                option::SHB_USERAPPL => capture.program = text(),
+                option::SHB_OS => capture.kernel = Some(text()),
+                option::SHB_HARDWARE => capture.host = Some(text()),
+                _ => {}
+            }
+        }
+        Ok(capture)
+    }
+
+    /// The snap length of the interface that is described next.
+    fn first_snap_bytes(&mut self) -> Result<Option<u32>, ReadError> {
+        const ENOUGH: usize = BODY + 8;
+        if !self.window.fill(ENOUGH)? {
+            return Ok(None);
+        }
+        let mut fields = self.fields(&self.window.bytes()[..ENOUGH]);
+        let kind = fields.u32();
+        let _len_link_reserved = fields.chunk::<8>();
+        let snap_bytes = fields.u32().filter(|snap_bytes| *snap_bytes > 0);
+        Ok(snap_bytes.filter(|_| kind == Some(block::INTERFACE_DESCRIPTION)))
+    }
+
+    /// Takes up the interface that a block of `len` bytes describes.
+    fn interface(&mut self, len: usize) -> Result<Interface, ReadError> {
+        let mut fields = self.body(len);
+        let (Some(link_type), Some(_reserved), Some(snap_bytes)) =
+            (fields.u16(), fields.u16(), fields.u32())
+        else {
+            return Err(self.damaged("an interface description that is too short"));
+        };
+        let mut clock = Clock::default();
+        let mut name = None;
+        for (code, value) in Options(fields) {
+            match code {
+                option::IF_NAME => {
+                    let text = String::from_utf8_lossy(value);
+                    name = Some(text.trim_end_matches('\0').to_owned());
+                }
+                option::IF_TSRESOL => {
+                    if let [resolution] = value {
+                        clock = clock.with_resolution(*resolution);
+                    }
+                }
+                option::IF_TSOFFSET => {
+                    if let Ok(seconds) = value.try_into() {
+                        clock.offset_ns = i128::from(self.order.i64(seconds)) * NS_PER_SECOND;
+                    }
+                }
+                _ => {}
+            }
+        }
+        let id = self.interface_count;
+        self.interface_count = self.interface_count.saturating_add(1);
+        self.interfaces.push(Described {
+            id,
+            snap_bytes,
+            clock,
+        });
+        Ok(Interface {
+            id,
+            name,
+            link_type: LinkType(link_type),
+            netns: None,
+        })
+    }
+
+    /// The packet of a block, and where in the block its bytes are.
+    fn packet(&mut self, block: &Block) -> Result<(Packet<'static>, Range<usize>), ReadError> {
+        let mut fields = self.body(block.len);
+        let mut packet = Packet {
+            ts_ns: self.last_ns,
+            interface: 0,
+            direction: None,
+            wire_bytes: 0,
+            cookie: None,
+            kernel: None,
+            data: Cow::Borrowed(&[]),
+        };
+        let Some((interface, ticks, captured_bytes, wire_bytes)) =
+            packet_fields(block.kind, &mut fields)
+        else {
+            return Err(self.damaged("a packet block that is too short"));
+        };
+        let Some(described) = self.interfaces.get(interface as usize) else {
+            return Err(self.damaged(format!(
+                "a packet of interface {interface}, which is not described"
+            )));
+        };
+        packet.interface = described.id;
+        packet.wire_bytes = wire_bytes;
+        let captured_bytes = match captured_bytes {
+            Some(captured_bytes) => captured_bytes as usize,
+            // Simple packets are cut by the snap length alone.
+            None => {
+                let snap_bytes = match described.snap_bytes {
+                    0 => u32::MAX,
+                    snap_bytes => snap_bytes,
+                };
+                (wire_bytes.min(snap_bytes) as usize).min(fields.rest.len())
+            }
+        };
+        if let Some(ticks) = ticks {
+            packet.ts_ns = described.clock.ns(ticks);
+        }
+        let start = block.len - 4 - fields.rest.len();
+        if fields.padded(captured_bytes).is_none() {
+            return Err(self.damaged(format!(
+                "a packet of {captured_bytes} bytes in a block of {}",
+                block.len
+            )));
+        }
+        if block.kind == block::ENHANCED_PACKET {
+            for (code, value) in Options(fields) {
+                if let (option::EPB_FLAGS, Some(flags)) = (code, value.first_chunk()) {
+                    packet.direction = match self.order.u32(*flags) & 0b11 {
+                        1 => Some(Direction::In),
+                        2 => Some(Direction::Out),
+                        _ => None,
+                    };
+                }
+            }
+        }
+        self.last_ns = packet.ts_ns;
+        Ok((packet, start..start + captured_bytes))
+    }
+
+    fn damaged(&self, detail: impl Into<String>) -> ReadError {
+        ReadError::Damaged {
+            at_bytes: self.window.offset(),
+            detail: detail.into(),
+        }
+    }
+}
+
+/// Interface, time, captured length and wire length of a packet block; simple
+/// packets have no time and no captured length.
+fn packet_fields(
+    kind: u32,
+    fields: &mut Fields<'_>,
+) -> Option<(u32, Option<u64>, Option<u32>, u32)> {
+    let interface = match kind {
+        block::SIMPLE_PACKET => return Some((0, None, None, fields.u32()?)),
+        block::PACKET => {
+            let interface = fields.u16()?;
+            let _drops = fields.u16()?;
+            interface.into()
+        }
+        _ => fields.u32()?,
+    };
+    let ticks = u64::from(fields.u32()?) << 32 | u64::from(fields.u32()?);
+    Some((interface, Some(ticks), Some(fields.u32()?), fields.u32()?))
+}
+
+impl Source for Reader {
+    fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
+        if let Some(capture) = self.capture.take() {
+            return Ok(Some(Record::Capture(capture)));
+        }
+        loop {
+            self.window.consume(std::mem::take(&mut self.given_bytes));
+            let Some(block) = self.block()? else {
+                return Ok(None);
+            };
+            self.given_bytes = block.len;
+            match block.kind {
+                block::SECTION_HEADER => {
+                    self.section(block.len)?;
+                }
+                block::INTERFACE_DESCRIPTION => {
+                    return self.interface(block.len).map(Record::Interface).map(Some);
+                }
+                block::ENHANCED_PACKET | block::PACKET | block::SIMPLE_PACKET => {
+                    let (packet, data) = self.packet(&block)?;
+                    return Ok(Some(Record::Packet(Packet {
+                        data: Cow::Borrowed(&self.window.bytes()[data]),
+                        ..packet
+                    })));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+const NS_PER_SECOND: i128 = 1_000_000_000;
+
+/// How an interface counts time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Clock {
+    tick: Tick,
+    offset_ns: i128,
+}
+
+/// The length of a tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tick {
+    /// So many nanoseconds.
+    Ns(i128),
+    /// So many ticks are a nanosecond.
+    PerNs(i128),
+    /// A second over two to this power.
+    Binary(u8),
+    /// Shorter than what 64 bits can count to a nanosecond.
+    Nothing,
+}
+
+impl Default for Clock {
+    /// Microseconds, as where there is no if_tsresol.
+    fn default() -> Self {
+        Self {
+            tick: Tick::Ns(1000),
+            offset_ns: 0,
+        }
+    }
+}
+
+impl Clock {
+    /// A clock by the value of if_tsresol: a negative power of 10, or of 2
+    /// where the highest bit is set.
+    fn with_resolution(self, resolution: u8) -> Self {
+        let power = resolution & 0x7f;
+        let tick = match power {
+            _ if resolution & 0x80 != 0 => Tick::Binary(power),
+            0..=9 => Tick::Ns(10_i128.pow(9 - u32::from(power))),
+            10..=28 => Tick::PerNs(10_i128.pow(u32::from(power) - 9)),
+            _ => Tick::Nothing,
+        };
+        Self { tick, ..self }
+    }
+
+    /// The time at `ticks`, or the nearest that can be told.
+    fn ns(self, ticks: u64) -> i64 {
+        let ns = match self.tick {
+            // All 64 bits, so that what was written for a time before 1970 comes back.
+            Tick::Ns(1) => i128::from(ticks.cast_signed()),
+            Tick::Ns(ns) => i128::from(ticks) * ns,
+            Tick::PerNs(ticks_per_ns) => i128::from(ticks) / ticks_per_ns,
+            Tick::Binary(power) => (i128::from(ticks) * NS_PER_SECOND) >> power,
+            Tick::Nothing => 0,
+        };
+        let ns = ns + self.offset_ns;
+        ns.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+    }
+}
