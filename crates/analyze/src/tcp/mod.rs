@@ -6,6 +6,17 @@
 //! computed. Reports and owners are others' to make.
 
 mod connection;
+mod direction;
+mod fragments;
+mod handshake;
+mod history;
+mod live;
+mod options;
+mod pair;
+mod ports;
+mod ranges;
+mod seq;
+mod state;
 mod tracker;
 
 pub use connection::{ConnState, Connection, ConnectionId, End, SynOptions};

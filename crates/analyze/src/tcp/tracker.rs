@@ -1,11 +1,15 @@
 //! From segments to connections.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::net::IpAddr;
 
+use rustc_hash::FxHashMap;
 use tcprec_shared::flow::{Endpoint, Flow};
 use tcprec_shared::headers::{Fragment, Segment};
 
-use super::{ConnState, Connection, ConnectionId, End};
+use super::fragments::Fragments;
+use super::live::Live;
+use super::{Connection, ConnectionId};
 use crate::app::Request;
 
 /// When and where a packet was seen.
@@ -33,25 +37,34 @@ pub struct Limits {
     /// So many connections are followed at a time; beyond, those that have
     /// been idle longest are finished.
     pub connections: usize,
-    /// A closed connection takes late packets for so long.
-    pub linger_ns: i64,
+    /// So many of them may be over, and wait for late packets; beyond, those
+    /// that have been over longest are finished. (There is no time limit:
+    /// clocks jump, and timestamps are damaged.)
+    pub lingering: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 1 << 20,
-            linger_ns: 300_000_000_000,
+            connections: 1 << 18,
+            lingering: 1 << 15,
         }
     }
 }
 
 /// Follows all TCP connections of a capture.
+///
+/// A connection is finished when another begins on its 5-tuple, some time after
+/// it is over, when there are too many, or at the end.
 #[derive(Debug, Default)]
 pub struct Tracker {
     limits: Limits,
-    open: HashMap<(u32, Flow), Connection>,
-    next: u64,
+    live: FxHashMap<Key, Box<Live>>,
+    /// Connections that are over, in the order of that; some were finished since.
+    over: VecDeque<(Key, ConnectionId)>,
+    fragments: Fragments,
+    seen_connections: u64,
+    evicted_connections: u64,
 }
 
 impl Tracker {
@@ -71,88 +84,122 @@ impl Tracker {
         segment: &Segment<'_>,
         observer: &mut impl Observer,
     ) -> ConnectionId {
-        let _ = (&self.limits, observer);
         let flow = Flow::between(segment.src, segment.dst);
-        let next = &mut self.next;
-        let connection = self.open.entry((seen.scope, flow)).or_insert_with(|| {
-            let id = ConnectionId(*next);
-            *next += 1;
-            Connection {
-                id,
-                scope: seen.scope,
-                orig: end(segment.src),
-                resp: end(segment.dst),
-                first_ns: seen.ts_ns,
-                last_ns: seen.ts_ns,
-                duration_ns: 0,
-                state: ConnState::Oth,
-                history: String::new(),
-                missed_bytes: 0,
-                syn_synack_ns: None,
-                synack_ack_ns: None,
-                initial_rtt_ns: None,
-                reused_ports: false,
-                requests: 0,
+        let key = Key::new(seen.scope, flow);
+        if let Some(live) = self.live.get_mut(&key)
+            && !live.is_ended_by(segment)
+        {
+            let was_over = live.is_over();
+            live.packet(seen, segment, observer);
+            let id = live.id;
+            if live.is_over() && !was_over {
+                self.linger(key, id, observer);
             }
-        });
-        connection.last_ns = seen.ts_ns;
-        let sender = if segment.src == connection.orig.endpoint {
-            &mut connection.orig
-        } else {
-            &mut connection.resp
-        };
-        sender.packets += 1;
-        sender.ip_bytes += u64::from(segment.ip_bytes);
-        sender.wire_bytes += u64::from(segment.payload_bytes);
-        sender.cookie = seen.cookie.or(sender.cookie);
-        connection.id
+            return id;
+        }
+        let before = self.live.remove(&key);
+        let reused_ports = before.is_some();
+        if let Some(before) = before {
+            before.finish(observer);
+        }
+        if self.live.len() >= self.limits.connections.max(1) {
+            self.evict(observer);
+        }
+        let id = ConnectionId(self.seen_connections);
+        self.seen_connections += 1;
+        let mut live = Box::new(Live::new(id, flow, seen, segment, reused_ports));
+        live.packet(seen, segment, observer);
+        let is_over = live.is_over();
+        self.live.insert(key, live);
+        if is_over {
+            self.linger(key, id, observer);
+        }
+        id
     }
 
     /// Takes a fragment; once a segment is whole, says which connection it
     /// belongs to.
     pub fn fragment(
         &mut self,
-        _seen: Seen,
-        _fragment: &Fragment<'_>,
-        _observer: &mut impl Observer,
+        seen: Seen,
+        fragment: &Fragment<'_>,
+        observer: &mut impl Observer,
     ) -> Option<ConnectionId> {
-        None
+        let whole = self.fragments.push(seen, fragment)?;
+        let segment = whole.segment()?;
+        Some(self.segment(seen, &segment, observer))
     }
 
     /// How many connections were finished early to stay within the limits.
     #[must_use]
     pub const fn evicted_connections(&self) -> u64 {
-        0
+        self.evicted_connections
     }
 
     /// Finishes all connections, in the order of their first packets.
     pub fn finish(self, observer: &mut impl Observer) {
-        let mut all: Vec<_> = self.open.into_values().collect();
-        all.sort_by_key(|connection| connection.id);
-        for connection in all {
-            observer.connection(connection);
+        let mut all: Vec<_> = self.live.into_values().collect();
+        all.sort_unstable_by_key(|live| live.id);
+        for live in all {
+            live.finish(observer);
+        }
+    }
+
+    /// Notes that a connection is over. Finishes the one that has been so
+    /// longest, if there are too many.
+    fn linger(&mut self, key: Key, id: ConnectionId, observer: &mut impl Observer) {
+        self.over.push_back((key, id));
+        if self.over.len() > self.limits.lingering
+            && let Some((key, id)) = self.over.pop_front()
+            // The 5-tuple may have passed to another connection.
+            && self.live.get(&key).is_some_and(|live| live.id == id)
+            && let Some(live) = self.live.remove(&key)
+        {
+            live.finish(observer);
+        }
+    }
+
+    /// Finishes an eighth of all connections: those that are over, then those
+    /// that have been idle longest.
+    fn evict(&mut self, observer: &mut impl Observer) {
+        let mut idle: Vec<_> = self
+            .live
+            .iter()
+            .map(|(key, live)| (!live.is_over(), live.last_ns(), live.id, *key))
+            .collect();
+        let count = (idle.len() / 8).max(1);
+        idle.select_nth_unstable_by_key(count - 1, |&(open, last_ns, id, _)| (open, last_ns, id));
+        idle.truncate(count);
+        idle.sort_unstable_by_key(|&(_, _, id, _)| id);
+        for (open, _, _, key) in idle {
+            if let Some(live) = self.live.remove(&key) {
+                self.evicted_connections += u64::from(open);
+                live.finish(observer);
+            }
         }
     }
 }
 
-fn end(endpoint: Endpoint) -> End {
-    End {
-        endpoint,
-        cookie: None,
-        packets: 0,
-        data_packets: 0,
-        bytes: 0,
-        wire_bytes: 0,
-        uniq_bytes: 0,
-        gap_bytes: 0,
-        ip_bytes: 0,
-        syn_packets: 0,
-        fin_packets: 0,
-        rst_packets: 0,
-        zero_window_packets: 0,
-        retransmitted_packets: 0,
-        duplicate_packets: 0,
-        late_packets: 0,
-        syn_options: None,
+/// A 5-tuple and its scope, made to be hashed fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    low: u128,
+    high: u128,
+    ports: u32,
+    scope: u32,
+}
+
+impl Key {
+    fn new(scope: u32, flow: Flow) -> Self {
+        let address = |end: Endpoint| match end.addr {
+            IpAddr::V4(addr) => addr.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(addr) => addr.to_bits(),
+        };
+        Self {
+            low: address(flow.low),
+            high: address(flow.high),
+            ports: u32::from(flow.low.port) << 16 | u32::from(flow.high.port),
+            scope,
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Creating captures: a sink by the extension of its file.
 
 use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -13,13 +13,10 @@ use super::{Compression, Container, Format, jsonl};
 
 impl Format {
     /// What captures can be written as.
-    pub const WRITABLE: [Self; 2] = [
-        JSONL,
-        Self {
-            container: Container::Jsonl,
-            compression: Compression::Zstd,
-        },
-    ];
+    pub const WRITABLE: [Self; 1] = [Self {
+        container: Container::Jsonl,
+        compression: Compression::None,
+    }];
 }
 
 /// A format that captures are not written in.
@@ -87,11 +84,8 @@ const JSONL: Format = Format {
 /// # Errors
 /// The output's.
 pub fn create_writer(
-    format: Format,
+    _format: Format,
     output: impl Write + Send + 'static,
 ) -> io::Result<Box<dyn Sink + Send>> {
-    Ok(match format.compression {
-        Compression::Zstd => Box::new(jsonl::Writer::zstd(output)?),
-        Compression::None | Compression::Gzip => Box::new(jsonl::Writer::plain(output)),
-    })
+    Ok(Box::new(jsonl::Writer::new(BufWriter::new(output))))
 }

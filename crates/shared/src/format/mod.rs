@@ -5,7 +5,6 @@
 use std::fmt;
 
 mod create;
-mod frames;
 mod jsonl;
 mod open;
 mod pcap;

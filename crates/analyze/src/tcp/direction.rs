@@ -1,0 +1,158 @@
+//! What one end sent, counted without guessing.
+
+use tcprec_shared::flow::Endpoint;
+use tcprec_shared::headers::{Segment, TcpFlags};
+
+use super::ranges::{Range, Ranges};
+use super::seq::{Seq, Unwrap};
+use super::{End, SynOptions};
+
+/// What one end sent so far.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Direction {
+    /// The number of its SYN, seen or not; none before the first packet from
+    /// this end, or to it with an ACK.
+    begin: Option<Seq>,
+    numbers: Unwrap,
+    /// The sequence numbers seen, those of SYN and FIN among them.
+    sent: Ranges,
+    /// The payload seen.
+    payload: Ranges,
+    /// Up to here it is known what was acknowledged and not seen.
+    settled: i64,
+    fin: Option<i64>,
+    cookie: Option<u64>,
+    syn_options: Option<SynOptions>,
+    packets: u64,
+    data_packets: u64,
+    wire_bytes: u64,
+    uniq_bytes: u64,
+    ip_bytes: u64,
+    syn_packets: u64,
+    fin_packets: u64,
+    rst_packets: u64,
+    zero_window_packets: u64,
+    retransmitted_packets: u64,
+    duplicate_packets: u64,
+    late_packets: u64,
+}
+
+impl Direction {
+    /// Whether a SYN with this number asks for a connection other than this one.
+    pub(super) fn is_other(&self, syn: Seq) -> bool {
+        self.begin.is_some_and(|begin| begin != syn)
+    }
+
+    /// Notes that its SYN has another number than was thought.
+    pub(super) const fn begin_anew(&mut self, syn: Seq) {
+        self.begin = Some(syn);
+    }
+
+    /// Counts positions from `syn`, if they are not counted already.
+    fn begin_at(&mut self, syn: Seq) {
+        if self.begin.is_none() {
+            self.begin = Some(syn);
+            self.numbers = Unwrap::from(syn);
+            self.settled = 1;
+        }
+    }
+
+    /// Takes a packet. Gives the position of its first payload byte.
+    pub(super) fn packet(&mut self, segment: &Segment<'_>, cookie: Option<u64>) -> i64 {
+        let [syn, fin, rst] =
+            [TcpFlags::SYN, TcpFlags::FIN, TcpFlags::RST].map(|flag| segment.flags.has(flag));
+        let payload_bytes = i64::from(segment.payload_bytes);
+        self.packets += 1;
+        self.ip_bytes += u64::from(segment.ip_bytes);
+        self.wire_bytes += u64::from(segment.payload_bytes);
+        self.data_packets += u64::from(payload_bytes > 0);
+        self.syn_packets += u64::from(syn);
+        self.fin_packets += u64::from(fin);
+        self.rst_packets += u64::from(rst);
+        self.zero_window_packets += u64::from(segment.window == 0 && !(syn || fin || rst));
+        self.cookie = cookie.or(self.cookie);
+        if syn && self.syn_options.is_none() {
+            self.syn_options = Some(SynOptions::read(segment.options));
+        }
+
+        let seq = Seq(segment.seq);
+        let first = if syn { seq } else { seq + -1 };
+        self.begin_at(first);
+        let start = self.numbers.position(seq);
+        let data = start + i64::from(syn);
+        if rst {
+            return data;
+        }
+        let end = data + payload_bytes;
+        self.numbers.reach(end);
+        if syn && self.payload.end().is_none() {
+            self.settled = data;
+        }
+        if fin {
+            self.fin = Some(end);
+        }
+        if payload_bytes > 0 || syn || fin {
+            let all = Range {
+                start,
+                end: end + i64::from(fin),
+            };
+            if self.sent.insert(all) == 0 {
+                self.retransmitted_packets += 1;
+            }
+        }
+        if payload_bytes > 0 {
+            let highest = self.payload.end();
+            let new = self.payload.insert(Range { start: data, end });
+            self.uniq_bytes += new;
+            if new == 0 {
+                self.duplicate_packets += 1;
+            } else if highest.is_some_and(|highest| data < highest) {
+                self.late_packets += 1;
+            }
+        }
+        data
+    }
+
+    /// Takes an ACK of what this end sent. Gives the position up to which all
+    /// is acknowledged, and each stretch of payload that is now known to be
+    /// missing to `missing`.
+    pub(super) fn acknowledge(&mut self, ack: Seq, mut missing: impl FnMut(Range)) -> i64 {
+        self.begin_at(ack + -1);
+        let position = self.numbers.position(ack);
+        // FIN has a number, but is no payload.
+        let payload = self.fin.map_or(position, |fin| position.min(fin));
+        if payload > self.settled {
+            let within = Range {
+                start: self.settled,
+                end: payload,
+            };
+            self.settled = payload;
+            self.payload.holes(within).for_each(&mut missing);
+        }
+        position
+    }
+
+    /// What is told of it in the end, of payload by sequence numbers
+    /// `bytes`.
+    pub(super) fn into_end(self, endpoint: Endpoint, bytes: u64) -> End {
+        End {
+            endpoint,
+            cookie: self.cookie,
+            packets: self.packets,
+            data_packets: self.data_packets,
+            bytes,
+            wire_bytes: self.wire_bytes,
+            uniq_bytes: self.uniq_bytes,
+            gap_bytes: self.payload.span().saturating_sub(self.uniq_bytes),
+            ip_bytes: self.ip_bytes,
+            syn_packets: self.syn_packets,
+            fin_packets: self.fin_packets,
+            rst_packets: self.rst_packets,
+            zero_window_packets: self.zero_window_packets,
+            retransmitted_packets: self.retransmitted_packets,
+            duplicate_packets: self.duplicate_packets,
+            late_packets: self.late_packets,
+            syn_options: self.syn_options,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! When the packets of the handshake came.
+
+use tcprec_shared::headers::TcpFlags;
+
+use super::pair::Side;
+
+/// The times of a handshake.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Handshake {
+    originator: Option<Side>,
+    syn_seen: bool,
+    last_syn_ns: Option<i64>,
+    syn_ack_ns: Option<i64>,
+    syn_synack_ns: Option<i64>,
+    synack_ack_ns: Option<i64>,
+    initial_rtt_ns: Option<i64>,
+}
+
+impl Handshake {
+    /// Takes a packet from the end `side`.
+    pub(super) fn packet(&mut self, side: Side, ts_ns: i64, flags: TcpFlags) {
+        match (flags.has(TcpFlags::SYN), flags.has(TcpFlags::ACK)) {
+            (true, false) => {
+                if !self.syn_seen {
+                    self.originator = Some(side);
+                    self.syn_seen = true;
+                }
+                self.last_syn_ns = Some(ts_ns);
+            }
+            (true, true) => {
+                self.originator.get_or_insert(side.other());
+                if let (Some(syn_ns), None) = (self.last_syn_ns, self.syn_synack_ns) {
+                    self.syn_synack_ns = Some(ts_ns.saturating_sub(syn_ns));
+                }
+                self.syn_ack_ns.get_or_insert(ts_ns);
+            }
+            (false, true) => self.ack(side, ts_ns),
+            (false, false) => {}
+        }
+    }
+
+    fn ack(&mut self, side: Side, ts_ns: i64) {
+        if let (Some(syn_ack_ns), None) = (self.syn_ack_ns, self.synack_ack_ns)
+            && self.originator == Some(side)
+        {
+            self.synack_ack_ns = Some(ts_ns.saturating_sub(syn_ack_ns));
+        }
+        // Wireshark's rule: the first ACK after a SYN, from either end; a time
+        // of 0 counts as none.
+        if let Some(syn_ns) = self.last_syn_ns
+            && self.initial_rtt_ns.unwrap_or(0) == 0
+        {
+            self.initial_rtt_ns = Some(ts_ns.saturating_sub(syn_ns)).filter(|rtt_ns| *rtt_ns != 0);
+        }
+    }
+
+    /// The end that sent the SYN, else the one that got the SYN-ACK.
+    pub(super) const fn originator(&self) -> Option<Side> {
+        self.originator
+    }
+
+    /// From the latest SYN to the first SYN-ACK.
+    pub(super) const fn syn_synack_ns(&self) -> Option<i64> {
+        self.syn_synack_ns
+    }
+
+    /// From the first SYN-ACK to the originator's first ACK.
+    pub(super) const fn synack_ack_ns(&self) -> Option<i64> {
+        self.synack_ack_ns
+    }
+
+    /// From the latest SYN to the first ACK.
+    pub(super) const fn initial_rtt_ns(&self) -> Option<i64> {
+        self.initial_rtt_ns
+    }
+}

@@ -1,0 +1,158 @@
+//! A connection that is being followed.
+
+use tcprec_shared::flow::Flow;
+use tcprec_shared::headers::{Segment, TcpFlags};
+
+use super::direction::Direction;
+use super::handshake::Handshake;
+use super::pair::{Pair, Side};
+use super::ports;
+use super::seq::Seq;
+use super::state::States;
+use super::tracker::{Observer, Seen};
+use super::{Connection, ConnectionId};
+
+/// A connection that is being followed, and all that is known of it so far.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) id: ConnectionId,
+    scope: u32,
+    flow: Flow,
+    begin_ns: i64,
+    first_ns: i64,
+    last_ns: i64,
+    reused_ports: bool,
+    missed_bytes: u64,
+    states: States,
+    handshake: Handshake,
+    directions: Pair<Direction>,
+}
+
+impl Live {
+    /// A connection before its first packet, `segment`. `reused_ports` says
+    /// that another has used its 5-tuple.
+    pub(super) fn new(
+        id: ConnectionId,
+        flow: Flow,
+        seen: Seen,
+        segment: &Segment<'_>,
+        reused_ports: bool,
+    ) -> Self {
+        let sender = Self::sender(flow, segment);
+        let flipped = ports::is_from_server(segment);
+        Self {
+            id,
+            scope: seen.scope,
+            flow,
+            begin_ns: seen.ts_ns,
+            first_ns: seen.ts_ns,
+            last_ns: seen.ts_ns,
+            reused_ports,
+            missed_bytes: 0,
+            states: States::new(if flipped { sender.other() } else { sender }, flipped),
+            handshake: Handshake::default(),
+            directions: Pair::default(),
+        }
+    }
+
+    fn sender(flow: Flow, segment: &Segment<'_>) -> Side {
+        if segment.src == flow.low {
+            Side::Low
+        } else {
+            Side::High
+        }
+    }
+
+    /// Whether `segment` begins another connection on the same 5-tuple.
+    ///
+    /// A SYN with another number than this connection began with does, as in
+    /// Wireshark; one with the same number is sent again, even after a reset.
+    /// (Zeek also splits there, and does not split where a live connection is
+    /// begun anew.)
+    pub(super) fn is_ended_by(&self, segment: &Segment<'_>) -> bool {
+        segment.flags.has(TcpFlags::SYN)
+            && !segment.flags.has(TcpFlags::ACK)
+            && self.directions[Self::sender(self.flow, segment)].is_other(Seq(segment.seq))
+    }
+
+    /// Takes a packet.
+    pub(super) fn packet(
+        &mut self,
+        seen: Seen,
+        segment: &Segment<'_>,
+        _observer: &mut impl Observer,
+    ) {
+        let side = Self::sender(self.flow, segment);
+        let [syn, ack, rst] =
+            [TcpFlags::SYN, TcpFlags::ACK, TcpFlags::RST].map(|flag| segment.flags.has(flag));
+        self.first_ns = self.first_ns.min(seen.ts_ns);
+        self.last_ns = self.last_ns.max(seen.ts_ns);
+        self.handshake.packet(side, seen.ts_ns, segment.flags);
+        self.states.packet(side, seen.ts_ns, segment);
+        let (direction, peer) = self.directions.split(side);
+        if syn && ack && direction.is_other(Seq(segment.seq)) {
+            // Another answer than the one before: Wireshark takes it for one
+            // of another connection, whose SYN was missed.
+            self.reused_ports = true;
+            direction.begin_anew(Seq(segment.seq));
+        }
+        if ack && !rst {
+            let (states, missed_bytes) = (&mut self.states, &mut self.missed_bytes);
+            peer.acknowledge(Seq(segment.ack), |missing| {
+                if states.gap(side.other()) {
+                    *missed_bytes += missing.len();
+                }
+            });
+        }
+        direction.packet(segment, seen.cookie);
+    }
+
+    /// Whether no more payload is to be expected.
+    pub(super) fn is_over(&self) -> bool {
+        self.states.is_over()
+    }
+
+    /// When the latest packet came.
+    pub(super) const fn last_ns(&self) -> i64 {
+        self.last_ns
+    }
+
+    /// Tells what is known of it.
+    pub(super) fn finish(self, observer: &mut impl Observer) {
+        observer.connection(self.into_connection());
+    }
+
+    fn into_connection(self) -> Connection {
+        let originator = self
+            .handshake
+            .originator()
+            .unwrap_or(self.states.originator());
+        let sizes = Pair {
+            low: self.states.size(Side::Low),
+            high: self.states.size(Side::High),
+        };
+        let low = self.directions.low.into_end(self.flow.low, sizes.low);
+        let high = self.directions.high.into_end(self.flow.high, sizes.high);
+        let (orig, resp) = match originator {
+            Side::Low => (low, high),
+            Side::High => (high, low),
+        };
+        Connection {
+            id: self.id,
+            scope: self.scope,
+            orig,
+            resp,
+            first_ns: self.first_ns,
+            last_ns: self.last_ns,
+            duration_ns: self.states.last_ns().saturating_sub(self.begin_ns),
+            state: self.states.summary(),
+            history: self.states.into_history(originator),
+            missed_bytes: self.missed_bytes,
+            syn_synack_ns: self.handshake.syn_synack_ns(),
+            synack_ack_ns: self.handshake.synack_ack_ns(),
+            initial_rtt_ns: self.handshake.initial_rtt_ns(),
+            reused_ports: self.reused_ports,
+            requests: 0,
+        }
+    }
+}

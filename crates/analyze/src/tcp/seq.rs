@@ -1,0 +1,86 @@
+//! Sequence numbers, and positions in the stream that they number.
+
+use std::ops::Add;
+
+/// A TCP sequence number. It wraps, so that only the way from one to another
+/// has a meaning (RFC 9293 section 3.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Seq(pub(super) u32);
+
+impl Seq {
+    /// How far this number is beyond `other`, the shorter way round; negative
+    /// if it is before.
+    pub(super) fn since(self, other: Self) -> i64 {
+        i64::from(self.0.wrapping_sub(other.0).cast_signed())
+    }
+
+    /// How far one has to count up from `other` to get here.
+    pub(super) fn up_from(self, other: Self) -> i64 {
+        i64::from(self.0.wrapping_sub(other.0))
+    }
+}
+
+/// The number so many places further; back, if negative.
+impl Add<i64> for Seq {
+    type Output = Self;
+
+    #[allow(clippy::cast_possible_truncation, reason = "sequence numbers wrap")]
+    fn add(self, places: i64) -> Self {
+        Self(self.0.wrapping_add(places as u32))
+    }
+}
+
+/// Turns the sequence numbers of one direction into positions of 64 bits,
+/// which do not wrap. Position 0 is that of the SYN, seen or not.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Unwrap {
+    zero: Seq,
+    highest: i64,
+}
+
+impl Unwrap {
+    /// Positions counted from `zero`, the number of the SYN.
+    pub(super) const fn from(zero: Seq) -> Self {
+        Self { zero, highest: 0 }
+    }
+
+    /// The position of a number: of those it may mean, the one nearest to the
+    /// highest position reached.
+    pub(super) fn position(&self, seq: Seq) -> i64 {
+        self.highest
+            .saturating_add(seq.since(self.zero + self.highest))
+    }
+
+    /// Notes that the direction has come so far.
+    pub(super) fn reach(&mut self, position: i64) {
+        self.highest = self.highest.max(position);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shorter_way_counts() {
+        assert_eq!(Seq(5).since(Seq(u32::MAX)), 6);
+        assert_eq!(Seq(u32::MAX).since(Seq(5)), -6);
+        assert_eq!(Seq(4).up_from(Seq(5)), i64::from(u32::MAX));
+    }
+
+    #[test]
+    fn positions_go_on_beyond_a_wrap() {
+        let mut unwrap = Unwrap::from(Seq(0xffff_fff0));
+        for turn in 0..5 {
+            for quarter in 0..4 {
+                let position = turn * (1 << 32) + quarter * (1 << 30);
+                assert_eq!(unwrap.position(Seq(0xffff_fff0) + position), position);
+                unwrap.reach(position);
+            }
+        }
+        assert_eq!(
+            unwrap.position(Seq(0xffff_ffef)),
+            4 * (1 << 32) + (1 << 32) - 1
+        );
+    }
+}
