@@ -8,11 +8,13 @@
  * Followed are: an Ethernet header with VLAN tags or none at all, IPv4, IPv6
  * with extension headers, TCP. Tunnels, MPLS, PPPoE and SNAP are not.
  *
- * Bytes are read through one function only. Who includes this file defines it
- * before (as a function or a macro): it copies `bytes` bytes that begin at
- * `offset`, all of them or none, and returns a negative number if it can't.
+ * Bytes are read through one macro only, which copies `bytes` bytes that begin
+ * at `offset`, all of them or none, and gives a negative number if it can't:
  *
  *	int load_bytes(void *packet, __u32 offset, void *to, __u32 bytes);
+ *
+ * Who includes this file to parse defines it before; without it there is only
+ * the result's type.
  */
 #ifndef TCPREC_HEADERS_H
 #define TCPREC_HEADERS_H
@@ -59,6 +61,8 @@ struct headers {
 };
 
 _Static_assert(sizeof(struct headers) == 48, "struct headers has no holes");
+
+#ifdef load_bytes
 
 static __always_inline __u16 headers_be16(const __u8 *bytes)
 {
@@ -217,5 +221,7 @@ static __always_inline int parse_headers(void *packet, __u32 network_only, __u32
 	out->payload_bytes -= tcp_bytes;
 	return 1;
 }
+
+#endif
 
 #endif

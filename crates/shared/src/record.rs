@@ -13,7 +13,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::Endpoint;
-use crate::headers::{Headers, LinkType, Other};
+use crate::headers::{Fragment, Headers, LinkType, Other, Segment};
 
 /// The version of the schema that this build writes.
 ///
@@ -211,37 +211,47 @@ pub struct KernelParse {
 }
 
 impl KernelParse {
+    /// What the kernel side must have made of a packet that has these headers;
+    /// none where that is no TCP to it. The kernel goes into no tunnel.
+    #[must_use]
+    pub const fn expected(headers: &Headers<'_>) -> Option<Self> {
+        let (&Headers::Segment(Segment {
+            src,
+            dst,
+            flags,
+            header_bytes,
+            payload_bytes,
+            tunnels: 0,
+            ..
+        })
+        | &Headers::Fragment(Fragment {
+            src,
+            dst,
+            flags,
+            header_bytes,
+            payload_bytes,
+            tunnels: 0,
+            ..
+        })) = headers
+        else {
+            return None;
+        };
+        Some(Self {
+            src,
+            dst,
+            flags: flags.0,
+            header_bytes,
+            payload_bytes,
+        })
+    }
+
     /// Whether the userspace parser came to the same.
     ///
-    /// The kernel goes into no tunnel. Where headers were cut off there is
-    /// nothing to compare, and so nothing to disagree on.
+    /// Where headers were cut off there is nothing to compare, and so nothing
+    /// to disagree on.
     #[must_use]
     pub fn agrees(&self, headers: &Headers<'_>) -> bool {
-        let (tunnels, parse) = match *headers {
-            Headers::Segment(ref segment) => (
-                segment.tunnels,
-                Self {
-                    src: segment.src,
-                    dst: segment.dst,
-                    flags: segment.flags.0,
-                    header_bytes: segment.header_bytes,
-                    payload_bytes: segment.payload_bytes,
-                },
-            ),
-            Headers::Fragment(ref fragment) => (
-                fragment.tunnels,
-                Self {
-                    src: fragment.src,
-                    dst: fragment.dst,
-                    flags: fragment.flags.0,
-                    header_bytes: fragment.header_bytes,
-                    payload_bytes: fragment.payload_bytes,
-                },
-            ),
-            Headers::Other(Other::Cut) => return true,
-            Headers::Other(_) => return false,
-        };
-        tunnels == 0 && parse == *self
+        matches!(headers, Headers::Other(Other::Cut)) || Self::expected(headers) == Some(*self)
     }
 }
 

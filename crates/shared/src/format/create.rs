@@ -1,7 +1,7 @@
 //! Creating captures: a sink by the extension of its file.
 
 use std::fs::OpenOptions;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -13,10 +13,13 @@ use super::{Compression, Container, Format, jsonl};
 
 impl Format {
     /// What captures can be written as.
-    pub const WRITABLE: [Self; 1] = [Self {
-        container: Container::Jsonl,
-        compression: Compression::None,
-    }];
+    pub const WRITABLE: [Self; 2] = [
+        JSONL,
+        Self {
+            container: Container::Jsonl,
+            compression: Compression::Zstd,
+        },
+    ];
 }
 
 /// A format that captures are not written in.
@@ -84,8 +87,11 @@ const JSONL: Format = Format {
 /// # Errors
 /// The output's.
 pub fn create_writer(
-    _format: Format,
+    format: Format,
     output: impl Write + Send + 'static,
 ) -> io::Result<Box<dyn Sink + Send>> {
-    Ok(Box::new(jsonl::Writer::new(BufWriter::new(output))))
+    Ok(match format.compression {
+        Compression::Zstd => Box::new(jsonl::Writer::zstd(output)?),
+        Compression::None | Compression::Gzip => Box::new(jsonl::Writer::plain(output)),
+    })
 }

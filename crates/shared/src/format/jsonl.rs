@@ -14,10 +14,16 @@ use serde::{Deserialize, de};
 use crate::record::{Capture, Direction, KernelParse, Packet, Record, SCHEMA};
 use crate::stream::{Annotation, ReadError, Sink, Source};
 
+use super::frames::Frames;
 use super::window::{MAX_RECORD_BYTES, Window};
 
 /// What a packet line begins with when tcprec wrote it.
 const PACKET_START: &[u8] = b"{\"type\":\"packet\",";
+
+/// As many bytes of lines are written at once, in a frame of their own where
+/// they are compressed: enough for zstd to find what repeats, and little to
+/// lose or to read in vain for one who seeks.
+const WRITE_BYTES: usize = 128 * 1024;
 
 /// JSON lines as a source.
 pub(super) struct Reader {
@@ -208,26 +214,68 @@ fn parse_packet(line: &[u8], data: &mut Vec<u8>) -> serde_json::Result<Packet<'s
 
 /// JSON lines as a sink.
 pub(super) struct Writer<W> {
-    output: W,
+    /// Whole lines.
+    lines: Vec<u8>,
+    output: Output<W>,
+}
+
+/// Where lines go.
+enum Output<W> {
+    Plain(W),
+    Zstd(Frames<W>),
 }
 
 impl<W: Write> Writer<W> {
-    pub(super) const fn new(output: W) -> Self {
-        Self { output }
+    pub(super) const fn plain(output: W) -> Self {
+        Self {
+            lines: Vec::new(),
+            output: Output::Plain(output),
+        }
+    }
+
+    pub(super) fn zstd(output: W) -> io::Result<Self> {
+        Ok(Self {
+            lines: Vec::new(),
+            output: Output::Zstd(Frames::new(output)?),
+        })
+    }
+
+    fn write_lines(&mut self) -> io::Result<()> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        match &mut self.output {
+            Output::Plain(output) => output.write_all(&self.lines)?,
+            Output::Zstd(frames) => frames.write(&self.lines)?,
+        }
+        self.lines.clear();
+        Ok(())
     }
 }
 
 impl<W: Write> Sink for Writer<W> {
     fn write(&mut self, record: &Record<'_>, _: Option<&Annotation<'_>>) -> io::Result<()> {
-        serde_json::to_writer(&mut self.output, record)?;
-        self.output.write_all(b"\n")
+        serde_json::to_writer(&mut self.lines, record)?;
+        self.lines.push(b'\n');
+        if self.lines.len() >= WRITE_BYTES {
+            self.write_lines()?;
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.output.flush()
+        self.write_lines()?;
+        match &mut self.output {
+            Output::Plain(output) => output.flush(),
+            Output::Zstd(frames) => frames.flush(),
+        }
     }
 
     fn finish(mut self: Box<Self>) -> io::Result<()> {
-        self.output.flush()
+        self.write_lines()?;
+        match self.output {
+            Output::Plain(mut output) => output.flush(),
+            Output::Zstd(frames) => frames.finish(),
+        }
     }
 }

@@ -5,6 +5,7 @@
 use std::fmt;
 
 mod create;
+mod frames;
 mod jsonl;
 mod open;
 mod pcap;

@@ -1,9 +1,12 @@
-//! Link types and their headers, tags and shims, down to IP.
+//! Link types: what a packet begins with, and how to get to what follows.
+//!
+//! Headers that name an Ethernet type leave it to [`super::ether`]; those that
+//! need more than a few lines have modules of their own.
 
 use serde::{Deserialize, Serialize};
 
 use super::rest::Rest;
-use super::{Layer, Other};
+use super::{Layer, Other, Step, ether, ppp, wlan};
 
 /// The layer a packet begins with, by its number in the registry of
 /// [link-layer header types](https://www.tcpdump.org/linktypes.html).
@@ -16,60 +19,186 @@ impl LinkType {
     pub const NULL: Self = Self(0);
     /// Ethernet; loopback on Linux too.
     pub const ETHERNET: Self = Self(1);
+    /// Token Ring.
+    pub const TOKEN_RING: Self = Self(6);
+    /// PPP, with or without HDLC's address and control field.
+    pub const PPP: Self = Self(9);
+    /// FDDI.
+    pub const FDDI: Self = Self(10);
+    /// PPP in HDLC-like framing, or Cisco's HDLC.
+    pub const PPP_HDLC: Self = Self(50);
+    /// PPPoE without the Ethernet header.
+    pub const PPP_ETHER: Self = Self(51);
+    /// LLC.
+    pub const ATM_RFC1483: Self = Self(100);
     /// IPv4 or IPv6, told by the version field.
     pub const RAW: Self = Self(101);
+    /// Cisco's HDLC.
+    pub const C_HDLC: Self = Self(104);
+    /// IEEE 802.11.
+    pub const IEEE802_11: Self = Self(105);
+    /// Frame Relay.
+    pub const FRELAY: Self = Self(107);
     /// OpenBSD loopback: an address family in network byte order.
     pub const LOOP: Self = Self(108);
+    /// OpenBSD IPsec interface.
+    pub const ENC: Self = Self(109);
     /// What Linux gives for the device `any`.
     pub const LINUX_SLL: Self = Self(113);
+    /// OpenBSD packet filter log.
+    pub const PFLOG: Self = Self(117);
+    /// IEEE 802.11 behind a Prism or AVS header.
+    pub const IEEE802_11_PRISM: Self = Self(119);
+    /// IP over Fibre Channel.
+    pub const IP_OVER_FC: Self = Self(122);
+    /// IEEE 802.11 behind a radiotap header.
+    pub const IEEE802_11_RADIOTAP: Self = Self(127);
+    /// Apple's IP over FireWire.
+    pub const APPLE_IP_OVER_IEEE1394: Self = Self(138);
+    /// IEEE 802.11 behind an AVS header.
+    pub const IEEE802_11_AVS: Self = Self(163);
+    /// PPP, with its direction where the HDLC address stands.
+    pub const PPP_PPPD: Self = Self(166);
+    /// A header that names another link type.
+    pub const PPI: Self = Self(192);
+    /// PPP behind its direction.
+    pub const PPP_WITH_DIR: Self = Self(204);
+    /// Cisco's HDLC behind its direction.
+    pub const C_HDLC_WITH_DIR: Self = Self(205);
+    /// Frame Relay behind its direction.
+    pub const FRELAY_WITH_DIR: Self = Self(206);
+    /// MPLS.
+    pub const MPLS: Self = Self(219);
     /// IPv4.
     pub const IPV4: Self = Self(228);
     /// IPv6.
     pub const IPV6: Self = Self(229);
+    /// Linux netfilter log.
+    pub const NFLOG: Self = Self(239);
+    /// Ethernet behind the header of a netANALYZER device.
+    pub const NETANALYZER: Self = Self(240);
+    /// IP over InfiniBand.
+    pub const IPOIB: Self = Self(242);
+    /// A header of macOS that names another link type.
+    pub const PKTAP: Self = Self(258);
     /// What Linux gives for the device `any`, version 2.
     pub const LINUX_SLL2: Self = Self(276);
-}
 
-/// Ethernet types (IEEE 802 numbers at IANA).
-mod ether_types {
-    pub(super) const IPV4: u16 = 0x0800;
-    pub(super) const VLAN: u16 = 0x8100;
-    pub(super) const IPV6: u16 = 0x86dd;
-    pub(super) const PROVIDER_VLAN: u16 = 0x88a8;
-    /// QinQ before IEEE 802.1ad.
-    pub(super) const OLD_QINQ: u16 = 0x9100;
+    /// Numbers that some BSDs write for [`Self::RAW`].
+    const RAW_ON_BSD: Self = Self(12);
+    const RAW_ON_OPENBSD: Self = Self(14);
 }
 
 /// Passes over the header of a packet of link type `link`.
-pub(super) fn link(link: LinkType, rest: Rest<'_>) -> Result<(Layer, Rest<'_>), Other> {
+pub(super) fn link(link: LinkType, rest: Rest<'_>) -> Step<'_> {
     match link {
         LinkType::ETHERNET => Ok((Layer::EtherType(rest.u16(12)?), rest.skip(14)?)),
-        LinkType::RAW | LinkType::IPV4 | LinkType::IPV6 => Ok((Layer::Ip, rest)),
+        LinkType::RAW
+        | LinkType::IPV4
+        | LinkType::IPV6
+        | LinkType::RAW_ON_BSD
+        | LinkType::RAW_ON_OPENBSD => Ok((Layer::Ip, rest)),
         LinkType::NULL | LinkType::LOOP => family(rest.bytes(0)?, rest.skip(4)?),
-        LinkType::LINUX_SLL => Ok((Layer::EtherType(rest.u16(14)?), rest.skip(16)?)),
-        LinkType::LINUX_SLL2 => Ok((Layer::EtherType(rest.u16(0)?), rest.skip(20)?)),
+        LinkType::ENC => family(rest.bytes(0)?, rest.skip(12)?),
+        LinkType::PFLOG => pflog(rest),
+        LinkType::LINUX_SLL => linux_protocol(rest.u16(14)?, rest.skip(16)?),
+        LinkType::LINUX_SLL2 => linux_protocol(rest.u16(0)?, rest.skip(20)?),
+        LinkType::NFLOG => nflog(rest),
+        LinkType::IPOIB => Ok((Layer::EtherType(rest.u16(40)?), rest.skip(44)?)),
+        LinkType::APPLE_IP_OVER_IEEE1394 => Ok((Layer::EtherType(rest.u16(16)?), rest.skip(18)?)),
+        LinkType::MPLS => Ok((Layer::EtherType(ether::MPLS), rest)),
+        LinkType::NETANALYZER => Ok((Layer::Link(LinkType::ETHERNET), rest.skip(4)?)),
+        LinkType::PPP => ppp::ppp(rest),
+        LinkType::PPP_HDLC => ppp::hdlc(rest),
+        LinkType::PPP_ETHER => ppp::pppoe(rest),
+        LinkType::PPP_PPPD => ppp::ppp(rest.skip(2)?),
+        LinkType::PPP_WITH_DIR => ppp::ppp(rest.skip(1)?),
+        LinkType::C_HDLC => ppp::cisco_hdlc(rest),
+        LinkType::C_HDLC_WITH_DIR => ppp::cisco_hdlc(rest.skip(1)?),
+        LinkType::FRELAY => ppp::frame_relay(rest),
+        LinkType::FRELAY_WITH_DIR => ppp::frame_relay(rest.skip(1)?),
+        LinkType::ATM_RFC1483 => Ok((Layer::Llc, rest)),
+        LinkType::FDDI => Ok((Layer::Llc, rest.skip(13)?)),
+        LinkType::IP_OVER_FC => Ok((Layer::Llc, rest.skip(16)?)),
+        LinkType::TOKEN_RING => token_ring(rest),
+        LinkType::IEEE802_11 => wlan::frame(rest),
+        LinkType::IEEE802_11_RADIOTAP => wlan::radiotap(rest),
+        LinkType::IEEE802_11_PRISM | LinkType::IEEE802_11_AVS => wlan::prism(rest),
+        LinkType::PPI => {
+            let [_, _, l0, l1, t0, t1, ..] = rest.bytes::<8>(0)?;
+            let link = LinkType(u16::from_le_bytes([t0, t1]));
+            let header_bytes = u16::from_le_bytes([l0, l1]).into();
+            Ok((Layer::Link(link), rest.skip(header_bytes)?))
+        }
+        LinkType::PKTAP => {
+            let [l0, l1, _, _, _, _, _, _, t0, t1, _, _] = rest.bytes::<12>(0)?;
+            let link = LinkType(u16::from_le_bytes([t0, t1]));
+            let header_bytes = u16::from_le_bytes([l0, l1]).into();
+            Ok((Layer::Link(link), rest.skip(header_bytes)?))
+        }
         _ => Err(Other::LinkType(link)),
     }
 }
 
 /// What follows an address family of some system, in either byte order.
-fn family(family: [u8; 4], rest: Rest<'_>) -> Result<(Layer, Rest<'_>), Other> {
+fn family(family: [u8; 4], rest: Rest<'_>) -> Step<'_> {
     let family = u32::from_be_bytes(family);
-    // Below 256 in one byte order, beyond 65,535 in the other.
+    // Below 256 in the one byte order, beyond 16 million in the other.
     match family.min(family.swap_bytes()) {
-        // AF_INET everywhere; AF_INET6 of Linux, Windows, NetBSD and OpenBSD, FreeBSD, macOS.
+        // AF_INET everywhere; AF_INET6 of Linux, Windows, OpenBSD and NetBSD, FreeBSD, macOS.
         2 | 10 | 23 | 24 | 28 | 30 => Ok((Layer::Ip, rest)),
         _ => Err(Other::NotTcp),
     }
 }
 
-/// What follows an Ethernet type.
-pub(super) fn ether_type(ether_type: u16, rest: Rest<'_>) -> Result<(Layer, Rest<'_>), Other> {
-    match ether_type {
-        ether_types::IPV4 | ether_types::IPV6 => Ok((Layer::Ip, rest)),
-        ether_types::VLAN | ether_types::PROVIDER_VLAN | ether_types::OLD_QINQ => {
-            Ok((Layer::EtherType(rest.u16(2)?), rest.skip(4)?))
-        }
-        _ => Err(Other::NotTcp),
+/// The protocol as Linux names it: an Ethernet type or one of its own numbers
+/// (linux/if_ether.h).
+fn linux_protocol(protocol: u16, rest: Rest<'_>) -> Step<'_> {
+    const ETH_P_802_2: u16 = 0x0004;
+    match protocol {
+        ETH_P_802_2 => Ok((Layer::Llc, rest)),
+        _ => ether::protocol(protocol, rest),
     }
+}
+
+/// The first byte is the header's length, without its padding to 4 bytes.
+fn pflog(rest: Rest<'_>) -> Step<'_> {
+    let [header_bytes, family] = rest.bytes(0)?;
+    let rest = rest.skip(usize::from(header_bytes).next_multiple_of(4))?;
+    self::family([0, 0, 0, family], rest)
+}
+
+/// Options in the byte order of the host (linux/netfilter/nfnetlink_log.h), one
+/// of which is the packet.
+fn nflog(rest: Rest<'_>) -> Step<'_> {
+    const NFULA_PAYLOAD: u16 = 9;
+    const MAX_OPTIONS: usize = 64;
+    let mut rest = rest.skip(4)?;
+    for _ in 0..MAX_OPTIONS {
+        let [l0, l1, t0, t1] = rest.bytes(0)?;
+        let [option_bytes, option] = [[l0, l1], [t0, t1]].map(u16::from_le_bytes);
+        let [option_bytes, option] = if t0 == 0 {
+            [option_bytes, option].map(u16::swap_bytes)
+        } else {
+            [option_bytes, option]
+        };
+        if option == NFULA_PAYLOAD {
+            return Ok((Layer::Ip, rest.skip(4)?));
+        }
+        if option_bytes < 4 {
+            return Err(Other::Malformed);
+        }
+        rest = rest.skip(usize::from(option_bytes).next_multiple_of(4))?;
+    }
+    Err(Other::NotTcp)
+}
+
+/// IEEE 802.5, with a routing field where the source address says so.
+fn token_ring(rest: Rest<'_>) -> Step<'_> {
+    let routing_bytes = if rest.u8(8)? & 0x80 == 0 {
+        0
+    } else {
+        rest.u8(14)? & 0x1f
+    };
+    Ok((Layer::Llc, rest.skip(14 + usize::from(routing_bytes))?))
 }

@@ -9,11 +9,15 @@ use etherparse::IpNumber;
 
 use crate::flow::Endpoint;
 
+mod ether;
 mod link;
+mod looks_like;
 mod network;
+mod ppp;
 mod rest;
 mod tcp;
 mod tunnel;
+mod wlan;
 
 use rest::Rest;
 
@@ -116,9 +120,14 @@ enum Layer {
     Link(LinkType),
     /// What an Ethernet type says; tags and other shims among them.
     EtherType(u16),
+    /// A header of logical link control.
+    Llc,
     /// An IP header.
     Ip,
 }
+
+/// What follows a header, and where; or why nothing does.
+type Step<'a> = Result<(Layer, Rest<'a>), Other>;
 
 /// Parses a packet of link type `link`, of which `data` was captured out of
 /// `wire_bytes`.
@@ -132,7 +141,8 @@ fn walk(mut layer: Layer, mut rest: Rest<'_>) -> Result<Headers<'_>, Other> {
     for _ in 0..MAX_HEADERS {
         (layer, rest) = match layer {
             Layer::Link(link) => link::link(link, rest)?,
-            Layer::EtherType(ether_type) => link::ether_type(ether_type, rest)?,
+            Layer::EtherType(ether_type) => ether::ether_type(ether_type, rest)?,
+            Layer::Llc => ether::llc(rest)?,
             Layer::Ip => {
                 let packet = network::packet(rest)?;
                 if packet.protocol == IpNumber::TCP {

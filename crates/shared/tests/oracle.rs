@@ -1,0 +1,165 @@
+//! The header parser against tshark: over real captures, the TCP packets and
+//! bytes between each pair of endpoints are those that tshark counted.
+//!
+//! The captures are not part of the project. They are looked for in the folder
+//! that the environment variable `TCPREC_ORACLE` names, else in
+//! `../shared/oracle` beside the repository; without them the test is ignored.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::Value;
+use tcprec_shared::flow::{Endpoint, Flow};
+use tcprec_shared::format;
+use tcprec_shared::headers::{self, Headers};
+use tcprec_shared::record::{Interface, Record};
+use tcprec_shared::stream::{ReadError, Source as _};
+
+const SUFFIX: &str = ".tshark.jsonl";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let root = oracle();
+    let mut expectations = Vec::new();
+    collect(&root, &mut expectations);
+    let mut trials: Vec<_> = expectations
+        .into_iter()
+        .map(|expected| {
+            let name = expected.strip_prefix(&root).unwrap_or(&expected);
+            let name = name.display().to_string();
+            Trial::test(name, move || compare(&expected))
+        })
+        .collect();
+    if trials.is_empty() {
+        let name = format!("no captures in {}", root.display());
+        trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true));
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn oracle() -> PathBuf {
+    std::env::var_os("TCPREC_ORACLE").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/oracle"),
+        PathBuf::from,
+    )
+}
+
+/// All expectations below a folder.
+fn collect(folder: &Path, to: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect(&path, to);
+        } else if path.to_string_lossy().ends_with(SUFFIX) {
+            to.push(path);
+        }
+    }
+    to.sort();
+}
+
+/// TCP packets of one flow, and the sums of their lengths.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Totals {
+    packets: u64,
+    payload_bytes: u64,
+    ip_bytes: u64,
+}
+
+type Flows = BTreeMap<Flow, Totals>;
+
+fn compare(expected: &Path) -> Result<(), Failed> {
+    let capture = expected.to_string_lossy().replace(SUFFIX, "");
+    let expected = expected_totals(expected)?;
+    let (found, fragmented) = found_totals(Path::new(&capture))?;
+    let mut differences = String::new();
+    let flows: BTreeSet<_> = expected.keys().chain(found.keys()).collect();
+    for flow in flows {
+        // Putting segments together again is not the parser's part.
+        if fragmented.contains(&[flow.low.addr, flow.high.addr]) {
+            continue;
+        }
+        let (expected, found) = (expected.get(flow), found.get(flow));
+        if expected != found {
+            differences += &format!("{flow:?}: expected {expected:?}, found {found:?}\n");
+        }
+    }
+    if differences.is_empty() {
+        Ok(())
+    } else {
+        Err(differences.into())
+    }
+}
+
+fn expected_totals(path: &Path) -> Result<Flows, Failed> {
+    let mut flows = Flows::new();
+    for line in BufReader::new(fs::File::open(path)?).lines() {
+        let record: Value = serde_json::from_str(&line?)?;
+        // Of a segment whose header contradicts itself tshark knows the ports
+        // still; to a TCP it is no segment (and to Zeek no connection).
+        if record["kind"] != "conn" || !record["flags"]["incomplete_header"].is_null() {
+            continue;
+        }
+        let [a, b] = [("id.orig_h", "id.orig_p"), ("id.resp_h", "id.resp_p")]
+            .map(|(addr, port)| (record[addr].as_str(), record[port].as_u64()));
+        let endpoint = |(addr, port): (Option<&str>, Option<u64>)| -> Result<Endpoint, Failed> {
+            let addr = addr.ok_or("no address")?.parse()?;
+            Ok(Endpoint::new(addr, port.ok_or("no port")?.try_into()?))
+        };
+        let flow = Flow::between(endpoint(a)?, endpoint(b)?);
+        let totals = flows.entry(flow).or_default();
+        let both = |name: &str| -> u64 {
+            ["orig", "resp"]
+                .iter()
+                .filter_map(|end| record[format!("{end}_{name}")].as_u64())
+                .sum()
+        };
+        // A connection of an endpoint with itself is counted at both ends.
+        let ends = if flow.low == flow.high { 2 } else { 1 };
+        totals.packets += both("pkts") / ends;
+        totals.payload_bytes += both("wire_bytes") / ends;
+        totals.ip_bytes += both("ip_bytes") / ends;
+    }
+    Ok(flows)
+}
+
+/// The totals, and the pairs of addresses that had fragments between them.
+fn found_totals(path: &Path) -> Result<(Flows, BTreeSet<[IpAddr; 2]>), Failed> {
+    let mut flows = Flows::new();
+    let mut fragmented = BTreeSet::new();
+    let mut interfaces: Vec<Interface> = Vec::new();
+    let mut input = format::open(path)?;
+    loop {
+        let packet = match input.next() {
+            Ok(Some(Record::Packet(packet))) => packet,
+            Ok(Some(Record::Interface(interface))) => {
+                interfaces.push(interface);
+                continue;
+            }
+            Ok(Some(_)) | Err(ReadError::Damaged { .. }) => continue,
+            Ok(None) | Err(ReadError::Truncated { .. }) => return Ok((flows, fragmented)),
+            Err(error) => return Err(error.into()),
+        };
+        let interface = interfaces.iter().rfind(|i| i.id == packet.interface);
+        let link = interface.ok_or("a packet of no interface")?.link_type;
+        match headers::parse(link, &packet.data, packet.wire_bytes) {
+            Headers::Segment(segment) => {
+                let totals = flows
+                    .entry(Flow::between(segment.src, segment.dst))
+                    .or_default();
+                totals.packets += 1;
+                totals.payload_bytes += u64::from(segment.payload_bytes);
+                totals.ip_bytes += u64::from(segment.ip_bytes);
+            }
+            Headers::Fragment(fragment) => {
+                let flow = Flow::between(fragment.src, fragment.dst);
+                fragmented.insert([flow.low.addr, flow.high.addr]);
+            }
+            Headers::Other(_) => {}
+        }
+    }
+}
