@@ -1,0 +1,220 @@
+//! Who owns which end of a connection, and what the kernel did to it.
+//!
+//! Decided from facts alone: the events of sockets ([`EventKind`]), the
+//! cookies of packets, and the processes. Nobody has to ask at once: a late
+//! event names earlier packets, and the sockets that closed last are
+//! remembered. Which packets make a connection is left to [`crate::tcp`].
+//!
+//! An end has an owner only if it is a socket of the recorded host.
+
+mod sockets;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
+
+use tcprec_shared::flow::Endpoint;
+use tcprec_shared::record::{
+    Direction, Event, EventKind, Packet, Process, ProcessId, Provenance, Record, TcpFacts,
+};
+
+use sockets::{Socket, Sockets};
+
+/// At most so many processes are remembered, and so many local addresses: no
+/// host comes near it, and a hostile file cannot fill the memory.
+const MAX_PROCESSES: usize = 1 << 20;
+const MAX_LOCAL_ADDRESSES: usize = 1 << 16;
+
+/// One end of a connection, as a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// The network namespace that the packets were seen in.
+    pub netns: u32,
+    /// The end asked for.
+    pub local: Endpoint,
+    /// The other one.
+    pub remote: Endpoint,
+    /// The cookie that packets sent by this end carry, where known.
+    pub cookie: Option<u64>,
+    /// When the packets were seen: the first and the last.
+    pub span: Span,
+}
+
+/// A stretch of time, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// When it begins.
+    pub first_ns: i64,
+    /// When it ends.
+    pub last_ns: i64,
+}
+
+impl Span {
+    /// One moment.
+    #[must_use]
+    pub const fn at(ts_ns: i64) -> Self {
+        Self {
+            first_ns: ts_ns,
+            last_ns: ts_ns,
+        }
+    }
+}
+
+/// What the kernel did at one end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KernelFacts {
+    /// Segments sent again: the retransmissions recorded, or the kernel's own
+    /// count for the connection where that is higher.
+    pub retransmits: u64,
+    /// Resets sent.
+    pub resets_sent: u64,
+    /// Resets received.
+    pub resets_received: u64,
+    /// The kernel's figures when it last told them, as a rule at the close.
+    pub tcp: Option<TcpFacts>,
+}
+
+impl KernelFacts {
+    fn observe(&mut self, event: &Event) {
+        match (event.kind, event.direction) {
+            (EventKind::Retransmit, _) => self.retransmits += 1,
+            (EventKind::Reset, Some(Direction::Out)) => self.resets_sent += 1,
+            (EventKind::Reset, Some(Direction::In)) => self.resets_received += 1,
+            _ => {}
+        }
+        if event.tcp.is_some() {
+            self.tcp = event.tcp;
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.retransmits += other.retransmits;
+        self.resets_sent += other.resets_sent;
+        self.resets_received += other.resets_received;
+        self.tcp = self.tcp.or(other.tcp);
+    }
+}
+
+/// What is known of processes and of their sockets.
+#[derive(Debug)]
+pub struct Owners {
+    processes: HashMap<ProcessId, Process>,
+    /// The processes in the order they became known.
+    process_order: VecDeque<ProcessId>,
+    sockets: Sockets,
+    /// Addresses that sockets of the recorded host have, by namespace.
+    local_addresses: HashSet<(u32, IpAddr)>,
+    /// The namespace of each interface that has one.
+    netns: HashMap<u32, u32>,
+}
+
+impl Owners {
+    /// Nothing known yet; of the sockets that close, so many will be
+    /// remembered. Ask within that number.
+    #[must_use]
+    pub fn new(closed_sockets: usize) -> Self {
+        Self {
+            processes: HashMap::new(),
+            process_order: VecDeque::new(),
+            sockets: Sockets::new(closed_sockets),
+            local_addresses: HashSet::new(),
+            netns: HashMap::new(),
+        }
+    }
+
+    /// Takes in what a record tells of processes and sockets.
+    pub fn observe(&mut self, record: &Record<'_>) {
+        match record {
+            Record::Interface(interface) => {
+                if let Some(netns) = interface.netns {
+                    self.netns.insert(interface.id, netns);
+                } else {
+                    self.netns.remove(&interface.id);
+                }
+            }
+            Record::Process(process) => self.observe_process(process),
+            Record::Packet(packet) => self.observe_packet(packet),
+            Record::Event(event) => self.observe_event(event),
+            Record::Capture(_) | Record::Loss(_) | Record::End(_) => {}
+        }
+    }
+
+    fn observe_process(&mut self, process: &Process) {
+        if self.processes.insert(process.id, process.clone()).is_none() {
+            self.process_order.push_back(process.id);
+            if self.process_order.len() > MAX_PROCESSES
+                && let Some(oldest) = self.process_order.pop_front()
+            {
+                self.processes.remove(&oldest);
+            }
+        }
+    }
+
+    /// A packet that goes out with the cookie of a socket whose port was not
+    /// chosen yet when it was asked to connect tells the port.
+    fn observe_packet(&mut self, packet: &Packet<'_>) {
+        if !self.sockets.await_ports() || packet.direction == Some(Direction::In) {
+            return;
+        }
+        if let Some(cookie) = packet.cookie
+            && let Some(parse) = packet.kernel
+            && let Some(netns) = self.netns.get(&packet.interface)
+        {
+            self.sockets.learn_port(*netns, cookie, parse.src, parse.dst);
+        }
+    }
+
+    fn observe_event(&mut self, event: &Event) {
+        if !event.local.addr.is_unspecified()
+            && self.local_addresses.len() < MAX_LOCAL_ADDRESSES
+        {
+            self.local_addresses.insert((event.netns, event.local.addr));
+        }
+        self.sockets.observe(event);
+    }
+
+    /// What is known of a process.
+    #[must_use]
+    pub fn process(&self, id: ProcessId) -> Option<&Process> {
+        self.processes.get(&id)
+    }
+
+    /// The namespace that the packets of an interface are in, where recorded.
+    #[must_use]
+    pub fn netns(&self, interface: u32) -> Option<u32> {
+        self.netns.get(&interface).copied()
+    }
+
+    /// The process that owns an end, and how that is known.
+    #[must_use]
+    pub fn owner(&self, end: &End) -> Option<(ProcessId, Provenance)> {
+        let socket = self.sockets.find(end);
+        if let Some(claim) = socket.and_then(Socket::claim) {
+            return Some(claim);
+        }
+        // A wildcard listener says nothing of an address that is not this host's.
+        let netns = socket.map_or(end.netns, |socket| socket.netns);
+        let is_local = self.local_addresses.contains(&(netns, end.local.addr));
+        let (listener, _) = is_local
+            .then(|| self.sockets.listener(netns, end.local, end.span))?
+            .and_then(Socket::claim)?;
+        Some((listener, Provenance::Guess))
+    }
+
+    /// What the kernel did at an end; none where it told nothing of it.
+    #[must_use]
+    pub fn kernel(&self, end: &End) -> Option<KernelFacts> {
+        let socket = self.sockets.find(end);
+        let mut facts = socket.map(|socket| socket.facts);
+        for stray in self.sockets.strays(end) {
+            facts.get_or_insert_default().add(stray);
+        }
+        if let Some(facts) = &mut facts {
+            let counted = facts.tcp.map_or(0, |tcp| tcp.retransmitted_packets);
+            facts.retransmits = facts.retransmits.max(counted.into());
+        }
+        facts
+    }
+}

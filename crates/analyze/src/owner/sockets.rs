@@ -1,0 +1,450 @@
+//! The sockets of the recorded host, as the kernel's events tell of them: one
+//! entry for each incarnation of a tuple, and one for each listener.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use tcprec_shared::flow::Endpoint;
+use tcprec_shared::record::{Event, EventKind, ProcessId, Provenance, TcpState};
+
+use super::{End, KernelFacts, Span};
+
+/// At most so many sockets are known; beyond, the oldest is forgotten though
+/// it is open: no host comes near it, and a hostile file cannot fill the memory.
+const MAX_SOCKETS: usize = 1 << 22;
+
+/// At most so many entries are known on one tuple, and so many listeners on
+/// one port: each is looked at when an end is asked for.
+const MAX_SAME: usize = 256;
+
+/// How far an event without a socket may stand from the packet it belongs to:
+/// the kernel tells of a reset before it leaves and after it arrived.
+const STRAY_SLACK_NS: i64 = 100_000_000;
+
+/// Sockets in the order they became known.
+type SocketId = u64;
+
+/// An incarnation of a socket, or a listener.
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub(super) netns: u32,
+    local: Endpoint,
+    remote: Endpoint,
+    cookie: Option<u64>,
+    /// When it came to be; the beginning of time if before the recording.
+    opened_ns: i64,
+    closed_ns: Option<i64>,
+    claim: Option<(ProcessId, Provenance)>,
+    pub(super) facts: KernelFacts,
+    kind: SocketKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SocketKind {
+    Connection,
+    Listener,
+    /// Not a socket but something the kernel did without one, as a reset for
+    /// a closed port, or before there was one, as a SYN-ACK sent again.
+    Stray,
+}
+
+impl Socket {
+    /// The process that holds it, and how that is known.
+    pub(super) fn claim(&self) -> Option<(ProcessId, Provenance)> {
+        self.claim
+    }
+
+    fn claim_by(&mut self, event: &Event) {
+        let Some(process) = event.process else { return };
+        let provenance = match event.kind {
+            EventKind::Connect => Provenance::Connect,
+            EventKind::Accept => Provenance::Accept,
+            EventKind::Scan | EventKind::Listen => Provenance::Scan,
+            EventKind::State | EventKind::Close | EventKind::Retransmit | EventKind::Reset => {
+                Provenance::Cookie
+            }
+        };
+        self.claim = Some(match self.claim {
+            Some(held) if strength(held.1) > strength(provenance) => held,
+            // Of several holders the youngest got the socket from an older
+            // one (a worker from its master) and is the one that serves it.
+            Some((holder, _)) if provenance == Provenance::Scan && holder != process => {
+                let youngest = if (holder.start_ns, holder.pid) > (process.start_ns, process.pid) {
+                    holder
+                } else {
+                    process
+                };
+                (youngest, Provenance::Inherited)
+            }
+            Some(held) if strength(held.1) == strength(provenance) => held,
+            _ => (process, provenance),
+        });
+    }
+
+    /// How long it and `span` have in common, and how far they are apart;
+    /// one of both is 0.
+    fn nearness(&self, span: Span) -> (i64, i64) {
+        let first = self.opened_ns.max(span.first_ns);
+        let last = self.closed_ns.unwrap_or(i64::MAX).min(span.last_ns);
+        (
+            last.saturating_sub(first).max(0),
+            first.saturating_sub(last).max(0),
+        )
+    }
+
+    fn is_between(&self, local: Endpoint, remote: Endpoint) -> bool {
+        self.local == local && self.remote == remote
+    }
+}
+
+/// What says more: asking for and taking a connection, over holding it, over
+/// having done something to it.
+const fn strength(provenance: Provenance) -> u8 {
+    match provenance {
+        Provenance::Connect | Provenance::Accept => 2,
+        Provenance::Scan | Provenance::Inherited => 1,
+        Provenance::Cookie | Provenance::Guess => 0,
+    }
+}
+
+/// All sockets that can still be asked for.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    sockets: BTreeMap<SocketId, Socket>,
+    next_id: SocketId,
+    /// The latest incarnation by namespace and cookie (before Linux 5.12
+    /// cookies are unique within a namespace only).
+    by_cookie: HashMap<(u32, u64), SocketId>,
+    /// Incarnations and strays by their own and the other end, oldest first.
+    by_tuple: HashMap<(Endpoint, Endpoint), Vec<SocketId>>,
+    listeners: HashMap<(u32, u16), Vec<SocketId>>,
+    /// Sockets that were asked to connect and have no port yet.
+    without_port: HashSet<(u32, u64)>,
+    /// The latest sockets that closed, in the order they did.
+    closed: VecDeque<SocketId>,
+    max_closed: usize,
+}
+
+impl Sockets {
+    /// No sockets; so many will be remembered once they are closed.
+    pub(super) fn new(max_closed: usize) -> Self {
+        Self {
+            sockets: BTreeMap::new(),
+            next_id: 0,
+            by_cookie: HashMap::new(),
+            by_tuple: HashMap::new(),
+            listeners: HashMap::new(),
+            without_port: HashSet::new(),
+            closed: VecDeque::new(),
+            max_closed,
+        }
+    }
+
+    pub(super) fn observe(&mut self, event: &Event) {
+        let Some(id) = self.find_for(event).or_else(|| self.open(event)) else {
+            return;
+        };
+        let Some(socket) = self.sockets.get_mut(&id) else {
+            return;
+        };
+        socket.claim_by(event);
+        socket.facts.observe(event);
+        let has_port = socket.local.port != 0;
+        if event.kind == EventKind::Close {
+            self.close(id, event.ts_ns);
+        } else if !has_port && event.local.port != 0 {
+            self.bind(id, event.local, event.remote);
+        }
+    }
+
+    /// The socket that an event is of, if it is known already.
+    fn find_for(&self, event: &Event) -> Option<SocketId> {
+        let begins_again = matches!(event.kind, EventKind::Connect | EventKind::Listen);
+        let fits = |socket: &Socket| {
+            (socket.local.port == 0
+                || event.local.port == 0
+                || socket.is_between(event.local, event.remote))
+                && !(begins_again && socket.closed_ns.is_some())
+        };
+        if let Some(cookie) = event.cookie {
+            let id = *self.by_cookie.get(&(event.netns, cookie))?;
+            return self.sockets.get(&id).is_some_and(fits).then_some(id);
+        }
+        let same_end = self.by_tuple.get(&(event.local, event.remote))?;
+        same_end.iter().rev().copied().find(|id| {
+            self.sockets.get(id).is_some_and(|socket| {
+                socket.netns == event.netns
+                    && socket.kind != SocketKind::Stray
+                    && socket.closed_ns.is_none()
+            })
+        })
+    }
+
+    /// Enters a socket that was not known before.
+    fn open(&mut self, event: &Event) -> Option<SocketId> {
+        if event.local.port == 0 && event.cookie.is_none() {
+            return None; // nothing could ever be joined to it
+        }
+        let acted_without_socket = event.cookie.is_none()
+            && matches!(event.kind, EventKind::Retransmit | EventKind::Reset);
+        let kind = if event.remote.port == 0 && event.kind != EventKind::Connect {
+            SocketKind::Listener
+        } else if acted_without_socket || event.old_state == Some(TcpState::NewSynRecv) {
+            SocketKind::Stray
+        } else {
+            SocketKind::Connection
+        };
+        let before = self.end_earlier(event, kind);
+        let id = self.next_id;
+        self.next_id += 1;
+        self.sockets.insert(
+            id,
+            Socket {
+                netns: event.netns,
+                local: event.local,
+                remote: event.remote,
+                cookie: event.cookie,
+                opened_ns: if kind == SocketKind::Stray || is_birth(event) {
+                    event.ts_ns
+                } else {
+                    before
+                },
+                closed_ns: None,
+                claim: None,
+                facts: KernelFacts::default(),
+                kind,
+            },
+        );
+        if let Some(cookie) = event.cookie
+            && kind != SocketKind::Stray
+        {
+            self.by_cookie.insert((event.netns, cookie), id);
+            if event.local.port == 0 {
+                self.without_port.insert((event.netns, cookie));
+            }
+        }
+        let crowded_out = if kind == SocketKind::Listener {
+            push_id(&mut self.listeners, (event.netns, event.local.port), id)
+        } else if event.local.port != 0 {
+            push_id(&mut self.by_tuple, (event.local, event.remote), id)
+        } else {
+            None
+        };
+        if let Some(oldest) = crowded_out {
+            self.forget(oldest);
+        }
+        if kind == SocketKind::Stray {
+            self.close(id, event.ts_ns);
+        }
+        if self.sockets.len() > MAX_SOCKETS
+            && let Some((oldest, _)) = self.sockets.first_key_value()
+        {
+            self.forget(*oldest);
+        }
+        Some(id)
+    }
+
+    /// Ends the incarnations that another one on the same tuple proves over,
+    /// and says when the last of them ended.
+    fn end_earlier(&mut self, event: &Event, kind: SocketKind) -> i64 {
+        let mut last_ns = i64::MIN;
+        if kind != SocketKind::Connection {
+            return last_ns;
+        }
+        let same_end = self.by_tuple.get(&(event.local, event.remote));
+        for id in same_end.cloned().unwrap_or_default() {
+            let Some(socket) = self.sockets.get(&id) else {
+                continue;
+            };
+            if socket.netns != event.netns || socket.kind == SocketKind::Stray {
+                continue;
+            }
+            if let Some(closed_ns) = socket.closed_ns {
+                last_ns = last_ns.max(closed_ns);
+            } else {
+                self.close(id, event.ts_ns);
+                last_ns = last_ns.max(event.ts_ns);
+            }
+        }
+        last_ns
+    }
+
+    fn close(&mut self, id: SocketId, ts_ns: i64) {
+        let Some(socket) = self.sockets.get_mut(&id) else {
+            return;
+        };
+        if socket.closed_ns.is_none() {
+            socket.closed_ns = Some(ts_ns);
+            self.closed.push_back(id);
+        }
+        if let Some(cookie) = socket.cookie {
+            self.without_port.remove(&(socket.netns, cookie));
+        }
+        if self.closed.len() > self.max_closed
+            && let Some(oldest) = self.closed.pop_front()
+        {
+            self.forget(oldest);
+        }
+    }
+
+    /// Gives a socket the ends that were not known when it was opened.
+    fn bind(&mut self, id: SocketId, local: Endpoint, remote: Endpoint) {
+        let Some(socket) = self.sockets.get_mut(&id) else {
+            return;
+        };
+        socket.local = local;
+        socket.remote = remote;
+        if let Some(cookie) = socket.cookie {
+            self.without_port.remove(&(socket.netns, cookie));
+        }
+        if let Some(oldest) = push_id(&mut self.by_tuple, (local, remote), id) {
+            self.forget(oldest);
+        }
+    }
+
+    /// Whether [`Self::learn_port`] could be of use.
+    pub(super) fn await_ports(&self) -> bool {
+        !self.without_port.is_empty()
+    }
+
+    /// Gives the socket of a cookie its ends, if it has no port yet.
+    pub(super) fn learn_port(
+        &mut self,
+        netns: u32,
+        cookie: u64,
+        local: Endpoint,
+        remote: Endpoint,
+    ) {
+        if local.port != 0
+            && self.without_port.contains(&(netns, cookie))
+            && let Some(id) = self.by_cookie.get(&(netns, cookie))
+        {
+            self.bind(*id, local, remote);
+        }
+    }
+
+    /// The incarnation that an end is: by cookie, else the one on the same
+    /// tuple that shares the most time with it, else the nearest in time.
+    ///
+    /// A socket of another namespace stands for the end too (a container's,
+    /// seen from its host's side of the veth pair), but not on loopback, which
+    /// every namespace has its own of.
+    pub(super) fn find(&self, end: &End) -> Option<&Socket> {
+        if let Some(cookie) = end.cookie
+            && let Some(id) = self.by_cookie.get(&(end.netns, cookie))
+            && let Some(socket) = self.sockets.get(id)
+            && socket.kind == SocketKind::Connection
+            && (socket.local.port == 0 || socket.is_between(end.local, end.remote))
+        {
+            return Some(socket);
+        }
+        self.at(end)
+            .filter(|socket| socket.kind == SocketKind::Connection)
+            .max_by_key(|socket| {
+                let (shared_ns, apart_ns) = socket.nearness(end.span);
+                let is_same_netns = socket.netns == end.netns;
+                (is_same_netns, shared_ns, Reverse(apart_ns))
+            })
+    }
+
+    /// What the kernel did at an end without a socket.
+    pub(super) fn strays(&self, end: &End) -> impl Iterator<Item = &KernelFacts> {
+        self.at(end)
+            .filter(|socket| {
+                let (_, apart_ns) = socket.nearness(end.span);
+                socket.kind == SocketKind::Stray && apart_ns <= STRAY_SLACK_NS
+            })
+            .map(|socket| &socket.facts)
+    }
+
+    /// All entries on the tuple of an end.
+    fn at(&self, end: &End) -> impl Iterator<Item = &Socket> {
+        let ids = self.by_tuple.get(&(end.local, end.remote));
+        ids.into_iter()
+            .flatten()
+            .filter_map(|id| self.sockets.get(id))
+            .filter(|socket| socket.netns == end.netns || !socket.local.addr.is_loopback())
+    }
+
+    /// The listener that a connection to `local` would have come to: the most
+    /// specific one, and of several equal ones the latest.
+    pub(super) fn listener(&self, netns: u32, local: Endpoint, span: Span) -> Option<&Socket> {
+        let ids = self.listeners.get(&(netns, local.port))?;
+        ids.iter()
+            .filter_map(|id| self.sockets.get(id))
+            .filter(|socket| socket.nearness(span).1 == 0)
+            .filter_map(|socket| Some((specificity(socket.local.addr, local.addr)?, socket)))
+            .max_by_key(|(specificity, _)| *specificity)
+            .map(|(_, socket)| socket)
+    }
+
+    fn forget(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.remove(&id) else {
+            return;
+        };
+        if let Some(cookie) = socket.cookie {
+            let key = (socket.netns, cookie);
+            if self.by_cookie.get(&key) == Some(&id) {
+                self.by_cookie.remove(&key);
+                self.without_port.remove(&key);
+            }
+        }
+        if socket.kind == SocketKind::Listener {
+            remove_id(&mut self.listeners, &(socket.netns, socket.local.port), id);
+        } else {
+            remove_id(&mut self.by_tuple, &(socket.local, socket.remote), id);
+        }
+    }
+}
+
+/// Adds an id under a key, and says which one has to go for it.
+fn push_id<K: Hash + Eq>(
+    index: &mut HashMap<K, Vec<SocketId>>,
+    key: K,
+    id: SocketId,
+) -> Option<SocketId> {
+    let ids = index.entry(key).or_default();
+    ids.push(id);
+    ids.first().copied().filter(|_| ids.len() > MAX_SAME)
+}
+
+fn remove_id<K: Hash + Eq>(
+    index: &mut HashMap<K, Vec<SocketId>>,
+    key: &K,
+    id: SocketId,
+) {
+    if let Some(ids) = index.get_mut(key) {
+        ids.retain(|other| *other != id);
+        if ids.is_empty() {
+            index.remove(key);
+        }
+    }
+}
+
+/// Whether the socket came to be with this event. Of any other event it is
+/// older: than the recording, or than the first event that was not lost.
+fn is_birth(event: &Event) -> bool {
+    matches!(event.kind, EventKind::Connect | EventKind::Listen)
+        || matches!(
+            event.old_state,
+            Some(TcpState::Close | TcpState::SynRecv | TcpState::NewSynRecv)
+        )
+}
+
+/// How closely a listener's address matches; none if not at all. A `::`
+/// listener takes IPv4 too, unless it was told not to, which no event says.
+fn specificity(listening: IpAddr, asked: IpAddr) -> Option<u8> {
+    const ANY_V4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    const ANY_V6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    if listening == asked {
+        Some(2)
+    } else if listening == ANY_V6 {
+        Some(u8::from(asked.is_ipv6()))
+    } else if listening == ANY_V4 && asked.is_ipv4() {
+        Some(1)
+    } else {
+        None
+    }
+}

@@ -1,0 +1,318 @@
+use super::*;
+use tcprec_shared::record::TcpState;
+
+const NS: u32 = 4026531840;
+const SECOND: i64 = 1_000_000_000;
+
+fn endpoint(text: &str) -> Endpoint {
+    let text: std::net::SocketAddr = text.parse().unwrap();
+    Endpoint::new(text.ip(), text.port())
+}
+
+fn pid(pid: u32) -> ProcessId {
+    ProcessId {
+        pid,
+        start_ns: i64::from(pid) * SECOND,
+    }
+}
+
+fn event(kind: EventKind, ts: i64, local: &str, remote: &str) -> Event {
+    Event {
+        kind,
+        ts_ns: ts * SECOND,
+        cookie: None,
+        netns: NS,
+        local: endpoint(local),
+        remote: endpoint(remote),
+        process: None,
+        old_state: None,
+        new_state: None,
+        direction: None,
+        tcp: None,
+    }
+}
+
+fn end(local: &str, remote: &str, first: i64, last: i64) -> End {
+    End {
+        netns: NS,
+        local: endpoint(local),
+        remote: endpoint(remote),
+        cookie: None,
+        span: Span {
+            first_ns: first * SECOND,
+            last_ns: last * SECOND,
+        },
+    }
+}
+
+struct Table(Owners);
+
+impl Table {
+    fn new() -> Self {
+        Self(Owners::new(100))
+    }
+
+    fn see(&mut self, event: Event) -> &mut Self {
+        self.0.observe(&Record::Event(event));
+        self
+    }
+
+    fn owner(&self, end: &End) -> Option<(u32, Provenance)> {
+        self.0.owner(end).map(|(id, how)| (id.pid, how))
+    }
+}
+
+const CLIENT: &str = "10.0.0.1:41234";
+const CLIENT_NO_PORT: &str = "10.0.0.1:0";
+const SERVER: &str = "10.0.0.2:80";
+const NONE: &str = "0.0.0.0:0";
+
+#[test]
+fn connect_without_a_port_is_joined_by_cookie() {
+    let mut table = Table::new();
+    table.see(Event {
+        cookie: Some(7),
+        process: Some(pid(811)),
+        old_state: Some(TcpState::Close),
+        new_state: Some(TcpState::SynSent),
+        ..event(EventKind::Connect, 1, CLIENT_NO_PORT, SERVER)
+    });
+    let mut asked = end(CLIENT, SERVER, 1, 2);
+    assert_eq!(table.owner(&asked), None);
+    asked.cookie = Some(7);
+    assert_eq!(table.owner(&asked), Some((811, Provenance::Connect)));
+    table.see(Event {
+        cookie: Some(7),
+        old_state: Some(TcpState::SynSent),
+        new_state: Some(TcpState::Established),
+        ..event(EventKind::State, 1, CLIENT, SERVER)
+    });
+    asked.cookie = None;
+    assert_eq!(table.owner(&asked), Some((811, Provenance::Connect)));
+    let other_end = end(SERVER, CLIENT, 1, 2);
+    assert_eq!(table.owner(&other_end), None);
+}
+
+#[test]
+fn an_outgoing_packet_tells_the_port() {
+    use tcprec_shared::headers::LinkType;
+    use tcprec_shared::record::{Interface, KernelParse};
+
+    let mut table = Table::new();
+    table.0.observe(&Record::Interface(Interface {
+        id: 3,
+        name: None,
+        link_type: LinkType::ETHERNET,
+        netns: Some(NS),
+    }));
+    table.see(Event {
+        cookie: Some(7),
+        process: Some(pid(811)),
+        ..event(EventKind::Connect, 1, CLIENT_NO_PORT, SERVER)
+    });
+    table.0.observe(&Record::Packet(Packet {
+        ts_ns: SECOND,
+        interface: 3,
+        direction: Some(Direction::Out),
+        wire_bytes: 74,
+        cookie: Some(7),
+        kernel: Some(KernelParse {
+            src: endpoint(CLIENT),
+            dst: endpoint(SERVER),
+            flags: 2,
+            header_bytes: 74,
+            payload_bytes: 0,
+        }),
+        data: (&[]).into(),
+    }));
+    let asked = end(CLIENT, SERVER, 1, 2);
+    assert_eq!(table.owner(&asked), Some((811, Provenance::Connect)));
+}
+
+#[test]
+fn accept_comes_late_and_until_then_the_listener_is_a_guess() {
+    let mut table = Table::new();
+    table.see(Event {
+        cookie: Some(1),
+        process: Some(pid(900)),
+        ..event(EventKind::Listen, 0, "0.0.0.0:80", NONE)
+    });
+    let asked = end(SERVER, CLIENT, 1, 2);
+    // Nothing says yet that 10.0.0.2 is this host's.
+    assert_eq!(table.owner(&asked), None);
+    table.see(Event {
+        cookie: Some(2),
+        old_state: Some(TcpState::SynRecv),
+        new_state: Some(TcpState::Established),
+        ..event(EventKind::State, 1, SERVER, CLIENT)
+    });
+    assert_eq!(table.owner(&asked), Some((900, Provenance::Guess)));
+    table.see(Event {
+        cookie: Some(2),
+        process: Some(pid(901)),
+        ..event(EventKind::Accept, 3, SERVER, CLIENT)
+    });
+    assert_eq!(table.owner(&asked), Some((901, Provenance::Accept)));
+}
+
+#[test]
+fn the_most_specific_listener_is_guessed() {
+    let mut table = Table::new();
+    let mut listen = |cookie, process, local: &str, ts| {
+        table.see(Event {
+            cookie: Some(cookie),
+            process: Some(pid(process)),
+            ..event(EventKind::Listen, ts, local, "[::]:0")
+        });
+    };
+    listen(1, 10, "[::]:80", 0);
+    listen(2, 11, "10.0.0.2:80", 0);
+    listen(3, 12, "0.0.0.0:80", 0);
+    listen(4, 13, "[::]:443", 0);
+    listen(5, 14, "[::]:8080", 5);
+    for local in ["10.0.0.2:1", "10.0.0.3:1"] {
+        table.see(event(EventKind::Reset, 0, local, CLIENT));
+    }
+    let owner = |local: &str| table.owner(&end(local, CLIENT, 1, 2));
+    assert_eq!(owner("10.0.0.2:80"), Some((11, Provenance::Guess)));
+    assert_eq!(owner("10.0.0.3:80"), Some((12, Provenance::Guess)));
+    assert_eq!(owner("10.0.0.3:443"), Some((13, Provenance::Guess)));
+    // It began to listen later than this connection was.
+    assert_eq!(owner("10.0.0.3:8080"), None);
+    // Another host's address.
+    assert_eq!(owner("10.0.0.9:443"), None);
+}
+
+#[test]
+fn a_tuple_used_again_has_the_owner_of_its_time() {
+    let mut table = Table::new();
+    for (cookie, process, ts) in [(1, 10, 10), (2, 20, 20)] {
+        table
+            .see(Event {
+                cookie: Some(cookie),
+                process: Some(pid(process)),
+                ..event(EventKind::Connect, ts, CLIENT, SERVER)
+            })
+            .see(Event {
+                cookie: Some(cookie),
+                old_state: Some(TcpState::FinWait2),
+                new_state: Some(TcpState::Close),
+                ..event(EventKind::Close, ts + 5, CLIENT, SERVER)
+            });
+    }
+    let owner = |first, last| table.owner(&end(CLIENT, SERVER, first, last));
+    assert_eq!(owner(10, 16), Some((10, Provenance::Connect)));
+    assert_eq!(owner(19, 24), Some((20, Provenance::Connect)));
+    // Between both, the nearer one.
+    assert_eq!(owner(16, 16), Some((10, Provenance::Connect)));
+    assert_eq!(owner(19, 19), Some((20, Provenance::Connect)));
+}
+
+#[test]
+fn a_scan_names_the_youngest_holder_and_an_accept_outdoes_it() {
+    let mut table = Table::new();
+    let scan = |process| Event {
+        cookie: Some(5),
+        process: Some(pid(process)),
+        new_state: Some(TcpState::Established),
+        ..event(EventKind::Scan, 1, SERVER, CLIENT)
+    };
+    let asked = end(SERVER, CLIENT, 0, 2);
+    table.see(scan(50));
+    assert_eq!(table.owner(&asked), Some((50, Provenance::Scan)));
+    table.see(scan(70)).see(scan(60));
+    assert_eq!(table.owner(&asked), Some((70, Provenance::Inherited)));
+    table.see(Event {
+        cookie: Some(5),
+        process: Some(pid(50)),
+        ..event(EventKind::Accept, 1, SERVER, CLIENT)
+    });
+    assert_eq!(table.owner(&asked), Some((50, Provenance::Accept)));
+}
+
+#[test]
+fn closing_a_socket_is_the_weakest_claim() {
+    let mut table = Table::new();
+    table.see(Event {
+        cookie: Some(5),
+        process: Some(pid(50)),
+        old_state: Some(TcpState::Established),
+        new_state: Some(TcpState::FinWait1),
+        ..event(EventKind::State, 1, SERVER, CLIENT)
+    });
+    let asked = end(SERVER, CLIENT, 0, 2);
+    assert_eq!(table.owner(&asked), Some((50, Provenance::Cookie)));
+}
+
+#[test]
+fn a_socket_of_another_namespace_stands_for_the_end_but_not_on_loopback() {
+    let mut table = Table::new();
+    for local in [SERVER, "127.0.0.1:80"] {
+        table.see(Event {
+            netns: NS + 1,
+            process: Some(pid(50)),
+            ..event(EventKind::Accept, 1, local, CLIENT)
+        });
+    }
+    assert_eq!(
+        table.owner(&end(SERVER, CLIENT, 0, 2)),
+        Some((50, Provenance::Accept))
+    );
+    assert_eq!(table.owner(&end("127.0.0.1:80", CLIENT, 0, 2)), None);
+}
+
+#[test]
+fn kernel_facts_are_those_of_the_incarnation() {
+    let mut table = Table::new();
+    let facts = TcpFacts {
+        srtt_ns: 1000,
+        retransmitted_packets: 3,
+        ..TcpFacts::default()
+    };
+    table
+        .see(Event {
+            cookie: Some(1),
+            ..event(EventKind::Connect, 1, CLIENT, SERVER)
+        })
+        .see(event(EventKind::Retransmit, 2, CLIENT, SERVER))
+        .see(Event {
+            cookie: Some(1),
+            tcp: Some(facts),
+            ..event(EventKind::Close, 3, CLIENT, SERVER)
+        });
+    // A refused port: no socket, one reset for each attempt.
+    for ts in [10, 20] {
+        table.see(Event {
+            direction: Some(Direction::Out),
+            ..event(EventKind::Reset, ts, "10.0.0.1:81", "10.0.0.9:5000")
+        });
+    }
+    assert_eq!(
+        table.0.kernel(&end(CLIENT, SERVER, 1, 3)),
+        Some(KernelFacts {
+            retransmits: 3,
+            tcp: Some(facts),
+            ..KernelFacts::default()
+        })
+    );
+    let refused = table.0.kernel(&end("10.0.0.1:81", "10.0.0.9:5000", 20, 20));
+    assert_eq!(refused.unwrap().resets_sent, 1);
+    assert_eq!(table.0.kernel(&end("10.0.0.1:82", CLIENT, 1, 3)), None);
+}
+
+#[test]
+fn closed_sockets_are_forgotten() {
+    let mut table = Table::new();
+    for port in 1000..2000 {
+        let local = format!("10.0.0.1:{port}");
+        for kind in [EventKind::Connect, EventKind::Close] {
+            table.see(Event {
+                cookie: Some(port),
+                process: Some(pid(1)),
+                ..event(kind, 1, &local, SERVER)
+            });
+        }
+    }
+    assert_eq!(table.owner(&end("10.0.0.1:1000", SERVER, 1, 1)), None);
+    assert!(table.owner(&end("10.0.0.1:1900", SERVER, 1, 1)).is_some());
+}
