@@ -1,5 +1,16 @@
 //! The analyzer: owners, TCP connections, requests and reports from records.
+//!
+//! [`pipeline`] takes records and makes a [`report`] of them; on the way
+//! [`tcp`] makes connections of packets, [`app`] requests of their payload, and
+//! [`owner`] says whose they are. [`annotate`] says it of single packets, and
+//! [`print`] shows these. All that is free of I/O, clocks and threads;
+//! [`command`] is where files are opened.
 
+pub mod annotate;
 pub mod app;
-pub mod tcp;
+pub mod command;
 pub mod owner;
+pub mod pipeline;
+pub mod print;
+pub mod report;
+pub mod tcp;

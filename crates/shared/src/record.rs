@@ -57,6 +57,25 @@ pub enum Record<'a> {
     Event(Event),
 }
 
+impl Record<'_> {
+    /// The same record, with bytes of its own: it outlives the source it is from.
+    #[must_use]
+    pub fn into_owned(self) -> Record<'static> {
+        match self {
+            Self::Capture(capture) => Record::Capture(capture),
+            Self::Interface(interface) => Record::Interface(interface),
+            Self::Process(process) => Record::Process(process),
+            Self::Packet(packet) => Record::Packet(Packet {
+                data: Cow::Owned(packet.data.into_owned()),
+                ..packet
+            }),
+            Self::Loss(loss) => Record::Loss(loss),
+            Self::End(end) => Record::End(end),
+            Self::Event(event) => Record::Event(event),
+        }
+    }
+}
+
 /// What made a file, and how.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Capture {

@@ -19,6 +19,7 @@ use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::{
     Direction, Event, EventKind, Packet, Process, ProcessId, Provenance, Record, TcpFacts,
 };
+use tcprec_shared::stream::Owner;
 
 use sockets::{Socket, Sockets};
 
@@ -142,13 +143,14 @@ impl Owners {
     }
 
     fn observe_process(&mut self, process: &Process) {
-        if self.processes.insert(process.id, process.clone()).is_none() {
-            self.process_order.push_back(process.id);
-            if self.process_order.len() > MAX_PROCESSES
-                && let Some(oldest) = self.process_order.pop_front()
-            {
-                self.processes.remove(&oldest);
-            }
+        if self.processes.insert(process.id, process.clone()).is_some() {
+            return;
+        }
+        self.process_order.push_back(process.id);
+        if self.process_order.len() > MAX_PROCESSES
+            && let Some(oldest) = self.process_order.pop_front()
+        {
+            self.processes.remove(&oldest);
         }
     }
 
@@ -162,15 +164,19 @@ impl Owners {
             && let Some(parse) = packet.kernel
             && let Some(netns) = self.netns.get(&packet.interface)
         {
-            self.sockets.learn_port(*netns, cookie, parse.src, parse.dst);
+            self.sockets
+                .learn_port(*netns, cookie, parse.src, parse.dst);
         }
     }
 
     fn observe_event(&mut self, event: &Event) {
-        if !event.local.addr.is_unspecified()
-            && self.local_addresses.len() < MAX_LOCAL_ADDRESSES
-        {
+        if !event.local.addr.is_unspecified() && self.local_addresses.len() < MAX_LOCAL_ADDRESSES {
             self.local_addresses.insert((event.netns, event.local.addr));
+        }
+        if let Some(id) = event.process
+            && !self.processes.contains_key(&id)
+        {
+            self.observe_process(&nameless(id)); // its record was lost, or is late
         }
         self.sockets.observe(event);
     }
@@ -189,7 +195,15 @@ impl Owners {
 
     /// The process that owns an end, and how that is known.
     #[must_use]
-    pub fn owner(&self, end: &End) -> Option<(ProcessId, Provenance)> {
+    pub fn owner(&self, end: &End) -> Option<Owner<'_>> {
+        let (id, provenance) = self.claim(end)?;
+        Some(Owner {
+            process: self.processes.get(&id)?,
+            provenance,
+        })
+    }
+
+    fn claim(&self, end: &End) -> Option<(ProcessId, Provenance)> {
         let socket = self.sockets.find(end);
         if let Some(claim) = socket.and_then(Socket::claim) {
             return Some(claim);
@@ -216,5 +230,19 @@ impl Owners {
             facts.retransmits = facts.retransmits.max(counted.into());
         }
         facts
+    }
+}
+
+/// A process of which no more is known than that it is.
+fn nameless(id: ProcessId) -> Process {
+    Process {
+        id,
+        ppid: None,
+        uid: None,
+        comm: String::new(),
+        exe: None,
+        argv: Vec::new(),
+        cgroup: None,
+        container: None,
     }
 }

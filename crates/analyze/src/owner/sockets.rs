@@ -410,11 +410,7 @@ fn push_id<K: Hash + Eq>(
     ids.first().copied().filter(|_| ids.len() > MAX_SAME)
 }
 
-fn remove_id<K: Hash + Eq>(
-    index: &mut HashMap<K, Vec<SocketId>>,
-    key: &K,
-    id: SocketId,
-) {
+fn remove_id<K: Hash + Eq>(index: &mut HashMap<K, Vec<SocketId>>, key: &K, id: SocketId) {
     if let Some(ids) = index.get_mut(key) {
         ids.retain(|other| *other != id);
         if ids.is_empty() {

@@ -58,7 +58,8 @@ impl Table {
     }
 
     fn owner(&self, end: &End) -> Option<(u32, Provenance)> {
-        self.0.owner(end).map(|(id, how)| (id.pid, how))
+        let owner = self.0.owner(end)?;
+        Some((owner.process.id.pid, owner.provenance))
     }
 }
 

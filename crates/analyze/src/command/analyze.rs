@@ -1,0 +1,93 @@
+//! `tcprec analyze`.
+
+use std::env;
+use std::io::{self, BufWriter, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use tcprec_shared::stream::{ReadError, Source as _};
+use terminal_size::{Width, terminal_size};
+
+use super::progress::Progress;
+use super::{Failure, open, read_on, zone};
+use crate::pipeline::Pipeline;
+use crate::report::text::{self, Looks};
+use crate::report::{json, jsonl};
+
+/// So many rows of each table are shown if not all are asked for.
+const ROWS: usize = 20;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A capture of any format, by its content; `-` is the standard input
+    capture: PathBuf,
+    /// How the report is written
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Show all rows of each table in the text
+    #[arg(long)]
+    all: bool,
+    /// Show times in UTC instead of local time
+    #[arg(long)]
+    utc: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Jsonl,
+    /// One JSON document
+    Json,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let mut input = open(&args.capture)?;
+    let mut pipeline = Pipeline::default();
+    let mut progress = Progress::new();
+    let mut failure = None;
+    loop {
+        match input.next() {
+            Ok(Some(record)) => pipeline.push(&record),
+            Ok(None) => break,
+            Err(error) => {
+                // Damaged records are told in the report, all in one line.
+                pipeline.read_error(&error);
+                if !error.is_passing() {
+                    read_on(&args.capture, &error)?;
+                    failure = matches!(error, ReadError::Io(_)).then(|| error.to_string());
+                    break;
+                }
+            }
+        }
+        progress.record(&input);
+    }
+    drop(progress);
+    let report = pipeline.finish();
+    let mut to = BufWriter::new(io::stdout().lock());
+    match args.format {
+        Format::Text => text::write(&report, &looks(args), &mut to)?,
+        Format::Jsonl => jsonl::write(&report, &mut to)?,
+        Format::Json => json::write(&report, &mut to)?,
+    }
+    to.flush()?;
+    failure.map_or(Ok(()), |error| {
+        Err(Failure::Failed(format!("the report is not whole: {error}")))
+    })
+}
+
+fn looks(args: &Args) -> Looks {
+    let is_terminal = io::stdout().is_terminal();
+    // https://no-color.org
+    let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let width = terminal_size().filter(|_| is_terminal);
+    Looks {
+        width: width.map(|(Width(columns), _)| columns.into()),
+        color: is_terminal && !no_color,
+        zone: zone(args.utc),
+        rows: (!args.all).then_some(ROWS),
+        all_option: "--all",
+    }
+}

@@ -1,0 +1,59 @@
+//! `tcprec convert`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tcprec_shared::format::{self, CreateError};
+
+use super::progress::Progress;
+use super::{Failure, open, read_on};
+use crate::annotate::{Annotator, read_batch};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A capture of any format, by its content; `-` is the standard input
+    input: PathBuf,
+    /// The file to write, its format by its extension; `-` is JSON lines to the standard output
+    output: PathBuf,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let mut input = open(&args.input)?;
+    if is_same_file(&args.input, &args.output) {
+        return Err(Failure::Usage(format!(
+            "{}: is the input; give another file to write",
+            args.output.display()
+        )));
+    }
+    let output = |error: &dyn std::fmt::Display| format!("{}: {error}", args.output.display());
+    let mut sink = format::create(&args.output).map_err(|error| match error {
+        CreateError::Io(error) => Failure::Failed(output(&error)),
+        error => Failure::Usage(output(&error)),
+    })?;
+    let mut annotator = Annotator::new();
+    let mut progress = Progress::new();
+    let mut batch = Vec::new();
+    loop {
+        let error = read_batch(&mut input, &mut batch);
+        if batch.is_empty() && error.is_none() {
+            break;
+        }
+        annotator.observe(&batch);
+        for record in &batch {
+            sink.write(record, annotator.note(record).annotation.as_ref())?;
+            progress.record(&input);
+        }
+        if let Some(error) = error {
+            read_on(&args.input, &error)?;
+        }
+    }
+    drop(progress);
+    sink.finish()?;
+    Ok(())
+}
+
+/// Whether writing the one would destroy the other.
+fn is_same_file(input: &Path, output: &Path) -> bool {
+    let canonical = |path: &Path| fs::canonicalize(path).ok().filter(|path| path.is_file());
+    canonical(input).is_some_and(|input| canonical(output) == Some(input))
+}

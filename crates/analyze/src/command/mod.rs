@@ -1,0 +1,130 @@
+//! The offline subcommands, one file each: arguments and what is done with
+//! them. Here is what they share: how they fail, and how they read.
+
+mod analyze;
+mod convert;
+mod print;
+mod progress;
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use jiff::tz::TimeZone;
+use tcprec_shared::format::{self, Input};
+use tcprec_shared::stream::ReadError;
+use thiserror::Error;
+
+/// What can be done with a capture anywhere, without root.
+#[derive(Debug, Subcommand)]
+pub enum Offline {
+    /// Show what was recorded: processes, connections, requests, and losses
+    Analyze(analyze::Args),
+    /// Show packets and events, one line each
+    Print(print::Args),
+    /// Write a capture in another format
+    Convert(convert::Args),
+}
+
+impl Offline {
+    /// Does it.
+    ///
+    /// # Errors
+    /// See [`Failure`]. A reader of the output that goes away (`| head`) is no error.
+    pub fn run(self) -> Result<(), Failure> {
+        let result = match self {
+            Self::Analyze(args) => analyze::run(&args),
+            Self::Print(args) => print::run(&args),
+            Self::Convert(args) => convert::run(&args),
+        };
+        match result {
+            Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            result => result,
+        }
+    }
+}
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// It was asked for something that cannot be, or given what it cannot read.
+    #[error("{0}")]
+    Usage(String),
+    /// It was able to, but something went wrong on the way.
+    #[error("{0}")]
+    Failed(String),
+    /// The output could not be written.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl Failure {
+    /// The exit code that tells it: 2 for bad usage and unreadable input, else 1.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Failed(_) | Self::Output(_) => 1,
+        }
+    }
+}
+
+/// Tells of a failure on the standard error, and gives the exit code.
+#[must_use]
+pub fn exit(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            warn(&failure);
+            failure.exit_code().into()
+        }
+    }
+}
+
+/// Says something on the standard error.
+fn warn(what: &dyn Display) {
+    // If that cannot be said either, nobody is there to be told.
+    let _ = writeln!(io::stderr(), "tcprec: {what}");
+}
+
+fn open(path: &Path) -> Result<Input, Failure> {
+    format::open(path).map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &ReadError) -> Failure {
+    Failure::Usage(format!("{}: {error}", path.display()))
+}
+
+/// What to do about an error in the middle of a capture.
+///
+/// # Errors
+/// The capture cannot be read at all. All others are warned of here: what was
+/// read before a cut is good.
+fn read_on(path: &Path, error: &ReadError) -> Result<(), Failure> {
+    match error {
+        ReadError::Unsupported(_) => return Err(unreadable(path, error)),
+        ReadError::Io(_) => warn(&format_args!(
+            "{}: cannot be read further: {error}",
+            path.display()
+        )),
+        ReadError::Truncated { .. } => warn(&format_args!(
+            "{}: {error}; all before it was read",
+            path.display()
+        )),
+        ReadError::Damaged { .. } => {
+            warn(&format_args!("{}: {error}; passed over", path.display()));
+        }
+    }
+    Ok(())
+}
+
+/// The time zone to show times in.
+fn zone(utc: bool) -> TimeZone {
+    if utc {
+        TimeZone::UTC
+    } else {
+        TimeZone::system()
+    }
+}

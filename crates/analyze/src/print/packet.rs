@@ -1,0 +1,216 @@
+//! The line of a TCP segment, as tcpdump's print-tcp writes it.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::net::IpAddr;
+
+use tcprec_shared::flow::{Endpoint, Flow};
+use tcprec_shared::headers::{Fragment, Segment, TcpFlags};
+
+use crate::report::units::clean;
+
+/// So many connections are remembered for their sequence numbers; beyond, all
+/// are forgotten, and the numbers of their next packets stand absolute once.
+const MAX_FLOWS: usize = 1 << 16;
+
+/// Where the sequence numbers of connections begin.
+#[derive(Debug, Default)]
+pub(super) struct Sequences {
+    first: HashMap<(u32, Flow), First>,
+}
+
+/// The sequence numbers that count as 0, by sender.
+#[derive(Debug, Clone, Copy)]
+struct First {
+    low: u32,
+    high: u32,
+}
+
+impl Sequences {
+    /// The sequence and acknowledgment numbers to show: as they are in what
+    /// begins a connection, after that relative to it.
+    fn relative(&mut self, segment: &Segment<'_>, scope: u32) -> (u32, u32) {
+        let absolute = (segment.seq, segment.ack);
+        if !segment.flags.has(TcpFlags::ACK) {
+            return absolute;
+        }
+        let flow = Flow::between(segment.src, segment.dst);
+        let from_low = segment.src == flow.low;
+        if let Some(first) = self.first.get(&(scope, flow))
+            && !segment.flags.has(TcpFlags::SYN)
+        {
+            let (own, other) = if from_low {
+                (first.low, first.high)
+            } else {
+                (first.high, first.low)
+            };
+            return (
+                segment.seq.wrapping_sub(own),
+                segment.ack.wrapping_sub(other),
+            );
+        }
+        if self.first.len() >= MAX_FLOWS {
+            self.first.clear();
+        }
+        let (own, other) = (segment.seq, segment.ack.wrapping_sub(1));
+        let (low, high) = if from_low { (own, other) } else { (other, own) };
+        self.first.insert((scope, flow), First { low, high });
+        absolute
+    }
+}
+
+pub(super) fn write_segment(
+    segment: &Segment<'_>,
+    sequences: &mut Sequences,
+    scope: u32,
+    to: &mut dyn Write,
+) -> io::Result<()> {
+    let (seq, ack) = sequences.relative(segment, scope);
+    let flags = segment.flags;
+    write_ends(segment.src, segment.dst, to)?;
+    write!(to, ": Flags [")?;
+    write_flags(flags, to)?;
+    write!(to, "]")?;
+    let length = segment.payload_bytes;
+    let takes_a_number = [TcpFlags::SYN, TcpFlags::FIN, TcpFlags::RST];
+    if length > 0 {
+        write!(to, ", seq {seq}:{}", seq.wrapping_add(length))?;
+    } else if takes_a_number.into_iter().any(|flag| flags.has(flag)) {
+        write!(to, ", seq {seq}")?;
+    }
+    if flags.has(TcpFlags::ACK) {
+        write!(to, ", ack {ack}")?;
+    }
+    write!(to, ", win {}", segment.window)?;
+    write_options(segment, to)?;
+    write!(to, ", length {length}")?;
+    if let Some(line) = http_line(segment.payload) {
+        write!(to, ": HTTP: {}", clean(&line))?;
+    }
+    Ok(())
+}
+
+pub(super) fn write_fragment(fragment: &Fragment<'_>, to: &mut dyn Write) -> io::Result<()> {
+    if fragment.src.port == 0 {
+        write!(
+            to,
+            " {} {} > {}",
+            ip(fragment.src.addr),
+            fragment.src.addr,
+            fragment.dst.addr
+        )?;
+    } else {
+        write_ends(fragment.src, fragment.dst, to)?;
+    }
+    let more = if fragment.more { "+" } else { "" };
+    write!(
+        to,
+        ": TCP fragment id {}, offset {}{more}, length {}",
+        fragment.id, fragment.offset_bytes, fragment.payload_bytes
+    )
+}
+
+fn write_ends(src: Endpoint, dst: Endpoint, to: &mut dyn Write) -> io::Result<()> {
+    let ip = ip(src.addr);
+    write!(
+        to,
+        " {ip} {}.{} > {}.{}",
+        src.addr, src.port, dst.addr, dst.port
+    )
+}
+
+const fn ip(addr: IpAddr) -> &'static str {
+    match addr {
+        IpAddr::V4(_) => "IP",
+        IpAddr::V6(_) => "IP6",
+    }
+}
+
+fn write_flags(flags: TcpFlags, to: &mut dyn Write) -> io::Result<()> {
+    const LETTERS: [(TcpFlags, &str); 8] = [
+        (TcpFlags::FIN, "F"),
+        (TcpFlags::SYN, "S"),
+        (TcpFlags::RST, "R"),
+        (TcpFlags::PSH, "P"),
+        (TcpFlags::ACK, "."),
+        (TcpFlags::URG, "U"),
+        (TcpFlags::ECE, "E"),
+        (TcpFlags::CWR, "W"),
+    ];
+    if flags == TcpFlags::default() {
+        return write!(to, "none");
+    }
+    for (flag, letter) in LETTERS {
+        if flags.has(flag) {
+            write!(to, "{letter}")?;
+        }
+    }
+    Ok(())
+}
+
+/// The options that say something of the connection: those of SYN, and SACK
+/// blocks. Timestamps, on every packet, do not.
+fn write_options(segment: &Segment<'_>, to: &mut dyn Write) -> io::Result<()> {
+    let mut separator = ", options [";
+    let mut rest = segment.options;
+    // Kinds and lengths: https://www.iana.org/assignments/tcp-parameters
+    while let [kind, after @ ..] = rest {
+        let value = match (kind, after) {
+            (0, _) => break,
+            (1, _) => {
+                rest = after;
+                continue;
+            }
+            (_, [length, ..]) => rest.get(2..usize::from(*length)),
+            (_, []) => None,
+        };
+        let Some(value) = value else { break };
+        rest = rest.get(value.len() + 2..).unwrap_or_default();
+        let text = match (kind, value) {
+            (2, &[high, low]) => format!("mss {}", u16::from_be_bytes([high, low])),
+            (3, [shift]) => format!("wscale {shift}"),
+            (4, []) => "sackOK".into(),
+            (5, blocks) => sack(blocks),
+            _ => continue,
+        };
+        write!(to, "{separator}{text}")?;
+        separator = ",";
+    }
+    if separator == "," {
+        write!(to, "]")?;
+    }
+    Ok(())
+}
+
+/// SACK blocks (RFC 2018 section 3), their numbers as they are.
+fn sack(blocks: &[u8]) -> String {
+    let mut text = format!("sack {}", blocks.len() / 8);
+    for block in blocks.chunks_exact(8) {
+        if let &[a, b, c, d, e, f, g, h] = block {
+            let (left, right) = (
+                u32::from_be_bytes([a, b, c, d]),
+                u32::from_be_bytes([e, f, g, h]),
+            );
+            text.push_str(&format!(" {{{left}:{right}}}"));
+        }
+    }
+    text
+}
+
+/// The first line of an HTTP/1 message that begins a payload, as far as it is there.
+fn http_line(payload: &[u8]) -> Option<std::borrow::Cow<'_, str>> {
+    const MAX_LINE_BYTES: usize = 200;
+    let start = payload.get(..MAX_LINE_BYTES).unwrap_or(payload);
+    let line = start.split(|byte| *byte == b'\n').next()?;
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let is_request = || {
+        let mut words = line.split(|byte| *byte == b' ');
+        let is_method = |word: &[u8]| word.len() > 2 && word.iter().all(u8::is_ascii_uppercase);
+        words.next().is_some_and(is_method)
+            && words.next().is_some()
+            && words
+                .next()
+                .is_some_and(|word| word.starts_with(b"HTTP/1."))
+    };
+    (line.starts_with(b"HTTP/1.") || is_request()).then(|| String::from_utf8_lossy(line))
+}

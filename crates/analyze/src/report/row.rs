@@ -1,0 +1,374 @@
+//! The objects of the JSON reports. `docs/report.md` documents each field.
+//!
+//! Connections and requests have the names of Zeek's `conn.log` and `http.log`
+//! where these have the same thing. Times are seconds, as in those; a field
+//! that cannot be known is left out or null.
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use tcprec_shared::headers::LinkType;
+use tcprec_shared::record::{Capture, LossCause, Lost, Process};
+
+use super::{
+    Connection, EndFacts, Ending, InterfaceSummary, LossSummary, OwnerId, PacketCounts,
+    ProcessSummary, Report,
+};
+use crate::app::Request;
+use crate::tcp;
+
+/// Nanoseconds as seconds: exact to a quarter of a microsecond in our days,
+/// which is what a double can hold.
+#[allow(clippy::cast_precision_loss)]
+fn seconds(ns: i64) -> f64 {
+    ns as f64 / 1e9
+}
+
+/// [`super::CaptureSummary`], with what belongs to it.
+#[derive(Debug, Serialize)]
+pub(super) struct CaptureRow<'a> {
+    kind: &'static str,
+    #[serde(flatten)]
+    made: Option<&'a Capture>,
+    files: u64,
+    first_ts: Option<f64>,
+    last_ts: Option<f64>,
+    duration: Option<f64>,
+    interfaces: Vec<InterfaceRow<'a>>,
+    packets: u64,
+    wire_bytes: u64,
+    captured_bytes: u64,
+    not_tcp_packets: u64,
+    cut_packets: u64,
+    malformed_packets: u64,
+    unknown_link_packets: u64,
+    copied_packets: u64,
+    parser_disagreements: u64,
+    events: u64,
+    scanned_sockets: u64,
+    has_events: bool,
+    ending: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ending_detail: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    totals: Option<Totals>,
+    damaged_records: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damage: Option<&'a str>,
+    evicted_connections: u64,
+}
+
+/// The recorder's own totals ([`tcprec_shared::record::End`]).
+#[derive(Debug, Serialize)]
+struct Totals {
+    seen_packets: u64,
+    recorded_packets: u64,
+    lost_packets: u64,
+    seen_events: u64,
+    recorded_events: u64,
+    lost_events: u64,
+    wire_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct InterfaceRow<'a> {
+    id: u32,
+    name: Option<&'a str>,
+    link_type: LinkType,
+    netns: Option<u32>,
+    packets: u64,
+    wire_bytes: u64,
+    copied_packets: u64,
+}
+
+pub(super) fn capture(report: &Report) -> CaptureRow<'_> {
+    let capture = &report.capture;
+    let PacketCounts {
+        all,
+        wire_bytes,
+        captured_bytes,
+        not_tcp,
+        cut,
+        malformed,
+        unknown_link,
+        copies,
+        disagreements,
+    } = capture.packets;
+    let duration = |first: i64| Some(capture.last_ns?.saturating_sub(first));
+    let (ending, ending_detail, totals) = match &capture.ending {
+        Ending::Unknown => ("unknown", None, None),
+        Ending::Abrupt => ("abrupt", None, None),
+        Ending::Cut(detail) => ("cut", Some(detail.as_str()), None),
+        Ending::Complete(end) => {
+            let totals = Totals {
+                seen_packets: end.seen_packets,
+                recorded_packets: end.recorded_packets,
+                lost_packets: end.lost_packets,
+                seen_events: end.seen_events,
+                recorded_events: end.recorded_events,
+                lost_events: end.lost_events,
+                wire_bytes: end.wire_bytes,
+            };
+            ("complete", Some(end.reason.as_str()), Some(totals))
+        }
+    };
+    CaptureRow {
+        kind: "capture",
+        made: capture.made.as_ref(),
+        files: capture.files,
+        first_ts: capture.first_ns.map(seconds),
+        last_ts: capture.last_ns.map(seconds),
+        duration: capture.first_ns.and_then(duration).map(seconds),
+        interfaces: report.interfaces.iter().map(interface).collect(),
+        packets: all,
+        wire_bytes,
+        captured_bytes,
+        not_tcp_packets: not_tcp,
+        cut_packets: cut,
+        malformed_packets: malformed,
+        unknown_link_packets: unknown_link,
+        copied_packets: copies,
+        parser_disagreements: disagreements,
+        events: capture.events,
+        scanned_sockets: capture.scanned_sockets,
+        has_events: capture.has_events(),
+        ending,
+        ending_detail,
+        totals,
+        damaged_records: capture.damaged_records,
+        damage: capture.damage.as_deref(),
+        evicted_connections: capture.evicted_connections,
+    }
+}
+
+fn interface(summary: &InterfaceSummary) -> InterfaceRow<'_> {
+    InterfaceRow {
+        id: summary.interface.id,
+        name: summary.interface.name.as_deref(),
+        link_type: summary.interface.link_type,
+        netns: summary.interface.netns,
+        packets: summary.packets,
+        wire_bytes: summary.wire_bytes,
+        copied_packets: summary.copies,
+    }
+}
+
+/// [`LossSummary`].
+#[derive(Debug, Serialize)]
+pub(super) struct LossRow {
+    kind: &'static str,
+    cause: LossCause,
+    lost: Lost,
+    count: u64,
+    bytes: u64,
+    first_ts: f64,
+    last_ts: f64,
+}
+
+pub(super) fn loss(loss: &LossSummary) -> LossRow {
+    LossRow {
+        kind: "loss",
+        cause: loss.cause,
+        lost: loss.lost,
+        count: loss.count,
+        bytes: loss.bytes,
+        first_ts: seconds(loss.first_ns),
+        last_ts: seconds(loss.last_ns),
+    }
+}
+
+/// [`ProcessSummary`].
+#[derive(Debug, Serialize)]
+pub(super) struct ProcessRow<'a> {
+    kind: &'static str,
+    #[serde(flatten)]
+    process: &'a Process,
+    connections_made: u64,
+    connections_taken: u64,
+    requests_made: u64,
+    requests_taken: u64,
+    sent_bytes: u64,
+    received_bytes: u64,
+}
+
+pub(super) fn process(summary: &ProcessSummary) -> ProcessRow<'_> {
+    ProcessRow {
+        kind: "process",
+        process: &summary.process,
+        connections_made: summary.connections_made,
+        connections_taken: summary.connections_taken,
+        requests_made: summary.requests_made,
+        requests_taken: summary.requests_taken,
+        sent_bytes: summary.sent_bytes,
+        received_bytes: summary.received_bytes,
+    }
+}
+
+/// Writes the fields of one end, each with the name of the end before it.
+macro_rules! end_fields {
+    ($to:expr, $prefix:literal, $($name:literal: $value:expr,)*) => {
+        $($to.serialize_entry(concat!($prefix, $name), &$value)?;)*
+    };
+}
+
+/// As [`end_fields`], but leaves out what is not known.
+macro_rules! known_end_fields {
+    ($to:expr, $prefix:literal, $($name:literal: $value:expr,)*) => {
+        $(if let Some(value) = $value {
+            $to.serialize_entry(concat!($prefix, $name), &value)?;
+        })*
+    };
+}
+
+macro_rules! tcp_end_fields {
+    ($to:expr, $prefix:literal, $end:expr) => {{
+        let end: &tcp::End = $end;
+        let syn = end.syn_options;
+        end_fields!($to, $prefix,
+            "pkts": end.packets,
+            "data_pkts": end.data_packets,
+            "bytes": end.bytes,
+            "wire_bytes": end.wire_bytes,
+            "uniq_bytes": end.uniq_bytes,
+            "gap_bytes": end.gap_bytes,
+            "ip_bytes": end.ip_bytes,
+            "syn": end.syn_packets,
+            "fin": end.fin_packets,
+            "rst": end.rst_packets,
+            "zero_win_raw": end.zero_window_packets,
+            "rexmt": end.retransmitted_packets,
+            "dup_pkts": end.duplicate_packets,
+            "late_pkts": end.late_packets,
+            "mss": syn.and_then(|syn| syn.mss),
+            "wscale": syn.and_then(|syn| syn.window_scale),
+            "sack_perm": syn.map(|syn| syn.sack_permitted),
+            "ts_opt": syn.map(|syn| syn.timestamps),
+        );
+    }};
+}
+
+macro_rules! owner_fields {
+    ($to:expr, $prefix:literal, $report:expr, $owner:expr) => {{
+        let (report, owner): (&Report, Option<OwnerId>) = ($report, $owner);
+        let process = owner.and_then(|owner| report.processes.get(&owner.process));
+        known_end_fields!($to, $prefix,
+            "pid": owner.map(|owner| owner.process.pid),
+            "pid_start_ns": owner.map(|owner| owner.process.start_ns),
+            "comm": process.map(|process| process.process.comm.as_str()),
+            "owner": owner.map(|owner| owner.provenance),
+        );
+    }};
+}
+
+macro_rules! kernel_fields {
+    ($to:expr, $prefix:literal, $facts:expr) => {{
+        let facts: &EndFacts = $facts;
+        let tcp = facts.kernel.and_then(|kernel| kernel.tcp);
+        known_end_fields!($to, $prefix,
+            "kernel_retransmits": facts.kernel.map(|kernel| kernel.retransmits),
+            "kernel_resets_sent": facts.kernel.map(|kernel| kernel.resets_sent),
+            "kernel_resets_received": facts.kernel.map(|kernel| kernel.resets_received),
+            "kernel_srtt": tcp.and_then(|tcp| i64::try_from(tcp.srtt_ns).ok()).map(seconds),
+            "kernel_sent_bytes": tcp.map(|tcp| tcp.sent_bytes),
+            "kernel_acked_bytes": tcp.map(|tcp| tcp.acked_bytes),
+            "kernel_received_bytes": tcp.map(|tcp| tcp.received_bytes),
+        );
+    }};
+}
+
+fn ids<M: SerializeMap>(to: &mut M, connection: &tcp::Connection) -> Result<(), M::Error> {
+    let (orig, resp) = (connection.orig.endpoint, connection.resp.endpoint);
+    to.serialize_entry("conn_id", &connection.id.0)?;
+    to.serialize_entry("id.orig_h", &orig.addr)?;
+    to.serialize_entry("id.orig_p", &orig.port)?;
+    to.serialize_entry("id.resp_h", &resp.addr)?;
+    to.serialize_entry("id.resp_p", &resp.port)
+}
+
+/// A [`Connection`].
+pub(super) struct Conn<'a> {
+    pub(super) report: &'a Report,
+    pub(super) connection: &'a Connection,
+}
+
+impl Serialize for Conn<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Self { report, connection } = *self;
+        let Connection {
+            tcp,
+            netns,
+            orig,
+            resp,
+        } = connection;
+        let mut row = to.serialize_map(None)?;
+        row.serialize_entry("kind", "conn")?;
+        row.serialize_entry("ts", &seconds(tcp.first_ns))?;
+        ids(&mut row, tcp)?;
+        row.serialize_entry("community_id", &tcp.flow().community_id())?;
+        if let Some(netns) = netns {
+            row.serialize_entry("netns", netns)?;
+        }
+        owner_fields!(row, "orig_", report, orig.owner);
+        owner_fields!(row, "resp_", report, resp.owner);
+        row.serialize_entry("conn_state", tcp.state.word())?;
+        row.serialize_entry("history", &tcp.history)?;
+        row.serialize_entry("duration", &seconds(tcp.duration_ns))?;
+        row.serialize_entry("duration_raw", &seconds(tcp.raw_duration_ns()))?;
+        row.serialize_entry("missed_bytes", &tcp.missed_bytes)?;
+        row.serialize_entry("syn_synack_rtt", &tcp.syn_synack_ns.map(seconds))?;
+        row.serialize_entry("synack_ack_rtt", &tcp.synack_ack_ns.map(seconds))?;
+        row.serialize_entry("initial_rtt", &tcp.initial_rtt_ns.map(seconds))?;
+        row.serialize_entry("reused_ports", &tcp.reused_ports)?;
+        row.serialize_entry("requests", &tcp.requests)?;
+        tcp_end_fields!(row, "orig_", &tcp.orig);
+        tcp_end_fields!(row, "resp_", &tcp.resp);
+        kernel_fields!(row, "orig_", orig);
+        kernel_fields!(row, "resp_", resp);
+        row.end()
+    }
+}
+
+/// A [`Request`].
+pub(super) struct Http<'a> {
+    pub(super) report: &'a Report,
+    pub(super) request: &'a Request,
+}
+
+impl Serialize for Http<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Self { report, request } = *self;
+        let (asked, answered) = (request.request.as_ref(), request.response.as_ref());
+        let first_ns = asked
+            .map(|message| message.first_ns)
+            .or(answered.map(|message| message.first_ns));
+        let mut row = to.serialize_map(None)?;
+        row.serialize_entry("kind", "http")?;
+        row.serialize_entry("ts", &first_ns.map(seconds))?;
+        if let Some(connection) = report.connection_of(request) {
+            ids(&mut row, &connection.tcp)?;
+            owner_fields!(row, "orig_", report, connection.orig.owner);
+            owner_fields!(row, "resp_", report, connection.resp.owner);
+        }
+        row.serialize_entry("index", &request.index)?;
+        row.serialize_entry("method", &asked.map(|message| &message.method))?;
+        row.serialize_entry("host", &asked.map(|message| &message.host))?;
+        row.serialize_entry("uri", &asked.map(|message| &message.target))?;
+        row.serialize_entry("version", &asked.map(|message| &message.version))?;
+        row.serialize_entry("user_agent", &asked.map(|message| &message.user_agent))?;
+        row.serialize_entry("status_code", &answered.map(|message| message.status))?;
+        for (name, ns) in [
+            ("req_ts_first", asked.map(|message| message.first_ns)),
+            ("req_ts_last", asked.map(|message| message.last_ns)),
+            ("resp_ts_first", answered.map(|message| message.first_ns)),
+            ("resp_ts_last", answered.map(|message| message.last_ns)),
+            ("latency_ttfb", request.ttfb_ns()),
+            ("latency_total", request.total_ns()),
+        ] {
+            row.serialize_entry(name, &ns.map(seconds))?;
+        }
+        let body = asked.map(|message| message.body_bytes);
+        row.serialize_entry("request_body_len", &body)?;
+        let body = answered.map(|message| message.body_bytes);
+        row.serialize_entry("response_body_len", &body)?;
+        row.end()
+    }
+}

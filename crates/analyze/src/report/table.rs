@@ -1,0 +1,221 @@
+//! Aligned columns for people.
+
+use std::io::{self, Write};
+
+use anstyle::Style;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+use super::units;
+
+/// What stands between two columns.
+const GAP: &str = "  ";
+
+/// A column that is to give way is not made narrower than this.
+const MIN_FLEXIBLE_WIDTH: usize = 10;
+
+/// Where the text of a column stands, and whether it may be cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Text, to the left.
+    Text,
+    /// Text that is cut where the table is wider than the terminal.
+    Flexible,
+    /// Figures, to the right.
+    Figure,
+}
+
+/// Text from a capture, made safe, with its looks.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Cell {
+    text: String,
+    style: Style,
+}
+
+impl Cell {
+    pub(super) fn styled(text: &str, style: Style) -> Self {
+        Self {
+            text: units::clean(text).into_owned(),
+            style,
+        }
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::styled(&text, Style::new())
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::styled(text, Style::new())
+    }
+}
+
+/// A table; columns that stay empty are not shown.
+#[derive(Debug)]
+pub(super) struct Table {
+    columns: Vec<(&'static str, Kind)>,
+    rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    pub(super) fn new(columns: impl Into<Vec<(&'static str, Kind)>>) -> Self {
+        Self {
+            columns: columns.into(),
+            rows: Vec::new(),
+        }
+    }
+
+    pub(super) fn row(&mut self, cells: impl Into<Vec<Cell>>) {
+        self.rows.push(cells.into());
+    }
+
+    /// Writes the table, indented, within `width` columns of text if it can be.
+    pub(super) fn write(
+        &self,
+        to: &mut dyn Write,
+        width: Option<usize>,
+        color: bool,
+    ) -> io::Result<()> {
+        let widths = self.widths(width);
+        let head = Style::new().dimmed();
+        let titles: Vec<_> = self
+            .columns
+            .iter()
+            .map(|(title, _)| Cell::styled(title, head))
+            .collect();
+        if titles.iter().any(|title| !title.text.is_empty()) {
+            self.write_row(to, &titles, &widths, color)?;
+        }
+        for row in &self.rows {
+            self.write_row(to, row, &widths, color)?;
+        }
+        Ok(())
+    }
+
+    /// The width of each column; 0 where there is nothing in it.
+    fn widths(&self, limit: Option<usize>) -> Vec<usize> {
+        let mut widths = vec![0; self.columns.len()];
+        for row in &self.rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.text.width());
+            }
+        }
+        for (width, (title, _)) in widths.iter_mut().zip(&self.columns) {
+            if *width > 0 {
+                *width = (*width).max(title.width());
+            }
+        }
+        let gaps = widths.iter().filter(|width| **width > 0).count() * GAP.len();
+        let total = widths.iter().sum::<usize>() + gaps;
+        let mut excess = total.saturating_sub(limit.unwrap_or(usize::MAX));
+        for (width, (_, kind)) in widths.iter_mut().zip(&self.columns).rev() {
+            if *kind == Kind::Flexible {
+                let cut = excess.min(width.saturating_sub(MIN_FLEXIBLE_WIDTH));
+                *width -= cut;
+                excess -= cut;
+            }
+        }
+        widths
+    }
+
+    fn write_row(
+        &self,
+        to: &mut dyn Write,
+        row: &[Cell],
+        widths: &[usize],
+        color: bool,
+    ) -> io::Result<()> {
+        // Spaces are held back until text follows: no line ends in them.
+        let mut spaces = 0;
+        for ((cell, width), (_, kind)) in row.iter().zip(widths).zip(&self.columns) {
+            if *width == 0 {
+                continue;
+            }
+            spaces += GAP.len();
+            let (text, is_cut) = fit(&cell.text, *width);
+            let used = text.width() + usize::from(is_cut);
+            let (before, after) = match kind {
+                Kind::Figure => (width - used, 0),
+                Kind::Text | Kind::Flexible => (0, width - used),
+            };
+            spaces += before;
+            if used > 0 {
+                write!(to, "{:spaces$}", "")?;
+                spaces = 0;
+                let style = if color { cell.style } else { Style::new() };
+                let ellipsis = if is_cut { "…" } else { "" };
+                write!(to, "{style}{text}{ellipsis}{style:#}")?;
+            }
+            spaces += after;
+        }
+        writeln!(to)
+    }
+}
+
+/// What of a text has room in so many columns, and whether that is less than
+/// all; if it is, a column is left for the mark that says so.
+fn fit(text: &str, width: usize) -> (&str, bool) {
+    if text.width() <= width {
+        return (text, false);
+    }
+    let mut used = 1;
+    let end = text
+        .char_indices()
+        .find(|(_, char)| {
+            used += char.width().unwrap_or(0);
+            used > width
+        })
+        .map_or(text.len(), |(place, _)| place);
+    (text.get(..end).unwrap_or(""), true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(table: &Table, width: Option<usize>) -> String {
+        let mut text = Vec::new();
+        table.write(&mut text, width, false).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    fn table() -> Table {
+        let mut table = Table::new([
+            ("NAME", Kind::Text),
+            ("EMPTY", Kind::Text),
+            ("BYTES", Kind::Figure),
+            ("WHAT", Kind::Flexible),
+        ]);
+        table.row([
+            "curl".into(),
+            Cell::default(),
+            "7 B".into(),
+            "GET /index.html".into(),
+        ]);
+        table.row([
+            "日本".into(),
+            Cell::default(),
+            "1.23 kB".into(),
+            Cell::default(),
+        ]);
+        table
+    }
+
+    #[test]
+    fn columns_are_aligned_and_empty_ones_left_out() {
+        assert_eq!(
+            written(&table(), None),
+            "  NAME    BYTES  WHAT\n  curl      7 B  GET /index.html\n  日本  1.23 kB\n"
+        );
+    }
+
+    #[test]
+    fn the_flexible_column_gives_way() {
+        let narrow = written(&table(), Some(30));
+        assert!(narrow.contains("  GET /index.h…\n"), "{narrow}");
+        let least = written(&table(), Some(1));
+        assert!(least.contains("  GET /inde…\n"), "{least}");
+    }
+}
