@@ -201,8 +201,6 @@ static __always_inline int parse_headers(void *packet, __u32 network_only, __u32
 	    (fragment == HEADERS_FIRST_FRAGMENT && end - offset < TCP_BYTES))
 		return 1;
 
-	if (readable - offset < TCP_BYTES)
-		return 0;
 	if (!tcp_loaded && load_bytes(packet, offset, tcp, TCP_BYTES) < 0)
 		return 0;
 	tcp_bytes = (tcp[12] >> 4) * 4;
