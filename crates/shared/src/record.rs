@@ -74,6 +74,18 @@ impl Record<'_> {
             Self::Event(event) => Record::Event(event),
         }
     }
+
+    /// When it happened; none where a record is true at any time.
+    #[must_use]
+    pub const fn ts_ns(&self) -> Option<i64> {
+        match self {
+            Self::Packet(Packet { ts_ns, .. })
+            | Self::Event(Event { ts_ns, .. })
+            | Self::Loss(Loss { last_ns: ts_ns, .. })
+            | Self::End(End { ts_ns, .. }) => Some(*ts_ns),
+            Self::Capture(_) | Self::Interface(_) | Self::Process(_) => None,
+        }
+    }
 }
 
 /// What made a file, and how.
@@ -471,6 +483,19 @@ impl fmt::Display for Provenance {
         f.write_str(self.word())
     }
 }
+
+/// Words of the schema show as they stand in files.
+macro_rules! display_as_written {
+    ($($word:ty),*) => {$(
+        impl fmt::Display for $word {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.serialize(f)
+            }
+        }
+    )*};
+}
+
+display_as_written!(Direction, EventKind, TcpState, LossCause, Lost);
 
 /// Packet bytes as base64 text (RFC 4648 section 4, padded).
 mod base64_bytes {

@@ -9,14 +9,28 @@ use thiserror::Error;
 
 use crate::stream::Sink;
 
+use super::pcapng::{self, PcapngOptions};
 use super::{Compression, Container, Format, jsonl};
+
+const JSONL: Format = Format {
+    container: Container::Jsonl,
+    compression: Compression::None,
+};
 
 impl Format {
     /// What captures can be written as.
-    pub const WRITABLE: [Self; 2] = [
+    pub const WRITABLE: [Self; 4] = [
         JSONL,
         Self {
             container: Container::Jsonl,
+            compression: Compression::Zstd,
+        },
+        Self {
+            container: Container::Pcapng,
+            compression: Compression::None,
+        },
+        Self {
+            container: Container::Pcapng,
             compression: Compression::Zstd,
         },
     ];
@@ -62,36 +76,51 @@ pub enum CreateError {
 /// # Errors
 /// An unknown extension, or what the operating system says.
 pub fn create(path: &Path) -> Result<Box<dyn Sink + Send>, CreateError> {
+    create_with(path, PcapngOptions::default())
+}
+
+/// As [`create`], with a say in what pcapng files hold.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_with(
+    path: &Path,
+    options: PcapngOptions,
+) -> Result<Box<dyn Sink + Send>, CreateError> {
     if path.as_os_str() == "-" {
-        return Ok(create_writer(JSONL, io::stdout())?);
+        return Ok(create_writer(JSONL, io::stdout(), options)?);
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let format = Format::WRITABLE
         .into_iter()
         .find(|format| name.ends_with(&format!(".{format}")))
         .ok_or(CreateError::Extension)?;
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    let mut file = OpenOptions::new();
+    file.write(true).create(true).truncate(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    Ok(create_writer(format, options.open(path)?)?)
+    std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
+    Ok(create_writer(format, file.open(path)?, options)?)
 }
-
-const JSONL: Format = Format {
-    container: Container::Jsonl,
-    compression: Compression::None,
-};
 
 /// Writes a capture to `output`.
 ///
 /// # Errors
-/// The output's.
+/// The output's; unsupported where the format is none of [`Format::WRITABLE`].
 pub fn create_writer(
     format: Format,
     output: impl Write + Send + 'static,
+    options: PcapngOptions,
 ) -> io::Result<Box<dyn Sink + Send>> {
-    Ok(match format.compression {
-        Compression::Zstd => Box::new(jsonl::Writer::zstd(output)?),
-        Compression::None | Compression::Gzip => Box::new(jsonl::Writer::plain(output)),
+    Ok(match (format.container, format.compression) {
+        (Container::Jsonl, Compression::None) => Box::new(jsonl::Writer::plain(output)),
+        (Container::Jsonl, Compression::Zstd) => Box::new(jsonl::Writer::zstd(output)?),
+        (Container::Pcapng, Compression::None) => Box::new(pcapng::Writer::plain(output, options)),
+        (Container::Pcapng, Compression::Zstd) => Box::new(pcapng::Writer::zstd(output, options)?),
+        (Container::Pcap, _) | (_, Compression::Gzip) => {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                UnknownFormat(format.to_string()),
+            ));
+        }
     })
 }

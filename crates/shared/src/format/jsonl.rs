@@ -36,8 +36,8 @@ pub(super) struct Reader {
     begun: bool,
 }
 
-/// A line as read; a packet's data stand in [`Reader::data`].
-enum Line {
+/// A line as read; a packet's bytes stand apart.
+pub(super) enum Line {
     Packet(Packet<'static>),
     Other(Record<'static>),
     /// Of a type that a later minor schema added.
@@ -157,7 +157,8 @@ pub(super) fn check_schema(capture: &Capture) -> Result<(), ReadError> {
     }
 }
 
-fn parse(line: &[u8], data: &mut Vec<u8>) -> serde_json::Result<Line> {
+/// Reads a line, a packet's bytes into `data`.
+pub(super) fn parse(line: &[u8], data: &mut Vec<u8>) -> serde_json::Result<Line> {
     if line.starts_with(PACKET_START) {
         return parse_packet(line, data).map(Line::Packet);
     }

@@ -10,10 +10,13 @@ mod jsonl;
 mod open;
 mod pcap;
 mod pcapng;
+#[cfg(test)]
+mod tests;
 mod window;
 
-pub use create::{CreateError, UnknownFormat, create, create_writer};
+pub use create::{CreateError, UnknownFormat, create, create_with, create_writer};
 pub use open::{Input, open, open_reader};
+pub use pcapng::PcapngOptions;
 
 /// How a capture is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

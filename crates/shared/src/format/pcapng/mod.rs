@@ -1,12 +1,27 @@
 //! pcapng (draft-ietf-opsawg-pcapng): the layout of its blocks and options.
 //!
-//! [`read`] makes records of them. A hand-made view and no library: blocks are
-//! looked at in place, and an option that makes no sense costs that option
-//! alone and not the packet that carries it.
+//! [`read`] makes records of them and [`write`] them of records. A hand-made
+//! view and no library: blocks are looked at in place, and an option that
+//! makes no sense costs that option alone and not the packet that carries it.
+//!
+//! Where records stand, so that reading gives back what was written:
+//!
+//! | record | block |
+//! | --- | --- |
+//! | capture | section header; the record's JSON is its comment |
+//! | interface | interface description; the record's JSON is its comment |
+//! | process | Darwin process block; the record's JSON is its comment |
+//! | packet | enhanced packet; cookie and kernel's parse in its [`comment`] |
+//! | all others | [`journal`] entry, with the record's JSON |
 
+mod comment;
+mod journal;
 mod read;
+mod write;
 
 pub(super) use read::Reader;
+pub use write::PcapngOptions;
+pub(super) use write::Writer;
 
 /// Block types.
 mod block {
@@ -16,7 +31,12 @@ mod block {
     /// The obsolete one that enhanced packets replace.
     pub(super) const PACKET: u32 = 2;
     pub(super) const SIMPLE_PACKET: u32 = 3;
+    pub(super) const INTERFACE_STATISTICS: u32 = 5;
     pub(super) const ENHANCED_PACKET: u32 = 6;
+    pub(super) const SYSTEMD_JOURNAL_EXPORT: u32 = 9;
+    /// A process, as macOS tells of it (libpcap of Apple, pcapng.h). Packets
+    /// refer to it by its place among the blocks of this type.
+    pub(super) const DARWIN_PROCESS: u32 = 0x8000_0001;
 }
 
 /// What stands around the body of a block: type, length, and length again.
@@ -25,16 +45,30 @@ const FRAME_BYTES: usize = 12;
 /// In a section header: tells the section's byte order.
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 
+/// In the flags of an enhanced packet: its direction.
+mod flags {
+    pub(super) const DIRECTION: u32 = 0b11;
+    pub(super) const INBOUND: u32 = 0b01;
+    pub(super) const OUTBOUND: u32 = 0b10;
+}
+
 /// Option codes, by the block that they stand in.
 mod option {
     pub(super) const END: u16 = 0;
-    pub(super) const SHB_HARDWARE: u16 = 2;
+    pub(super) const COMMENT: u16 = 1;
     pub(super) const SHB_OS: u16 = 3;
     pub(super) const SHB_USERAPPL: u16 = 4;
     pub(super) const IF_NAME: u16 = 2;
     pub(super) const IF_TSRESOL: u16 = 9;
     pub(super) const IF_TSOFFSET: u16 = 14;
     pub(super) const EPB_FLAGS: u16 = 2;
+    pub(super) const EPB_DROPCOUNT: u16 = 4;
+    pub(super) const EPB_PROCESSID_THREADID: u16 = 8;
+    pub(super) const EPB_DARWIN_PROCESS: u16 = 0x8001;
+    pub(super) const ISB_IFRECV: u16 = 4;
+    pub(super) const ISB_IFDROP: u16 = 5;
+    pub(super) const ISB_OSDROP: u16 = 7;
+    pub(super) const DARWIN_PROCESS_NAME: u16 = 2;
 }
 
 /// Whether an input that begins so is a pcapng file.
@@ -124,5 +158,75 @@ impl<'a> Iterator for Options<'a> {
         let code = self.0.u16()?;
         let len = self.0.u16()?;
         (code != option::END).then_some((code, self.0.padded(len.into())?))
+    }
+}
+
+/// A block that is being laid out, in little-endian order.
+struct BlockWriter<'a> {
+    out: &'a mut Vec<u8>,
+    start: usize,
+    has_options: bool,
+}
+
+impl<'a> BlockWriter<'a> {
+    fn begin(out: &'a mut Vec<u8>, kind: u32) -> Self {
+        let start = out.len();
+        out.extend(kind.to_le_bytes());
+        // The length, once it is known.
+        out.extend([0; 4]);
+        Self {
+            out,
+            start,
+            has_options: false,
+        }
+    }
+
+    fn u16(&mut self, value: u16) {
+        self.out.extend(value.to_le_bytes());
+    }
+
+    fn u32(&mut self, value: u32) {
+        self.out.extend(value.to_le_bytes());
+    }
+
+    fn padded(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+        self.pad();
+    }
+
+    fn pad(&mut self) {
+        let len = self.out.len() - self.start;
+        self.out.resize(self.start + len.next_multiple_of(4), 0);
+    }
+
+    /// An option; one that is too long is left out.
+    fn option(&mut self, code: u16, value: &[u8]) {
+        self.option_with(code, |out| out.extend_from_slice(value));
+    }
+
+    /// An option whose value is appended by `write`; one that is empty or too long is left out.
+    fn option_with(&mut self, code: u16, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.out.len();
+        self.u16(code);
+        self.u16(0);
+        write(self.out);
+        match u16::try_from(self.out.len() - start - 4) {
+            Ok(len @ 1..) => {
+                self.out[start + 2..start + 4].copy_from_slice(&len.to_le_bytes());
+                self.pad();
+                self.has_options = true;
+            }
+            _ => self.out.truncate(start),
+        }
+    }
+
+    fn end(mut self) {
+        if self.has_options {
+            self.u16(option::END);
+            self.u16(0);
+        }
+        let len = u32::try_from(self.out.len() - self.start + 4).unwrap_or(u32::MAX);
+        self.u32(len);
+        self.out[self.start + 4..self.start + 8].copy_from_slice(&len.to_le_bytes());
     }
 }

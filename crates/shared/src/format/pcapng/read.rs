@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::headers::LinkType;
-use crate::record::{Capture, Direction, Interface, Packet, Record};
+use crate::headers::{self, LinkType};
+use crate::record::{Capture, Direction, Interface, KernelParse, Packet, Record};
 use crate::stream::{ReadError, Source};
 
+use super::super::jsonl::{self, Line};
 use super::super::window::{MAX_RECORD_BYTES, Window};
-use super::{ByteOrder, FRAME_BYTES, Fields, Options, block, option};
+use super::comment::{self, Kernel};
+use super::{ByteOrder, FRAME_BYTES, Fields, Options, block, flags, journal, option};
 
 /// Where the body of a block begins.
 const BODY: usize = 8;
@@ -19,10 +21,17 @@ pub(in super::super) struct Reader {
     order: ByteOrder,
     /// Interfaces of the present section.
     interfaces: Vec<Described>,
-    /// Interfaces of all sections: their ids must differ.
-    interface_count: u32,
+    /// What is added to the ids of the present section's interfaces: those of
+    /// all sections must differ.
+    first_id: u32,
+    /// The lowest id that no interface has.
+    free_id: u32,
     /// What stands before the packets.
     capture: Option<Capture>,
+    /// Whether tcprec wrote the present section.
+    is_own: bool,
+    /// Whether packets have a kernel's parse unless said otherwise.
+    kernel_parses: bool,
     /// Length of the block that was given last.
     given_bytes: usize,
     /// Time of the last packet that had one.
@@ -32,6 +41,7 @@ pub(in super::super) struct Reader {
 /// What a packet block needs to know of its interface.
 struct Described {
     id: u32,
+    link_type: LinkType,
     snap_bytes: u32,
     clock: Clock,
 }
@@ -50,8 +60,11 @@ impl Reader {
             window,
             order: ByteOrder::Little,
             interfaces: Vec::new(),
-            interface_count: 0,
+            first_id: 0,
+            free_id: 0,
             capture: None,
+            is_own: false,
+            kernel_parses: false,
             given_bytes: 0,
             last_ns: 0,
         };
@@ -63,7 +76,9 @@ impl Reader {
         }
         let mut capture = reader.section(len)?;
         reader.window.consume(len);
-        capture.snap_bytes = reader.first_snap_bytes()?;
+        if !reader.is_own {
+            capture.snap_bytes = reader.first_snap_bytes()?;
+        }
         reader.capture = Some(capture);
         Ok(reader)
     }
@@ -128,6 +143,8 @@ impl Reader {
     /// Enters a new section.
     fn section(&mut self, len: usize) -> Result<Capture, ReadError> {
         self.interfaces.clear();
+        self.first_id = self.free_id;
+        self.is_own = false;
         let mut capture = Capture {
             program: "unknown program (pcapng)".into(),
             ..Capture::default()
@@ -145,15 +162,17 @@ impl Reader {
             )));
         }
         for (code, value) in Options(fields) {
-            let text = || {
-                String::from_utf8_lossy(value)
-                    .trim_end_matches('\0')
-                    .to_owned()
-            };
             match code {
-                option::SHB_USERAPPL => capture.program = text(),
-                option::SHB_OS => capture.kernel = Some(text()),
-                option::SHB_HARDWARE => capture.host = Some(text()),
+                option::SHB_USERAPPL => capture.program = text(value),
+                option::SHB_OS => capture.kernel = Some(text(value)),
+                option::COMMENT => {
+                    if let Some(Record::Capture(own)) = own_record(value) {
+                        jsonl::check_schema(&own)?;
+                        self.kernel_parses = !own.hooks.is_empty();
+                        self.is_own = true;
+                        return Ok(own);
+                    }
+                }
                 _ => {}
             }
         }
@@ -182,13 +201,16 @@ impl Reader {
             return Err(self.damaged("an interface description that is too short"));
         };
         let mut clock = Clock::default();
-        let mut name = None;
+        let mut interface = Interface {
+            id: self.interfaces.len() as u32,
+            name: None,
+            link_type: LinkType(link_type),
+            netns: None,
+        };
+        let mut own = None;
         for (code, value) in Options(fields) {
             match code {
-                option::IF_NAME => {
-                    let text = String::from_utf8_lossy(value);
-                    name = Some(text.trim_end_matches('\0').to_owned());
-                }
+                option::IF_NAME => interface.name = Some(text(value)),
                 option::IF_TSRESOL => {
                     if let [resolution] = value {
                         clock = clock.with_resolution(*resolution);
@@ -199,22 +221,22 @@ impl Reader {
                         clock.offset_ns = i128::from(self.order.i64(seconds)) * NS_PER_SECOND;
                     }
                 }
+                option::COMMENT if self.is_own => own = own.or(own_record(value)),
                 _ => {}
             }
         }
-        let id = self.interface_count;
-        self.interface_count = self.interface_count.saturating_add(1);
+        if let Some(Record::Interface(own)) = own {
+            interface = own;
+        }
+        interface.id = interface.id.saturating_add(self.first_id);
+        self.free_id = self.free_id.max(interface.id.saturating_add(1));
         self.interfaces.push(Described {
-            id,
+            id: interface.id,
+            link_type: interface.link_type,
             snap_bytes,
             clock,
         });
-        Ok(Interface {
-            id,
-            name,
-            link_type: LinkType(link_type),
-            netns: None,
-        })
+        Ok(interface)
     }
 
     /// The packet of a block, and where in the block its bytes are.
@@ -262,19 +284,59 @@ impl Reader {
                 block.len
             )));
         }
+        let data = start..start + captured_bytes;
+        let mut own = comment::Fields::default();
         if block.kind == block::ENHANCED_PACKET {
             for (code, value) in Options(fields) {
-                if let (option::EPB_FLAGS, Some(flags)) = (code, value.first_chunk()) {
-                    packet.direction = match self.order.u32(*flags) & 0b11 {
-                        1 => Some(Direction::In),
-                        2 => Some(Direction::Out),
-                        _ => None,
-                    };
+                match (code, value.first_chunk()) {
+                    (option::EPB_FLAGS, Some(flags)) => {
+                        packet.direction = match self.order.u32(*flags) & flags::DIRECTION {
+                            flags::INBOUND => Some(Direction::In),
+                            flags::OUTBOUND => Some(Direction::Out),
+                            _ => None,
+                        };
+                    }
+                    (option::COMMENT, _) if self.is_own => own = comment::read(value),
+                    _ => {}
                 }
             }
         }
+        packet.cookie = own.cookie;
+        packet.kernel = match own.kernel {
+            Kernel::Other(kernel) => kernel,
+            Kernel::Expected if self.kernel_parses => {
+                let bytes = &self.window.bytes()[data.clone()];
+                let headers = headers::parse(described.link_type, bytes, wire_bytes);
+                KernelParse::expected(&headers)
+            }
+            Kernel::Expected => None,
+        };
         self.last_ns = packet.ts_ns;
-        Ok((packet, start..start + captured_bytes))
+        Ok((packet, data))
+    }
+
+    /// The record that a block of `len` bytes holds as JSON; none in blocks of others.
+    fn other(&mut self, block: &Block) -> Result<Option<Record<'static>>, ReadError> {
+        let mut fields = self.body(block.len);
+        let json = if block.kind == block::SYSTEMD_JOURNAL_EXPORT {
+            journal::record(fields.rest)
+        } else {
+            let _pid = fields.u32();
+            Options(fields).find_map(|(code, value)| (code == option::COMMENT).then_some(value))
+        };
+        let Some(json) = json.filter(|_| self.is_own) else {
+            return Ok(None);
+        };
+        match jsonl::parse(json, &mut Vec::new()) {
+            Ok(Line::Other(record)) => {
+                if let Record::Capture(capture) = &record {
+                    self.kernel_parses = !capture.hooks.is_empty();
+                }
+                Ok(Some(record))
+            }
+            Ok(Line::Unknown(_) | Line::Packet(_)) => Ok(None),
+            Err(error) => Err(self.damaged(error.to_string())),
+        }
     }
 
     fn damaged(&self, detail: impl Into<String>) -> ReadError {
@@ -317,7 +379,10 @@ impl Source for Reader {
             self.given_bytes = block.len;
             match block.kind {
                 block::SECTION_HEADER => {
-                    self.section(block.len)?;
+                    let capture = self.section(block.len)?;
+                    if self.is_own {
+                        return Ok(Some(Record::Capture(capture)));
+                    }
                 }
                 block::INTERFACE_DESCRIPTION => {
                     return self.interface(block.len).map(Record::Interface).map(Some);
@@ -329,9 +394,28 @@ impl Source for Reader {
                         ..packet
                     })));
                 }
+                block::SYSTEMD_JOURNAL_EXPORT | block::DARWIN_PROCESS => {
+                    if let Some(record) = self.other(&block)? {
+                        return Ok(Some(record));
+                    }
+                }
                 _ => {}
             }
         }
+    }
+}
+
+/// Text of an option; some writers end it with a zero byte.
+fn text(value: &[u8]) -> String {
+    let text = String::from_utf8_lossy(value);
+    text.trim_end_matches('\0').to_owned()
+}
+
+/// The record that a comment holds as JSON, if it does.
+fn own_record(comment: &[u8]) -> Option<Record<'static>> {
+    match jsonl::parse(comment, &mut Vec::new()) {
+        Ok(Line::Other(record)) => Some(record),
+        _ => None,
     }
 }
 

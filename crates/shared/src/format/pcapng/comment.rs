@@ -1,0 +1,170 @@
+//! The comment of a packet: what Wireshark shows of its processes, and the
+//! fields of a packet that pcapng has no place for.
+//!
+//! ```text
+//! pid=811 comm=nginx uid=33 owner=accept conn=1:LQU9... peer_pid=903 peer_comm=curl peer_owner=connect cookie=17
+//! kernel={"src":...}
+//! PID: 811
+//! Cmd: /usr/sbin/nginx
+//! Args: nginx: worker process
+//! ```
+//!
+//! The first line says all, as Wireshark 4.4 shows no other in the tree. What
+//! is read back stands where no process can forge it: the cookie at the end of
+//! the first line, after words that are ours, and the kernel's parse on the
+//! second line, for texts of processes are written without line ends. That
+//! line is there only where the kernel's parse is not what its headers let
+//! expect: [`KernelParse::expected`].
+
+use std::io::Write;
+
+use crate::record::{KernelParse, Process};
+use crate::stream::{Annotation, Owner};
+
+/// Longest text of a process that is shown, in bytes.
+const MAX_TEXT_BYTES: usize = 512;
+
+const COOKIE: &str = "cookie=";
+const KERNEL: &str = "kernel=";
+const NO_KERNEL: &str = "none";
+
+/// What a comment says of a packet's own fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Fields {
+    pub(super) cookie: Option<u64>,
+    pub(super) kernel: Kernel,
+}
+
+/// The kernel's parse of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Kernel {
+    /// As its headers let expect.
+    #[default]
+    Expected,
+    /// Something else.
+    Other(Option<KernelParse>),
+}
+
+/// Writes a comment, or nothing where there is nothing to say.
+pub(super) fn write(out: &mut Vec<u8>, annotation: Option<&Annotation<'_>>, fields: Fields) {
+    let start = out.len();
+    let mut line = Words { out, start };
+    if let Some(annotation) = annotation {
+        if let Some(Owner {
+            process,
+            provenance,
+        }) = annotation.owner
+        {
+            line.word("pid=", process.id.pid);
+            line.text("comm=", &process.comm);
+            if let Some(uid) = process.uid {
+                line.word("uid=", uid);
+            }
+            line.word("owner=", provenance);
+        }
+        if !annotation.community_id.is_empty() {
+            line.text("conn=", annotation.community_id);
+        }
+        if let Some(Owner {
+            process,
+            provenance,
+        }) = annotation.peer
+        {
+            line.word("peer_pid=", process.id.pid);
+            line.text("peer_comm=", &process.comm);
+            line.word("peer_owner=", provenance);
+        }
+    }
+    if let Some(cookie) = fields.cookie {
+        line.word(COOKIE, cookie);
+    }
+    if let Kernel::Other(kernel) = fields.kernel {
+        out.push(b'\n');
+        out.extend(KERNEL.as_bytes());
+        let written = match kernel {
+            Some(kernel) => serde_json::to_writer(&mut *out, &kernel).is_ok(),
+            None => false,
+        };
+        if !written {
+            out.extend(NO_KERNEL.as_bytes());
+        }
+    }
+    if let Some(owner) = annotation.and_then(|annotation| annotation.owner) {
+        write_process(out, owner.process);
+    }
+}
+
+/// The lines that ptcpdump writes of a process.
+fn write_process(out: &mut Vec<u8>, process: &Process) {
+    let _ = write!(out, "\nPID: {}", process.id.pid);
+    if let Some(exe) = &process.exe {
+        out.extend(b"\nCmd: ");
+        push_text(out, exe);
+    }
+    if !process.argv.is_empty() {
+        out.extend(b"\nArgs:");
+        let start = out.len();
+        for argument in &process.argv {
+            if out.len() - start > MAX_TEXT_BYTES {
+                out.extend(b" ...");
+                break;
+            }
+            out.push(b' ');
+            push_text(out, argument);
+        }
+    }
+}
+
+/// Reads what [`write`] wrote.
+pub(super) fn read(comment: &[u8]) -> Fields {
+    let mut lines = comment.splitn(3, |byte| *byte == b'\n');
+    let last_word = lines
+        .next()
+        .and_then(|line| line.rsplit(|byte| *byte == b' ').next());
+    let cookie = last_word
+        .and_then(|word| word.strip_prefix(COOKIE.as_bytes()))
+        .and_then(|digits| str::from_utf8(digits).ok()?.parse().ok());
+    let kernel = match lines
+        .next()
+        .and_then(|line| line.strip_prefix(KERNEL.as_bytes()))
+    {
+        None => Kernel::Expected,
+        Some(text) => Kernel::Other(serde_json::from_slice(text).ok()),
+    };
+    Fields { cookie, kernel }
+}
+
+/// Words with a space between them.
+struct Words<'a> {
+    out: &'a mut Vec<u8>,
+    start: usize,
+}
+
+impl Words<'_> {
+    fn name(&mut self, name: &str) {
+        if self.out.len() > self.start {
+            self.out.push(b' ');
+        }
+        self.out.extend(name.as_bytes());
+    }
+
+    fn word(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.name(name);
+        // Writing to memory does not fail.
+        let _ = write!(self.out, "{value}");
+    }
+
+    fn text(&mut self, name: &str, value: &str) {
+        self.name(name);
+        push_text(self.out, value);
+    }
+}
+
+/// Text of a process, which may be anything: cut, and without line ends.
+pub(super) fn push_text(out: &mut Vec<u8>, text: &str) {
+    let text = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
+    let mut character = [0; 4];
+    for c in text.chars().map(|c| if c.is_control() { '?' } else { c }) {
+        out.extend(c.encode_utf8(&mut character).as_bytes());
+    }
+}

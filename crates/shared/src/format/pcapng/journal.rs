@@ -1,0 +1,95 @@
+//! Journal entries: records that are no packets, as Wireshark shows them in
+//! their place among the packets (systemd Journal Export Format).
+
+use std::fmt::{self, Display};
+use std::io::Write;
+
+use crate::flow::Endpoint;
+use crate::record::{End, Event, Loss, Record};
+
+use super::comment::push_text;
+
+/// The field that holds the record's JSON.
+const RECORD: &[u8] = b"TCPREC_RECORD=";
+
+/// Writes an entry: what happened at `ts_ns`, and in which process.
+pub(super) fn write(
+    out: &mut Vec<u8>,
+    record: &Record<'_>,
+    ts_ns: i64,
+    process: Option<(u32, Option<&str>)>,
+) -> serde_json::Result<()> {
+    // Writing to memory does not fail. Wireshark takes no entry without a time.
+    let _ = writeln!(out, "__REALTIME_TIMESTAMP={}", ts_ns.max(0) / 1000);
+    let _ = writeln!(out, "SYSLOG_IDENTIFIER=tcprec");
+    let _ = writeln!(out, "MESSAGE={}", Message(record));
+    if let Some((pid, comm)) = process {
+        let _ = writeln!(out, "_PID={pid}");
+        if let Some(comm) = comm {
+            out.extend(b"_COMM=");
+            push_text(out, comm);
+            out.push(b'\n');
+        }
+    }
+    out.extend(RECORD);
+    serde_json::to_writer(&mut *out, record)?;
+    out.push(b'\n');
+    Ok(())
+}
+
+/// The JSON of the record that an entry tells of; none in entries of others.
+pub(super) fn record(entry: &[u8]) -> Option<&[u8]> {
+    entry
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(RECORD))
+}
+
+/// A record in a few words.
+struct Message<'a>(&'a Record<'a>);
+
+impl Display for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Record::Event(event) => event_message(event, f),
+            Record::Loss(Loss {
+                cause,
+                lost,
+                count,
+                bytes,
+                ..
+            }) => write!(f, "lost {count} {lost}, {bytes} bytes: {cause}"),
+            Record::End(End {
+                recorded_packets,
+                lost_packets,
+                ..
+            }) => write!(
+                f,
+                "end of the recording: {recorded_packets} packets recorded, {lost_packets} lost"
+            ),
+            Record::Capture(_) => f.write_str("capture"),
+            Record::Process(process) => write!(f, "process {}", process.id.pid),
+            Record::Interface(_) | Record::Packet(_) => Ok(()),
+        }
+    }
+}
+
+fn event_message(event: &Event, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Event {
+        kind,
+        local,
+        remote: Endpoint { port, .. },
+        ..
+    } = event;
+    write!(f, "{kind} {local}")?;
+    if *port != 0 {
+        write!(f, " -> {}", event.remote)?;
+    }
+    if let Some(direction) = event.direction {
+        write!(f, " {direction}")?;
+    }
+    match (event.old_state, event.new_state) {
+        (Some(old), Some(new)) => write!(f, ", {old} -> {new}"),
+        (None, Some(new)) => write!(f, ", {new}"),
+        _ => Ok(()),
+    }
+}
