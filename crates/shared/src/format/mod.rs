@@ -1,6 +1,6 @@
 //! The file formats: one module each, readers and writers side by side.
 //!
-//! [`open`] finds out by itself what an input is, whatever it is called.
+//! [`open()`] finds out by itself what an input is, whatever it is called.
 
 use std::fmt;
 

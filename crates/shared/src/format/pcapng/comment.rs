@@ -115,7 +115,7 @@ fn write_process(out: &mut Vec<u8>, process: &Process) {
     }
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 pub(super) fn read(comment: &[u8]) -> Fields {
     let mut lines = comment.splitn(3, |byte| *byte == b'\n');
     let last_word = lines

@@ -1,6 +1,6 @@
 //! pcapng (draft-ietf-opsawg-pcapng): the layout of its blocks and options.
 //!
-//! [`read`] makes records of them and [`write`] them of records. A hand-made
+//! [`mod@read`] makes records of them and [`mod@write`] them of records. A hand-made
 //! view and no library: blocks are looked at in place, and an option that
 //! makes no sense costs that option alone and not the packet that carries it.
 //!
