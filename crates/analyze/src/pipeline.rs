@@ -4,6 +4,9 @@
 //! of the tracker as they finish, and their owners are looked up then, when
 //! late events are in. No I/O, no clock: equal records give equal reports.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap};
 
 use tcprec_shared::flow::Endpoint;

@@ -19,7 +19,10 @@ pub struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut input = open(&args.input)?;
-    if is_same_file(&args.input, &args.output) {
+    if input
+        .path()
+        .is_some_and(|input| is_same_file(input, &args.output))
+    {
         return Err(Failure::Usage(format!(
             "{}: is the input; give another file to write",
             args.output.display()

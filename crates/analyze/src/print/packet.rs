@@ -214,3 +214,97 @@ fn http_line(payload: &[u8]) -> Option<std::borrow::Cow<'_, str>> {
     };
     (line.starts_with(b"HTTP/1.") || is_request()).then(|| String::from_utf8_lossy(line))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(flags: u8, seq: u32, ack: u32, payload: &[u8]) -> Segment<'_> {
+        let client = Endpoint::new([10, 0, 0, 9].into(), 1000);
+        let server = Endpoint::new([10, 0, 0, 2].into(), 80);
+        Segment {
+            src: client,
+            dst: server,
+            seq,
+            ack,
+            flags: TcpFlags(flags),
+            window: 500,
+            options: &[],
+            ip_bytes: 40,
+            header_bytes: 40,
+            payload_bytes: u32::try_from(payload.len()).unwrap(),
+            payload,
+            tunnels: 0,
+        }
+    }
+
+    fn back(segment: Segment<'_>) -> Segment<'_> {
+        Segment {
+            src: segment.dst,
+            dst: segment.src,
+            ..segment
+        }
+    }
+
+    fn line(sequences: &mut Sequences, segment: &Segment<'_>) -> String {
+        let mut text = Vec::new();
+        write_segment(segment, sequences, 0, &mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_relative_from_the_handshake_on() {
+        let mut sequences = Sequences::default();
+        let mut line = |segment| line(&mut sequences, &segment);
+        assert_eq!(
+            line(segment(0x02, u32::MAX, 0, b"")),
+            " IP 10.0.0.9.1000 > 10.0.0.2.80: Flags [S], seq 4294967295, win 500, length 0"
+        );
+        assert!(line(back(segment(0x12, 7000, 0, b""))).contains("seq 7000, ack 0,"));
+        assert!(line(segment(0x18, 0, 7001, b"abc")).contains("seq 1:4, ack 1,"));
+        assert!(line(back(segment(0x10, 7001, 3, b""))).contains("[.], ack 4,"));
+        // The same ports again: a new beginning.
+        assert!(line(back(segment(0x12, 90, 50, b""))).contains("seq 90, ack 50,"));
+        assert!(line(segment(0x18, 50, 91, b"abc")).contains("seq 1:4, ack 1,"));
+    }
+
+    #[test]
+    fn numbers_of_a_connection_under_way_are_absolute_once() {
+        let mut sequences = Sequences::default();
+        let first = line(&mut sequences, &segment(0x18, 100, 200, b"abc"));
+        assert!(first.contains("seq 100:103, ack 200,"), "{first}");
+        let second = line(&mut sequences, &segment(0x18, 103, 200, b"abc"));
+        assert!(second.contains("seq 3:6, ack 1,"), "{second}");
+    }
+
+    #[test]
+    fn options_that_make_no_sense_end_the_list() {
+        let options = |options: &'static [u8]| {
+            let segment = Segment {
+                options,
+                ..segment(0x02, 0, 0, b"")
+            };
+            line(&mut Sequences::default(), &segment)
+        };
+        assert!(options(&[2, 4, 5, 180, 1, 3, 3, 7, 4, 2]).contains("[mss 1460,wscale 7,sackOK]"));
+        let sack = [5, 10, 0, 0, 0, 1, 0, 0, 0, 9];
+        assert!(options(&[1, 1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 9]).contains("[sack 1 {1:9}]"));
+        for length in 0..sack.len() {
+            assert!(!options(&[5, 10, 0, 0, 0, 1, 0, 0, 0, 9][..length]).contains("options"));
+        }
+        assert!(!options(&[2, 0, 2, 1, 2]).contains("options"));
+        assert!(!options(&[0, 2, 4, 5, 180]).contains("options"));
+    }
+
+    #[test]
+    fn http_is_told_by_its_first_line() {
+        assert_eq!(
+            http_line(b"GET /a HTTP/1.1\r\nHost").unwrap(),
+            "GET /a HTTP/1.1"
+        );
+        assert_eq!(http_line(b"HTTP/1.0 404 no").unwrap(), "HTTP/1.0 404 no");
+        assert_eq!(http_line(b"SSH-2.0-OpenSSH\r\n"), None);
+        assert_eq!(http_line(b"get /a HTTP/1.1\r\n"), None);
+        assert_eq!(http_line(b""), None);
+    }
+}

@@ -16,11 +16,13 @@ use super::{
 use crate::app::Request;
 use crate::tcp;
 
-/// Nanoseconds as seconds: exact to a quarter of a microsecond in our days,
-/// which is what a double can hold.
+/// Nanoseconds as seconds, as exactly as a double can hold them: in our days
+/// to a quarter of a microsecond.
 #[allow(clippy::cast_precision_loss)]
 fn seconds(ns: i64) -> f64 {
-    ns as f64 / 1e9
+    const SECOND_NS: i64 = 1_000_000_000;
+    // Not one division: 64 bits of nanoseconds are more than a double holds.
+    (ns / SECOND_NS) as f64 + (ns % SECOND_NS) as f64 / 1e9
 }
 
 /// [`super::CaptureSummary`], with what belongs to it.

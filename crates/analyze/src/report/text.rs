@@ -133,7 +133,7 @@ impl Text<'_> {
         lines.push(("packets", self.packets().into()));
         self.interfaces(&mut lines);
         if capture.has_events() {
-            let mut events = counted(capture.events, "event");
+            let mut events = units::count(capture.events);
             if capture.scanned_sockets > 0 {
                 let sockets = counted(capture.scanned_sockets, "socket");
                 let _ = write!(events, ", and {sockets} older than the recording");
@@ -278,12 +278,13 @@ impl Text<'_> {
             0 => String::new(),
             bytes => format!(", {}", units::bytes(bytes)),
         };
-        format!(
-            "{}{size}, {} to {}: {why}",
-            counted(loss.count, what),
-            self.moment(loss.first_ns),
-            self.moment(loss.last_ns)
-        )
+        let (first, last) = (self.moment(loss.first_ns), self.moment(loss.last_ns));
+        let when = if first == last {
+            format!("at {first}")
+        } else {
+            format!("{first} to {last}")
+        };
+        format!("{}{size}, {when}: {why}", counted(loss.count, what))
     }
 
     /// Why no owner is known, or fewer than could be.

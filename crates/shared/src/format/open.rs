@@ -40,6 +40,7 @@ pub struct Input {
     format: Format,
     read_bytes: Arc<AtomicU64>,
     total_bytes: Option<u64>,
+    path: Option<PathBuf>,
     ended: bool,
 }
 
@@ -60,6 +61,13 @@ impl Input {
     #[must_use]
     pub const fn total_bytes(&self) -> Option<u64> {
         self.total_bytes
+    }
+
+    /// The file that is read, which is longer than what was asked for if that
+    /// was a stem; none for a stream.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 }
 
@@ -86,10 +94,12 @@ pub fn open(path: &Path) -> Result<Input, ReadError> {
     if path.as_os_str() == "-" {
         return open_reader(io::stdin());
     }
-    let file = File::open(find(path)?)?;
+    let path = find(path)?;
+    let file = File::open(&path)?;
     let metadata = file.metadata()?;
     let mut input = open_reader(file)?;
     input.total_bytes = metadata.is_file().then_some(metadata.len());
+    input.path = Some(path);
     Ok(input)
 }
 
@@ -138,6 +148,7 @@ pub fn open_reader(input: impl Read + Send + 'static) -> Result<Input, ReadError
         },
         read_bytes,
         total_bytes: None,
+        path: None,
         ended: false,
     })
 }

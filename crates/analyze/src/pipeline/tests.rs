@@ -1,0 +1,211 @@
+use std::borrow::Cow;
+
+use tcprec_shared::headers::LinkType;
+use tcprec_shared::record::{Capture, End, KernelParse, SCHEMA};
+
+use super::*;
+
+fn interface(id: u32, netns: Option<u32>) -> Record<'static> {
+    Record::Interface(Interface {
+        id,
+        name: None,
+        link_type: LinkType::RAW,
+        netns,
+    })
+}
+
+/// A SYN from 10.0.0.1:1000 to 10.0.0.2:80, or the SYN-ACK back.
+fn packet(interface: u32, ts_ns: i64, is_answer: bool) -> Packet<'static> {
+    let (a, b) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+    let (p, q) = (1000u16.to_be_bytes(), 80u16.to_be_bytes());
+    let mut data = vec![0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0];
+    data.extend(if is_answer { [b, a] } else { [a, b] }.concat());
+    data.extend(if is_answer { [q, p] } else { [p, q] }.concat());
+    data.extend([0, 0, 0, 7, 0, 0, 0, 8 * u8::from(is_answer)]);
+    data.extend([0x50, if is_answer { 0x12 } else { 0x02 }, 1, 0, 0, 0, 0, 0]);
+    Packet {
+        ts_ns,
+        interface,
+        direction: None,
+        wire_bytes: 40,
+        cookie: None,
+        kernel: None,
+        data: Cow::Owned(data),
+    }
+}
+
+fn report(records: Vec<Record<'_>>) -> Report {
+    let mut pipeline = Pipeline::default();
+    for record in &records {
+        pipeline.push(record);
+    }
+    pipeline.finish()
+}
+
+/// A handshake that crosses a bridge: each packet passes both interfaces.
+fn over_two_interfaces(netns: Option<u32>) -> Report {
+    report(vec![
+        interface(0, netns),
+        interface(1, netns),
+        Record::Packet(packet(0, 1, false)),
+        Record::Packet(packet(1, 2, false)),
+        Record::Packet(packet(1, 3, true)),
+        Record::Packet(packet(0, 4, true)),
+    ])
+}
+
+#[test]
+fn a_packet_seen_twice_in_one_namespace_counts_once() {
+    let report = over_two_interfaces(Some(5));
+    let packets = report.capture.packets;
+    assert_eq!((packets.all, packets.copies), (4, 2));
+    let [connection] = report.connections.as_slice() else {
+        panic!("{:?}", report.connections);
+    };
+    assert_eq!(connection.tcp.orig.packets, 1);
+    assert_eq!(connection.tcp.resp.packets, 1);
+    let copies: Vec<_> = report.interfaces.iter().map(|on| on.copies).collect();
+    assert_eq!(copies, [1, 1]);
+}
+
+#[test]
+fn interfaces_of_other_tools_are_one_stream() {
+    let report = over_two_interfaces(None);
+    assert_eq!(report.capture.packets.copies, 0);
+    assert_eq!(report.connections[0].tcp.orig.packets, 2);
+}
+
+#[test]
+fn namespaces_have_connections_of_their_own() {
+    let report = report(vec![
+        interface(0, Some(5)),
+        interface(1, Some(6)),
+        Record::Packet(packet(0, 1, false)),
+        Record::Packet(packet(1, 2, false)),
+    ]);
+    assert_eq!(report.connections.len(), 2);
+    assert_eq!(report.capture.packets.copies, 0);
+}
+
+#[test]
+fn packets_are_counted_by_what_becomes_of_them() {
+    let cut = |bytes: usize| {
+        let packet = packet(0, 1, false);
+        Record::Packet(Packet {
+            data: packet.data[..bytes].to_vec().into(),
+            ..packet
+        })
+    };
+    let mut other = packet(0, 1, false);
+    other.data.to_mut()[9] = 17;
+    let report = report(vec![
+        interface(0, None),
+        cut(40),
+        cut(30),
+        Record::Packet(other),
+        Record::Packet(packet(9, 1, false)),
+    ]);
+    let packets = report.capture.packets;
+    assert_eq!(packets.all, 4);
+    assert_eq!((packets.cut, packets.not_tcp), (1, 1));
+    assert_eq!((packets.malformed, packets.unknown_link), (0, 1));
+    assert_eq!(packets.captured_bytes, 150);
+}
+
+#[test]
+fn a_differing_parse_of_the_kernel_is_counted() {
+    let parse = |port, payload_bytes| {
+        let of = |addr: [u8; 4], port| Endpoint::new(addr.into(), port);
+        Record::Packet(Packet {
+            kernel: Some(KernelParse {
+                src: of([10, 0, 0, 1], port),
+                dst: of([10, 0, 0, 2], 80),
+                flags: 2,
+                header_bytes: 40,
+                payload_bytes,
+            }),
+            ..packet(0, 1, false)
+        })
+    };
+    let report = report(vec![
+        interface(0, None),
+        parse(1000, 0),
+        parse(1001, 0),
+        parse(1000, 1),
+    ]);
+    assert_eq!(report.capture.packets.disagreements, 2);
+}
+
+#[test]
+fn how_a_capture_ended_is_told() {
+    let own = || {
+        Record::Capture(Capture {
+            schema: Some(SCHEMA),
+            ..Capture::default()
+        })
+    };
+    let end = End::default();
+    let ending = |records| report(records).capture.ending;
+    assert_eq!(ending(vec![]), Ending::Unknown);
+    assert_eq!(ending(vec![own()]), Ending::Abrupt);
+    assert_eq!(
+        ending(vec![own(), Record::End(end.clone())]),
+        Ending::Complete(end)
+    );
+    let mut pipeline = Pipeline::default();
+    pipeline.push(&own());
+    let error = |at_bytes| ReadError::Damaged {
+        at_bytes,
+        detail: "?".into(),
+    };
+    pipeline.read_error(&error(1));
+    pipeline.read_error(&error(2));
+    pipeline.read_error(&ReadError::Truncated {
+        at_bytes: 3,
+        detail: "?".into(),
+    });
+    let capture = pipeline.finish().capture;
+    assert_eq!(capture.damaged_records, 2);
+    assert_eq!(capture.damage, Some(error(1).to_string()));
+    assert!(matches!(capture.ending, Ending::Cut(_)));
+}
+
+#[test]
+fn losses_are_summed_by_cause() {
+    let loss = |cause, count, first_ns, last_ns| {
+        Record::Loss(Loss {
+            cause,
+            lost: Lost::Packets,
+            cpu: None,
+            count,
+            bytes: 10,
+            first_ns,
+            last_ns,
+        })
+    };
+    let report = report(vec![
+        loss(LossCause::Writer, 1, 5, 6),
+        loss(LossCause::RingFull, 2, 7, 9),
+        loss(LossCause::RingFull, 3, 1, 8),
+    ]);
+    let losses: Vec<_> = report
+        .losses
+        .iter()
+        .map(|loss| {
+            (
+                loss.cause,
+                loss.count,
+                loss.bytes,
+                loss.first_ns,
+                loss.last_ns,
+            )
+        })
+        .collect();
+    assert_eq!(
+        losses,
+        [
+            (LossCause::RingFull, 5, 20, 1, 9),
+            (LossCause::Writer, 1, 10, 5, 6),
+        ]
+    );
+}
