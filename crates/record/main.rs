@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+#[cfg(feature = "record")]
+use tcprec::command::Record;
 use tcprec_analyze::command::{self, Offline};
 
 /// A flight recorder for TCP
@@ -15,11 +17,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[cfg(feature = "record")]
+    Record(Record),
     #[command(flatten)]
     Offline(Offline),
 }
 
 fn main() -> ExitCode {
-    let Command::Offline(command) = Cli::parse().command;
-    command::exit(command.run())
+    match Cli::parse().command {
+        #[cfg(feature = "record")]
+        Command::Record(record) => command::exit(record.run()),
+        Command::Offline(offline) => command::exit(offline.run()),
+    }
 }

@@ -350,9 +350,10 @@ pub struct TcpFacts {
     pub srtt_ns: u64,
     /// Payload bytes sent, with those sent again.
     pub sent_bytes: u64,
-    /// Payload bytes of ours that the other end acknowledged.
+    /// Bytes of ours that the other end acknowledged; the kernel counts SYN
+    /// and FIN as one byte each.
     pub acked_bytes: u64,
-    /// Payload bytes received in order.
+    /// Bytes received in order; the kernel counts FIN as one byte.
     pub received_bytes: u64,
     /// Segments sent again.
     pub retransmitted_packets: u32,
@@ -397,8 +398,22 @@ pub enum LossCause {
 pub enum Lost {
     /// Packets.
     Packets,
-    /// Events and processes.
+    /// Events.
     Events,
+    /// Processes that started a program: their path and arguments.
+    Processes,
+}
+
+impl Lost {
+    /// The word for one of them.
+    #[must_use]
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::Packets => "packet",
+            Self::Events => "event",
+            Self::Processes => "program start",
+        }
+    }
 }
 
 /// What was not recorded, how much of it, when and why.
@@ -435,7 +450,7 @@ pub struct End {
     pub recorded_packets: u64,
     /// Packets lost, for any cause.
     pub lost_packets: u64,
-    /// Events seen by the hooks, new processes among them.
+    /// Events that the hooks saw and the scan found.
     pub seen_events: u64,
     /// Events recorded.
     pub recorded_events: u64,

@@ -29,19 +29,19 @@ pub enum Offline {
 }
 
 impl Offline {
-    /// Does it.
+    /// Does it. Gives the exit code.
     ///
     /// # Errors
     /// See [`Failure`]. A reader of the output that goes away (`| head`) is no error.
-    pub fn run(self) -> Result<(), Failure> {
+    pub fn run(self) -> Result<u8, Failure> {
         let result = match self {
             Self::Analyze(args) => analyze::run(&args),
             Self::Print(args) => print::run(&args),
             Self::Convert(args) => convert::run(&args),
         };
         match result {
-            Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            result => result,
+            Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+            result => result.map(|()| 0),
         }
     }
 }
@@ -71,11 +71,12 @@ impl Failure {
     }
 }
 
-/// Tells of a failure on the standard error, and gives the exit code.
+/// The exit code of a command: its own, or that of its failure, which is told
+/// on the standard error.
 #[must_use]
-pub fn exit(result: Result<(), Failure>) -> ExitCode {
+pub fn exit(result: Result<u8, Failure>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code.into(),
         Err(failure) => {
             warn(&failure);
             failure.exit_code().into()

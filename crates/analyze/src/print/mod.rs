@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::headers::{self, Headers, Other};
 use tcprec_shared::record::{
-    Direction, End, Event, EventKind, Interface, Loss, LossCause, Lost, Packet, Process, Record,
+    Direction, End, Event, EventKind, Interface, Loss, LossCause, Packet, Process, Record,
     TcpFacts, TcpState,
 };
 use tcprec_shared::stream::{Annotation, Owner};
@@ -119,10 +119,6 @@ impl Printer {
     }
 
     fn loss(&mut self, loss: &Loss, to: &mut dyn Write) -> io::Result<()> {
-        let what = match loss.lost {
-            Lost::Packets => "packet",
-            Lost::Events => "event",
-        };
         let why = match loss.cause {
             LossCause::RingFull => "ring buffer full",
             LossCause::Snap => "not copied",
@@ -132,7 +128,7 @@ impl Printer {
         write!(
             to,
             " lost {}, {}: {why}",
-            counted(loss.count, what),
+            counted(loss.count, loss.lost.noun()),
             units::bytes(loss.bytes)
         )?;
         if let Some(cpu) = loss.cpu {

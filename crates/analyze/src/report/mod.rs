@@ -8,7 +8,7 @@ pub mod jsonl;
 mod row;
 mod table;
 pub mod text;
-pub(crate) mod units;
+pub mod units;
 
 use std::collections::BTreeMap;
 

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
-use tcprec_shared::record::{Capture, LossCause, Lost};
+use tcprec_shared::record::{Capture, LossCause};
 
 use super::table::{Cell, Kind, Table};
 use super::units::{self, counted};
@@ -264,10 +264,6 @@ impl Text<'_> {
     }
 
     fn loss(&self, loss: &LossSummary) -> String {
-        let what = match loss.lost {
-            Lost::Packets => "packet",
-            Lost::Events => "event",
-        };
         let why = match loss.cause {
             LossCause::RingFull => "the kernel's ring buffer was full",
             LossCause::Snap => "the kernel could not copy them",
@@ -284,7 +280,10 @@ impl Text<'_> {
         } else {
             format!("{first} to {last}")
         };
-        format!("{}{size}, {when}: {why}", counted(loss.count, what))
+        format!(
+            "{}{size}, {when}: {why}",
+            counted(loss.count, loss.lost.noun())
+        )
     }
 
     /// Why no owner is known, or fewer than could be.

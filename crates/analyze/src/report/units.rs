@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 /// A number with its thousands set apart: `1,234,567`.
-pub(crate) fn count(count: u64) -> String {
+pub fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
@@ -20,14 +20,14 @@ pub(crate) fn count(count: u64) -> String {
 }
 
 /// A count and its noun: `1 packet`, `2 packets`.
-pub(crate) fn counted(number: u64, noun: &str) -> String {
+pub fn counted(number: u64, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {noun}{plural}", count(number))
 }
 
 /// Bytes with three digits and a decimal unit: `999 B`, `1.23 kB`, `45.6 MB`.
 #[allow(clippy::cast_precision_loss)] // three digits are left of it
-pub(crate) fn bytes(bytes: u64) -> String {
+pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 1000 {
         return format!("{bytes} B");
@@ -47,7 +47,7 @@ pub(crate) fn bytes(bytes: u64) -> String {
 /// A duration with three digits, or in minutes and hours: `0 s`, `1.23 ms`,
 /// `45.6 s`, `2 min 5 s`, `3 h 7 min`.
 #[allow(clippy::cast_precision_loss)] // three digits are left of it
-pub(crate) fn duration(ns: i64) -> String {
+pub fn duration(ns: i64) -> String {
     let sign = if ns < 0 { "-" } else { "" };
     let ns = ns.unsigned_abs();
     let seconds = (ns + 500_000_000) / 1_000_000_000;
@@ -72,7 +72,7 @@ fn three_digits(value: f64) -> String {
 }
 
 /// A moment in a time zone, in the notation of `strftime`.
-pub(crate) fn moment(ts_ns: i64, zone: &TimeZone, notation: &str) -> String {
+pub fn moment(ts_ns: i64, zone: &TimeZone, notation: &str) -> String {
     let mut text = String::new();
     let written = Timestamp::from_nanosecond(ts_ns.into())
         .ok()
@@ -85,7 +85,7 @@ pub(crate) fn moment(ts_ns: i64, zone: &TimeZone, notation: &str) -> String {
 
 /// Text from a capture, safe to show: what could steer a terminal is written
 /// as `\x1b`.
-pub(crate) fn clean(text: &str) -> Cow<'_, str> {
+pub fn clean(text: &str) -> Cow<'_, str> {
     if !text.chars().any(steers) {
         return text.into();
     }

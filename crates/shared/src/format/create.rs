@@ -34,6 +34,22 @@ impl Format {
             compression: Compression::Zstd,
         },
     ];
+
+    /// The format that a capture of this name is written in: by its extension,
+    /// and JSON lines for `-`, the standard output.
+    ///
+    /// # Errors
+    /// [`CreateError::Extension`].
+    pub fn to_write(path: &Path) -> Result<Self, CreateError> {
+        if path.as_os_str() == "-" {
+            return Ok(JSONL);
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Self::WRITABLE
+            .into_iter()
+            .find(|format| name.ends_with(&format!(".{format}")))
+            .ok_or(CreateError::Extension)
+    }
 }
 
 /// A format that captures are not written in.
@@ -87,14 +103,10 @@ pub fn create_with(
     path: &Path,
     options: PcapngOptions,
 ) -> Result<Box<dyn Sink + Send>, CreateError> {
+    let format = Format::to_write(path)?;
     if path.as_os_str() == "-" {
-        return Ok(create_writer(JSONL, io::stdout(), options)?);
+        return Ok(create_writer(format, io::stdout(), options)?);
     }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let format = Format::WRITABLE
-        .into_iter()
-        .find(|format| name.ends_with(&format!(".{format}")))
-        .ok_or(CreateError::Extension)?;
     let mut file = OpenOptions::new();
     file.write(true).create(true).truncate(true);
     #[cfg(unix)]

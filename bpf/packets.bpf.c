@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * Packets: one capture function behind two kinds of hook. tcx (Linux 6.6)
+ * knows the sending socket and costs nothing where no packet passes; the
+ * socket filter works everywhere and, by returning 0, queues nothing.
+ *
+ * The recorder attaches to each interface the programs of its hook and of its
+ * link layer: `ether`, or `ip` where packets begin with the IP header.
+ */
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <stdbool.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+/* For headers.h. */
+#define load_bytes(skb, offset, to, length) bpf_skb_load_bytes(skb, offset, to, length)
+
+#include "tcprec.h"
+#include "rings.bpf.h"
+
+/* tcpdump's largest snap length (netdissect.h MAXIMUM_SNAPLEN). */
+#define MAX_SNAP_BYTES 262144
+
+/* How many bytes of a packet to keep, at most MAX_SNAP_BYTES. */
+const volatile __u32 snap_bytes = MAX_SNAP_BYTES;
+
+/*
+ * Where a packet is put together before it goes to the ring in the length it
+ * has: one entry a CPU (a per-CPU map's values end at 32 KiB). Nothing else
+ * runs a packet program on this CPU meanwhile: both hooks hold off softirqs.
+ * The recorder sets the sizes: the CPUs, and the record with its snap length.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__uint(value_size, sizeof(struct packet_record) + MAX_SNAP_BYTES);
+} scratch SEC(".maps");
+
+/* Never used: keeps the type in the object's BTF, and so in the skeleton. */
+struct packet_record *unused_packet_record __attribute__((unused));
+
+#define VLAN_TAG_BYTES 4
+#define ETHER_ADDRESSES_BYTES 12
+#define LOOPBACK_IFINDEX 1 /* in every namespace (kernel's linux/netdevice.h) */
+#define PACKET_OUTGOING 4  /* linux/if_packet.h */
+#define TCX_NEXT -1	   /* linux/bpf.h since 6.6 */
+
+/* Cookie of the local socket that sends this packet. Resets that no socket
+ * sends leave by a socket of the kernel's own: its port is another. */
+static __always_inline __u64 sender_cookie(struct __sk_buff *skb, __u16 sport)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	if (!sk || sk->src_port != sport)
+		return 0;
+	return bpf_get_socket_cookie(skb);
+}
+
+static __always_inline void capture(struct __sk_buff *skb, bool has_ether, enum direction direction,
+				    bool knows_sender)
+{
+	__u64 now = bpf_ktime_get_boot_ns();
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct packet_record *record;
+	__u32 tag_bytes = 0, length;
+	__u8 *data;
+	long error;
+
+	record = bpf_map_lookup_elem(&scratch, &cpu);
+	if (!record || !parse_headers(skb, !has_ether, skb->len, &record->headers))
+		return;
+	/* The kernel takes the outer VLAN tag out of the bytes; it goes back in
+	 * where it was on the wire, as libpcap does. */
+	if (has_ether && skb->vlan_present)
+		tag_bytes = VLAN_TAG_BYTES;
+
+	record->boot_ns = now;
+	record->cookie = knows_sender ? sender_cookie(skb, record->headers.sport) : 0;
+	record->ifindex = skb->ifindex;
+	record->wire_bytes = skb->len + tag_bytes;
+	record->direction = direction;
+	record->headers.header_bytes += tag_bytes;
+	count_seen(record->wire_bytes);
+
+	length = record->wire_bytes;
+	if (length > snap_bytes)
+		length = snap_bytes;
+	record->captured_bytes = length;
+	data = (__u8 *)(record + 1);
+	if (length <= ETHER_ADDRESSES_BYTES + VLAN_TAG_BYTES) {
+		error = -1;
+	} else if (!tag_bytes) {
+		error = bpf_skb_load_bytes(skb, 0, data, length);
+	} else {
+		*(__be16 *)(data + ETHER_ADDRESSES_BYTES) = skb->vlan_proto;
+		*(__be16 *)(data + ETHER_ADDRESSES_BYTES + 2) = bpf_htons(skb->vlan_tci);
+		error = bpf_skb_load_bytes(skb, 0, data, ETHER_ADDRESSES_BYTES);
+		error |= bpf_skb_load_bytes(skb, ETHER_ADDRESSES_BYTES,
+					    data + ETHER_ADDRESSES_BYTES + VLAN_TAG_BYTES,
+					    length - ETHER_ADDRESSES_BYTES - VLAN_TAG_BYTES);
+	}
+	if (error) {
+		count_loss(LOSS_SNAP, record->wire_bytes, now);
+		return;
+	}
+	length += sizeof(*record);
+	if (bpf_ringbuf_output(&ring, record, length, wakeup_flags(length)))
+		count_loss(LOSS_RING_FULL, record->wire_bytes, now);
+}
+
+SEC("tcx/ingress")
+int tcx_in_ether(struct __sk_buff *skb)
+{
+	capture(skb, true, DIRECTION_IN, false);
+	return TCX_NEXT;
+}
+
+SEC("tcx/egress")
+int tcx_out_ether(struct __sk_buff *skb)
+{
+	capture(skb, true, DIRECTION_OUT, true);
+	return TCX_NEXT;
+}
+
+SEC("tcx/ingress")
+int tcx_in_ip(struct __sk_buff *skb)
+{
+	capture(skb, false, DIRECTION_IN, false);
+	return TCX_NEXT;
+}
+
+SEC("tcx/egress")
+int tcx_out_ip(struct __sk_buff *skb)
+{
+	capture(skb, false, DIRECTION_OUT, true);
+	return TCX_NEXT;
+}
+
+/* On loopback a packet passes twice: kept on its way out. The tap sees clones
+ * that have no socket any more. */
+static __always_inline int filter(struct __sk_buff *skb, bool has_ether)
+{
+	bool is_out = skb->pkt_type == PACKET_OUTGOING;
+
+	if (is_out || skb->ifindex != LOOPBACK_IFINDEX)
+		capture(skb, has_ether, is_out ? DIRECTION_OUT : DIRECTION_IN, false);
+	return 0;
+}
+
+SEC("socket")
+int filter_ether(struct __sk_buff *skb)
+{
+	return filter(skb, true);
+}
+
+SEC("socket")
+int filter_ip(struct __sk_buff *skb)
+{
+	return filter(skb, false);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

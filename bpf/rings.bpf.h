@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What both programs do with what they saw: count it, hand it to the recorder,
+ * and count what could not be handed over.
+ */
+#ifndef RINGS_BPF_H
+#define RINGS_BPF_H
+
+#include <bpf/bpf_helpers.h>
+
+/* The size is set by the recorder before the programs are loaded. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct seen);
+} seen SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2 * LOSS_CAUSES);
+	__type(key, __u32);
+	__type(value, struct loss);
+} losses SEC(".maps");
+
+/* Never used: keeps the type in the object's BTF, and so in the skeleton. */
+enum loss_cause *unused_loss_cause __attribute__((unused));
+
+/* 0 or 1: see struct loss. */
+volatile __u32 loss_slot = 0;
+
+static __always_inline void count_seen(__u64 bytes)
+{
+	__u32 key = 0;
+	struct seen *counter = bpf_map_lookup_elem(&seen, &key);
+
+	if (counter) {
+		counter->count++;
+		counter->bytes += bytes;
+	}
+}
+
+static __always_inline void count_loss(enum loss_cause cause, __u64 bytes, __u64 boot_ns)
+{
+	__u32 key = (loss_slot & 1) * LOSS_CAUSES + cause;
+	struct loss *loss = bpf_map_lookup_elem(&losses, &key);
+
+	if (!loss)
+		return;
+	if (!loss->count)
+		loss->first_boot_ns = boot_ns;
+	loss->count++;
+	loss->bytes += bytes;
+	loss->last_boot_ns = boot_ns;
+}
+
+/*
+ * Wakes the recorder when the ring's content passes a multiple of
+ * WAKEUP_BYTES, not for each record: a wake-up costs more than the record. At
+ * every multiple, so that one passed by two CPUs at once does not leave the
+ * recorder asleep while the ring fills.
+ */
+static __always_inline __u64 wakeup_flags(__u64 bytes)
+{
+	__u64 waiting = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
+
+	return waiting / WAKEUP_BYTES == (waiting + bytes) / WAKEUP_BYTES ?
+		       BPF_RB_NO_WAKEUP :
+		       BPF_RB_FORCE_WAKEUP;
+}
+
+#endif

@@ -1,0 +1,5 @@
+//! The subcommands that need a kernel: one file each, arguments and run.
+
+mod record;
+
+pub use record::Record;

@@ -1,0 +1,300 @@
+//! `tcprec record`: arguments, what is said while it runs, and the exit code.
+
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use clap::Args;
+use jiff::tz::TimeZone;
+use tcprec_analyze::command::Failure;
+use tcprec_analyze::print::Printer;
+use tcprec_analyze::report::units;
+use tcprec_shared::format::{self, Container, Format};
+use tcprec_shared::record::MissingHook;
+
+use crate::kernel::{self, Device, Hook, MAX_SNAP_BYTES};
+use crate::recorder::{self, RecordError, Recording, Summary, Watcher};
+use crate::writer::{Form, Output, Progress};
+
+/// Record packets and kernel events with their processes
+#[derive(Debug, Args)]
+pub struct Record {
+    /// Interface to record; may be given more than once. `any` is all of them
+    #[arg(
+        short = 'i',
+        long = "interface",
+        value_name = "INTERFACE",
+        default_value = "any"
+    )]
+    interfaces: Vec<String>,
+
+    /// File to write; may be given more than once. The extension tells the
+    /// format: .jsonl, .jsonl.zst, .pcapng or .pcapng.zst. `-` is JSON lines to
+    /// the standard output
+    #[arg(short = 'o', long = "output", short_alias = 'w', value_name = "FILE")]
+    outputs: Vec<PathBuf>,
+
+    /// Keep so many bytes of each packet, counted from its link header; 0
+    /// keeps all
+    #[arg(short = 's', long = "snapshot-length", value_name = "BYTES", default_value_t = 1024, value_parser = snap_bytes)]
+    snap_bytes: u32,
+
+    /// Stop after so many packets
+    #[arg(short = 'c', long = "count", value_name = "PACKETS")]
+    count: Option<u64>,
+
+    /// Stop after this time, as 10s, 5m or 1h30m
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+
+    /// How packets are taken
+    #[arg(long, value_enum, default_value_t = Hook::Auto)]
+    hook: Hook,
+
+    /// Print each record as one line, as `tcprec print` does
+    #[arg(long)]
+    print: bool,
+
+    /// List the interfaces and stop
+    #[arg(short = 'D', long = "list-interfaces")]
+    list: bool,
+
+    /// Show what libbpf does
+    #[arg(short = 'v', long)]
+    verbose: bool,
+
+    /// Record while this command runs, and end with its exit code
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// A snap length as tcpdump takes it: 0 is the largest.
+fn snap_bytes(text: &str) -> Result<u32, String> {
+    // A link header, IPv4 and TCP without options, and room for VLAN tags.
+    const SMALLEST: u32 = 64;
+    match text.parse() {
+        Ok(0) => Ok(MAX_SNAP_BYTES),
+        Ok(bytes) if (SMALLEST..=MAX_SNAP_BYTES).contains(&bytes) => Ok(bytes),
+        Ok(_) => Err(format!(
+            "a number from {SMALLEST} to {MAX_SNAP_BYTES}, or 0"
+        )),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A time with units, or a number of seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
+    }
+    let duration: jiff::SignedDuration = text.parse().map_err(|e: jiff::Error| e.to_string())?;
+    Duration::try_from(duration).map_err(|error| error.to_string())
+}
+
+impl Record {
+    /// Records until something ends it. The exit code is the command's, if
+    /// there is one.
+    ///
+    /// # Errors
+    /// What keeps it from recording, with the remedy.
+    pub fn run(self) -> Result<u8, Failure> {
+        if self.list {
+            return list().map(|()| 0);
+        }
+        if self.outputs.is_empty() && !self.print {
+            return Err(Failure::Usage(
+                "say where to record to: -o FILE (as cap.jsonl.zst or cap.pcapng), or --print"
+                    .to_owned(),
+            ));
+        }
+        for output in &self.outputs {
+            Format::to_write(output)
+                .map_err(|error| Failure::Usage(format!("{}: {error}", output.display())))?;
+        }
+        kernel::set_verbose(self.verbose);
+        let recording = Recording {
+            interfaces: self.interfaces,
+            hook: self.hook,
+            snap_bytes: self.snap_bytes,
+            packet_limit: self.count,
+            duration: self.duration,
+            command: self.command,
+        };
+        let outputs = self.outputs;
+        let mut teller = Teller::new(&outputs);
+        let open = || open(&outputs, self.print);
+        match recorder::record(&recording, open, &mut teller) {
+            Ok(summary) => {
+                teller.ended(&summary);
+                Ok(summary.status.map_or(0, exit_code))
+            }
+            // As a shell: 127 not found, 126 found but not run.
+            Err(RecordError::Command { command, source }) => {
+                teller.say(&format!("cannot run {command}: {source}"));
+                Ok(if source.kind() == io::ErrorKind::NotFound {
+                    127
+                } else {
+                    126
+                })
+            }
+            Err(error @ (RecordError::Usage(_) | RecordError::Rights(_))) => {
+                Err(Failure::Usage(error.to_string()))
+            }
+            Err(error) => Err(Failure::Failed(error.to_string())),
+        }
+    }
+}
+
+fn open(paths: &[PathBuf], print: bool) -> Result<Vec<Output>, RecordError> {
+    let mut outputs = Vec::new();
+    for path in paths {
+        let name = path.display().to_string();
+        let sink =
+            format::create(path).map_err(|error| RecordError::Usage(format!("{name}: {error}")))?;
+        let is_annotated =
+            Format::to_write(path).is_ok_and(|format| format.container == Container::Pcapng);
+        let to = Form::Capture { sink, is_annotated };
+        outputs.push(Output { name, to });
+    }
+    if print {
+        outputs.push(Output {
+            name: "the standard output".to_owned(),
+            to: Form::Lines {
+                printer: Printer::new(TimeZone::system()),
+                to: Box::new(BufWriter::new(io::stdout())),
+            },
+        });
+    }
+    Ok(outputs)
+}
+
+/// As a shell tells it: the code, or 128 and the signal.
+fn exit_code(status: ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt as _;
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+fn list() -> Result<(), Failure> {
+    let mut text = String::new();
+    let devices = kernel::devices().map_err(|error| Failure::Failed(error.to_string()))?;
+    for device in devices {
+        let note = match device.layer {
+            Ok(_) => "",
+            Err(_) => " (cannot be recorded: unknown link header)",
+        };
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{}.{}{note}", device.index, device.name);
+    }
+    let _ = writeln!(text, "any (all of these)");
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Failed(error.to_string()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tells the user on standard error how it goes.
+struct Teller {
+    outputs: Vec<PathBuf>,
+    is_terminal: bool,
+}
+
+impl Teller {
+    fn new(outputs: &[PathBuf]) -> Self {
+        Self {
+            outputs: outputs.to_vec(),
+            is_terminal: io::stderr().is_terminal(),
+        }
+    }
+
+    fn say(&self, text: &str) {
+        let clear = if self.is_terminal { "\r\x1b[K" } else { "" };
+        // Nothing can be done where standard error is closed.
+        let _ = writeln!(io::stderr(), "{clear}tcprec: {text}");
+    }
+
+    fn ended(&self, summary: &Summary) {
+        let totals = &summary.totals;
+        let lost = totals.packets.lost + totals.events.lost;
+        let mut text = format!(
+            "{} packets ({}) and {} events recorded, {} lost",
+            units::count(totals.packets.recorded),
+            units::bytes(totals.wire_bytes),
+            units::count(totals.events.recorded),
+            if lost == 0 {
+                "none".to_owned()
+            } else {
+                units::count(lost)
+            },
+        );
+        for path in &self.outputs {
+            if let Ok(metadata) = path.metadata() {
+                let _ = write!(
+                    text,
+                    "; {} in {}",
+                    units::bytes(metadata.len()),
+                    path.display()
+                );
+            }
+        }
+        let _ = write!(text, " ({})", summary.reason);
+        self.say(&text);
+        if summary.unaccounted > 0 {
+            self.say(&format!(
+                "{} records are in no book: this is a defect of tcprec, please report it",
+                summary.unaccounted
+            ));
+        }
+    }
+}
+
+impl Watcher for Teller {
+    fn started(&mut self, interfaces: &[Device], hooks: &[String], missing: &[MissingHook]) {
+        for MissingHook { hook, reason } in missing {
+            self.say(&format!("without {hook}: {reason}"));
+        }
+        let names: Vec<_> = interfaces.iter().map(|d| d.name.as_str()).collect();
+        let hook = hooks.iter().find(|hook| !hook.contains('/'));
+        let to: Vec<_> = self.outputs.iter().map(|path| to(path)).collect();
+        let mut text = format!(
+            "recording on {} ({})",
+            names.join(", "),
+            hook.map_or("no hook", String::as_str)
+        );
+        if !to.is_empty() {
+            let _ = write!(text, " to {}", to.join(" and "));
+        }
+        self.say(&text);
+    }
+
+    fn tick(&mut self, elapsed: Duration, progress: &Progress) {
+        if !self.is_terminal {
+            return;
+        }
+        let count =
+            |counter: &std::sync::atomic::AtomicU64| units::count(counter.load(Ordering::Relaxed));
+        let _ = write!(
+            io::stderr(),
+            "\r{} s  {} packets  {} events  {} lost\x1b[K",
+            elapsed.as_secs(),
+            count(&progress.packets),
+            count(&progress.events),
+            count(&progress.lost),
+        );
+    }
+}
+
+fn to(path: &Path) -> String {
+    if path.as_os_str() == "-" {
+        "the standard output".to_owned()
+    } else {
+        path.display().to_string()
+    }
+}

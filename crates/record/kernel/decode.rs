@@ -1,0 +1,288 @@
+//! From the raw records of `bpf/tcprec.h` to records: pure, and total on any bytes.
+
+use std::borrow::Cow;
+use std::mem::size_of;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use tcprec_shared::flow::Endpoint;
+use tcprec_shared::record::{
+    Direction, Event, EventKind, KernelParse, Packet, ProcessId, TcpFacts, TcpState,
+};
+use thiserror::Error;
+
+use super::batch::Ring;
+use super::host::Clock;
+use super::interfaces::Recorded;
+use super::skeleton::events::types as events;
+use super::skeleton::packets::types as packets;
+
+// Padding would travel as whatever the stack held.
+const _: () = assert!(size_of::<packets::headers>() == 48);
+const _: () = assert!(size_of::<packets::packet_record>() == 80);
+const _: () = assert!(size_of::<events::task>() == 48);
+const _: () = assert!(size_of::<events::socket_event>() == 152);
+const _: () = assert!(size_of::<events::exec_event>() == 64 + 256 + 1024);
+
+/// What a raw record says.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Decoded<'a> {
+    Packet(Packet<'a>),
+    /// An event, with the process in whose context it happened.
+    Event(Event, Option<Task>),
+    Exec(Exec),
+}
+
+/// A process as the kernel side reports it with an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Task {
+    pub(crate) id: ProcessId,
+    pub(crate) ppid: u32,
+    pub(crate) uid: u32,
+    pub(crate) comm: String,
+    pub(crate) cgroup_id: u64,
+}
+
+/// A process that started a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Exec {
+    pub(crate) task: Task,
+    pub(crate) filename: String,
+    pub(crate) argv: Vec<String>,
+}
+
+/// Why a raw record makes no sense.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub(crate) enum DecodeError {
+    #[error("a record of {0} bytes is too short")]
+    Short(usize),
+    #[error("a packet of interface {0}, which is not recorded")]
+    Interface(u32),
+    #[error("kind {0} is unknown")]
+    Kind(u32),
+}
+
+/// Types of the contract: integers and arrays of them, without padding.
+///
+/// # Safety
+/// Any bytes must be a valid value of the type.
+unsafe trait Raw: Copy {}
+// SAFETY: integers only (see the sizes above).
+unsafe impl Raw for packets::packet_record {}
+// SAFETY: integers only (see the sizes above).
+unsafe impl Raw for events::socket_event {}
+
+/// The value at the head of `raw`, and the bytes behind it. Copied out: a ring
+/// aligns records to 8 bytes only, and a batch not even so.
+fn split<T: Raw>(raw: &[u8]) -> Result<(T, &[u8]), DecodeError> {
+    let (head, tail) = raw
+        .split_at_checked(size_of::<T>())
+        .ok_or(DecodeError::Short(raw.len()))?;
+    // SAFETY: `head` has the size of T, and any bytes are a valid T.
+    Ok((unsafe { head.as_ptr().cast::<T>().read_unaligned() }, tail))
+}
+
+/// What a raw record of `ring` says. A packet's bytes stay where they are.
+pub(crate) fn decode<'a>(
+    ring: Ring,
+    raw: &'a [u8],
+    clock: Clock,
+    recorded: &Recorded,
+) -> Result<Decoded<'a>, DecodeError> {
+    match ring {
+        Ring::Packets => packet(raw, clock, recorded).map(Decoded::Packet),
+        Ring::Events => event(raw, clock),
+    }
+}
+
+fn packet<'a>(raw: &'a [u8], clock: Clock, recorded: &Recorded) -> Result<Packet<'a>, DecodeError> {
+    let (record, bytes) = split::<packets::packet_record>(raw)?;
+    let captured = record.captured_bytes as usize;
+    let bytes = bytes.get(..captured).ok_or(DecodeError::Short(raw.len()))?;
+    let (interface, needs_ether) = recorded
+        .find(record.ifindex)
+        .ok_or(DecodeError::Interface(record.ifindex))?;
+    let headers = record.headers;
+    let (data, added) = if needs_ether {
+        let data = with_ether(headers.ip_version, bytes);
+        let added = data.len() - bytes.len();
+        (Cow::Owned(data), u32::try_from(added).unwrap_or(0))
+    } else {
+        (Cow::Borrowed(bytes), 0)
+    };
+    Ok(Packet {
+        ts_ns: clock.unix_ns(record.boot_ns),
+        interface,
+        direction: direction(record.direction.0),
+        wire_bytes: record.wire_bytes + added,
+        cookie: known(record.cookie),
+        kernel: Some(KernelParse {
+            src: endpoint(headers.ip_version, headers.src, headers.sport),
+            dst: endpoint(headers.ip_version, headers.dst, headers.dport),
+            flags: headers.flags,
+            header_bytes: headers.header_bytes + added,
+            payload_bytes: headers.payload_bytes,
+        }),
+        data,
+    })
+}
+
+/// A packet that begins with its IP header, behind an Ethernet header as
+/// loopback has it.
+fn with_ether(family: u8, bytes: &[u8]) -> Vec<u8> {
+    let ether_type: u16 = if family == 4 { 0x0800 } else { 0x86dd };
+    let mut data = vec![0; 12];
+    data.extend_from_slice(&ether_type.to_be_bytes());
+    data.extend_from_slice(bytes);
+    data
+}
+
+fn event(raw: &[u8], clock: Clock) -> Result<Decoded<'_>, DecodeError> {
+    // Both kinds of record have their kind at the same place.
+    let kind = raw
+        .get(8..)
+        .and_then(|rest| rest.first_chunk())
+        .map(|bytes| events::event_kind(u32::from_ne_bytes(*bytes)))
+        .ok_or(DecodeError::Short(raw.len()))?;
+    if kind == events::event_kind::EVENT_EXEC {
+        return exec(raw, clock).map(Decoded::Exec);
+    }
+    let (record, _) = split::<events::socket_event>(raw)?;
+    let task = task(&record.task, clock);
+    let event = Event {
+        kind: event_kind(kind)?,
+        ts_ns: clock.unix_ns(record.boot_ns),
+        cookie: known(record.cookie),
+        netns: record.netns,
+        local: endpoint(record.ip_version, record.local, record.local_port),
+        remote: endpoint(record.ip_version, record.remote, record.remote_port),
+        process: task.as_ref().map(|task| task.id),
+        old_state: state(record.old_state),
+        new_state: state(record.new_state),
+        direction: direction(record.direction.0),
+        tcp: (record.has_facts != 0).then(|| TcpFacts {
+            // The kernel keeps it times eight (tcp_sock.srtt_us).
+            srtt_ns: u64::from(record.srtt_us) * 1000 / 8,
+            sent_bytes: record.sent_bytes,
+            acked_bytes: record.acked_bytes,
+            received_bytes: record.received_bytes,
+            retransmitted_packets: record.retransmitted_packets,
+        }),
+    };
+    Ok(Decoded::Event(event, task))
+}
+
+/// The events of a scan: whole records, one behind the other.
+pub(crate) fn scan(
+    raw: &[u8],
+    clock: Clock,
+) -> impl Iterator<Item = Result<Decoded<'_>, DecodeError>> {
+    raw.chunks(size_of::<events::socket_event>())
+        .map(move |record| event(record, clock))
+}
+
+fn exec(raw: &[u8], clock: Clock) -> Result<Exec, DecodeError> {
+    const HEAD: usize = size_of::<events::exec_event>() - ARGV_BYTES;
+    const ARGV_BYTES: usize = 1024;
+    let (_, argv) = raw
+        .split_at_checked(HEAD)
+        .ok_or(DecodeError::Short(raw.len()))?;
+    // The tail is cut to its length: fill the value up.
+    let mut whole = [0; size_of::<events::exec_event>()];
+    for (to, from) in whole.iter_mut().zip(raw) {
+        *to = *from;
+    }
+    let (record, _) = split::<events::exec_event>(&whole)?;
+    let argv = argv
+        .get(..record.argv_bytes as usize)
+        .ok_or(DecodeError::Short(raw.len()))?;
+    // The last argument may have been cut before its zero byte.
+    let argv = argv.strip_suffix(&[0]).unwrap_or(argv);
+    Ok(Exec {
+        task: task(&record.task, clock).ok_or(DecodeError::Short(raw.len()))?,
+        filename: text(&record.filename),
+        argv: if argv.is_empty() {
+            Vec::new()
+        } else {
+            argv.split(|byte| *byte == 0).map(text).collect()
+        },
+    })
+}
+// SAFETY: integers only (see the sizes above).
+unsafe impl Raw for events::exec_event {}
+
+fn task(task: &events::task, clock: Clock) -> Option<Task> {
+    (task.pid != 0).then(|| Task {
+        id: ProcessId {
+            pid: task.pid,
+            start_ns: clock.unix_ns(task.start_boot_ns),
+        },
+        ppid: task.ppid,
+        uid: task.uid,
+        comm: text(&task.comm),
+        cgroup_id: task.cgroup_id,
+    })
+}
+
+/// Bytes up to the first zero as text; what is not UTF-8 is replaced.
+fn text(bytes: &[u8]) -> String {
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
+    String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
+}
+
+fn endpoint(family: u8, addr: [u8; 16], port: u16) -> Endpoint {
+    let [a, b, c, d, ..] = addr;
+    let addr = if family == 4 {
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    } else {
+        IpAddr::V6(Ipv6Addr::from(addr))
+    };
+    Endpoint::new(addr, port)
+}
+
+fn known(cookie: u64) -> Option<u64> {
+    (cookie != 0).then_some(cookie)
+}
+
+fn direction(direction: u32) -> Option<Direction> {
+    match events::direction(direction) {
+        events::direction::DIRECTION_IN => Some(Direction::In),
+        events::direction::DIRECTION_OUT => Some(Direction::Out),
+        _ => None,
+    }
+}
+
+fn event_kind(kind: events::event_kind) -> Result<EventKind, DecodeError> {
+    Ok(match kind {
+        events::event_kind::EVENT_CONNECT => EventKind::Connect,
+        events::event_kind::EVENT_ACCEPT => EventKind::Accept,
+        events::event_kind::EVENT_LISTEN => EventKind::Listen,
+        events::event_kind::EVENT_STATE => EventKind::State,
+        events::event_kind::EVENT_RETRANSMIT => EventKind::Retransmit,
+        events::event_kind::EVENT_RESET => EventKind::Reset,
+        events::event_kind::EVENT_CLOSE => EventKind::Close,
+        events::event_kind::EVENT_SCAN => EventKind::Scan,
+        other => return Err(DecodeError::Kind(other.0)),
+    })
+}
+
+/// By the kernel's include/net/tcp_states.h.
+fn state(state: u8) -> Option<TcpState> {
+    Some(match state {
+        1 => TcpState::Established,
+        2 => TcpState::SynSent,
+        3 => TcpState::SynRecv,
+        4 => TcpState::FinWait1,
+        5 => TcpState::FinWait2,
+        6 => TcpState::TimeWait,
+        7 => TcpState::Close,
+        8 => TcpState::CloseWait,
+        9 => TcpState::LastAck,
+        10 => TcpState::Listen,
+        11 => TcpState::Closing,
+        12 => TcpState::NewSynRecv,
+        _ => return None,
+    })
+}

@@ -1,0 +1,118 @@
+//! Attaching programs to the kernel. A hook lives as long as the value that
+//! stands for it here: dropping it, or the end of the process, detaches it.
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+
+use libbpf_rs::{Link, ProgramMut, libbpf_sys};
+
+use super::host;
+use super::interfaces::Device;
+
+/// Attaches a program of the tcx kind (Linux 6.6) to an interface.
+pub(super) fn tcx(
+    program: &ProgramMut<'_>,
+    attach_type: libbpf_sys::bpf_attach_type,
+    device: &Device,
+) -> io::Result<OwnedFd> {
+    let ifindex = i32::try_from(device.index).map_err(io::Error::other)?;
+    // SAFETY: the program's descriptor lives over the call; no options are given.
+    let fd = unsafe {
+        libbpf_sys::bpf_link_create(
+            program.as_fd().as_raw_fd(),
+            ifindex,
+            attach_type,
+            std::ptr::null(),
+        )
+    };
+    owned(fd)
+}
+
+/// Opens a packet socket on an interface that hands each packet to a program,
+/// which returns 0: nothing is queued.
+pub(super) fn socket_filter(program: &ProgramMut<'_>, device: &Device) -> io::Result<OwnedFd> {
+    // Protocol 0 receives nothing until the program is in place.
+    // SAFETY: creates a socket; takes no memory.
+    let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    let socket = owned(fd)?;
+
+    let program = program.as_fd().as_raw_fd();
+    // SAFETY: the option's value is an int that lives over the call.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_BPF,
+            (&raw const program).cast(),
+            socklen::<libc::c_int>(),
+        )
+    })?;
+
+    // SAFETY: all-zero is a valid sockaddr_ll.
+    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_ifindex = i32::try_from(device.index).map_err(io::Error::other)?;
+    // SAFETY: the address lives over the call, and its length is given.
+    check(unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            (&raw const address).cast(),
+            socklen::<libc::sockaddr_ll>(),
+        )
+    })?;
+    Ok(socket)
+}
+
+/// Attaches a program to a tracepoint.
+pub(super) fn tracepoint(program: &ProgramMut<'_>, category: &str, name: &str) -> io::Result<Link> {
+    // SAFETY: all-zero is a valid perf_event_attr.
+    let mut attributes: libbpf_sys::perf_event_attr = unsafe { mem::zeroed() };
+    attributes.type_ = libbpf_sys::PERF_TYPE_TRACEPOINT;
+    attributes.size = u32::try_from(size_of_val(&attributes)).map_err(io::Error::other)?;
+    attributes.config = host::tracepoint_id(category, name)?;
+    // A program on a tracepoint runs on all CPUs, whichever its event names.
+    const ANY_PROCESS: libc::pid_t = -1;
+    const SOME_CPU: libc::c_int = 0;
+    const NO_GROUP: libc::c_int = -1;
+    // SAFETY: the attributes live over the call, and say their size.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            &raw const attributes,
+            ANY_PROCESS,
+            SOME_CPU,
+            NO_GROUP,
+            libbpf_sys::PERF_FLAG_FD_CLOEXEC as libc::c_ulong,
+        )
+    };
+    let event = owned(libc::c_int::try_from(fd).map_err(io::Error::other)?)?;
+    // The link owns the descriptor from here on.
+    let event = std::os::fd::IntoRawFd::into_raw_fd(event);
+    program.attach_perf_event(event).map_err(plain)
+}
+
+/// libbpf's error as one line.
+pub(super) fn plain(error: libbpf_rs::Error) -> io::Error {
+    io::Error::other(format!("{error:#}"))
+}
+
+fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call that gave it just opened it, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+fn socklen<T>() -> libc::socklen_t {
+    size_of::<T>() as libc::socklen_t
+}

@@ -1,0 +1,162 @@
+//! What this host and its kernel are, and what they allow.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::thread;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::time::{ClockId, clock_gettime};
+
+/// The kernel's boot clock and its distance from Unix time, measured once: a
+/// record's time is `boot + offset`, so that the same moment has the same time
+/// in all records, whatever is done to the wall clock meanwhile.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    /// Unix time minus boot time.
+    pub(crate) offset_ns: i64,
+}
+
+impl Clock {
+    /// Measures the offset: the wall clock between two readings of the boot
+    /// clock, the closest of a few.
+    pub(crate) fn measure() -> io::Result<Self> {
+        let mut best: Option<(i64, i64)> = None;
+        for _ in 0..5 {
+            let before = read(ClockId::CLOCK_BOOTTIME)?;
+            let wall = read(ClockId::CLOCK_REALTIME)?;
+            let after = read(ClockId::CLOCK_BOOTTIME)?;
+            let width = after - before;
+            if best.is_none_or(|(narrowest, _)| width < narrowest) {
+                best = Some((width, wall - (before + width / 2)));
+            }
+        }
+        Ok(Self {
+            offset_ns: best.map_or(0, |(_, offset)| offset),
+        })
+    }
+
+    /// The boot clock now.
+    pub(crate) fn boot_ns() -> io::Result<u64> {
+        Ok(u64::try_from(read(ClockId::CLOCK_BOOTTIME)?).unwrap_or(0))
+    }
+
+    /// Unix time of a moment on the boot clock.
+    pub(crate) fn unix_ns(self, boot_ns: u64) -> i64 {
+        i64::try_from(boot_ns)
+            .unwrap_or(i64::MAX)
+            .saturating_add(self.offset_ns)
+    }
+}
+
+fn read(clock: ClockId) -> io::Result<i64> {
+    let time = clock_gettime(clock)?;
+    Ok(time.tv_sec() * 1_000_000_000 + time.tv_nsec())
+}
+
+/// Name of the host, and the kernel as `Linux 6.18.0`.
+pub(crate) fn names() -> (Option<String>, Option<String>) {
+    let Ok(names) = nix::sys::utsname::uname() else {
+        return (None, None);
+    };
+    let text = |name: &std::ffi::OsStr| name.to_string_lossy().into_owned();
+    (
+        Some(text(names.nodename())),
+        Some(format!(
+            "{} {}",
+            text(names.sysname()),
+            text(names.release())
+        )),
+    )
+}
+
+/// The kernel's random id of this boot.
+pub(crate) fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
+}
+
+/// Inode number of the current network namespace.
+pub(crate) fn netns() -> io::Result<u32> {
+    let inode = std::fs::metadata("/proc/self/ns/net")?.ino();
+    u32::try_from(inode).map_err(io::Error::other)
+}
+
+/// The capabilities that recording needs and this process lacks.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub(crate) fn lacking_rights() -> io::Result<Vec<&'static str>> {
+    // Numbers of linux/capability.h. CAP_SYS_ADMIN stood for the last two
+    // before Linux 5.8, and still does.
+    const SYS_ADMIN: u32 = 21;
+    const NEEDED: [(u32, &str); 4] = [
+        (12, "CAP_NET_ADMIN"),
+        (13, "CAP_NET_RAW"),
+        (38, "CAP_PERFMON"),
+        (39, "CAP_BPF"),
+    ];
+    let status = procfs::process::Process::myself()
+        .and_then(|process| process.status())
+        .map_err(io::Error::other)?;
+    let has = |capability: u32| status.capeff >> capability & 1 == 1;
+    let may = |number: u32| has(number) || number >= 38 && has(SYS_ADMIN);
+    Ok(NEEDED
+        .into_iter()
+        .filter(|(number, _)| !may(*number))
+        .map(|(_, name)| name)
+        .collect())
+}
+
+/// Whether the kernel tells its types, so that tp_btf programs can be loaded.
+pub(crate) fn has_btf() -> bool {
+    Path::new("/sys/kernel/btf/vmlinux").exists()
+}
+
+/// The number by which perf knows a tracepoint.
+///
+/// # Errors
+/// The file's, where there is no such tracepoint or tracefs cannot be mounted.
+pub(crate) fn tracepoint_id(category: &str, name: &str) -> io::Result<u64> {
+    let path = format!("/sys/kernel/tracing/events/{category}/{name}/id");
+    let id = match read_number(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            with_tracefs(move || read_number(&path))?
+        }
+        other => other?,
+    };
+    Ok(id)
+}
+
+fn read_number(path: &str) -> io::Result<u64> {
+    let mut text = String::new();
+    File::open(path)?.read_to_string(&mut text)?;
+    text.trim().parse().map_err(io::Error::other)
+}
+
+/// Runs `work` where tracefs is mounted: on a thread with a mount namespace of
+/// its own, so that nobody else sees the mount and it goes with the thread.
+/// Not every host mounts tracefs, and `ip netns exec` hides it.
+fn with_tracefs<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    let mounted = || -> io::Result<T> {
+        unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)?;
+        let none: Option<&str> = None;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+        mount(
+            Some("tracefs"),
+            "/sys/kernel/tracing",
+            Some("tracefs"),
+            MsFlags::empty(),
+            none,
+        )?;
+        work()
+    };
+    thread::scope(|scope| {
+        scope
+            .spawn(mounted)
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread that mounts tracefs died")))
+    })
+}

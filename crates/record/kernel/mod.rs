@@ -1,0 +1,466 @@
+//! The kernel side as the recorder sees it: load, attach, look into the rings,
+//! count the losses. The only module that names libbpf, and the only one with
+//! `unsafe` code.
+
+#![allow(unsafe_code)]
+
+mod batch;
+mod counters;
+mod decode;
+mod hooks;
+mod host;
+mod interfaces;
+mod skeleton;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::io::{self, Read as _};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use libbpf_rs::btf::{Btf, types::Typedef};
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{Iter, Link, OpenObject, PrintLevel, RingBuffer, RingBufferBuilder, libbpf_sys};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tcprec_shared::record::MissingHook;
+use thiserror::Error;
+
+pub(crate) use batch::{Batch, Ring};
+use counters::Counters;
+pub(crate) use counters::{LossSlot, Losses};
+pub(crate) use decode::{DecodeError, Decoded, Exec, Task, decode, scan};
+pub(crate) use host::{Clock, boot_id, lacking_rights, names, netns};
+pub(crate) use interfaces::{Device, Layer, Recorded, devices};
+
+use skeleton::events::{EventsSkel, EventsSkelBuilder};
+use skeleton::packets::{PacketsSkel, PacketsSkelBuilder, types::packet_record};
+
+/// How packets are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Hook {
+    /// tcx where the kernel has it (Linux 6.6), else a socket filter.
+    Auto,
+    /// tcx: knows the sending socket of each packet.
+    Tcx,
+    /// A socket filter on a packet socket that queues nothing.
+    SocketFilter,
+}
+
+/// What the kernel side is told.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) hook: Hook,
+    /// How many bytes of a packet to keep.
+    pub(crate) snap_bytes: u32,
+    /// Size of the packets' ring; a power of two, and a multiple of the page size.
+    pub(crate) packets_ring_bytes: u32,
+    /// The same for the events' ring.
+    pub(crate) events_ring_bytes: u32,
+}
+
+/// tcpdump's largest snap length, and ours.
+pub(crate) const MAX_SNAP_BYTES: u32 = 262_144;
+
+/// Why the kernel side does not run.
+#[derive(Debug, Error)]
+pub(crate) enum KernelError {
+    #[error("cannot load the packet programs: {0:#}")]
+    Load(#[source] libbpf_rs::Error),
+    #[error("cannot attach to {interface} with {hook}: {source}")]
+    Attach {
+        interface: String,
+        hook: &'static str,
+        source: io::Error,
+    },
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0:#}")]
+    Libbpf(#[from] libbpf_rs::Error),
+}
+
+/// The programs, attached.
+pub(crate) struct Kernel {
+    rings: RingBuffer<'static>,
+    filling: Rc<RefCell<Batch>>,
+    later: Batch,
+    packets: Counters,
+    events: Option<Counters>,
+    hooks: Vec<OwnedFd>,
+    links: Vec<Link>,
+    // Dropped last: the maps and programs are theirs.
+    _packets: PacketsSkel<'static>,
+    _events: Option<EventsSkel<'static>>,
+}
+
+/// What came of attaching.
+#[derive(Debug, Default)]
+pub(crate) struct Attached {
+    pub(crate) hooks: Vec<String>,
+    pub(crate) missing: Vec<MissingHook>,
+    /// The sockets that existed before, as raw events.
+    pub(crate) scan: Vec<u8>,
+}
+
+/// Lets libbpf speak, on standard error, or silences it.
+pub(crate) fn set_verbose(verbose: bool) {
+    fn print(_: PrintLevel, text: String) {
+        use std::io::Write as _;
+        // Nothing can be done where standard error is closed.
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+    libbpf_rs::set_print(verbose.then_some((PrintLevel::Debug, print)));
+}
+
+impl Kernel {
+    /// Loads and attaches the programs: events first, then the scan, then
+    /// packets, so that each packet finds its socket known.
+    ///
+    /// # Errors
+    /// When packets cannot be had. Missing event hooks are no error: they are
+    /// named in [`Attached::missing`].
+    pub(crate) fn start(
+        options: &Options,
+        recorded: &Recorded,
+        netns: u32,
+    ) -> Result<(Self, Attached), KernelError> {
+        let mut attached = Attached::default();
+        let mut packets = load_packets(options)?;
+        let mut links = Vec::new();
+        let mut events = match load_events(options, netns, &mut attached.missing) {
+            Ok(mut events) => {
+                attach_events(&mut events, &mut links, &mut attached)?;
+                Some(events)
+            }
+            Err(reason) => {
+                attached.missing.push(MissingHook {
+                    hook: "kernel events".to_owned(),
+                    reason: reason.to_string(),
+                });
+                None
+            }
+        };
+        let hooks = attach_packets(
+            &mut packets,
+            options.hook,
+            recorded.devices(),
+            &mut attached,
+        )?;
+
+        let filling = Rc::new(RefCell::new(Batch::default()));
+        let callback = |ring: Ring| {
+            let filling = Rc::clone(&filling);
+            move |raw: &[u8]| {
+                filling.borrow_mut().push(ring, raw);
+                0
+            }
+        };
+        let mut rings = RingBufferBuilder::new();
+        // Looked into first, so that of two records of the same time the event
+        // comes before the packet.
+        if let Some(events) = &events {
+            rings.add(&events.maps.ring, callback(Ring::Events))?;
+        }
+        rings.add(&packets.maps.ring, callback(Ring::Packets))?;
+        let rings = rings.build()?;
+
+        let packets_counters = Counters::new(
+            &packets.maps.seen,
+            &packets.maps.losses,
+            slot(
+                packets
+                    .maps
+                    .bss_data
+                    .as_deref_mut()
+                    .map(|bss| &raw mut bss.loss_slot),
+            )?,
+        )?;
+        let events_counters = match &mut events {
+            Some(events) => Some(Counters::new(
+                &events.maps.seen,
+                &events.maps.losses,
+                slot(
+                    events
+                        .maps
+                        .bss_data
+                        .as_deref_mut()
+                        .map(|bss| &raw mut bss.loss_slot),
+                )?,
+            )?),
+            None => None,
+        };
+        let kernel = Self {
+            rings,
+            filling,
+            later: Batch::default(),
+            packets: packets_counters,
+            events: events_counters,
+            hooks,
+            links,
+            _packets: packets,
+            _events: events,
+        };
+        Ok((kernel, attached))
+    }
+
+    /// Waits until something is worth a look, or for `timeout`, then takes what
+    /// the rings hold into `batch`, in the order of time.
+    ///
+    /// # Errors
+    /// The kernel's, when the rings cannot be read.
+    pub(crate) fn collect(&mut self, timeout: Duration, batch: &mut Batch) -> io::Result<()> {
+        self.wait(timeout)?;
+        // Whatever has an earlier time than this is in a ring by now.
+        let horizon = Clock::boot_ns()?;
+        let whole = self.consume(batch)?;
+        let horizon = if whole { horizon } else { u64::MAX };
+        batch.settle(horizon, &mut self.later);
+        Ok(())
+    }
+
+    /// Takes what is left after [`Kernel::detach`]. An empty batch is the end.
+    ///
+    /// # Errors
+    /// As [`Kernel::collect`].
+    pub(crate) fn drain(&mut self, batch: &mut Batch) -> io::Result<()> {
+        self.consume(batch)?;
+        batch.settle(u64::MAX, &mut self.later);
+        Ok(())
+    }
+
+    /// Whether the rings were emptied (else there is more than fits a batch).
+    fn consume(&mut self, batch: &mut Batch) -> io::Result<bool> {
+        const BATCH_RECORDS: usize = 1 << 16;
+        batch.clear();
+        std::mem::swap(batch, &mut self.later);
+        self.later.clear();
+        std::mem::swap(&mut *self.filling.borrow_mut(), batch);
+        let consumed = self.rings.consume_raw_n(BATCH_RECORDS);
+        std::mem::swap(&mut *self.filling.borrow_mut(), batch);
+        let consumed = usize::try_from(consumed)
+            .map_err(|_| io::Error::from_raw_os_error(consumed.saturating_neg()))?;
+        Ok(consumed < BATCH_RECORDS)
+    }
+
+    fn wait(&self, timeout: Duration) -> io::Result<()> {
+        // SAFETY: the descriptor is the ring buffer's, which outlives the call.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.rings.epoll_fd()) };
+        let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(timeout).map_err(io::Error::other)?;
+        match poll(&mut fds, timeout) {
+            // A signal: the caller looks what it means.
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Detaches all programs, and waits until the last has run to its end.
+    pub(crate) fn detach(&mut self) {
+        self.hooks.clear();
+        self.links.clear();
+        const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+        // The command waits for an RCU grace period (kernel's membarrier.c), and
+        // programs run inside one.
+        // SAFETY: takes no memory.
+        unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    }
+
+    /// What was lost between the last call but one and the last call. All that
+    /// is left when `slot` is [`LossSlot::All`], to be asked for after
+    /// [`Kernel::detach`].
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn losses(&mut self, slot: LossSlot) -> Result<Losses, KernelError> {
+        Ok(Losses {
+            packets: self.packets.losses(slot)?,
+            events: match &mut self.events {
+                Some(events) => events.losses(slot)?,
+                None => Vec::new(),
+            },
+        })
+    }
+
+    /// How many packets and events the programs saw so far.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn seen(&self) -> Result<(u64, u64), KernelError> {
+        let events = self.events.as_ref().map_or(Ok(0), Counters::seen)?;
+        Ok((self.packets.seen()?, events))
+    }
+}
+
+/// A place for an object, which its skeleton borrows: for the whole run.
+fn object() -> &'static mut MaybeUninit<OpenObject> {
+    Box::leak(Box::new(MaybeUninit::uninit()))
+}
+
+fn load_packets(options: &Options) -> Result<PacketsSkel<'static>, KernelError> {
+    let load = || -> libbpf_rs::Result<_> {
+        let mut open = PacketsSkelBuilder::default().open(object())?;
+        if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
+            rodata.snap_bytes = options.snap_bytes;
+        }
+        open.maps.ring.set_max_entries(options.packets_ring_bytes)?;
+        let cpus = u32::try_from(libbpf_rs::num_possible_cpus()?).unwrap_or(u32::MAX);
+        open.maps.scratch.set_max_entries(cpus)?;
+        let record = u32::try_from(size_of::<packet_record>()).unwrap_or(u32::MAX);
+        open.maps
+            .scratch
+            .set_value_size((record + options.snap_bytes).next_multiple_of(8))?;
+        open.load()
+    };
+    load().map_err(KernelError::Load)
+}
+
+fn load_events(
+    options: &Options,
+    netns: u32,
+    missing: &mut Vec<MissingHook>,
+) -> libbpf_rs::Result<EventsSkel<'static>> {
+    if !host::has_btf() {
+        return Err(libbpf_rs::Error::from(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)",
+        )));
+    }
+    let kernel_types = Btf::from_vmlinux()?;
+    let mut open = EventsSkelBuilder::default().open(object())?;
+    if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
+        rodata.netns_filter = netns;
+    }
+    open.maps.ring.set_max_entries(options.events_ring_bytes)?;
+    for mut program in open.open_object_mut().progs_mut() {
+        let section = program.section().to_string_lossy().into_owned();
+        let Some(name) = section.strip_prefix("tp_btf/") else {
+            continue;
+        };
+        if kernel_types
+            .type_by_name::<Typedef<'_>>(&format!("btf_trace_{name}"))
+            .is_none()
+        {
+            program.set_autoload(false);
+            missing.push(MissingHook {
+                hook: section,
+                reason: "this kernel has no such tracepoint".to_owned(),
+            });
+        }
+    }
+    open.load()
+}
+
+/// Attaches each program by its section's name, and reads the scan.
+fn attach_events(
+    events: &mut EventsSkel<'static>,
+    links: &mut Vec<Link>,
+    attached: &mut Attached,
+) -> io::Result<()> {
+    for program in events.object_mut().progs_mut() {
+        if !program.autoload() {
+            continue;
+        }
+        let section = program.section().to_string_lossy().into_owned();
+        let mut parts = section.split('/');
+        let link = match (parts.next(), parts.next(), parts.next()) {
+            (Some("tracepoint"), Some(category), Some(name)) => {
+                hooks::tracepoint(&program, category, name)
+            }
+            _ => program.attach().map_err(hooks::plain),
+        };
+        match link {
+            Ok(link) if section.starts_with("iter/") => {
+                Iter::new(&link)
+                    .map_err(hooks::plain)?
+                    .read_to_end(&mut attached.scan)?;
+                attached.hooks.push(section);
+            }
+            Ok(link) => {
+                links.push(link);
+                attached.hooks.push(section);
+            }
+            Err(error) => attached.missing.push(MissingHook {
+                hook: section,
+                reason: error.to_string(),
+            }),
+        }
+    }
+    Ok(())
+}
+
+fn attach_packets(
+    packets: &mut PacketsSkel<'static>,
+    hook: Hook,
+    devices: &[Device],
+    attached: &mut Attached,
+) -> Result<Vec<OwnedFd>, KernelError> {
+    if hook != Hook::SocketFilter {
+        match attach_tcx(packets, devices) {
+            Ok(fds) => {
+                attached.hooks.push("tcx".to_owned());
+                return Ok(fds);
+            }
+            Err(error) if hook == Hook::Tcx => return Err(error),
+            Err(error) => attached.missing.push(MissingHook {
+                hook: "tcx".to_owned(),
+                reason: error.to_string(),
+            }),
+        }
+    }
+    let fds = devices
+        .iter()
+        .map(|device| {
+            let program = match device.layer {
+                Ok(Layer::Ip) => &packets.progs.filter_ip,
+                _ => &packets.progs.filter_ether,
+            };
+            hooks::socket_filter(program, device).map_err(|source| KernelError::Attach {
+                interface: device.name.clone(),
+                hook: "a socket filter",
+                source,
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    attached.hooks.push("socket filter".to_owned());
+    Ok(fds)
+}
+
+fn attach_tcx(
+    packets: &PacketsSkel<'static>,
+    devices: &[Device],
+) -> Result<Vec<OwnedFd>, KernelError> {
+    let mut fds = Vec::new();
+    for device in devices {
+        let programs = &packets.progs;
+        let (ingress, egress) = match device.layer {
+            Ok(Layer::Ip) => (&programs.tcx_in_ip, &programs.tcx_out_ip),
+            _ => (&programs.tcx_in_ether, &programs.tcx_out_ether),
+        };
+        let mut attach = |program, attach_type| {
+            let fd = hooks::tcx(program, attach_type, device);
+            fds.push(fd.map_err(|source| KernelError::Attach {
+                interface: device.name.clone(),
+                hook: "tcx",
+                source,
+            })?);
+            Ok::<_, KernelError>(())
+        };
+        attach(egress, libbpf_sys::BPF_TCX_EGRESS)?;
+        // On loopback a packet passes twice; on its way out it has its socket.
+        if !device.is_loopback() {
+            attach(ingress, libbpf_sys::BPF_TCX_INGRESS)?;
+        }
+    }
+    Ok(fds)
+}
+
+/// The programs' `loss_slot`, as both sides use it.
+fn slot(slot: Option<*mut u32>) -> io::Result<&'static AtomicU32> {
+    let slot = slot.ok_or_else(|| io::Error::other("the BPF object has no loss_slot"))?;
+    // SAFETY: it lies in a map that is mapped as long as the object lives, and
+    // objects live as long as the process; both sides load and store it whole.
+    Ok(unsafe { AtomicU32::from_ptr(slot) })
+}

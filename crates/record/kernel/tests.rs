@@ -1,0 +1,199 @@
+//! With root: the packet programs, run by the kernel itself on the packets of
+//! the fixtures, say what the userspace parser says of the same bytes.
+
+use std::path::Path;
+
+use libbpf_rs::{ProgramInput, ProgramMut};
+use tcprec_shared::format;
+use tcprec_shared::headers::{self, LinkType};
+use tcprec_shared::record::{KernelParse, Packet, Record};
+use tcprec_shared::stream::Source as _;
+
+use super::*;
+
+/// A packet program and where its packets begin.
+struct Runner {
+    skeleton: PacketsSkel<'static>,
+    recorded: Recorded,
+}
+
+/// A device that is not loopback, where socket filters keep one of two.
+fn device() -> Device {
+    devices()
+        .unwrap()
+        .into_iter()
+        .find(|device| !device.is_loopback() && device.layer == Ok(Layer::Ether))
+        .expect("a device besides loopback")
+}
+
+impl Runner {
+    fn new(snap_bytes: u32, layer: Layer) -> Self {
+        let options = Options {
+            hook: Hook::Auto,
+            snap_bytes,
+            packets_ring_bytes: 1 << 20,
+            events_ring_bytes: 1 << 20,
+        };
+        let device = Device {
+            layer: Ok(layer),
+            ..device()
+        };
+        Self {
+            skeleton: load_packets(&options).unwrap(),
+            recorded: Recorded::new(vec![device], 1),
+        }
+    }
+
+    /// Runs a program on a frame; gives what it put into the ring.
+    fn run(&self, program: &ProgramMut<'_>, frame: &[u8]) -> Vec<Vec<u8>> {
+        // linux/bpf.h struct __sk_buff, all zero but for `ifindex`.
+        let mut context = [0u8; 192];
+        context[40..44].copy_from_slice(&self.recorded.devices()[0].index.to_ne_bytes());
+        program
+            .test_run(ProgramInput {
+                context_in: Some(&mut context),
+                data_in: Some(frame),
+                ..Default::default()
+            })
+            .unwrap();
+        let found = Rc::new(RefCell::new(Vec::new()));
+        let mut rings = RingBufferBuilder::new();
+        let to = Rc::clone(&found);
+        rings
+            .add(&self.skeleton.maps.ring, move |raw| {
+                to.borrow_mut().push(raw.to_vec());
+                0
+            })
+            .unwrap();
+        rings.build().unwrap().consume().unwrap();
+        found.take()
+    }
+
+    /// Runs a program on a frame, of which it sees `seen`, and holds what it
+    /// says against the userspace parser.
+    fn check(
+        &self,
+        program: &ProgramMut<'_>,
+        link: LinkType,
+        frame: &[u8],
+        seen: &[u8],
+        snap: usize,
+    ) {
+        let wire_bytes = u32::try_from(seen.len()).unwrap();
+        let parsed = headers::parse(link, seen, wire_bytes);
+        let raw = self.run(program, frame);
+        let clock = Clock { offset_ns: 0 };
+        let Some(raw) = raw.first() else {
+            assert_eq!(KernelParse::expected(&parsed), None, "{parsed:?}");
+            return;
+        };
+        let decoded = decode(Ring::Packets, raw, clock, &self.recorded).unwrap();
+        let Decoded::Packet(packet) = decoded else {
+            panic!("{decoded:?}");
+        };
+        assert!(
+            packet.kernel.unwrap().agrees(&parsed),
+            "{parsed:?} against {:?}",
+            packet.kernel
+        );
+        assert_eq!(packet.wire_bytes, wire_bytes);
+        assert_eq!(*packet.data, seen[..snap.min(seen.len())]);
+        assert_eq!(packet.cookie, None);
+    }
+}
+
+/// Calls `work` with each whole Ethernet packet of the fixtures.
+fn each_fixture_packet(mut work: impl FnMut(&[u8])) {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let mut count = 0;
+    for folder in std::fs::read_dir(fixtures).unwrap() {
+        let path = folder.unwrap().path().join("input.pcap");
+        if !path.exists() {
+            continue;
+        }
+        let mut link = LinkType::RAW;
+        let mut source = format::open(&path).unwrap();
+        while let Ok(Some(record)) = source.next() {
+            match record {
+                Record::Interface(interface) => link = interface.link_type,
+                Record::Packet(Packet {
+                    wire_bytes, data, ..
+                }) if link == LinkType::ETHERNET && data.len() == wire_bytes as usize => {
+                    work(&data);
+                    count += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(count > 50, "only {count} packets in the fixtures");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn tcx_programs_agree_with_userspace() {
+    let snap = 128;
+    let runner = Runner::new(snap, Layer::Ether);
+    each_fixture_packet(|frame| {
+        let programs = &runner.skeleton.progs;
+        for program in [&programs.tcx_in_ether, &programs.tcx_out_ether] {
+            runner.check(program, LinkType::ETHERNET, frame, frame, snap as usize);
+        }
+    });
+}
+
+/// The kernel runs socket filters behind the Ethernet header here.
+#[test]
+#[ignore = "needs root"]
+fn socket_filters_agree_with_userspace() {
+    let snap = 128;
+    let runner = Runner::new(snap, Layer::Ip);
+    each_fixture_packet(|frame| {
+        let program = &runner.skeleton.progs.filter_ip;
+        runner.check(program, LinkType::RAW, frame, &frame[14..], snap as usize);
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_full_ring_is_counted() {
+    let runner = Runner::new(MAX_SNAP_BYTES, Layer::Ether);
+    let mut frame = Vec::new();
+    each_fixture_packet(|packet| {
+        if frame.is_empty() && packet[12..14] == [8, 0] {
+            frame = packet.to_vec();
+        }
+    });
+    let program = &runner.skeleton.progs.tcx_in_ether;
+    const RUNS: u32 = 100_000;
+    program
+        .test_run(ProgramInput {
+            data_in: Some(&frame),
+            repeat: RUNS,
+            ..Default::default()
+        })
+        .unwrap();
+    let mut counters = Counters::new(
+        &runner.skeleton.maps.seen,
+        &runner.skeleton.maps.losses,
+        Box::leak(Box::new(AtomicU32::new(0))),
+    )
+    .unwrap();
+    let losses = Losses {
+        packets: counters.losses(LossSlot::All).unwrap(),
+        events: Vec::new(),
+    };
+    let lost: u64 = losses
+        .records(Clock { offset_ns: 0 })
+        .map(|loss| {
+            assert!(loss.first_ns <= loss.last_ns);
+            assert_eq!(loss.bytes, loss.count * frame.len() as u64);
+            loss.count
+        })
+        .sum();
+    let seen = counters.seen().unwrap();
+    assert_eq!(seen, u64::from(RUNS));
+    // The ring holds at least one of them in 256 bytes each.
+    assert!(lost > 0 && lost < seen);
+    assert_eq!(counters.losses(LossSlot::All).unwrap().len(), 0);
+}

@@ -1,0 +1,282 @@
+//! Who the processes are: what the kernel told at an exec, what /proc tells of
+//! those that ran before, and what the file has been told already.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs;
+use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use procfs::process::Process as ProcProcess;
+use tcprec_shared::record::{Process, ProcessId};
+
+use crate::kernel::{Clock, Exec, Task};
+
+/// How many processes are remembered; more start anew, and are written again.
+const MAX_KNOWN: usize = 1 << 16;
+/// How many programs started by processes without a socket are remembered.
+const MAX_STARTED: usize = 1 << 12;
+
+/// The processes of a recording.
+#[derive(Debug)]
+pub(crate) struct Processes {
+    clock: Clock,
+    /// Those that are in the file.
+    known: HashMap<ProcessId, Process>,
+    /// Those that started a program but did nothing with TCP so far. What a
+    /// process without a socket runs is nobody's business.
+    started: HashMap<ProcessId, Exec>,
+    /// The keys of `started`, the oldest first.
+    order: VecDeque<ProcessId>,
+    groups: ControlGroups,
+}
+
+impl Processes {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            known: HashMap::new(),
+            started: HashMap::new(),
+            order: VecDeque::new(),
+            groups: ControlGroups::default(),
+        }
+    }
+
+    /// Takes note of a started program. Gives the process's new record if the
+    /// file holds an older one.
+    pub(crate) fn start(&mut self, exec: Exec) -> Option<Process> {
+        let id = exec.task.id;
+        if self.known.contains_key(&id) {
+            let process = self.describe(&exec.task, Some(&exec));
+            self.known.insert(id, process.clone());
+            return Some(process);
+        }
+        if self.started.insert(id, exec).is_none() {
+            self.order.push_back(id);
+        }
+        if self.order.len() > MAX_STARTED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.started.remove(&oldest);
+        }
+        None
+    }
+
+    /// The record to write before an event of this task, if the file does not
+    /// hold it as it is.
+    pub(crate) fn meet(&mut self, task: &Task) -> Option<Process> {
+        if let Some(known) = self.known.get(&task.id)
+            && known.comm == task.comm
+            && known.uid == Some(task.uid)
+        {
+            return None;
+        }
+        if self.known.len() >= MAX_KNOWN {
+            self.known.clear();
+        }
+        let exec = self.started.get(&task.id).cloned();
+        let process = self.describe(task, exec.as_ref());
+        self.known.insert(task.id, process.clone());
+        Some(process)
+    }
+
+    fn describe(&mut self, task: &Task, exec: Option<&Exec>) -> Process {
+        let live = Live::read(task.id, self.clock);
+        let (exe, argv) = match (exec, &live) {
+            (Some(exec), live) => (
+                live.as_ref()
+                    .and_then(|live| live.exe.clone())
+                    .or_else(|| Some(exec.filename.clone())),
+                exec.argv.clone(),
+            ),
+            (None, Some(live)) => (live.exe.clone(), live.argv.clone()),
+            (None, None) => self.inherit(task),
+        };
+        let live_group = live.and_then(|live| live.cgroup);
+        let cgroup = live_group.or_else(|| self.groups.path(task.cgroup_id));
+        Process {
+            id: task.id,
+            ppid: Some(task.ppid),
+            uid: Some(task.uid),
+            comm: task.comm.clone(),
+            exe,
+            argv,
+            container: cgroup.as_deref().and_then(container),
+            cgroup,
+        }
+    }
+
+    /// A process that is gone and started no program of its own: it ran its
+    /// parent's, if it has its parent's name.
+    fn inherit(&self, task: &Task) -> (Option<String>, Vec<String>) {
+        let is_parent = |id: &ProcessId, comm: &str| id.pid == task.ppid && comm == task.comm;
+        let known = self
+            .known
+            .values()
+            .find(|parent| is_parent(&parent.id, &parent.comm))
+            .map(|parent| (parent.exe.clone(), parent.argv.clone()));
+        let started = || {
+            self.started
+                .values()
+                .find(|exec| is_parent(&exec.task.id, &exec.task.comm))
+                .map(|exec| (Some(exec.filename.clone()), exec.argv.clone()))
+        };
+        known.or_else(started).unwrap_or_default()
+    }
+}
+
+/// What /proc says of a process that still runs.
+#[derive(Debug)]
+struct Live {
+    exe: Option<String>,
+    argv: Vec<String>,
+    cgroup: Option<String>,
+}
+
+impl Live {
+    /// None when the process is gone, or its pid is another's by now.
+    fn read(id: ProcessId, clock: Clock) -> Option<Self> {
+        let process = ProcProcess::new(i32::try_from(id.pid).ok()?).ok()?;
+        // /proc tells the start in ticks of 1/100 s (USER_HZ).
+        const TICK_NS: u64 = 10_000_000;
+        let boot_ns = u64::try_from(id.start_ns - clock.offset_ns).ok()?;
+        if process.stat().ok()?.starttime.abs_diff(boot_ns / TICK_NS) > 1 {
+            return None;
+        }
+        let exe = process
+            .exe()
+            .ok()
+            .map(|exe| exe.to_string_lossy().into_owned());
+        let groups = process.cgroups().ok();
+        let cgroup = groups.and_then(|groups| {
+            // The unified hierarchy has number 0 (cgroups(7)).
+            let unified = groups.into_iter().find(|group| group.hierarchy == 0)?;
+            Some(unified.pathname)
+        });
+        Some(Self {
+            exe,
+            argv: process.cmdline().unwrap_or_default(),
+            cgroup,
+        })
+    }
+}
+
+/// The container's id in a control group's path: 64 hexadecimal digits, as
+/// Docker, Podman, containerd and CRI-O write them.
+fn container(cgroup: &str) -> Option<String> {
+    const ID_DIGITS: usize = 64;
+    cgroup
+        .split(|c: char| !c.is_ascii_hexdigit())
+        .rfind(|word| word.len() == ID_DIGITS)
+        .map(str::to_owned)
+}
+
+/// Paths of control groups by their id, for processes that are gone from /proc.
+#[derive(Debug, Default)]
+struct ControlGroups {
+    paths: HashMap<u64, Option<String>>,
+}
+
+impl ControlGroups {
+    /// The path of the control group, below the root of the hierarchy. Its id
+    /// is the inode number of its folder.
+    fn path(&mut self, id: u64) -> Option<String> {
+        if let Some(path) = self.paths.get(&id) {
+            return path.clone();
+        }
+        self.paths.clear();
+        if let Some(root) = unified_root() {
+            if let Ok(metadata) = fs::metadata(&root) {
+                self.paths.insert(metadata.ino(), Some("/".to_owned()));
+            }
+            self.walk(&root, &root);
+        }
+        // One that is gone is not looked for again.
+        self.paths.entry(id).or_insert(None).clone()
+    }
+
+    fn walk(&mut self, root: &Path, folder: &Path) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            let path = entry.path();
+            if let Ok(below) = path.strip_prefix(root) {
+                let below = format!("/{}", below.display());
+                self.paths.insert(entry.ino(), Some(below));
+            }
+            self.walk(root, &path);
+        }
+    }
+}
+
+/// Where the unified hierarchy is mounted.
+fn unified_root() -> Option<PathBuf> {
+    let mounts = ProcProcess::myself().ok()?.mountinfo().ok()?;
+    let mount = mounts
+        .into_iter()
+        .find(|mount| mount.fs_type == "cgroup2")?;
+    Some(mount.mount_point)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(pid: u32, comm: &str) -> Task {
+        Task {
+            id: ProcessId { pid, start_ns: 1 },
+            ppid: 1,
+            uid: 0,
+            comm: comm.to_owned(),
+            cgroup_id: u64::MAX,
+        }
+    }
+
+    #[test]
+    fn a_started_program_is_told_with_the_first_event_only() {
+        let mut processes = Processes::new(Clock { offset_ns: 0 });
+        // Beyond the largest pid: not in /proc.
+        let curl = task(1 << 23, "curl");
+        let exec = Exec {
+            task: curl.clone(),
+            filename: "/usr/bin/curl".to_owned(),
+            argv: vec!["curl".to_owned(), "-s".to_owned()],
+        };
+        assert_eq!(processes.start(exec.clone()), None);
+        let process = processes.meet(&curl).unwrap();
+        assert_eq!(process.exe.as_deref(), Some("/usr/bin/curl"));
+        assert_eq!(process.argv, ["curl", "-s"]);
+        assert_eq!(processes.meet(&curl), None);
+        assert!(processes.start(exec).is_some());
+    }
+
+    #[test]
+    fn a_child_runs_its_parents_program() {
+        let mut processes = Processes::new(Clock { offset_ns: 0 });
+        let parent = task(1 << 23, "server");
+        processes.start(Exec {
+            task: parent.clone(),
+            filename: "/srv".to_owned(),
+            argv: Vec::new(),
+        });
+        let child = Task {
+            ppid: parent.id.pid,
+            ..task((1 << 23) + 1, "server")
+        };
+        let process = processes.meet(&child).unwrap();
+        assert_eq!(process.exe.as_deref(), Some("/srv"));
+    }
+
+    #[test]
+    fn containers_are_found_in_all_spellings() {
+        let id = "0123456789abcdef".repeat(4);
+        for path in [
+            format!("/docker/{id}"),
+            format!("/system.slice/docker-{id}.scope"),
+            format!("/kubepods.slice/kubepods-pod12_34.slice/cri-containerd-{id}.scope/init"),
+        ] {
+            assert_eq!(container(&path), Some(id.clone()));
+        }
+        assert_eq!(container("/user.slice/user-0.slice"), None);
+    }
+}

@@ -1,0 +1,398 @@
+//! A recording from start to end: attach, look into the rings until something
+//! ends it, detach, account.
+
+use std::io;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tcprec_shared::record::{Capture, MissingHook, SCHEMA};
+use thiserror::Error;
+
+use crate::kernel::{
+    self, Attached, Batch, Clock, Device, Hook, Kernel, KernelError, LossSlot, Losses,
+    MAX_SNAP_BYTES, Options, Recorded,
+};
+use crate::writer::{Output, Progress, Totals, WriteError, Writer};
+
+/// How long records may wait in a ring while there are few of them.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
+/// How often losses are counted, files flushed and figures shown.
+const TICK: Duration = Duration::from_secs(1);
+/// How long to go on after the command ended: its connections close meanwhile.
+const LINGER: Duration = Duration::from_millis(200);
+/// How many batches may be on their way to the writer. When all are, the
+/// reader waits, the rings fill, and what they can't hold is counted as lost.
+const BATCHES: usize = 4;
+
+const PACKETS_RING_BYTES: u32 = 16 << 20;
+const EVENTS_RING_BYTES: u32 = 4 << 20;
+
+/// What to record.
+pub(crate) struct Recording {
+    /// The interfaces; empty: all.
+    pub(crate) interfaces: Vec<String>,
+    pub(crate) hook: Hook,
+    /// How many bytes of a packet to keep.
+    pub(crate) snap_bytes: u32,
+    /// Stop after so many packets.
+    pub(crate) packet_limit: Option<u64>,
+    /// Stop after this time.
+    pub(crate) duration: Option<Duration>,
+    /// Run this and stop when it ends.
+    pub(crate) command: Vec<String>,
+}
+
+/// Why a recording did not begin, or failed.
+#[derive(Debug, Error)]
+pub(crate) enum RecordError {
+    /// The user asked for something that is not there.
+    #[error("{0}")]
+    Usage(String),
+    /// The process lacks these capabilities.
+    #[error("recording needs root, or {}: run it with sudo", .0.join(" and "))]
+    Rights(Vec<&'static str>),
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The command could not be started.
+    #[error("cannot run {command}: {source}")]
+    Command { command: String, source: io::Error },
+}
+
+/// What came of a recording.
+pub(crate) struct Summary {
+    pub(crate) totals: Totals,
+    pub(crate) reason: &'static str,
+    /// Records that are in no book: a defect.
+    pub(crate) unaccounted: u64,
+    /// How the command ended.
+    pub(crate) status: Option<ExitStatus>,
+}
+
+/// Who is told how it goes.
+pub(crate) trait Watcher {
+    /// All hooks are attached.
+    fn started(&mut self, interfaces: &[Device], hooks: &[String], missing: &[MissingHook]);
+    /// A second went by.
+    fn tick(&mut self, elapsed: Duration, progress: &Progress);
+}
+
+/// Records until something ends it. `open` opens the outputs, when the kernel
+/// side runs.
+///
+/// # Errors
+/// When it cannot begin, or an output cannot be written: then what was written
+/// before is readable.
+pub(crate) fn record(
+    recording: &Recording,
+    open: impl FnOnce() -> Result<Vec<Output>, RecordError>,
+    watcher: &mut dyn Watcher,
+) -> Result<Summary, RecordError> {
+    let recorded = Recorded::new(choose(&recording.interfaces)?, kernel::netns()?);
+    let lacking = kernel::lacking_rights()?;
+    if !lacking.is_empty() {
+        return Err(RecordError::Rights(lacking));
+    }
+    let clock = Clock::measure()?;
+    let stop = Stop::install()?;
+    let options = Options {
+        hook: recording.hook,
+        snap_bytes: recording.snap_bytes.min(MAX_SNAP_BYTES),
+        packets_ring_bytes: PACKETS_RING_BYTES,
+        events_ring_bytes: EVENTS_RING_BYTES,
+    };
+    let (kernel, attached) = Kernel::start(&options, &recorded, recorded.netns())?;
+    // Not before all else is well: a file of that name may exist.
+    let outputs = open()?;
+    watcher.started(recorded.devices(), &attached.hooks, &attached.missing);
+
+    let progress = Arc::new(Progress::default());
+    let mut writer = Writer::new(
+        outputs,
+        recorded,
+        clock,
+        recording.packet_limit,
+        Arc::clone(&progress),
+    );
+    writer.head(
+        capture(recording, &options, clock, &attached),
+        &attached.scan,
+    );
+    let child = start_command(&recording.command)?;
+
+    let (to_writer, batches) = sync_channel(BATCHES);
+    let (to_reader, empties) = channel();
+    for _ in 0..BATCHES {
+        // The receiver is still here.
+        let _ = to_reader.send(Batch::default());
+    }
+    thread::scope(|scope| {
+        let writing = scope.spawn(move || write(writer, &batches, &to_reader));
+        let mut reader = Reader {
+            kernel,
+            clock,
+            to_writer,
+            empties,
+            progress: &progress,
+            stop,
+            child,
+            started: Instant::now(),
+        };
+        let read = reader.run(recording.duration, watcher);
+        let ended = reader.finish(read);
+        let (totals, failure) = writing
+            .join()
+            .map_err(|_| io::Error::other("the writing thread died"))?;
+        let (reason, seen, status) = ended?;
+        match failure {
+            // `| head` has seen enough.
+            Some(failure) if failure.source.kind() == io::ErrorKind::BrokenPipe => {}
+            Some(failure) => return Err(failure.into()),
+            None => {}
+        }
+        Ok(Summary {
+            totals,
+            reason,
+            unaccounted: totals.unaccounted(seen.0, seen.1),
+            status,
+        })
+    })
+}
+
+/// The interfaces that the user named, or all that can be recorded.
+fn choose(names: &[String]) -> Result<Vec<Device>, RecordError> {
+    let devices = kernel::devices()?;
+    if names.is_empty() || names.iter().any(|name| name == "any") {
+        return Ok(devices.into_iter().filter(|d| d.layer.is_ok()).collect());
+    }
+    let mut chosen: Vec<Device> = Vec::new();
+    for name in names {
+        let device = devices.iter().find(|device| device.name == *name);
+        let device = device.ok_or_else(|| {
+            let known: Vec<_> = devices.iter().map(|device| device.name.as_str()).collect();
+            RecordError::Usage(format!(
+                "there is no interface {name}; there are {} and any",
+                known.join(", ")
+            ))
+        })?;
+        if let Err(hardware) = device.layer {
+            return Err(RecordError::Usage(format!(
+                "packets of {name} begin with a header that tcprec does not know (ARPHRD {hardware})"
+            )));
+        }
+        if !chosen.iter().any(|known| known.index == device.index) {
+            chosen.push(device.clone());
+        }
+    }
+    Ok(chosen)
+}
+
+fn capture(recording: &Recording, options: &Options, clock: Clock, attached: &Attached) -> Capture {
+    let (host, kernel) = kernel::names();
+    Capture {
+        schema: Some(SCHEMA),
+        program: concat!("tcprec ", env!("CARGO_PKG_VERSION")).to_owned(),
+        host,
+        kernel,
+        boot_id: kernel::boot_id(),
+        hooks: attached.hooks.clone(),
+        missing_hooks: attached.missing.clone(),
+        filter: None,
+        snap_bytes: Some(options.snap_bytes),
+        clock_offset_ns: Some(clock.offset_ns),
+        command: recording.command.clone(),
+        sequence: 0,
+    }
+}
+
+fn start_command(command: &[String]) -> Result<Option<Child>, RecordError> {
+    let Some((program, arguments)) = command.split_first() else {
+        return Ok(None);
+    };
+    let child = Command::new(program).args(arguments).spawn();
+    child.map(Some).map_err(|source| RecordError::Command {
+        command: program.clone(),
+        source,
+    })
+}
+
+/// What the reader sends to the writer.
+enum Message {
+    Batch(Batch),
+    Losses(Losses),
+    Flush,
+    Finish { reason: &'static str, ts_ns: i64 },
+}
+
+fn write(
+    mut writer: Writer,
+    messages: &Receiver<Message>,
+    to_reader: &Sender<Batch>,
+) -> (Totals, Option<WriteError>) {
+    let mut end = ("failed", 0);
+    for message in messages {
+        match message {
+            Message::Batch(batch) => {
+                writer.batch(&batch);
+                // The reader may have stopped.
+                let _ = to_reader.send(batch);
+            }
+            Message::Losses(losses) => writer.losses(&losses),
+            Message::Flush => writer.flush(),
+            Message::Finish { reason, ts_ns } => end = (reason, ts_ns),
+        }
+    }
+    writer.finish(end.0, end.1)
+}
+
+/// The reading side: the thread that looks into the rings.
+struct Reader<'a> {
+    kernel: Kernel,
+    clock: Clock,
+    to_writer: SyncSender<Message>,
+    empties: Receiver<Batch>,
+    progress: &'a Progress,
+    stop: Stop,
+    child: Option<Child>,
+    started: Instant,
+}
+
+impl Reader<'_> {
+    /// Reads until something ends the recording; says what.
+    fn run(
+        &mut self,
+        duration: Option<Duration>,
+        watcher: &mut dyn Watcher,
+    ) -> Result<(&'static str, Option<ExitStatus>), RecordError> {
+        let mut next_tick = self.started + TICK;
+        let mut status = None;
+        let mut deadline = duration.map(|duration| (self.started + duration, "duration reached"));
+        loop {
+            let now = Instant::now();
+            if self.progress.is_done.load(Ordering::Relaxed) {
+                return Ok(("packet limit reached", status));
+            }
+            if self.stop.take() {
+                match &self.child {
+                    Some(child) if status.is_none() => terminate(child),
+                    _ => return Ok(("interrupted", status)),
+                }
+                deadline = Some((now + LINGER, "interrupted"));
+            }
+            if status.is_none()
+                && let Some(child) = &mut self.child
+                && let Some(ended) = child.try_wait()?
+            {
+                status = Some(ended);
+                deadline.get_or_insert((now + LINGER, "the command ended"));
+            }
+            if let Some((at, reason)) = deadline
+                && now >= at
+            {
+                return Ok((reason, status));
+            }
+            if now >= next_tick {
+                next_tick = now + TICK;
+                self.tick()?;
+                watcher.tick(now - self.started, self.progress);
+            }
+            let until = deadline.map_or(FLUSH_INTERVAL, |(at, _)| at - now);
+            self.read(until.min(FLUSH_INTERVAL))?;
+        }
+    }
+
+    fn tick(&mut self) -> Result<(), RecordError> {
+        let losses = self.kernel.losses(LossSlot::Settled)?;
+        self.send(Message::Losses(losses));
+        self.send(Message::Flush);
+        Ok(())
+    }
+
+    /// One look into the rings.
+    fn read(&mut self, timeout: Duration) -> Result<(), RecordError> {
+        // All batches are with the writer: the rings hold what comes meanwhile.
+        let mut batch = match self.empties.recv_timeout(timeout) {
+            Ok(batch) => batch,
+            Err(RecvTimeoutError::Timeout) => return Ok(()),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(io::Error::other("the writing thread died").into());
+            }
+        };
+        self.kernel.collect(timeout, &mut batch)?;
+        self.send(Message::Batch(batch));
+        Ok(())
+    }
+
+    /// Detaches, takes what is left and closes the books. The second value is
+    /// what the programs saw: packets, events.
+    #[allow(clippy::type_complexity)]
+    fn finish(
+        mut self,
+        read: Result<(&'static str, Option<ExitStatus>), RecordError>,
+    ) -> Result<(&'static str, (u64, u64), Option<ExitStatus>), RecordError> {
+        self.kernel.detach();
+        let (reason, status) = read?;
+        while let Ok(mut batch) = self.empties.recv() {
+            self.kernel.drain(&mut batch)?;
+            if batch.is_empty() {
+                break;
+            }
+            self.send(Message::Batch(batch));
+        }
+        let losses = self.kernel.losses(LossSlot::All)?;
+        self.send(Message::Losses(losses));
+        self.send(Message::Finish {
+            reason,
+            ts_ns: self.clock.unix_ns(Clock::boot_ns()?),
+        });
+        Ok((reason, self.kernel.seen()?, status))
+    }
+
+    fn send(&self, message: Message) {
+        // A writer that is gone shows when it is joined.
+        let _ = self.to_writer.send(message);
+    }
+}
+
+/// Set by the signals that end a recording.
+struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    fn install() -> io::Result<Self> {
+        use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+        use signal_hook::flag::{register, register_conditional_shutdown};
+        let stop = Arc::new(AtomicBool::new(false));
+        let is_told = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            // The second one ends it at once: an output may take nothing any
+            // more. In this order, or the first would.
+            register_conditional_shutdown(signal, 128 + signal, Arc::clone(&is_told))?;
+            register(signal, Arc::clone(&is_told))?;
+            register(signal, Arc::clone(&stop))?;
+        }
+        // Nobody reads this one: the signal ends the wait for the rings, so
+        // that the end of the command is seen at once.
+        register(SIGCHLD, Arc::new(AtomicBool::new(false)))?;
+        Ok(Self(stop))
+    }
+
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+fn terminate(child: &Child) {
+    if let Ok(pid) = i32::try_from(child.id()) {
+        // It may have ended already.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    }
+}
