@@ -148,11 +148,14 @@ pub(crate) fn record(
             started: Instant::now(),
         };
         let read = reader.run(recording.duration, watcher);
+        let child = reader.child.take();
         let ended = reader.finish(read);
         let (totals, failure) = writing
             .join()
             .map_err(|_| io::Error::other("the writing thread died"))?;
-        let (reason, seen, status) = ended?;
+        // The files are whole; the command may go on for longer than they do.
+        let status = child.map(|mut child| child.wait()).transpose()?;
+        let (reason, seen) = ended?;
         match failure {
             // `| head` has seen enough.
             Some(failure) if failure.source.kind() == io::ErrorKind::BrokenPipe => {}
@@ -272,33 +275,33 @@ impl Reader<'_> {
         &mut self,
         duration: Option<Duration>,
         watcher: &mut dyn Watcher,
-    ) -> Result<(&'static str, Option<ExitStatus>), RecordError> {
+    ) -> Result<&'static str, RecordError> {
         let mut next_tick = self.started + TICK;
-        let mut status = None;
+        let mut has_ended = false;
         let mut deadline = duration.map(|duration| (self.started + duration, "duration reached"));
         loop {
             let now = Instant::now();
             if self.progress.is_done.load(Ordering::Relaxed) {
-                return Ok(("packet limit reached", status));
+                return Ok("packet limit reached");
             }
             if self.stop.take() {
                 match &self.child {
-                    Some(child) if status.is_none() => terminate(child),
-                    _ => return Ok(("interrupted", status)),
+                    Some(child) if !has_ended => terminate(child),
+                    _ => return Ok("interrupted"),
                 }
                 deadline = Some((now + LINGER, "interrupted"));
             }
-            if status.is_none()
+            if !has_ended
                 && let Some(child) = &mut self.child
-                && let Some(ended) = child.try_wait()?
+                && child.try_wait()?.is_some()
             {
-                status = Some(ended);
+                has_ended = true;
                 deadline.get_or_insert((now + LINGER, "the command ended"));
             }
             if let Some((at, reason)) = deadline
                 && now >= at
             {
-                return Ok((reason, status));
+                return Ok(reason);
             }
             if now >= next_tick {
                 next_tick = now + TICK;
@@ -334,13 +337,12 @@ impl Reader<'_> {
 
     /// Detaches, takes what is left and closes the books. The second value is
     /// what the programs saw: packets, events.
-    #[allow(clippy::type_complexity)]
     fn finish(
         mut self,
-        read: Result<(&'static str, Option<ExitStatus>), RecordError>,
-    ) -> Result<(&'static str, (u64, u64), Option<ExitStatus>), RecordError> {
+        read: Result<&'static str, RecordError>,
+    ) -> Result<(&'static str, (u64, u64)), RecordError> {
         self.kernel.detach();
-        let (reason, status) = read?;
+        let reason = read?;
         while let Ok(mut batch) = self.empties.recv() {
             self.kernel.drain(&mut batch)?;
             if batch.is_empty() {
@@ -354,7 +356,7 @@ impl Reader<'_> {
             reason,
             ts_ns: self.clock.unix_ns(Clock::boot_ns()?),
         });
-        Ok((reason, self.kernel.seen()?, status))
+        Ok((reason, self.kernel.seen()?))
     }
 
     fn send(&self, message: Message) {
