@@ -10,8 +10,9 @@ use std::io::{self, Write};
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::{CParameter, compress_bound};
 
-/// zstd's own default. Level 1 needs a fifth less time and makes files a tenth larger.
-const LEVEL: i32 = 3;
+/// How hard zstd tries. On recordings of HTTP and of TLS, in frames of 128 KiB,
+/// level 3 makes files 0 to 2 % smaller and needs 20 to 50 % more time.
+pub(super) const LEVEL: i32 = 1;
 
 const SKIPPABLE_MAGIC: u32 = 0x184d_2a5e;
 const SEEKABLE_MAGIC: u32 = 0x8f92_eab1;

@@ -1,7 +1,7 @@
 //! What is written is read back, whatever the format; what is cut or damaged
 //! never does harm.
 
-mod generate;
+pub(super) mod generate;
 
 use std::io::{self, Cursor, Read, Write};
 

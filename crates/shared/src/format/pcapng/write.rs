@@ -10,6 +10,7 @@ use crate::record::{
 };
 use crate::stream::{Annotation, Owner, Sink};
 
+use super::super::frames;
 use super::comment::{self, Kernel};
 use super::{BYTE_ORDER_MAGIC, BlockWriter, block, flags, journal, option};
 
@@ -92,7 +93,7 @@ impl<W: Write> Writer<W> {
     }
 
     pub(in super::super) fn zstd(output: W, options: PcapngOptions) -> io::Result<Self> {
-        let encoder = zstd::Encoder::new(output, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+        let encoder = zstd::Encoder::new(output, frames::LEVEL)?;
         Ok(Self::new(Output::Zstd(encoder), options))
     }
 

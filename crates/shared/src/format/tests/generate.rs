@@ -328,7 +328,7 @@ fn kernel() -> impl Strategy<Value = KernelParse> {
         )
 }
 
-fn packet(interfaces: Vec<u32>) -> impl Strategy<Value = Packet<'static>> {
+pub(in super::super) fn packet(interfaces: Vec<u32>) -> impl Strategy<Value = Packet<'static>> {
     let segment = (endpoint(), endpoint(), any::<u8>(), 0..200_u16)
         .prop_map(|(src, dst, flags, payload_bytes)| ethernet(src, dst, flags, payload_bytes));
     let data = prop_oneof![segment, vec(any::<u8>(), 0..200)];

@@ -1,8 +1,9 @@
 //! JSON lines: one record a line, `type` first (the schema is [`crate::record`]).
 //!
-//! Packets are nearly all of a capture, so their lines are read and written
-//! without allocation. Other lines may have their fields in any order; types
-//! and fields of later minor schemas are passed over.
+//! Fields may stand in any order; types and fields of later minor schemas are
+//! passed over. Reading and writing a packet does not allocate.
+
+mod packet;
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -16,9 +17,6 @@ use crate::stream::{Annotation, ReadError, Sink, Source};
 
 use super::frames::Frames;
 use super::window::{MAX_RECORD_BYTES, Window};
-
-/// What a packet line begins with when tcprec wrote it.
-const PACKET_START: &[u8] = b"{\"type\":\"packet\",";
 
 /// As many bytes of lines are written at once, in a frame of their own where
 /// they are compressed: enough for zstd to find what repeats, and little to
@@ -159,8 +157,8 @@ pub(super) fn check_schema(capture: &Capture) -> Result<(), ReadError> {
 
 /// Reads a line, a packet's bytes into `data`.
 pub(super) fn parse(line: &[u8], data: &mut Vec<u8>) -> serde_json::Result<Line> {
-    if line.starts_with(PACKET_START) {
-        return parse_packet(line, data).map(Line::Packet);
+    if let Some(packet) = packet::parse(line, data) {
+        return Ok(Line::Packet(packet));
     }
     #[derive(Deserialize)]
     struct Tag<'a> {
@@ -182,7 +180,7 @@ pub(super) fn parse(line: &[u8], data: &mut Vec<u8>) -> serde_json::Result<Line>
     }))
 }
 
-/// Reads a packet, its bytes into `data`.
+/// Reads a packet of any form, its bytes into `data`.
 fn parse_packet(line: &[u8], data: &mut Vec<u8>) -> serde_json::Result<Packet<'static>> {
     /// A [`Packet`] whose bytes are still base64 text, so that they can be
     /// decoded into memory that is there already.
@@ -256,7 +254,10 @@ impl<W: Write> Writer<W> {
 
 impl<W: Write> Sink for Writer<W> {
     fn write(&mut self, record: &Record<'_>, _: Option<&Annotation<'_>>) -> io::Result<()> {
-        serde_json::to_writer(&mut self.lines, record)?;
+        match record {
+            Record::Packet(packet) => packet::write(&mut self.lines, packet),
+            _ => serde_json::to_writer(&mut self.lines, record)?,
+        }
         self.lines.push(b'\n');
         if self.lines.len() >= WRITE_BYTES {
             self.write_lines()?;
