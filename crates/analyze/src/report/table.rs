@@ -8,7 +8,7 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 use super::units;
 
 /// What stands between two columns.
-const GAP: &str = "  ";
+pub(super) const GAP: &str = "  ";
 
 /// A column that is to give way is not made narrower than this.
 const MIN_FLEXIBLE_WIDTH: usize = 10;
@@ -37,6 +37,32 @@ impl Cell {
             text: units::clean(text).into_owned(),
             style,
         }
+    }
+}
+
+impl Cell {
+    /// The text in lines of so many columns, where there are spaces to break it.
+    pub(super) fn wrap(&self, width: usize) -> Vec<Self> {
+        let mut lines: Vec<Self> = Vec::new();
+        let mut used = 0;
+        for word in self.text.split(' ') {
+            let more = 1 + word.width();
+            match lines.last_mut() {
+                Some(line) if more <= width.saturating_sub(used) => {
+                    line.text.push(' ');
+                    line.text.push_str(word);
+                    used += more;
+                }
+                _ => {
+                    lines.push(Self {
+                        text: word.to_owned(),
+                        style: self.style,
+                    });
+                    used = more - 1;
+                }
+            }
+        }
+        lines
     }
 }
 
@@ -209,6 +235,17 @@ mod tests {
             written(&table(), None),
             "  NAME    BYTES  WHAT\n  curl      7 B  GET /index.html\n  日本  1.23 kB\n"
         );
+    }
+
+    #[test]
+    fn long_text_is_broken_at_spaces() {
+        let lines = |width| {
+            let lines = Cell::from("one two three").wrap(width);
+            lines.into_iter().map(|line| line.text).collect::<Vec<_>>()
+        };
+        assert_eq!(lines(usize::MAX), ["one two three"]);
+        assert_eq!(lines(7), ["one two", "three"]);
+        assert_eq!(lines(0), ["one", "two", "three"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
 use tcprec_shared::record::{Capture, LossCause};
 
-use super::table::{Cell, Kind, Table};
+use super::table::{Cell, GAP, Kind, Table};
 use super::units::{self, counted};
 use super::{Connection, EndFacts, Ending, LossSummary, OwnerId, Report};
 use crate::app::Request;
@@ -108,8 +108,19 @@ impl Text<'_> {
         let style = if self.looks.color { BOLD } else { Style::new() };
         writeln!(to, "{style}Capture{style:#}")?;
         let mut table = Table::new([("", Kind::Text), ("", Kind::Text)]);
-        for (name, value) in self.capture_lines() {
-            table.row([Cell::styled(name, DIM), value]);
+        let lines = self.capture_lines();
+        let names = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let around = names + 2 * GAP.len();
+        let width = self
+            .looks
+            .width
+            .unwrap_or(usize::MAX)
+            .saturating_sub(around);
+        for (name, value) in lines {
+            let mut name = Cell::styled(name, DIM);
+            for line in value.wrap(width) {
+                table.row([std::mem::take(&mut name), line]);
+            }
         }
         self.table(to, &table)
     }
@@ -290,8 +301,8 @@ impl Text<'_> {
     fn owners_unknown(&self) -> Option<Cell> {
         let capture = &self.report.capture;
         if !capture.has_events() {
-            let why = "not known: it holds packets only, and processes are known to the kernel \
-                alone; `tcprec record` records both";
+            let why = "not known: packets alone do not tell processes; `tcprec record` records \
+                both";
             return Some(why.into());
         }
         let missing = &capture.made.as_ref()?.missing_hooks;
@@ -548,15 +559,18 @@ fn unless_zero(count: u64) -> Cell {
 fn tally<K: std::fmt::Display + Ord>(all: usize, parts: BTreeMap<K, u64>) -> String {
     let whole = units::count(all as u64);
     let mut parts: Vec<_> = parts.into_iter().collect();
+    match parts.as_slice() {
+        [] => return whole,
+        [(what, 1)] => return format!("{whole} ({what})"),
+        [(what, _)] => return format!("{whole} (all {what})"),
+        _ => {}
+    }
     parts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let parts: Vec<_> = parts
         .iter()
         .map(|(what, count)| format!("{} {what}", units::count(*count)))
         .collect();
-    match parts.as_slice() {
-        [] => whole,
-        parts => format!("{whole} ({})", parts.join(", ")),
-    }
+    format!("{whole} ({})", parts.join(", "))
 }
 
 /// The value that so many percent of the sorted ones do not exceed (nearest rank).
@@ -565,17 +579,18 @@ fn quantile(sorted: &[i64], percent: usize) -> Option<i64> {
     sorted.get(rank - 1).copied()
 }
 
-/// How a connection ended, in words, and how that looks.
+/// How a connection ended, in words, and how that looks. The client is the
+/// originator.
 const fn ended(state: ConnState) -> (&'static str, Style) {
     match state {
         ConnState::Sf => ("closed", Style::new()),
         ConnState::S0 => ("no answer", BAD),
         ConnState::S1 => ("open", GOOD),
         ConnState::Rej => ("refused", BAD),
-        ConnState::S2 => ("half closed >", WARN),
-        ConnState::S3 => ("half closed <", WARN),
-        ConnState::Rsto | ConnState::Rstos0 => ("reset >", BAD),
-        ConnState::Rstr | ConnState::Rstrh => ("reset <", BAD),
+        ConnState::S2 => ("client closed", WARN),
+        ConnState::S3 => ("server closed", WARN),
+        ConnState::Rsto | ConnState::Rstos0 => ("client reset", BAD),
+        ConnState::Rstr | ConnState::Rstrh => ("server reset", BAD),
         ConnState::Sh | ConnState::Shr => ("half seen", WARN),
         ConnState::Oth => ("midway", DIM),
     }
