@@ -5,6 +5,8 @@
 //! that the environment variable `TCPREC_ORACLE` names, else in
 //! `../shared/oracle` beside the repository; without them the test is ignored.
 
+mod captures;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -15,10 +17,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 use tcprec_shared::flow::{Endpoint, Flow};
-use tcprec_shared::format;
 use tcprec_shared::headers::{self, Headers};
-use tcprec_shared::record::{Interface, Record};
-use tcprec_shared::stream::{ReadError, Source as _};
 
 const SUFFIX: &str = ".tshark.jsonl";
 
@@ -131,26 +130,11 @@ fn expected_totals(path: &Path) -> Result<Flows, Failed> {
 fn found_totals(path: &Path) -> Result<(Flows, BTreeSet<[IpAddr; 2]>), Failed> {
     let mut flows = Flows::new();
     let mut fragmented = BTreeSet::new();
-    let mut interfaces: Vec<Interface> = Vec::new();
-    let mut input = format::open(path)?;
-    loop {
-        let packet = match input.next() {
-            Ok(Some(Record::Packet(packet))) => packet,
-            Ok(Some(Record::Interface(interface))) => {
-                interfaces.push(interface);
-                continue;
-            }
-            Ok(Some(_)) | Err(ReadError::Damaged { .. }) => continue,
-            Ok(None) | Err(ReadError::Truncated { .. }) => return Ok((flows, fragmented)),
-            Err(error) => return Err(error.into()),
-        };
-        let interface = interfaces.iter().rfind(|i| i.id == packet.interface);
-        let link = interface.ok_or("a packet of no interface")?.link_type;
+    captures::each_packet(path, |link, packet| {
         match headers::parse(link, &packet.data, packet.wire_bytes) {
             Headers::Segment(segment) => {
-                let totals = flows
-                    .entry(Flow::between(segment.src, segment.dst))
-                    .or_default();
+                let flow = Flow::between(segment.src, segment.dst);
+                let totals = flows.entry(flow).or_default();
                 totals.packets += 1;
                 totals.payload_bytes += u64::from(segment.payload_bytes);
                 totals.ip_bytes += u64::from(segment.ip_bytes);
@@ -161,5 +145,7 @@ fn found_totals(path: &Path) -> Result<(Flows, BTreeSet<[IpAddr; 2]>), Failed> {
             }
             Headers::Other(_) => {}
         }
-    }
+        Ok(())
+    })?;
+    Ok((flows, fragmented))
 }

@@ -518,9 +518,7 @@ impl Text<'_> {
             } else {
                 ""
             };
-            // A request line may lack the target.
-            let line = format!("{} {host}{}", message.method, message.target);
-            line.trim_end().to_owned()
+            format!("{} {host}{}", message.method, message.target)
         });
         let duration = |ns: Option<i64>| Cell::from(ns.map_or(String::new(), units::duration));
         table.row([

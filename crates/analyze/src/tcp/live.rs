@@ -11,7 +11,6 @@ use super::seq::Seq;
 use super::state::States;
 use super::tracker::{Observer, Seen};
 use super::{Connection, ConnectionId};
-use crate::app::Conversation;
 
 /// A connection that is being followed, and all that is known of it so far.
 #[derive(Debug)]
@@ -27,18 +26,6 @@ pub(super) struct Live {
     states: States,
     handshake: Handshake,
     directions: Pair<Direction>,
-    application: Application,
-}
-
-/// What is known of the payload.
-#[derive(Debug)]
-enum Application {
-    /// There was none.
-    Silent,
-    /// It is looked into.
-    Talking(Box<Conversation>),
-    /// It is not looked into any more.
-    Over { requests: u64 },
 }
 
 impl Live {
@@ -65,7 +52,6 @@ impl Live {
             states: States::new(if flipped { sender.other() } else { sender }, flipped),
             handshake: Handshake::default(),
             directions: Pair::default(),
-            application: Application::Silent,
         }
     }
 
@@ -94,7 +80,7 @@ impl Live {
         &mut self,
         seen: Seen,
         segment: &Segment<'_>,
-        observer: &mut impl Observer,
+        _observer: &mut impl Observer,
     ) {
         let side = Self::sender(self.flow, segment);
         let [syn, ack, rst] =
@@ -112,54 +98,13 @@ impl Live {
         }
         if ack && !rst {
             let (states, missed_bytes) = (&mut self.states, &mut self.missed_bytes);
-            let position = peer.acknowledge(Seq(segment.ack), |missing| {
+            peer.acknowledge(Seq(segment.ack), |missing| {
                 if states.gap(side.other()) {
                     *missed_bytes += missing.len();
                 }
             });
-            if let Application::Talking(conversation) = &mut self.application {
-                conversation.acknowledged(side.other(), position, |request| {
-                    observer.request(request);
-                });
-            }
         }
-        let position = direction.packet(segment, seen.cookie);
-        if segment.payload_bytes > 0 && !rst {
-            self.payload(side, position, seen.ts_ns, segment, observer);
-        }
-    }
-
-    fn payload(
-        &mut self,
-        side: Side,
-        position: i64,
-        ts_ns: i64,
-        segment: &Segment<'_>,
-        observer: &mut impl Observer,
-    ) {
-        if matches!(self.application, Application::Silent) {
-            let begins = Pair {
-                low: self.directions.low.data_begin(),
-                high: self.directions.high.data_begin(),
-            };
-            let conversation = Conversation::new(self.id, self.flow, begins);
-            self.application = Application::Talking(Box::new(conversation));
-        }
-        if let Application::Talking(conversation) = &mut self.application {
-            conversation.payload(
-                side,
-                position,
-                segment.payload_bytes,
-                segment.payload,
-                ts_ns,
-                |request| observer.request(request),
-            );
-            if conversation.is_over() {
-                self.application = Application::Over {
-                    requests: conversation.requests(),
-                };
-            }
-        }
+        direction.packet(segment, seen.cookie);
     }
 
     /// Whether no more payload is to be expected.
@@ -173,19 +118,11 @@ impl Live {
     }
 
     /// Tells what is known of it.
-    pub(super) fn finish(mut self, observer: &mut impl Observer) {
-        let requests = match &mut self.application {
-            Application::Silent => 0,
-            Application::Talking(conversation) => {
-                conversation.finish(|request| observer.request(request));
-                conversation.requests()
-            }
-            Application::Over { requests } => *requests,
-        };
-        observer.connection(self.into_connection(requests));
+    pub(super) fn finish(self, observer: &mut impl Observer) {
+        observer.connection(self.into_connection());
     }
 
-    fn into_connection(self, requests: u64) -> Connection {
+    fn into_connection(self) -> Connection {
         let originator = self
             .handshake
             .originator()
@@ -215,7 +152,7 @@ impl Live {
             synack_ack_ns: self.handshake.synack_ack_ns(),
             initial_rtt_ns: self.handshake.initial_rtt_ns(),
             reused_ports: self.reused_ports,
-            requests,
+            requests: 0,
         }
     }
 }

@@ -19,7 +19,5 @@ mod seq;
 mod state;
 mod tracker;
 
-pub(crate) use pair::{Pair, Side};
-
 pub use connection::{ConnState, Connection, ConnectionId, End, SynOptions};
 pub use tracker::{Limits, Observer, Seen, Tracker};

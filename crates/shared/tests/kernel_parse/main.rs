@@ -3,11 +3,13 @@
 //!
 //! Ignored where there is no C compiler, and on other systems than Linux.
 
+#[path = "../captures/mod.rs"]
+mod captures;
 mod generated;
 mod kernel;
 
-use std::cell::Cell;
-use std::fs;
+use std::cell::{Cell, RefCell};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,10 +17,8 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Failed, Trial};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use tcprec_shared::format;
 use tcprec_shared::headers::{self, Headers, LinkType};
-use tcprec_shared::record::{Interface, KernelParse, Record};
-use tcprec_shared::stream::{ReadError, Source as _};
+use tcprec_shared::record::KernelParse;
 
 use generated::Generated;
 use kernel::{Kernel, Parse};
@@ -44,29 +44,10 @@ fn main() -> ExitCode {
         ),
         trial("more_vlan_tags".into(), more_vlan_tags, PathBuf::new()),
     ];
-    for (name, input) in fixtures() {
+    for (name, input) in captures::fixtures() {
         trials.push(trial(format!("fixtures/{name}"), fixture, input));
     }
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-/// The inputs of all fixtures.
-fn fixtures() -> Vec<(String, PathBuf)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
-    let mut inputs: Vec<_> = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .flat_map(|case| fs::read_dir(case.path()).into_iter().flatten().flatten())
-        .map(|file| file.path())
-        .filter(|path| path.file_stem().is_some_and(|stem| stem == "input"))
-        .filter_map(|path| {
-            let name = path.parent()?.file_name()?.to_string_lossy().into_owned();
-            Some((name, path))
-        })
-        .collect();
-    inputs.sort();
-    inputs
 }
 
 /// Both parsers' answers for a packet that is whole.
@@ -74,7 +55,7 @@ fn both(
     kernel: &mut Kernel,
     network_only: bool,
     packet: &[u8],
-) -> Result<(Option<Parse>, Option<Parse>), Failed> {
+) -> io::Result<(Option<Parse>, Option<Parse>)> {
     let link = if network_only {
         LinkType::RAW
     } else {
@@ -96,14 +77,14 @@ fn generated_packets(kernel: &mut Kernel, _: &Path) -> Result<(), Failed> {
         ..Config::default()
     };
     let (segments, fragments) = (Cell::new(0), Cell::new(0));
-    let kernel = std::cell::RefCell::new(kernel);
+    let kernel = RefCell::new(kernel);
     TestRunner::new(config).run(&generated::packet(), |packet| {
         let Generated {
             network_only,
             bytes,
         } = packet;
         let (by_kernel, by_userspace) = both(&mut kernel.borrow_mut(), network_only, &bytes)
-            .map_err(|e| TestCaseError::fail(format!("{e:?}")))?;
+            .map_err(|e| TestCaseError::fail(e.to_string()))?;
         prop_assert_eq!(by_kernel, by_userspace);
         match by_kernel {
             Some(parse) if !parse.is_fragment => segments.set(segments.get() + 1),
@@ -139,34 +120,23 @@ fn more_vlan_tags(kernel: &mut Kernel, _: &Path) -> Result<(), Failed> {
 }
 
 fn fixture(kernel: &mut Kernel, input: &Path) -> Result<(), Failed> {
-    let mut interfaces: Vec<Interface> = Vec::new();
-    let mut input = format::open(input)?;
-    loop {
-        let packet = match input.next() {
-            Ok(Some(Record::Packet(packet))) => packet,
-            Ok(Some(Record::Interface(interface))) => {
-                interfaces.push(interface);
-                continue;
-            }
-            Ok(Some(_)) | Err(ReadError::Damaged { .. }) => continue,
-            Ok(None) | Err(ReadError::Truncated { .. }) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        let interface = interfaces.iter().rfind(|i| i.id == packet.interface);
-        let network_only = match interface.ok_or("a packet of no interface")?.link_type {
+    captures::each_packet(input, |link, packet| {
+        let network_only = match link {
             LinkType::ETHERNET => false,
             LinkType::RAW | LinkType::IPV4 | LinkType::IPV6 => true,
             // The kernel side meets no others.
-            _ => continue,
+            _ => return Ok(()),
         };
         // What was cut in the capture was whole in the kernel.
         if packet.data.len() < packet.wire_bytes as usize {
-            continue;
+            return Ok(());
         }
         let (by_kernel, by_userspace) = both(kernel, network_only, &packet.data)?;
-        if by_kernel != by_userspace {
-            let ts_ns = packet.ts_ns;
-            return Err(format!("at {ts_ns}: {by_kernel:?} is not {by_userspace:?}").into());
+        if by_kernel == by_userspace {
+            return Ok(());
         }
-    }
+        let ts_ns = packet.ts_ns;
+        Err(format!("at {ts_ns}: {by_kernel:?} is not {by_userspace:?}").into())
+    })?;
+    Ok(())
 }
