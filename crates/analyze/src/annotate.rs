@@ -1,10 +1,11 @@
 //! Owners beside packets that are written or shown one by one.
 //!
 //! A packet often comes before the event that names its owner: the handshake
-//! is over before a process accepts. So records are taken in batches, and the
-//! events of a whole batch are known before its first packet is annotated.
+//! is over before a process accepts. So an [`Annotator`] is shown records
+//! before it is asked for their owners: a recorder shows it what is to be
+//! written next, and what is read from a file goes through [`LookAhead`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use tcprec_shared::flow::{Endpoint, Flow};
 use tcprec_shared::headers::{self, Headers, LinkType};
@@ -53,14 +54,14 @@ impl Annotator {
         }
     }
 
-    /// Takes in the facts of a batch, before its packets are annotated.
-    pub fn observe(&mut self, batch: &[Record<'_>]) {
-        for record in batch {
+    /// Takes in the facts of records that will be asked for.
+    pub fn observe(&mut self, records: &[Record<'_>]) {
+        for record in records {
             self.owners.observe(record);
         }
     }
 
-    /// What is known of a record of the batch; to be asked in their order.
+    /// What is known of a record that was observed; to be asked in their order.
     pub fn note(&mut self, record: &Record<'_>) -> Note<'_> {
         match record {
             Record::Interface(interface) => {
@@ -130,41 +131,191 @@ impl Annotator {
     }
 }
 
-/// A batch is as many records as one looks ahead to find owners, at most.
-const BATCH_RECORDS: usize = 8192;
-const BATCH_BYTES: usize = 16 << 20;
-/// In capture time, so that what is read from a running recording comes soon.
-const BATCH_NS: i64 = 1_000_000_000;
+/// So far is looked ahead, at most: in capture time, in records, and in bytes.
+const AHEAD_NS: i64 = 1_000_000_000;
+const AHEAD_RECORDS: usize = 1 << 14;
+const AHEAD_BYTES: usize = 16 << 20;
 
-/// Reads the next batch, and the error that ended it, if one did. An empty
-/// batch without an error is the end.
-pub fn read_batch(
-    source: &mut (impl Source + ?Sized),
-    batch: &mut Vec<Record<'static>>,
-) -> Option<ReadError> {
-    batch.clear();
-    let mut bytes = 0;
-    let mut first_ns = None;
-    while batch.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
-        let record = match source.next() {
-            Ok(Some(record)) => record.into_owned(),
-            Ok(None) => return None,
-            Err(error) => return Some(error),
-        };
-        let ts_ns = match &record {
-            Record::Packet(packet) => {
-                bytes += packet.data.len();
-                Some(packet.ts_ns)
-            }
-            Record::Event(event) => Some(event.ts_ns),
-            _ => None,
-        };
-        batch.push(record);
-        if let Some(ts_ns) = ts_ns
-            && ts_ns.saturating_sub(*first_ns.get_or_insert(ts_ns)) >= BATCH_NS
-        {
-            break;
+/// Gives records after it has seen those that follow.
+#[derive(Debug)]
+pub struct LookAhead<S> {
+    source: S,
+    annotator: Annotator,
+    waiting: VecDeque<Record<'static>>,
+    waiting_bytes: usize,
+    /// The latest time seen.
+    latest_ns: i64,
+    is_read: bool,
+}
+
+impl<S: Source> LookAhead<S> {
+    /// Looks ahead in a source.
+    pub fn new(source: S) -> Self {
+        Self {
+            source,
+            annotator: Annotator::new(),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            latest_ns: i64::MIN,
+            is_read: false,
         }
     }
-    None
+
+    /// The source, as far as it was read.
+    pub const fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// The annotator that has seen what follows.
+    pub const fn annotator(&mut self) -> &mut Annotator {
+        &mut self.annotator
+    }
+
+    /// The next record, to be asked of the annotator before the one after it;
+    /// none at the end.
+    ///
+    /// # Errors
+    /// The source's, as soon as it is met, which is before the records that
+    /// were read ahead. After any error it can be asked for more.
+    pub fn next_record(&mut self) -> Result<Option<Record<'static>>, ReadError> {
+        while !self.is_read && !self.is_far_enough() {
+            match self.source.next() {
+                Ok(Some(record)) => {
+                    let record = record.into_owned();
+                    self.annotator.owners.observe(&record);
+                    self.latest_ns = self.latest_ns.max(time(&record).unwrap_or(i64::MIN));
+                    self.waiting_bytes += bytes(&record);
+                    self.waiting.push_back(record);
+                }
+                Ok(None) => self.is_read = true,
+                Err(error) => {
+                    self.is_read = !error.is_passing();
+                    return Err(error);
+                }
+            }
+        }
+        let next = self.waiting.pop_front();
+        self.waiting_bytes -= next.as_ref().map_or(0, bytes);
+        Ok(next)
+    }
+
+    fn is_far_enough(&self) -> bool {
+        let Some(next) = self.waiting.front() else {
+            return false;
+        };
+        // What has no time is of the time of what comes before it.
+        let is_old =
+            time(next).is_none_or(|ts_ns| self.latest_ns.saturating_sub(ts_ns) >= AHEAD_NS);
+        is_old || self.waiting.len() >= AHEAD_RECORDS || self.waiting_bytes >= AHEAD_BYTES
+    }
+}
+
+fn time(record: &Record<'_>) -> Option<i64> {
+    match record {
+        Record::Packet(packet) => Some(packet.ts_ns),
+        Record::Event(event) => Some(event.ts_ns),
+        Record::Capture(_)
+        | Record::Interface(_)
+        | Record::Process(_)
+        | Record::Loss(_)
+        | Record::End(_) => None,
+    }
+}
+
+fn bytes(record: &Record<'_>) -> usize {
+    match record {
+        Record::Packet(packet) => packet.data.len(),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+
+    use tcprec_shared::record::{Event, EventKind, Interface, ProcessId, Provenance};
+
+    use super::*;
+
+    struct Records(vec::IntoIter<Record<'static>>);
+
+    impl Source for Records {
+        fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
+            Ok(self.0.next())
+        }
+    }
+
+    const NETNS: u32 = 7;
+
+    fn syn(ts_ns: i64) -> Record<'static> {
+        let data = [
+            0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 3, 232, 0, 80, 0, 0,
+            0, 7, 0, 0, 0, 0, 0x50, 2, 1, 0, 0, 0, 0, 0,
+        ];
+        Record::Packet(Packet {
+            ts_ns,
+            interface: 0,
+            direction: Some(Direction::In),
+            wire_bytes: 40,
+            cookie: None,
+            kernel: None,
+            data: data.to_vec().into(),
+        })
+    }
+
+    fn accept(ts_ns: i64) -> Record<'static> {
+        Record::Event(Event {
+            kind: EventKind::Accept,
+            ts_ns,
+            cookie: None,
+            netns: NETNS,
+            local: Endpoint::new([10, 0, 0, 2].into(), 80),
+            remote: Endpoint::new([10, 0, 0, 1].into(), 1000),
+            process: Some(ProcessId {
+                pid: 1,
+                start_ns: 0,
+            }),
+            old_state: None,
+            new_state: None,
+            direction: None,
+            tcp: None,
+        })
+    }
+
+    /// Whether each of the packets has an owner.
+    fn owned(records: impl IntoIterator<Item = Record<'static>>) -> Vec<bool> {
+        let mut all = vec![Record::Interface(Interface {
+            id: 0,
+            name: None,
+            link_type: LinkType::RAW,
+            netns: Some(NETNS),
+        })];
+        all.extend(records);
+        let mut ahead = LookAhead::new(Records(all.into_iter()));
+        let mut owned = Vec::new();
+        while let Some(record) = ahead.next_record().unwrap() {
+            if let Some(annotation) = ahead.annotator().note(&record).annotation {
+                let provenance = annotation.owner.map(|owner| owner.provenance);
+                owned.push(provenance == Some(Provenance::Accept));
+            }
+        }
+        owned
+    }
+
+    #[test]
+    fn an_accept_names_the_packets_of_the_second_before() {
+        assert_eq!(owned([syn(0), accept(999_999_999)]), [true]);
+        assert_eq!(
+            owned([syn(0), syn(1_000_000_000), accept(1_100_000_000)]),
+            [false, true]
+        );
+    }
+
+    #[test]
+    fn looking_ahead_has_an_end() {
+        let many = (0..100_000).map(|_| syn(0));
+        let owned = owned(many.chain([accept(1)]));
+        assert!(!owned[0]);
+        assert!(owned[99_999]);
+    }
 }

@@ -7,7 +7,7 @@ use tcprec_shared::format::{self, CreateError};
 
 use super::progress::Progress;
 use super::{Failure, open, read_on};
-use crate::annotate::{Annotator, read_batch};
+use crate::annotate::LookAhead;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -18,7 +18,7 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut input = open(&args.input)?;
+    let input = open(&args.input)?;
     if input
         .path()
         .is_some_and(|input| is_same_file(input, &args.output))
@@ -33,22 +33,18 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         CreateError::Io(error) => Failure::Failed(output(&error)),
         error => Failure::Usage(output(&error)),
     })?;
-    let mut annotator = Annotator::new();
+    let mut input = LookAhead::new(input);
     let mut progress = Progress::new();
-    let mut batch = Vec::new();
     loop {
-        let error = read_batch(&mut input, &mut batch);
-        if batch.is_empty() && error.is_none() {
-            break;
+        match input.next_record() {
+            Ok(Some(record)) => {
+                let note = input.annotator().note(&record);
+                sink.write(&record, note.annotation.as_ref())?;
+            }
+            Ok(None) => break,
+            Err(error) => read_on(&args.input, &error)?,
         }
-        annotator.observe(&batch);
-        for record in &batch {
-            sink.write(record, annotator.note(record).annotation.as_ref())?;
-            progress.record(&input);
-        }
-        if let Some(error) = error {
-            read_on(&args.input, &error)?;
-        }
+        progress.record(input.source());
     }
     drop(progress);
     sink.finish()?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tcprec_shared::record::Record;
 
 use super::{Failure, open, read_on, zone};
-use crate::annotate::{Annotator, read_batch};
+use crate::annotate::LookAhead;
 use crate::print::Printer;
 
 #[derive(Debug, clap::Args)]
@@ -25,31 +25,26 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut input = open(&args.capture)?;
-    let mut annotator = Annotator::new();
+    let input = open(&args.capture)?;
+    // A stream may come from a running recording: what it brings is shown at once.
+    let is_stream = input.total_bytes().is_none();
+    let mut input = LookAhead::new(input);
     let mut printer = Printer::new(zone(args.utc));
     let mut left = args.count.unwrap_or(u64::MAX);
     let mut to = BufWriter::new(io::stdout().lock());
-    let mut batch = Vec::new();
-    loop {
-        let error = read_batch(&mut input, &mut batch);
-        if batch.is_empty() && error.is_none() {
-            return Ok(());
-        }
-        annotator.observe(&batch);
-        for record in &batch {
-            if left == 0 {
-                break;
+    while left > 0 {
+        match input.next_record() {
+            Ok(Some(record)) => {
+                left -= u64::from(matches!(record, Record::Packet(_)));
+                printer.write(&record, &input.annotator().note(&record), &mut to)?;
+                if is_stream {
+                    to.flush()?;
+                }
             }
-            left -= u64::from(matches!(record, Record::Packet(_)));
-            printer.write(record, &annotator.note(record), &mut to)?;
-        }
-        to.flush()?;
-        if left == 0 {
-            return Ok(());
-        }
-        if let Some(error) = error {
-            read_on(&args.capture, &error)?;
+            Ok(None) => break,
+            Err(error) => read_on(&args.capture, &error)?,
         }
     }
+    to.flush()?;
+    Ok(())
 }

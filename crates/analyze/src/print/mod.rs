@@ -195,7 +195,10 @@ fn write_event(event: &Event, process: Option<&Process>, to: &mut dyn Write) -> 
         (_, Some(new)) if event.kind != EventKind::Close => write!(to, " {}", state(new))?,
         _ => {}
     }
-    event.tcp.map_or(Ok(()), |tcp| write_facts(&tcp, to))
+    match event.tcp {
+        Some(tcp) if event.kind == EventKind::Close => write_facts(&tcp, to),
+        _ => Ok(()),
+    }
 }
 
 /// An endpoint as `addr:port`, with `*` for a port that is not chosen yet.

@@ -1,0 +1,167 @@
+//! How the offline commands behave on a command line: exit codes, messages,
+//! streams, and files that must stay as they are.
+
+#![allow(clippy::unwrap_used)] // a failure here is a test's
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+fn tcprec(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcprec-analyze"));
+    command.args(args);
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    tcprec(args).output().unwrap()
+}
+
+/// The one line on the standard error.
+fn message(output: &Output) -> String {
+    let message = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(message.lines().count(), 1, "{message}");
+    message
+}
+
+/// A capture with so many SYNs, and the folder it is in.
+fn capture(packets: usize) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cap.jsonl");
+    let mut text = String::from(concat!(
+        r#"{"type":"capture","program":"test"}"#,
+        "\n",
+        r#"{"type":"interface","id":0,"link_type":101}"#,
+        "\n",
+    ));
+    let data = "RQAAKAAAAABABgAACgAAAQoAAAID6ABQAAAABwAAAABQAgEAAAAAAA==";
+    for packet in 0..packets {
+        writeln!(
+            text,
+            r#"{{"type":"packet","ts_ns":{packet},"interface":0,"wire_bytes":40,"data":"{data}"}}"#
+        )
+        .unwrap();
+    }
+    fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn what_cannot_be_read_is_told_in_one_line() {
+    let (folder, _) = capture(1);
+    let no_capture = folder.path().join("notes.txt");
+    fs::write(&no_capture, "no capture\n").unwrap();
+    let empty = folder.path().join("empty.pcap");
+    fs::write(&empty, "").unwrap();
+    let missing = folder.path().join("missing");
+    for path in [&no_capture, &empty, &missing] {
+        for command in ["analyze", "print"] {
+            let output = run(&[command, text(path)]);
+            assert_eq!(output.status.code(), Some(2));
+            assert!(output.stdout.is_empty());
+            let message = message(&output);
+            assert!(message.starts_with(&format!("tcprec: {}: ", path.display())));
+        }
+    }
+    assert_eq!(run(&["analyze"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_cut_capture_is_read_up_to_the_cut() {
+    let (_folder, path) = capture(3);
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 10]).unwrap();
+    let output = run(&["analyze", text(&path)]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(message(&output).contains("all before it was read"));
+    let report = String::from_utf8(output.stdout).unwrap();
+    assert!(report.contains("packets   2,"), "{report}");
+    assert!(report.contains("ended     cut at byte"), "{report}");
+}
+
+#[test]
+fn damaged_records_are_passed_over() {
+    let (_folder, path) = capture(1);
+    let whole = fs::read_to_string(&path).unwrap();
+    fs::write(
+        &path,
+        whole.replace("{\"type\":\"packet", "nonsense\n{\"type\":\"packet"),
+    )
+    .unwrap();
+    let output = run(&["analyze", text(&path)]);
+    assert_eq!(output.status.code(), Some(0));
+    let report = String::from_utf8(output.stdout).unwrap();
+    assert!(report.contains("packets   1,"), "{report}");
+    assert!(
+        report.contains("damaged   1 record passed over"),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let (_folder, path) = capture(20_000);
+    for command in ["print", "analyze"] {
+        let format = (command == "analyze").then_some("--format=jsonl");
+        let mut child = tcprec(&[command, text(&path)])
+            .args(format)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{command}");
+        assert!(output.stderr.is_empty(), "{command}");
+    }
+}
+
+#[test]
+fn the_standard_streams_are_named_by_a_dash() {
+    let (_folder, path) = capture(3);
+    let mut child = tcprec(&["convert", "-", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let whole = fs::read(&path).unwrap();
+    child.stdin.take().unwrap().write_all(&whole).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(lines.lines().count(), 5, "{lines}");
+}
+
+#[test]
+fn print_stops_after_so_many_packets() {
+    let (_folder, path) = capture(3);
+    let output = run(&["print", "-n", "-c", "2", text(&path)]);
+    let lines = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+}
+
+#[test]
+fn convert_never_destroys_its_input() {
+    let (folder, path) = capture(1);
+    let before = fs::read(&path).unwrap();
+    let stem = folder.path().join("cap");
+    for input in [&path, &stem] {
+        let output = run(&["convert", text(input), text(&path)]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(message(&output).contains("is the input"));
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+    let unknown = folder.path().join("cap.txt");
+    let output = run(&["convert", text(&path), text(&unknown)]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(message(&output).contains(".pcapng"));
+    assert!(!unknown.exists());
+}
