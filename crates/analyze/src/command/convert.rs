@@ -20,8 +20,9 @@ pub struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let input = open(&args.input)?;
     if input
-        .path()
-        .is_some_and(|input| is_same_file(input, &args.output))
+        .files()
+        .iter()
+        .any(|input| is_same_file(input, &args.output))
     {
         return Err(Failure::Usage(format!(
             "{}: is the input; give another file to write",

@@ -5,11 +5,13 @@
 use std::fmt;
 
 mod create;
+mod find;
 mod frames;
 mod jsonl;
 mod open;
 mod pcap;
 mod pcapng;
+mod series;
 #[cfg(test)]
 mod tests;
 mod window;

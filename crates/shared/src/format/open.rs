@@ -1,6 +1,6 @@
 //! Opening captures by their content.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use flate2::bufread::MultiGzDecoder;
 use crate::record::Record;
 use crate::stream::{ReadError, Source};
 
+use super::find::{Found, find};
+use super::series::{self, Series};
 use super::window::Window;
 use super::{Compression, Container, Format, jsonl, pcap, pcapng};
 
@@ -21,26 +23,13 @@ const COMPRESSION_MAGIC_BYTES: usize = 4;
 /// How many bytes tell the layout.
 const CONTAINER_MAGIC_BYTES: usize = 12;
 
-/// What a capture may be called that is asked for by its stem, best first.
-const EXTENSIONS: [&str; 9] = [
-    "jsonl.zst",
-    "jsonl",
-    "jsonl.gz",
-    "pcapng.zst",
-    "pcapng",
-    "pcapng.gz",
-    "pcap.zst",
-    "pcap",
-    "pcap.gz",
-];
-
 /// An open capture.
 pub struct Input {
     source: Box<dyn Source + Send>,
     format: Format,
     read_bytes: Arc<AtomicU64>,
     total_bytes: Option<u64>,
-    path: Option<PathBuf>,
+    files: Vec<PathBuf>,
     ended: bool,
 }
 
@@ -63,11 +52,11 @@ impl Input {
         self.total_bytes
     }
 
-    /// The file that is read, which is longer than what was asked for if that
-    /// was a stem; none for a stream.
+    /// The files that are read, which are not what was asked for if that was a
+    /// folder or a stem; none for a stream.
     #[must_use]
-    pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 }
 
@@ -86,7 +75,9 @@ impl Source for Input {
 }
 
 /// Opens the capture at `path`: a file of any format (`-` is the standard
-/// input), or the stem of one, as `cap` for `cap.jsonl.zst`.
+/// input), the stem of one or of a rotated series, as `cap` for
+/// `cap.jsonl.zst`, or a folder of captures. Several files are read one after
+/// the other, in the order in which they were recorded.
 ///
 /// # Errors
 /// Unsupported where the file is no capture; it says what was found instead.
@@ -94,13 +85,27 @@ pub fn open(path: &Path) -> Result<Input, ReadError> {
     if path.as_os_str() == "-" {
         return open_reader(io::stdin());
     }
-    let path = find(path)?;
-    let file = File::open(&path)?;
-    let metadata = file.metadata()?;
-    let mut input = open_reader(file)?;
-    input.total_bytes = metadata.is_file().then_some(metadata.len());
-    input.path = Some(path);
-    Ok(input)
+    match find(path)? {
+        Found::File(file) => {
+            let read_bytes = Arc::default();
+            let opened = open_file(&file, Arc::clone(&read_bytes))?;
+            Ok(opened.into_input(read_bytes, vec![file]))
+        }
+        Found::Series(files) => open_series(files),
+        Found::Folder(files) => {
+            let mut captures = Vec::new();
+            for file in files {
+                let content = File::open(&file)
+                    .map_err(ReadError::Io)
+                    .and_then(|input| identify(input, Arc::default()))
+                    .map_err(|error| series::named(&file, error))?;
+                if let Content::Capture(..) = content {
+                    captures.push(file);
+                }
+            }
+            open_series(captures)
+        }
+    }
 }
 
 /// Opens a capture that is read from `input`.
@@ -108,12 +113,86 @@ pub fn open(path: &Path) -> Result<Input, ReadError> {
 /// # Errors
 /// As [`open`].
 pub fn open_reader(input: impl Read + Send + 'static) -> Result<Input, ReadError> {
-    let read_bytes = Arc::new(AtomicU64::new(0));
-    let input = Counted {
-        input,
-        read_bytes: Arc::clone(&read_bytes),
+    let read_bytes = Arc::default();
+    let opened = open_stream(input, Arc::clone(&read_bytes))?;
+    Ok(opened.into_input(read_bytes, Vec::new()))
+}
+
+fn open_series(files: Vec<PathBuf>) -> Result<Input, ReadError> {
+    let read_bytes = Arc::default();
+    let files = series::in_order(files);
+    let Some(first) = files.first() else {
+        return Err(ReadError::Unsupported("no captures in this folder".into()));
     };
-    let (start, input) = peek(input)?;
+    let opened = Opened {
+        format: open_file(first, Arc::default())?.format,
+        source: Box::new(Series::new(files.clone(), Arc::clone(&read_bytes))),
+    };
+    Ok(opened.into_input(read_bytes, files))
+}
+
+/// A source, and what it turned out to be.
+pub(super) struct Opened {
+    pub(super) format: Format,
+    pub(super) source: Box<dyn Source + Send>,
+}
+
+impl Opened {
+    fn into_input(self, read_bytes: Arc<AtomicU64>, files: Vec<PathBuf>) -> Input {
+        let total_bytes = files.iter().map(|file| {
+            let metadata = file.metadata().ok()?;
+            metadata.is_file().then_some(metadata.len())
+        });
+        Input {
+            source: self.source,
+            format: self.format,
+            read_bytes,
+            total_bytes: total_bytes
+                .sum::<Option<u64>>()
+                .filter(|_| !files.is_empty()),
+            files,
+            ended: false,
+        }
+    }
+}
+
+/// Opens one file; what is read of it is counted.
+pub(super) fn open_file(path: &Path, read_bytes: Arc<AtomicU64>) -> Result<Opened, ReadError> {
+    open_stream(File::open(path)?, read_bytes)
+}
+
+fn open_stream(
+    input: impl Read + Send + 'static,
+    read_bytes: Arc<AtomicU64>,
+) -> Result<Opened, ReadError> {
+    match identify(input, read_bytes)? {
+        Content::Capture(format, window) => Ok(Opened {
+            format,
+            source: match format.container {
+                Container::Jsonl => Box::new(jsonl::Reader::new(window)),
+                Container::Pcap => Box::new(pcap::Reader::new(window)?),
+                Container::Pcapng => Box::new(pcapng::Reader::new(window)?),
+            },
+        }),
+        Content::Foreign(what) => Err(ReadError::Unsupported(format!(
+            "this is {what}; expected jsonl, pcap or pcapng, plain, gzip or zstd"
+        ))),
+    }
+}
+
+/// What an input holds.
+enum Content {
+    Capture(Format, Window),
+    /// Something else, in words.
+    Foreign(String),
+}
+
+/// Looks at the first bytes of an input.
+fn identify(
+    input: impl Read + Send + 'static,
+    read_bytes: Arc<AtomicU64>,
+) -> Result<Content, ReadError> {
+    let (start, input) = peek(Counted { input, read_bytes })?;
     let (compression, plain): (_, Box<dyn Read + Send>) = match *start {
         [0x1f, 0x8b, ..] => (
             Compression::Gzip,
@@ -126,54 +205,25 @@ pub fn open_reader(input: impl Read + Send + 'static) -> Result<Input, ReadError
         _ => (Compression::None, Box::new(input)),
     };
     let mut window = Window::new(plain);
-    window.fill(CONTAINER_MAGIC_BYTES)?;
+    if !window.fill(CONTAINER_MAGIC_BYTES)? && window.bytes().is_empty() {
+        // Compressed data may be cut before the first byte.
+        window.end::<()>("the file")?;
+    }
     let start = window.bytes();
-    let (container, source): (_, Box<dyn Source + Send>) = if pcapng::recognizes(start) {
-        (Container::Pcapng, Box::new(pcapng::Reader::new(window)?))
+    let container = if pcapng::recognizes(start) {
+        Container::Pcapng
     } else if pcap::recognizes(start) {
-        (Container::Pcap, Box::new(pcap::Reader::new(window)?))
+        Container::Pcap
     } else if start.trim_ascii_start().starts_with(b"{") {
-        (Container::Jsonl, Box::new(jsonl::Reader::new(window)))
+        Container::Jsonl
     } else {
-        return Err(ReadError::Unsupported(format!(
-            "this is {}; expected jsonl, pcap or pcapng, plain, gzip or zstd",
-            what_is(start)
-        )));
+        return Ok(Content::Foreign(what_is(start)));
     };
-    Ok(Input {
-        source,
-        format: Format {
-            container,
-            compression,
-        },
-        read_bytes,
-        total_bytes: None,
-        path: None,
-        ended: false,
-    })
-}
-
-/// The file that is meant by `path`.
-fn find(path: &Path) -> Result<PathBuf, ReadError> {
-    if fs::exists(path)? {
-        return Ok(path.to_owned());
-    }
-    for extension in EXTENSIONS {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".");
-        name.push(extension);
-        if fs::exists(&name)? {
-            return Ok(name.into());
-        }
-    }
-    Err(io::Error::new(
-        io::ErrorKind::NotFound,
-        format!(
-            "no such file, nor one of this name with .{}",
-            EXTENSIONS.join(", .")
-        ),
-    )
-    .into())
+    let format = Format {
+        container,
+        compression,
+    };
+    Ok(Content::Capture(format, window))
 }
 
 /// The first bytes of an input, and the whole input.

@@ -1,6 +1,8 @@
 //! What is written is read back, whatever the format; what is cut or damaged
 //! never does harm.
 
+mod files;
+mod foreign;
 pub(super) mod generate;
 
 use std::io::{self, Cursor, Read, Write};

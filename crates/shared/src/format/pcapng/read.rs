@@ -109,7 +109,10 @@ impl Reader {
         if len > MAX_RECORD_BYTES {
             let at_bytes = self.window.offset();
             if !self.window.skip(len as u64)? {
-                return self.window.end(&format!("a block of {len} bytes"));
+                return Err(ReadError::Truncated {
+                    at_bytes,
+                    detail: format!("the input ends inside a block of {len} bytes"),
+                });
             }
             return Err(ReadError::Damaged {
                 at_bytes,

@@ -1,0 +1,214 @@
+//! Several files that are one capture: the parts of a rotated recording, or
+//! what stands in a folder.
+
+use std::borrow::Cow;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::vec;
+
+use crate::record::{Capture, Interface, Packet, Record};
+use crate::stream::{ReadError, Source};
+
+use super::open::{Opened, open_file};
+
+/// After so many records without a time a file is taken to have none.
+const MAX_UNTIMED: usize = 100_000;
+
+/// Brings files in the order in which they were recorded: by their numbers
+/// where tcprec gave each another one, else by the first time in them.
+pub(super) fn in_order(files: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut parts: Vec<_> = files
+        .into_iter()
+        .map(|path| (Place::of(&path), path))
+        .collect();
+    let mut numbers: Vec<_> = parts
+        .iter()
+        .filter_map(|(place, _)| place.sequence)
+        .collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    if numbers.len() < parts.len() {
+        for (place, _) in &mut parts {
+            place.sequence = None;
+        }
+    }
+    parts.sort();
+    parts.into_iter().map(|(_, path)| path).collect()
+}
+
+/// Where a file belongs among others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    sequence: Option<u32>,
+    /// Files without a time come last.
+    is_untimed: bool,
+    first_ns: i64,
+}
+
+impl Place {
+    fn of(path: &Path) -> Self {
+        let mut place = Self {
+            sequence: None,
+            is_untimed: true,
+            first_ns: 0,
+        };
+        let Ok(mut file) = open_file(path, Arc::default()) else {
+            return place;
+        };
+        for _ in 0..MAX_UNTIMED {
+            // What is wrong with a file is told when its turn comes.
+            let Ok(Some(record)) = file.source.next() else {
+                break;
+            };
+            if let Record::Capture(Capture {
+                schema: Some(_),
+                sequence,
+                ..
+            }) = record
+            {
+                place.sequence = Some(sequence);
+            }
+            if let Some(first_ns) = record.ts_ns() {
+                return Self {
+                    is_untimed: false,
+                    first_ns,
+                    ..place
+                };
+            }
+        }
+        place
+    }
+}
+
+/// Several files as one source.
+pub(super) struct Series {
+    files: vec::IntoIter<PathBuf>,
+    read_bytes: Arc<AtomicU64>,
+    /// The file that is being read.
+    part: Option<Part>,
+    /// The lowest id that no interface has.
+    free_id: u32,
+    /// The bytes of the packet that was given last.
+    data: Vec<u8>,
+}
+
+struct Part {
+    path: PathBuf,
+    source: Box<dyn Source + Send>,
+    /// What is added to the ids of the file's interfaces: those of all files must differ.
+    first_id: u32,
+}
+
+impl Series {
+    pub(super) fn new(files: Vec<PathBuf>, read_bytes: Arc<AtomicU64>) -> Self {
+        Self {
+            files: files.into_iter(),
+            read_bytes,
+            part: None,
+            free_id: 0,
+            data: Vec::new(),
+        }
+    }
+
+    /// The file that is being read, or else the next; none after the last.
+    fn part(&mut self) -> Result<Option<&mut Part>, ReadError> {
+        if self.part.is_none() {
+            let Some(path) = self.files.next() else {
+                return Ok(None);
+            };
+            let opened = open_file(&path, Arc::clone(&self.read_bytes));
+            let Opened { source, .. } = opened.map_err(|error| named(&path, error))?;
+            self.part = Some(Part {
+                path,
+                source,
+                first_id: self.free_id,
+            });
+        }
+        Ok(self.part.as_mut())
+    }
+
+    /// The next record; the bytes of a packet stand in `data`.
+    fn record(&mut self) -> Result<Option<Record<'static>>, ReadError> {
+        loop {
+            let mut data = std::mem::take(&mut self.data);
+            let Some(part) = self.part()? else {
+                return Ok(None);
+            };
+            let first_id = part.first_id;
+            let record = match part.source.next() {
+                Ok(Some(Record::Packet(packet))) => {
+                    data.clear();
+                    data.extend_from_slice(&packet.data);
+                    Record::Packet(Packet {
+                        interface: packet.interface.saturating_add(first_id),
+                        data: Cow::Borrowed(&[]),
+                        ..packet
+                    })
+                }
+                Ok(Some(Record::Interface(interface))) => {
+                    let id = interface.id.saturating_add(first_id);
+                    self.free_id = self.free_id.max(id.saturating_add(1));
+                    Record::Interface(Interface { id, ..interface })
+                }
+                Ok(Some(record)) => record.into_owned(),
+                Ok(None) => {
+                    self.part = None;
+                    self.data = data;
+                    continue;
+                }
+                Err(error) => return Err(self.failed(error)),
+            };
+            self.data = data;
+            return Ok(Some(record));
+        }
+    }
+
+    /// What an error of the file that is being read means for the series: one
+    /// that is cut is followed by the others.
+    fn failed(&mut self, error: ReadError) -> ReadError {
+        let Some(part) = &self.part else {
+            return error;
+        };
+        let error = named(&part.path, error);
+        match error {
+            ReadError::Truncated { at_bytes, detail } if !self.files.as_slice().is_empty() => {
+                self.part = None;
+                ReadError::Damaged { at_bytes, detail }
+            }
+            error => error,
+        }
+    }
+}
+
+impl Source for Series {
+    fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
+        Ok(self.record()?.map(|record| match record {
+            Record::Packet(packet) => Record::Packet(Packet {
+                data: Cow::Borrowed(&self.data),
+                ..packet
+            }),
+            record => record,
+        }))
+    }
+}
+
+/// An error that says in which file it is.
+pub(super) fn named(path: &Path, error: ReadError) -> ReadError {
+    let path = path.display();
+    match error {
+        ReadError::Io(error) => {
+            ReadError::Io(io::Error::new(error.kind(), format!("{path}: {error}")))
+        }
+        ReadError::Truncated { at_bytes, detail } => ReadError::Truncated {
+            at_bytes,
+            detail: format!("{path}: {detail}"),
+        },
+        ReadError::Damaged { at_bytes, detail } => ReadError::Damaged {
+            at_bytes,
+            detail: format!("{path}: {detail}"),
+        },
+        ReadError::Unsupported(detail) => ReadError::Unsupported(format!("{path}: {detail}")),
+    }
+}

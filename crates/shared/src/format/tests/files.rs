@@ -1,0 +1,189 @@
+//! Captures as files: created by extension, found by stem, folder and series.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::super::*;
+use super::generate;
+use crate::record::{Capture, Interface, Packet, Record, SCHEMA};
+use crate::stream::{ReadError, Source};
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// A file with one packet, at `ts_ns`, and the number `sequence`.
+fn part(path: &Path, sequence: u32, ts_ns: i64) {
+    let mut sink = create(path).unwrap();
+    for record in generate::example().records {
+        let record = match record {
+            Record::Capture(capture) => Record::Capture(Capture {
+                sequence,
+                ..capture
+            }),
+            Record::Packet(packet) => Record::Packet(Packet { ts_ns, ..packet }),
+            Record::Interface(_) => record,
+            _ => continue,
+        };
+        sink.write(&record, None).unwrap();
+    }
+    sink.finish().unwrap();
+}
+
+/// Times of the packets, interfaces of the packets, ids of the interfaces,
+/// and what was wrong.
+fn summary(path: &Path) -> (Vec<i64>, Vec<u32>, Vec<u32>, Vec<String>) {
+    let mut input = open(path).unwrap();
+    let (mut times, mut of_packets, mut interfaces, mut errors) = (vec![], vec![], vec![], vec![]);
+    loop {
+        match input.next() {
+            Ok(Some(Record::Packet(packet))) => {
+                times.push(packet.ts_ns);
+                of_packets.push(packet.interface);
+            }
+            Ok(Some(Record::Interface(Interface { id, .. }))) => interfaces.push(id),
+            Ok(Some(_)) => {}
+            Ok(None) => return (times, of_packets, interfaces, errors),
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+}
+
+#[test]
+fn the_extension_tells_the_format() {
+    let folder = folder();
+    for format in Format::WRITABLE {
+        let path = folder.path().join(format!("cap.{format}"));
+        part(&path, 0, 1);
+        assert_eq!(open(&path).unwrap().format(), format);
+        assert_eq!(format.to_string().parse::<Format>().unwrap(), format);
+    }
+    let error = create(&folder.path().join("cap.pcap")).err().unwrap();
+    assert!(matches!(error, CreateError::Extension));
+    assert!(
+        error
+            .to_string()
+            .contains(".jsonl, .jsonl.zst, .pcapng, .pcapng.zst"),
+        "{error}"
+    );
+    assert!("pcap".parse::<Format>().is_err());
+}
+
+#[cfg(unix)]
+#[test]
+fn only_the_owner_may_read_a_capture() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = folder();
+    let path = folder.path().join("cap.jsonl");
+    part(&path, 0, 1);
+    assert_eq!(
+        fs::metadata(path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+}
+
+#[test]
+fn a_stem_finds_the_best_file() {
+    let folder = folder();
+    let stem = folder.path().join("cap");
+    part(&folder.path().join("cap.pcapng"), 0, 1);
+    part(&folder.path().join("cap.jsonl.zst"), 0, 2);
+    part(&folder.path().join("captain.jsonl.zst"), 0, 3);
+    let input = open(&stem).unwrap();
+    assert_eq!(input.files(), [folder.path().join("cap.jsonl.zst")]);
+    let error = open(&folder.path().join("other")).err().unwrap();
+    assert!(matches!(error, ReadError::Io(_)));
+    assert!(error.to_string().contains("no such file"), "{error}");
+}
+
+#[test]
+fn progress_is_told_in_bytes_of_the_file() {
+    let folder = folder();
+    let path = folder.path().join("cap.jsonl.zst");
+    part(&path, 0, 1);
+    let mut input = open(&path).unwrap();
+    while input.next().unwrap().is_some() {}
+    assert_eq!(input.total_bytes(), Some(fs::metadata(path).unwrap().len()));
+    assert_eq!(Some(input.read_bytes()), input.total_bytes());
+}
+
+/// By the numbers that the recorder gave, even where the clock was set back.
+#[test]
+fn a_series_is_read_in_order() {
+    let folder = folder();
+    for (sequence, ts_ns) in [(10, 5), (2, 50), (1, 500)] {
+        let name = format!("cap-{sequence}.jsonl.zst");
+        part(&folder.path().join(name), sequence, ts_ns);
+    }
+    let (times, of_packets, interfaces, errors) = summary(&folder.path().join("cap"));
+    assert_eq!(times, [500, 500, 50, 50, 5, 5]);
+    assert_eq!(interfaces, [0, 1, 2]);
+    assert_eq!(of_packets, [0, 0, 1, 1, 2, 2]);
+    assert_eq!(errors, [""; 0]);
+}
+
+#[test]
+fn a_folder_is_read_by_time_and_other_files_are_left_alone() {
+    let folder = folder();
+    part(&folder.path().join("a.pcapng"), 0, 500);
+    part(&folder.path().join("b.jsonl"), 0, 50);
+    fs::write(folder.path().join("README"), "text").unwrap();
+    let (times, .., errors) = summary(folder.path());
+    assert_eq!(times, [50, 50, 500, 500]);
+    assert_eq!(errors, [""; 0]);
+
+    let empty = tempfile::tempdir().unwrap();
+    assert!(matches!(open(empty.path()), Err(ReadError::Unsupported(_))));
+}
+
+/// What follows a part that is cut is still read.
+#[test]
+fn a_cut_part_does_not_end_a_series() {
+    let folder = folder();
+    for sequence in 0..3 {
+        let path = folder.path().join(format!("cap{sequence}.jsonl"));
+        part(&path, sequence, sequence.into());
+        let file = fs::read(&path).unwrap();
+        fs::write(&path, &file[..file.len() - 10]).unwrap();
+    }
+    let mut input = open(&folder.path().join("cap")).unwrap();
+    let (mut times, mut passing, mut last) = (vec![], 0, None);
+    loop {
+        match input.next() {
+            Ok(Some(record)) => times.extend(record.ts_ns()),
+            Ok(None) => break,
+            Err(error) if error.is_passing() => passing += 1,
+            Err(error) => last = Some(error),
+        }
+    }
+    assert_eq!(times, [0, 1, 2]);
+    assert_eq!(passing, 2);
+    assert!(matches!(last, Some(ReadError::Truncated { detail, .. }) if detail.contains("cap2")));
+}
+
+#[test]
+fn a_later_major_schema_is_refused() {
+    let folder = folder();
+    for extension in ["jsonl", "pcapng"] {
+        let path = folder.path().join(format!("cap.{extension}"));
+        let mut sink = create(&path).unwrap();
+        let mut schema = SCHEMA;
+        schema.major += 1;
+        let capture = Capture {
+            schema: Some(schema),
+            program: "tcprec 9.0.0".into(),
+            ..Capture::default()
+        };
+        sink.write(&Record::Capture(capture), None).unwrap();
+        sink.finish().unwrap();
+        let error = match open(&path) {
+            Ok(mut input) => input.next().err().unwrap(),
+            Err(error) => error,
+        };
+        assert!(matches!(&error, ReadError::Unsupported(_)), "{error}");
+        assert!(error.to_string().contains("tcprec 9.0.0"), "{error}");
+    }
+}
