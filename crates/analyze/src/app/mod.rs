@@ -1,8 +1,18 @@
 //! Requests: what applications asked of each other over a connection.
+//!
+//! [`Conversation`] takes the payload of both directions of a connection and
+//! finds the messages in it; which packets belong to the connection is
+//! [`crate::tcp`]'s to say.
 
 use tcprec_shared::flow::Endpoint;
 
 use crate::tcp::ConnectionId;
+
+mod conversation;
+mod http1;
+mod reassembly;
+
+pub(crate) use conversation::Conversation;
 
 /// One exchange of HTTP/1: a request and its final response, or one of the
 /// two where the other was not seen.

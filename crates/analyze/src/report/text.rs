@@ -518,7 +518,9 @@ impl Text<'_> {
             } else {
                 ""
             };
-            format!("{} {host}{}", message.method, message.target)
+            // A request line may lack the target.
+            let line = format!("{} {host}{}", message.method, message.target);
+            line.trim_end().to_owned()
         });
         let duration = |ns: Option<i64>| Cell::from(ns.map_or(String::new(), units::duration));
         table.row([

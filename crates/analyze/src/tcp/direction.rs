@@ -20,6 +20,8 @@ pub(super) struct Direction {
     payload: Ranges,
     /// Up to here it is known what was acknowledged and not seen.
     settled: i64,
+    /// Where the payload begins, if a SYN said so.
+    data_begin: Option<i64>,
     fin: Option<i64>,
     cookie: Option<u64>,
     syn_options: Option<SynOptions>,
@@ -87,6 +89,7 @@ impl Direction {
         self.numbers.reach(end);
         if syn && self.payload.end().is_none() {
             self.settled = data;
+            self.data_begin = Some(data);
         }
         if fin {
             self.fin = Some(end);
@@ -111,6 +114,11 @@ impl Direction {
             }
         }
         data
+    }
+
+    /// The position of its first payload byte, if a SYN told it.
+    pub(super) const fn data_begin(&self) -> Option<i64> {
+        self.data_begin
     }
 
     /// Takes an ACK of what this end sent. Gives the position up to which all

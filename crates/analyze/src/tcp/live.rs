@@ -11,6 +11,7 @@ use super::seq::Seq;
 use super::state::States;
 use super::tracker::{Observer, Seen};
 use super::{Connection, ConnectionId};
+use crate::app::Conversation;
 
 /// A connection that is being followed, and all that is known of it so far.
 #[derive(Debug)]
@@ -26,6 +27,18 @@ pub(super) struct Live {
     states: States,
     handshake: Handshake,
     directions: Pair<Direction>,
+    application: Application,
+}
+
+/// What is known of the payload.
+#[derive(Debug)]
+enum Application {
+    /// There was none.
+    Silent,
+    /// It is looked into.
+    Talking(Box<Conversation>),
+    /// It is not looked into any more.
+    Over { requests: u64 },
 }
 
 impl Live {
@@ -52,6 +65,7 @@ impl Live {
             states: States::new(if flipped { sender.other() } else { sender }, flipped),
             handshake: Handshake::default(),
             directions: Pair::default(),
+            application: Application::Silent,
         }
     }
 
@@ -80,7 +94,7 @@ impl Live {
         &mut self,
         seen: Seen,
         segment: &Segment<'_>,
-        _observer: &mut impl Observer,
+        observer: &mut impl Observer,
     ) {
         let side = Self::sender(self.flow, segment);
         let [syn, ack, rst] =
@@ -98,13 +112,54 @@ impl Live {
         }
         if ack && !rst {
             let (states, missed_bytes) = (&mut self.states, &mut self.missed_bytes);
-            peer.acknowledge(Seq(segment.ack), |missing| {
+            let position = peer.acknowledge(Seq(segment.ack), |missing| {
                 if states.gap(side.other()) {
                     *missed_bytes += missing.len();
                 }
             });
+            if let Application::Talking(conversation) = &mut self.application {
+                conversation.acknowledged(side.other(), position, |request| {
+                    observer.request(request);
+                });
+            }
         }
-        direction.packet(segment, seen.cookie);
+        let position = direction.packet(segment, seen.cookie);
+        if segment.payload_bytes > 0 && !rst {
+            self.payload(side, position, seen.ts_ns, segment, observer);
+        }
+    }
+
+    fn payload(
+        &mut self,
+        side: Side,
+        position: i64,
+        ts_ns: i64,
+        segment: &Segment<'_>,
+        observer: &mut impl Observer,
+    ) {
+        if matches!(self.application, Application::Silent) {
+            let begins = Pair {
+                low: self.directions.low.data_begin(),
+                high: self.directions.high.data_begin(),
+            };
+            let conversation = Conversation::new(self.id, self.flow, begins);
+            self.application = Application::Talking(Box::new(conversation));
+        }
+        if let Application::Talking(conversation) = &mut self.application {
+            conversation.payload(
+                side,
+                position,
+                segment.payload_bytes,
+                segment.payload,
+                ts_ns,
+                |request| observer.request(request),
+            );
+            if conversation.is_over() {
+                self.application = Application::Over {
+                    requests: conversation.requests(),
+                };
+            }
+        }
     }
 
     /// Whether no more payload is to be expected.
@@ -118,11 +173,19 @@ impl Live {
     }
 
     /// Tells what is known of it.
-    pub(super) fn finish(self, observer: &mut impl Observer) {
-        observer.connection(self.into_connection());
+    pub(super) fn finish(mut self, observer: &mut impl Observer) {
+        let requests = match &mut self.application {
+            Application::Silent => 0,
+            Application::Talking(conversation) => {
+                conversation.finish(|request| observer.request(request));
+                conversation.requests()
+            }
+            Application::Over { requests } => *requests,
+        };
+        observer.connection(self.into_connection(requests));
     }
 
-    fn into_connection(self) -> Connection {
+    fn into_connection(self, requests: u64) -> Connection {
         let originator = self
             .handshake
             .originator()
@@ -152,7 +215,7 @@ impl Live {
             synack_ack_ns: self.handshake.synack_ack_ns(),
             initial_rtt_ns: self.handshake.initial_rtt_ns(),
             reused_ports: self.reused_ports,
-            requests: 0,
+            requests,
         }
     }
 }

@@ -19,5 +19,7 @@ mod seq;
 mod state;
 mod tracker;
 
+pub(crate) use pair::{Pair, Side};
+
 pub use connection::{ConnState, Connection, ConnectionId, End, SynOptions};
 pub use tracker::{Limits, Observer, Seen, Tracker};

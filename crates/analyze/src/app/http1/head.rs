@@ -1,0 +1,253 @@
+//! The head of an HTTP/1 message: its start line and headers (RFC 9112
+//! sections 2 to 5), read leniently: what a server or client got along with,
+//! or answered with an error, is worth a line in a report.
+
+use memchr::memchr;
+
+/// Methods that make a request of a line without a version, as HTTP/0.9 and
+/// broken clients send: those of the IANA registry that are in use, and
+/// Microsoft's. Lines of other protocols look like that too.
+const KNOWN_METHODS: [&[u8]; 28] = [
+    b"GET",
+    b"HEAD",
+    b"POST",
+    b"PUT",
+    b"DELETE",
+    b"CONNECT",
+    b"OPTIONS",
+    b"TRACE",
+    b"PATCH",
+    b"ACL",
+    b"CHECKIN",
+    b"CHECKOUT",
+    b"COPY",
+    b"LOCK",
+    b"MERGE",
+    b"MKACTIVITY",
+    b"MKCALENDAR",
+    b"MKCOL",
+    b"MOVE",
+    b"PROPFIND",
+    b"PROPPATCH",
+    b"REPORT",
+    b"SEARCH",
+    b"UNLOCK",
+    b"VERSION-CONTROL",
+    b"CCM_POST",
+    b"BITS_POST",
+    b"RPC_IN_DATA",
+];
+
+/// No method is longer.
+const MAX_METHOD_BYTES: usize = 32;
+
+/// The head of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Head {
+    /// Of a request.
+    Request(RequestHead),
+    /// Of a response.
+    Response(ResponseHead),
+}
+
+/// The head of a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct RequestHead {
+    pub(super) method: String,
+    pub(super) target: String,
+    pub(super) version: String,
+    pub(super) host: Option<String>,
+    pub(super) user_agent: Option<String>,
+    pub(super) framing: Framing,
+}
+
+/// The head of a response.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ResponseHead {
+    pub(super) status: u16,
+    pub(super) version: String,
+    pub(super) framing: Framing,
+}
+
+/// What a head says of the length of its body (RFC 9112 section 6.3).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Framing {
+    pub(super) content_length: Option<u64>,
+    pub(super) chunked: bool,
+    /// There is a transfer coding, and it is not chunked in the end.
+    pub(super) coded: bool,
+}
+
+/// Where the head that begins `bytes` ends: after its first empty line. What
+/// stands before `from` was searched before.
+pub(super) fn end(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut line = from;
+    while let Some(length) = memchr(b'\n', bytes.get(line..)?) {
+        line += length + 1;
+        match bytes.get(line..)? {
+            [b'\n', ..] => return Some(line + 1),
+            [b'\r', b'\n', ..] => return Some(line + 2),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// What the first bytes of a message may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    Request,
+    Response,
+    /// Too few bytes to tell.
+    Unsure,
+    Neither,
+}
+
+/// Tells a message by its start line, of which `bytes` may hold a part only.
+pub(super) fn start(bytes: &[u8]) -> Start {
+    const RESPONSE: &[u8] = b"HTTP/";
+    let line = first_line(bytes);
+    let known = line.unwrap_or(bytes);
+    if let Some(rest) = known.strip_prefix(RESPONSE) {
+        return match (rest.first(), line) {
+            (Some(b'0'..=b'9'), Some(line)) if status_line(line).is_some() => Start::Response,
+            (Some(b'0'..=b'9') | None, None) => Start::Unsure,
+            _ => Start::Neither,
+        };
+    }
+    if line.is_none() && RESPONSE.starts_with(known) {
+        return Start::Unsure;
+    }
+    let method = known
+        .iter()
+        .take(MAX_METHOD_BYTES + 1)
+        .take_while(|byte| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_'))
+        .count();
+    match (known.get(method), line) {
+        _ if method == 0 || method > MAX_METHOD_BYTES => Start::Neither,
+        (Some(b' ') | None, None) => Start::Unsure,
+        (Some(b' '), Some(line)) if request_line(line).is_some() => Start::Request,
+        _ => Start::Neither,
+    }
+}
+
+/// As [`start`], where the bytes after `bytes` were not captured.
+pub(super) fn start_of_cut(bytes: &[u8]) -> Start {
+    match start(bytes) {
+        Start::Unsure if status_line(bytes).is_some() => Start::Response,
+        Start::Unsure if request_line(bytes).is_some() => Start::Request,
+        Start::Unsure => Start::Neither,
+        known => known,
+    }
+}
+
+fn first_line(bytes: &[u8]) -> Option<&[u8]> {
+    memchr(b'\n', bytes)
+        .and_then(|end| bytes.get(..end))
+        .map(trim_cr)
+}
+
+fn trim_cr(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// Version and status.
+fn status_line(line: &[u8]) -> Option<(&[u8], u16)> {
+    let mut words = line.splitn(3, |byte| *byte == b' ');
+    let version = words.next()?;
+    let status = words.next()?.first_chunk::<3>()?;
+    if !version.starts_with(b"HTTP/") || !status.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let status = status
+        .iter()
+        .fold(0, |status, digit| status * 10 + u16::from(digit - b'0'));
+    Some((version, status))
+}
+
+/// Method, target and version; the last is empty where there is none.
+fn request_line(line: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let space = memchr(b' ', line)?;
+    let (method, rest) = (line.get(..space)?, line.get(space + 1..)?.trim_ascii());
+    let last = rest.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    // What has the version 2 is the preface of another protocol (RFC 9113
+    // section 3.4).
+    if last.starts_with(b"HTTP/1") || last.starts_with(b"HTTP/0") {
+        let target = rest.get(..rest.len() - last.len())?.trim_ascii();
+        return Some((method, target, last));
+    }
+    // RTSP, SIP and others have lines like HTTP's, with another version.
+    let plain = rest.is_empty() || rest.starts_with(b"/") || rest == b"*";
+    (plain && KNOWN_METHODS.contains(&method)).then_some((method, rest, b""))
+}
+
+/// Reads a head, or as much of it as there is.
+pub(super) fn read(bytes: &[u8]) -> Option<Head> {
+    let mut lines = bytes.split(|byte| *byte == b'\n').map(trim_cr);
+    let first = lines.next()?;
+    if let Some((version, status)) = status_line(first) {
+        let mut framing = Framing::default();
+        for (name, value) in lines.filter_map(header) {
+            framing.header(name, value);
+        }
+        return Some(Head::Response(ResponseHead {
+            status,
+            version: text(version),
+            framing,
+        }));
+    }
+    let (method, target, version) = request_line(first)?;
+    let mut head = RequestHead {
+        method: text(method),
+        target: text(target),
+        version: text(version),
+        ..RequestHead::default()
+    };
+    for (name, value) in lines.filter_map(header) {
+        if name.eq_ignore_ascii_case(b"host") {
+            head.host.get_or_insert_with(|| text(value));
+        } else if name.eq_ignore_ascii_case(b"user-agent") {
+            head.user_agent.get_or_insert_with(|| text(value));
+        } else {
+            head.framing.header(name, value);
+        }
+    }
+    Some(Head::Request(head))
+}
+
+/// Name and value of a header line.
+fn header(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = memchr(b':', line)?;
+    Some((
+        line.get(..colon)?.trim_ascii_end(),
+        line.get(colon + 1..)?.trim_ascii(),
+    ))
+}
+
+impl Framing {
+    fn header(&mut self, name: &[u8], value: &[u8]) {
+        if name.eq_ignore_ascii_case(b"content-length") {
+            let length = str::from_utf8(value)
+                .ok()
+                .and_then(|text| text.parse().ok());
+            self.content_length = self.content_length.or(length);
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            let last = value.rsplit(|byte| *byte == b',').next();
+            self.chunked =
+                last.is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"));
+            self.coded = !self.chunked && !value.eq_ignore_ascii_case(b"identity");
+        }
+    }
+}
+
+/// Bytes as text; those that are no UTF-8 as `\xff`.
+fn text(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}

@@ -1,0 +1,377 @@
+//! HTTP/1.0 and 1.1 (RFC 9112), found by content on any port.
+//!
+//! This module finds the messages of both directions and says which response
+//! answers which request. It needs neither all packets nor all of their
+//! payload: of a head that is cut it takes what there is, and where it lost
+//! the place it goes on at the next packet that begins with a message.
+
+mod body;
+mod exchanges;
+mod head;
+
+use std::mem;
+
+use self::body::{Body, Progress};
+use self::exchanges::Exchanges;
+pub(super) use self::exchanges::Finished;
+use self::head::{Head, RequestHead, ResponseHead, Start};
+use super::reassembly::Piece;
+use crate::tcp::{Pair, Side};
+
+/// A head longer than this is cut.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+
+/// After so many packets without a message a direction is not looked at any
+/// more, unless the other one has messages.
+const MAX_MISSES: u8 = 16;
+
+/// What is known of a connection that may carry HTTP/1.
+#[derive(Debug, Default)]
+pub(super) struct Http1 {
+    /// The end that sends requests; none before the first message.
+    client: Option<Side>,
+    /// The connection was handed over to something else (CONNECT, Upgrade).
+    handed_over: bool,
+    directions: Pair<Direction>,
+    exchanges: Exchanges,
+}
+
+/// What one end sends.
+#[derive(Debug, Default)]
+struct Direction {
+    state: State,
+    /// A message has begun, and its end is not known.
+    open: bool,
+    /// When the first of the bytes in the state's head arrived.
+    head_ns: i64,
+    misses: u8,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// The next byte begins a message.
+    #[default]
+    Between,
+    /// In a head, of which so many bytes were searched for its end.
+    Head { bytes: Vec<u8>, searched: usize },
+    /// In a body.
+    Body(Body),
+    /// Somewhere: a packet may begin with a message.
+    Lost,
+    /// In what is not HTTP.
+    Opaque,
+}
+
+impl Http1 {
+    /// Whether nothing will be found any more.
+    pub(super) fn is_over(&self) -> bool {
+        let opaque = |direction: &Direction| matches!(direction.state, State::Opaque);
+        (self.handed_over || self.client.is_none())
+            && opaque(&self.directions.low)
+            && opaque(&self.directions.high)
+            && self.exchanges.is_empty()
+    }
+
+    /// The end that sends requests, if there were messages.
+    pub(super) const fn client(&self) -> Option<Side> {
+        self.client
+    }
+
+    /// Takes the next piece that the end `side` sent.
+    pub(super) fn piece(&mut self, side: Side, piece: Piece<'_>) {
+        let mut rest = piece.bytes;
+        if matches!(self.directions[side].state, State::Lost) {
+            self.look(side, piece);
+        }
+        while !rest.is_empty() {
+            rest = match mem::take(&mut self.directions[side].state) {
+                State::Between => self.begin(side, rest, piece),
+                State::Head { bytes, searched } => self.head(side, bytes, searched, rest, piece),
+                State::Body(body) => self.body(side, body, rest, piece),
+                State::Lost => {
+                    self.directions[side].state = State::Lost;
+                    self.touch(side, piece, rest.len() as u64);
+                    break;
+                }
+                State::Opaque => {
+                    self.directions[side].state = State::Opaque;
+                    return;
+                }
+            };
+        }
+        if piece.missing > 0 {
+            self.missing(side, piece);
+        }
+    }
+
+    /// Whether a message that begins so may come from the end `side`.
+    fn fits(&self, side: Side, start: Start) -> bool {
+        match start {
+            Start::Request => self.client.is_none_or(|client| client == side),
+            Start::Response => self.client.is_none_or(|client| client != side),
+            Start::Unsure => true,
+            Start::Neither => false,
+        }
+    }
+
+    fn start_of(bytes: &[u8], piece: Piece<'_>) -> Start {
+        if piece.missing > 0 {
+            head::start_of_cut(bytes)
+        } else {
+            head::start(bytes)
+        }
+    }
+
+    /// Looks whether a packet begins with a message, where the place was lost.
+    fn look(&mut self, side: Side, piece: Piece<'_>) {
+        let start = Self::start_of(piece.bytes, piece);
+        if matches!(start, Start::Request | Start::Response) && self.fits(side, start) {
+            self.end(side);
+            self.directions[side].state = State::Between;
+        } else if !self.directions[side].open {
+            self.miss(side);
+        }
+    }
+
+    /// Takes the first bytes of a message.
+    fn begin<'a>(&mut self, side: Side, bytes: &'a [u8], piece: Piece<'_>) -> &'a [u8] {
+        // RFC 9112 section 2.2: empty lines before a message are passed over.
+        let blank = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let bytes = &bytes[bytes.iter().take_while(|byte| blank(byte)).count()..];
+        if bytes.is_empty() {
+            return bytes;
+        }
+        if self.fits(side, Self::start_of(bytes, piece)) {
+            let direction = &mut self.directions[side];
+            direction.head_ns = piece.arrived_ns.unwrap_or(i64::MAX);
+            direction.state = State::Head {
+                bytes: Vec::new(),
+                searched: 0,
+            };
+        } else {
+            self.directions[side].state = State::Lost;
+            self.miss(side);
+        }
+        bytes
+    }
+
+    fn miss(&mut self, side: Side) {
+        let direction = &mut self.directions[side];
+        direction.misses = direction.misses.saturating_add(1);
+        if self.client.is_none() && direction.misses >= MAX_MISSES {
+            direction.state = State::Opaque;
+        }
+    }
+
+    /// Takes more of a head. Gives what follows it.
+    fn head<'a>(
+        &mut self,
+        side: Side,
+        mut before: Vec<u8>,
+        searched: usize,
+        bytes: &'a [u8],
+        piece: Piece<'_>,
+    ) -> &'a [u8] {
+        if before.is_empty()
+            && let Some(end) = head::end(bytes, 0)
+        {
+            let (head, rest) = bytes.split_at(end);
+            self.message(side, head, piece, true);
+            return rest;
+        }
+        let known = before.len();
+        before.extend_from_slice(bytes);
+        if let Some(end) = head::end(&before, searched) {
+            self.message(side, &before[..end], piece, true);
+            return &bytes[end - known..];
+        }
+        let direction = &mut self.directions[side];
+        direction.head_ns = direction.head_ns.min(piece.arrived_ns.unwrap_or(i64::MAX));
+        if !self.fits(side, head::start(&before)) {
+            self.directions[side].state = State::Lost;
+            self.miss(side);
+        } else if before.len() >= MAX_HEAD_BYTES {
+            self.message(side, &before, piece, false);
+        } else {
+            // The end may stand across: a line end and an empty line.
+            let searched = before.len().saturating_sub(3);
+            self.directions[side].state = State::Head {
+                bytes: before,
+                searched,
+            };
+        }
+        &[]
+    }
+
+    /// Takes a head, `whole` or cut, and goes on with what must follow it.
+    fn message(&mut self, side: Side, bytes: &[u8], piece: Piece<'_>, whole: bool) {
+        let (first, last) = {
+            let direction = &self.directions[side];
+            let arrived_ns = piece.arrived_ns.unwrap_or(direction.head_ns);
+            (
+                direction.head_ns.min(arrived_ns),
+                arrived_ns.max(direction.head_ns),
+            )
+        };
+        let after = match head::read(bytes) {
+            Some(Head::Request(head)) if self.fits(side, Start::Request) => {
+                self.found(side);
+                self.request(&head, first, last)
+            }
+            Some(Head::Response(head)) if self.fits(side, Start::Response) => {
+                self.found(side.other());
+                self.response(&head, first, last)
+            }
+            _ => {
+                self.directions[side].state = State::Lost;
+                return;
+            }
+        };
+        let direction = &mut self.directions[side];
+        direction.open = true;
+        match after {
+            After::Handed => self.hand_over(),
+            After::Body(_) | After::Nothing if !whole => direction.state = State::Lost,
+            After::Body(body) => direction.state = State::Body(body),
+            After::Nothing => {
+                direction.state = State::Between;
+                self.end(side);
+            }
+        }
+    }
+
+    /// Takes it that `client` sends the requests.
+    fn found(&mut self, client: Side) {
+        if self.client.is_none() {
+            self.client = Some(client);
+            for side in [client, client.other()] {
+                let state = &mut self.directions[side].state;
+                if matches!(state, State::Opaque) {
+                    *state = State::Lost;
+                }
+            }
+        }
+    }
+
+    fn request(&mut self, head: &RequestHead, first_ns: i64, last_ns: i64) -> After {
+        let server = self.client.unwrap_or(Side::Low).other();
+        let answered = matches!(self.directions[server].state, State::Body(_));
+        self.exchanges.request(head, first_ns, last_ns, answered);
+        Body::of_request(head.framing).map_or(After::Nothing, After::Body)
+    }
+
+    fn response(&mut self, head: &ResponseHead, first_ns: i64, last_ns: i64) -> After {
+        let interim = (100..200).contains(&head.status) && head.status != 101;
+        if interim {
+            return After::Nothing;
+        }
+        let asked = self.exchanges.response(head, first_ns, last_ns);
+        match head.status {
+            101 => After::Handed,
+            200..300 if asked.connect => After::Handed,
+            204 | 304 => After::Nothing,
+            _ if asked.head => After::Nothing,
+            _ => Body::of_response(head.framing).map_or(After::Nothing, After::Body),
+        }
+    }
+
+    fn hand_over(&mut self) {
+        self.handed_over = true;
+        self.directions.low.state = State::Opaque;
+        self.directions.high.state = State::Opaque;
+        for side in [Side::Low, Side::High] {
+            self.directions[side].open = false;
+        }
+        self.exchanges.end_request();
+        self.exchanges.end_response();
+    }
+
+    /// Takes more of a body. Gives what follows it.
+    fn body<'a>(
+        &mut self,
+        side: Side,
+        mut body: Body,
+        bytes: &'a [u8],
+        piece: Piece<'_>,
+    ) -> &'a [u8] {
+        let (rest, taken, progress) = body.take(bytes);
+        self.touch(side, piece, taken);
+        self.go_on(side, body, progress);
+        rest
+    }
+
+    fn go_on(&mut self, side: Side, body: Body, progress: Progress) {
+        let direction = &mut self.directions[side];
+        match progress {
+            Progress::More => direction.state = State::Body(body),
+            Progress::Lost => direction.state = State::Lost,
+            Progress::Ended => {
+                direction.state = State::Between;
+                self.end(side);
+            }
+        }
+    }
+
+    /// Takes it that bytes are missing after those of a piece.
+    fn missing(&mut self, side: Side, piece: Piece<'_>) {
+        match mem::take(&mut self.directions[side].state) {
+            State::Between => self.directions[side].state = State::Lost,
+            State::Head { bytes, .. } => self.message(side, &bytes, piece, false),
+            State::Body(mut body) => {
+                let (beyond, taken, progress) = body.skip(piece.missing);
+                self.touch(side, piece, taken);
+                self.go_on(side, body, progress);
+                if beyond > 0 {
+                    self.directions[side].state = State::Lost;
+                }
+            }
+            State::Lost => {
+                self.directions[side].state = State::Lost;
+                self.touch(side, piece, piece.missing);
+            }
+            State::Opaque => self.directions[side].state = State::Opaque,
+        }
+    }
+
+    /// Counts body bytes, and when they came, to the message that is open.
+    fn touch(&mut self, side: Side, piece: Piece<'_>, body_bytes: u64) {
+        if self.directions[side].open {
+            if self.client == Some(side) {
+                self.exchanges.more_request(piece.arrived_ns, body_bytes);
+            } else {
+                self.exchanges.more_response(piece.arrived_ns, body_bytes);
+            }
+        }
+    }
+
+    /// Ends the message that is open.
+    fn end(&mut self, side: Side) {
+        if mem::take(&mut self.directions[side].open) {
+            if self.client == Some(side) {
+                self.exchanges.end_request();
+            } else {
+                self.exchanges.end_response();
+            }
+            self.exchanges.give();
+        }
+    }
+
+    /// What was finished since the last time.
+    pub(super) fn finished(&mut self) -> impl Iterator<Item = Finished> + '_ {
+        self.exchanges.finished()
+    }
+
+    /// Takes it that nothing more comes. (A head that its sender did not end
+    /// is no message.)
+    pub(super) fn finish(&mut self) {
+        self.exchanges.finish();
+    }
+}
+
+/// What follows a head.
+enum After {
+    Body(Body),
+    Nothing,
+    /// Something that is not HTTP/1, both ways.
+    Handed,
+}

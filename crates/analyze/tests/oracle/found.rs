@@ -1,0 +1,153 @@
+//! What this analyzer says of a capture, under the same names.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use libtest_mimic::Failed;
+use serde_json::{Value, json};
+use tcprec_analyze::app::Request;
+use tcprec_analyze::tcp::{Connection, End, Limits, Observer, Seen, Tracker};
+use tcprec_shared::format;
+use tcprec_shared::headers::{self, Headers, LinkType};
+use tcprec_shared::record::Record;
+use tcprec_shared::stream::{ReadError, Source as _};
+
+use crate::expected::{Fields, Records};
+
+/// Analyzes a capture, up to where it is cut.
+pub(crate) fn read(capture: &Path) -> Result<Records, Failed> {
+    let mut input = format::open(capture)?;
+    let mut links: HashMap<u32, LinkType> = HashMap::new();
+    let mut tracker = Tracker::new(Limits::default());
+    let mut all = All::default();
+    loop {
+        match input.next() {
+            Ok(Some(Record::Interface(interface))) => {
+                links.insert(interface.id, interface.link_type);
+            }
+            Ok(Some(Record::Packet(packet))) => {
+                let seen = Seen {
+                    ts_ns: packet.ts_ns,
+                    ..Seen::default()
+                };
+                let Some(link) = links.get(&packet.interface) else {
+                    return Err("a packet of an unknown interface".into());
+                };
+                match headers::parse(*link, &packet.data, packet.wire_bytes) {
+                    Headers::Segment(segment) => {
+                        tracker.segment(seen, &segment, &mut all);
+                    }
+                    Headers::Fragment(fragment) => {
+                        tracker.fragment(seen, &fragment, &mut all);
+                    }
+                    Headers::Other(_) => {}
+                }
+            }
+            Ok(Some(_)) => {}
+            Ok(None) | Err(ReadError::Truncated { .. }) => break,
+            Err(error) if error.is_passing() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    tracker.finish(&mut all);
+    Ok(Records {
+        connections: Some(all.connections),
+        requests: Some(all.requests),
+    })
+}
+
+#[derive(Default)]
+struct All {
+    connections: Vec<Fields>,
+    requests: Vec<Fields>,
+}
+
+impl Observer for All {
+    fn request(&mut self, request: Request) {
+        self.requests.push(request_fields(&request));
+    }
+
+    fn connection(&mut self, connection: Connection) {
+        self.connections.push(connection_fields(&connection));
+    }
+}
+
+fn seconds(ns: i64) -> Value {
+    json!(ns as f64 / 1e9)
+}
+
+fn maybe_seconds(ns: Option<i64>) -> Value {
+    ns.map_or(Value::Null, seconds)
+}
+
+fn connection_fields(connection: &Connection) -> Fields {
+    let mut fields = Fields::new();
+    let mut add = |name: &str, value: Value| fields.insert(name.to_owned(), value);
+    add("ts", seconds(connection.first_ns));
+    add("duration", seconds(connection.duration_ns));
+    add("duration_raw", seconds(connection.raw_duration_ns()));
+    add("conn_state", json!(connection.state.word()));
+    add("history", json!(connection.history));
+    add("missed_bytes", json!(connection.missed_bytes));
+    add("reused_ports", json!(connection.reused_ports));
+    add("syn_synack_rtt", maybe_seconds(connection.syn_synack_ns));
+    add("synack_ack_rtt", maybe_seconds(connection.synack_ack_ns));
+    add("initial_rtt", maybe_seconds(connection.initial_rtt_ns));
+    end_fields("orig", &connection.orig, &mut fields);
+    end_fields("resp", &connection.resp, &mut fields);
+    fields
+}
+
+fn end_fields(prefix: &str, end: &End, to: &mut Fields) {
+    let mut add = |name: &str, value: Value| to.insert(format!("{prefix}_{name}"), value);
+    add("pkts", json!(end.packets));
+    add("data_pkts", json!(end.data_packets));
+    add("bytes", json!(end.bytes));
+    add("wire_bytes", json!(end.wire_bytes));
+    add("uniq_bytes", json!(end.uniq_bytes));
+    add("gap_bytes", json!(end.gap_bytes));
+    add("ip_bytes", json!(end.ip_bytes));
+    add("syn", json!(end.syn_packets));
+    add("fin", json!(end.fin_packets));
+    add("rst", json!(end.rst_packets));
+    add("zero_win_raw", json!(end.zero_window_packets));
+    add("rexmt", json!(end.retransmitted_packets));
+    add("dup_pkts", json!(end.duplicate_packets));
+    add("late_pkts", json!(end.late_packets));
+    if let Some(options) = end.syn_options {
+        add("mss", json!(options.mss));
+        add("wscale", json!(options.window_scale));
+        add("sack_perm", json!(options.sack_permitted));
+        add("ts_opt", json!(options.timestamps));
+    }
+    to.insert(format!("id.{prefix}_h"), json!(end.endpoint.addr));
+    to.insert(format!("id.{prefix}_p"), json!(end.endpoint.port));
+}
+
+fn request_fields(found: &Request) -> Fields {
+    let mut fields = Fields::new();
+    let mut add = |name: &str, value: Value| fields.insert(name.to_owned(), value);
+    add("id.orig_h", json!(found.client.addr));
+    add("id.orig_p", json!(found.client.port));
+    add("id.resp_h", json!(found.server.addr));
+    add("id.resp_p", json!(found.server.port));
+    if let Some(request) = &found.request {
+        add("method", json!(request.method));
+        add("uri", json!(request.target));
+        add("version", json!(request.version));
+        add("host", json!(request.host));
+        add("user_agent", json!(request.user_agent));
+        add("req_ts_first", seconds(request.first_ns));
+        add("req_ts_last", seconds(request.last_ns));
+        add("request_body_len", json!(request.body_bytes));
+    }
+    if let Some(response) = &found.response {
+        add("status_code", json!(response.status));
+        add("resp_ts_first", seconds(response.first_ns));
+        add("resp_ts_last", seconds(response.last_ns));
+        add("response_body_len", json!(response.body_bytes));
+    }
+    add("latency_ttfb", maybe_seconds(found.ttfb_ns()));
+    add("latency_total", maybe_seconds(found.total_ns()));
+    fields
+}
