@@ -1,9 +1,5 @@
 //! The header parser against tshark: over real captures, the TCP packets and
 //! bytes between each pair of endpoints are those that tshark counted.
-//!
-//! The captures are not part of the project. They are looked for in the folder
-//! that the environment variable `TCPREC_ORACLE` names, else in
-//! `../shared/oracle` beside the repository; without them the test is ignored.
 
 mod captures;
 
@@ -11,54 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Failed};
 use serde_json::Value;
 use tcprec_shared::flow::{Endpoint, Flow};
 use tcprec_shared::headers::{self, Headers};
 
-const SUFFIX: &str = ".tshark.jsonl";
-
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let root = oracle();
-    let mut expectations = Vec::new();
-    collect(&root, &mut expectations);
-    let mut trials: Vec<_> = expectations
-        .into_iter()
-        .map(|expected| {
-            let name = expected.strip_prefix(&root).unwrap_or(&expected);
-            let name = name.display().to_string();
-            Trial::test(name, move || compare(&expected))
-        })
-        .collect();
-    if trials.is_empty() {
-        let name = format!("no captures in {}", root.display());
-        trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true));
-    }
+    let trials = captures::oracle(compare);
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-fn oracle() -> PathBuf {
-    std::env::var_os("TCPREC_ORACLE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/oracle"),
-        PathBuf::from,
-    )
-}
-
-/// All expectations below a folder.
-fn collect(folder: &Path, to: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            collect(&path, to);
-        } else if path.to_string_lossy().ends_with(SUFFIX) {
-            to.push(path);
-        }
-    }
-    to.sort();
 }
 
 /// TCP packets of one flow, and the sums of their lengths.
@@ -71,10 +31,9 @@ struct Totals {
 
 type Flows = BTreeMap<Flow, Totals>;
 
-fn compare(expected: &Path) -> Result<(), Failed> {
-    let capture = expected.to_string_lossy().replace(SUFFIX, "");
+fn compare(capture: &Path, expected: &Path) -> Result<(), Failed> {
     let expected = expected_totals(expected)?;
-    let (found, fragmented) = found_totals(Path::new(&capture))?;
+    let (found, fragmented) = found_totals(capture)?;
     let mut differences = String::new();
     let flows: BTreeSet<_> = expected.keys().chain(found.keys()).collect();
     for flow in flows {
