@@ -34,7 +34,7 @@ const volatile __u32 snap_bytes = MAX_SNAP_BYTES;
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
-	__type(key, __u32);
+	__uint(key_size, sizeof(__u32));
 	__uint(value_size, sizeof(struct packet_record) + MAX_SNAP_BYTES);
 } scratch SEC(".maps");
 
