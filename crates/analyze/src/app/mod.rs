@@ -87,3 +87,6 @@ pub struct ResponseMessage {
     /// as it was seen or announced.
     pub body_bytes: u64,
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,3 +23,6 @@ pub(crate) use pair::{Pair, Side};
 
 pub use connection::{ConnState, Connection, ConnectionId, End, SynOptions};
 pub use tracker::{Limits, Observer, Seen, Tracker};
+
+#[cfg(test)]
+mod tests;

@@ -126,7 +126,7 @@ pub(super) fn start(bytes: &[u8]) -> Start {
     match (known.get(method), line) {
         _ if method == 0 || method > MAX_METHOD_BYTES => Start::Neither,
         (Some(b' ') | None, None) => Start::Unsure,
-        (Some(b' '), Some(line)) if request_line(line).is_some() => Start::Request,
+        (Some(b' '), Some(line)) if request_line(line, false).is_some() => Start::Request,
         _ => Start::Neither,
     }
 }
@@ -135,7 +135,7 @@ pub(super) fn start(bytes: &[u8]) -> Start {
 pub(super) fn start_of_cut(bytes: &[u8]) -> Start {
     match start(bytes) {
         Start::Unsure if status_line(bytes).is_some() => Start::Response,
-        Start::Unsure if request_line(bytes).is_some() => Start::Request,
+        Start::Unsure if request_line(bytes, true).is_some() => Start::Request,
         Start::Unsure => Start::Neither,
         known => known,
     }
@@ -165,14 +165,17 @@ fn status_line(line: &[u8]) -> Option<(&[u8], u16)> {
     Some((version, status))
 }
 
-/// Method, target and version; the last is empty where there is none.
-fn request_line(line: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+/// Method, target and version; the last is empty where there is none. A line
+/// that is `cut` may end within its version.
+fn request_line(line: &[u8], cut: bool) -> Option<(&[u8], &[u8], &[u8])> {
     let space = memchr(b' ', line)?;
     let (method, rest) = (line.get(..space)?, line.get(space + 1..)?.trim_ascii());
     let last = rest.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
     // What has the version 2 is the preface of another protocol (RFC 9113
     // section 3.4).
-    if last.starts_with(b"HTTP/1") || last.starts_with(b"HTTP/0") {
+    let is_version = last.starts_with(b"HTTP/1") || last.starts_with(b"HTTP/0");
+    let is_part = cut && !last.is_empty() && b"HTTP/".starts_with(last) && last.len() < rest.len();
+    if is_version || is_part {
         let target = rest.get(..rest.len() - last.len())?.trim_ascii();
         return Some((method, target, last));
     }
@@ -196,7 +199,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<Head> {
             framing,
         }));
     }
-    let (method, target, version) = request_line(first)?;
+    let (method, target, version) = request_line(first, true)?;
     let mut head = RequestHead {
         method: text(method),
         target: text(target),

@@ -1,0 +1,456 @@
+//! Conversations byte by byte: what is found in them.
+
+use proptest::prelude::*;
+use tcprec_shared::flow::{Endpoint, Flow};
+
+use super::{Conversation, Request};
+use crate::tcp::{ConnectionId, Pair, Side};
+
+const CLIENT: Side = Side::Low;
+const SERVER: Side = Side::High;
+
+/// Two ends that speak in turn, a packet each millisecond.
+struct Talk {
+    conversation: Conversation,
+    next: Pair<i64>,
+    now_ns: i64,
+    found: Vec<Request>,
+}
+
+impl Talk {
+    fn new() -> Self {
+        let end = |last| Endpoint::new([10, 0, 0, last].into(), 80);
+        let flow = Flow::between(end(1), end(2));
+        let begins = Pair {
+            low: Some(1),
+            high: Some(1),
+        };
+        Self {
+            conversation: Conversation::new(ConnectionId(7), flow, begins),
+            next: Pair { low: 1, high: 1 },
+            now_ns: 0,
+            found: Vec::new(),
+        }
+    }
+
+    /// A packet at a place of the sender's stream, cut after `kept` bytes.
+    fn packet(mut self, side: Side, position: i64, bytes: &[u8], kept: usize) -> Self {
+        self.now_ns += 1_000_000;
+        let captured = &bytes[..kept.min(bytes.len())];
+        self.conversation.payload(
+            side,
+            position,
+            u32::try_from(bytes.len()).unwrap(),
+            captured,
+            self.now_ns,
+            |request| self.found.push(request),
+        );
+        self
+    }
+
+    fn says(self, side: Side, text: &str) -> Self {
+        self.says_cut(side, text, usize::MAX)
+    }
+
+    fn says_cut(mut self, side: Side, text: &str, kept: usize) -> Self {
+        let position = self.next[side];
+        self.next[side] += i64::try_from(text.len()).unwrap();
+        self.packet(side, position, text.as_bytes(), kept)
+    }
+
+    /// A packet that is not captured.
+    fn loses(mut self, side: Side, length: i64) -> Self {
+        self.next[side] += length;
+        self
+    }
+
+    /// The other end has all that `side` sent.
+    fn acknowledged(mut self, side: Side) -> Self {
+        let position = self.next[side];
+        self.conversation
+            .acknowledged(side, position, |request| self.found.push(request));
+        self
+    }
+
+    fn finish(mut self) -> Vec<Request> {
+        self.conversation.finish(|request| self.found.push(request));
+        assert_eq!(self.conversation.requests(), self.found.len() as u64);
+        self.found
+    }
+
+    /// Each request in one word, as `GET/a=200+5`: method, target, status and
+    /// length of the response's body.
+    fn summary(self) -> Vec<String> {
+        let summary = |found: Request| {
+            let request = found.request.map_or_else(
+                || "?".to_owned(),
+                |request| format!("{}{}", request.method, request.target),
+            );
+            let response = found.response.map_or_else(
+                || "none".to_owned(),
+                |response| format!("{}+{}", response.status, response.body_bytes),
+            );
+            format!("{request}={response}")
+        };
+        self.finish().into_iter().map(summary).collect()
+    }
+}
+
+#[test]
+fn a_request_with_all_that_is_told_of_it() {
+    let found = Talk::new()
+        .says(CLIENT, "POST /a?b=c HTTP/1.1\r\nhost: example.org\r\n")
+        .says(
+            CLIENT,
+            "User-Agent:curl/8 \r\nContent-Length: 10\r\n\r\n01234",
+        )
+        .says(CLIENT, "56789")
+        .says(SERVER, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+        .says(SERVER, "body")
+        .finish();
+    let [found] = &found[..] else {
+        panic!("{found:?}")
+    };
+    let (request, response) = (
+        found.request.as_ref().unwrap(),
+        found.response.as_ref().unwrap(),
+    );
+    assert_eq!((found.connection, found.index), (ConnectionId(7), 0));
+    assert_eq!(found.client.addr.to_string(), "10.0.0.1");
+    assert_eq!((&*request.method, &*request.target), ("POST", "/a?b=c"));
+    assert_eq!(request.version, "HTTP/1.1");
+    assert_eq!(request.host.as_deref(), Some("example.org"));
+    assert_eq!(request.user_agent.as_deref(), Some("curl/8"));
+    assert_eq!((request.first_ns, request.last_ns), (1_000_000, 3_000_000));
+    assert_eq!(request.body_bytes, 10);
+    assert_eq!(response.status, 200);
+    assert_eq!(response.body_bytes, 4);
+    assert_eq!(found.ttfb_ns(), Some(1_000_000));
+    assert_eq!(found.total_ns(), Some(4_000_000));
+}
+
+#[test]
+fn responses_answer_requests_in_their_order() {
+    let talk = Talk::new()
+        .says(
+            CLIENT,
+            "GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nGET /3",
+        )
+        .says(CLIENT, " HTTP/1.1\r\n\r\n")
+        .says(
+            SERVER,
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1 404",
+        )
+        .says(SERVER, " Not Found\r\nContent-Length: 2\r\n\r\n")
+        .says(SERVER, "xyHTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(
+        talk.summary(),
+        ["GET/1=200+1", "GET/2=404+2", "GET/3=204+0"]
+    );
+}
+
+#[test]
+fn bodies_end_where_their_framing_says() {
+    for (response, expected) in [
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nabcde\r\nA\r\n0123456789\r\n0\r\nT: t\r\n\r\n",
+            "200+15",
+        ),
+        ("HTTP/1.1 200 OK\nContent-Length: 3\n\nabc", "200+3"),
+        (
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",
+            "304+0",
+        ),
+        (
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            "200+0",
+        ),
+    ] {
+        let next = "HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n";
+        let expected = [format!("GET/1={expected}"), "GET/2=500+0".to_owned()];
+        let asked = "GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n";
+        let talk = Talk::new()
+            .says(CLIENT, asked)
+            .says(SERVER, &format!("{response}{next}"));
+        assert_eq!(talk.summary(), expected);
+        // The same in pieces of a byte.
+        let mut talk = Talk::new().says(CLIENT, asked);
+        for byte in response.chars().chain(next.chars()) {
+            talk = talk.says(SERVER, &byte.to_string());
+        }
+        assert_eq!(talk.summary(), expected);
+    }
+}
+
+#[test]
+fn a_body_until_close_is_all_that_follows() {
+    let talk = Talk::new()
+        .says(CLIENT, "GET / HTTP/1.0\r\n\r\n")
+        .says(SERVER, "HTTP/1.0 200 OK\r\n\r\nabc")
+        .says(SERVER, "HTTP/1.1 404 is no message here\r\n\r\n");
+    assert_eq!(talk.summary(), ["GET/=200+38"]);
+}
+
+#[test]
+fn head_has_no_body_whatever_its_response_says() {
+    let talk = Talk::new()
+        .says(CLIENT, "HEAD /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n")
+        .says(SERVER, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        .says(SERVER, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
+    assert_eq!(talk.summary(), ["HEAD/1=200+0", "GET/2=200+1"]);
+}
+
+#[test]
+fn what_follows_connect_and_upgrade_is_not_http() {
+    let talk = Talk::new()
+        .says(CLIENT, "CONNECT example.org:443 HTTP/1.1\r\n\r\n")
+        .says(SERVER, "HTTP/1.1 200 Established\r\n\r\n")
+        .says(CLIENT, "GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(talk.summary(), ["CONNECTexample.org:443=200+0"]);
+    let talk = Talk::new()
+        .says(CLIENT, "CONNECT example.org:443 HTTP/1.1\r\n\r\n")
+        .says(SERVER, "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
+        .says(CLIENT, "GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(
+        talk.summary(),
+        ["CONNECTexample.org:443=403+0", "GET/=none"]
+    );
+    let talk = Talk::new()
+        .says(CLIENT, "GET /chat HTTP/1.1\r\nUpgrade: websocket\r\n\r\n")
+        .says(SERVER, "HTTP/1.1 101 Switching Protocols\r\n\r\n\x01\x02")
+        .says(CLIENT, "GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(talk.summary(), ["GET/chat=101+0"]);
+}
+
+#[test]
+fn responses_without_requests_are_told() {
+    let talk = Talk::new()
+        .says(SERVER, "HTTP/1.1 408 Timeout\r\nContent-Length: 0\r\n\r\n")
+        .says(CLIENT, "GET / HTTP/1.1\r\n\r\n")
+        .says(SERVER, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(talk.summary(), ["?=408+0", "GET/=200+0"]);
+}
+
+#[test]
+fn the_order_of_packets_does_not_matter() {
+    let asked = b"GET /1 HTTP/1.1\r\nA: b\r\n\r\nGET /2 HTTP/1.1\r\n\r\n";
+    let (first, last) = asked.split_at(10);
+    let talk = Talk::new()
+        .packet(CLIENT, 11, last, usize::MAX)
+        .packet(CLIENT, 1, first, usize::MAX)
+        .packet(CLIENT, 1, asked, usize::MAX);
+    let found = talk.finish();
+    let times: Vec<_> = found
+        .iter()
+        .filter_map(|found| found.request.as_ref())
+        .map(|request| (&*request.target, request.first_ns, request.last_ns))
+        .collect();
+    // The second was whole when the first packet came, but could not be known.
+    assert_eq!(
+        times,
+        [("/1", 1_000_000, 2_000_000), ("/2", 1_000_000, 1_000_000)]
+    );
+}
+
+#[test]
+fn lost_bytes_of_a_body_are_counted_by_the_sequence_numbers() {
+    let talk = Talk::new()
+        .says(CLIENT, "GET /1 HTTP/1.1\r\n\r\n")
+        .says(SERVER, "HTTP/1.1 200 OK\r\nContent-Length: 300\r\n\r\n")
+        .loses(SERVER, 200)
+        .says(SERVER, &"x".repeat(100))
+        .acknowledged(SERVER)
+        .says(CLIENT, "GET /2 HTTP/1.1\r\n\r\n")
+        .says(SERVER, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(talk.summary(), ["GET/1=200+300", "GET/2=200+0"]);
+}
+
+#[test]
+fn cut_bodies_do_not_desynchronize() {
+    let body = "x".repeat(1400);
+    let talk = Talk::new()
+        .says_cut(CLIENT, "GET /1 HTTP/1.1\r\n\r\n", 60)
+        .says_cut(
+            SERVER,
+            &format!("HTTP/1.1 200 OK\r\nContent-Length: 1500\r\n\r\n{body}"),
+            60,
+        )
+        .says_cut(SERVER, &"y".repeat(100), 60)
+        .says_cut(CLIENT, "GET /2 HTTP/1.1\r\n\r\n", 60)
+        .says_cut(
+            SERVER,
+            &format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n578\r\n{body}"),
+            60,
+        )
+        .says_cut(SERVER, "\r\n0\r\n\r\n", 60)
+        .says_cut(CLIENT, "GET /3 HTTP/1.1\r\n\r\n", 60)
+        .says_cut(SERVER, "HTTP/1.1 204 No Content\r\n\r\n", 60);
+    assert_eq!(
+        talk.summary(),
+        ["GET/1=200+1500", "GET/2=200+1400", "GET/3=204+0"]
+    );
+}
+
+#[test]
+fn cut_heads_give_what_there_is() {
+    let request = "GET /path HTTP/1.1\r\nHost: example.org\r\nCookie: much\r\n\r\n";
+    let response = "HTTP/1.1 404 Not Found\r\nServer: x\r\nContent-Length: 100\r\n\r\n";
+    let mut talk = Talk::new();
+    for _ in 0..2 {
+        talk = talk
+            .says_cut(CLIENT, request, 40)
+            .says_cut(SERVER, response, 30)
+            .says_cut(SERVER, &"x".repeat(100), 30);
+    }
+    let found = talk.finish();
+    assert_eq!(found.len(), 2);
+    for (found, start) in found.iter().zip([0, 3_000_000]) {
+        let request = found.request.as_ref().unwrap();
+        let response = found.response.as_ref().unwrap();
+        assert_eq!(request.target, "/path");
+        assert_eq!(response.status, 404);
+        assert_eq!(request.last_ns, start + 1_000_000);
+        assert_eq!(response.first_ns, start + 2_000_000);
+        assert_eq!(response.last_ns, start + 3_000_000);
+    }
+}
+
+#[test]
+fn the_version_may_be_cut_too() {
+    for kept in 11..30 {
+        let talk = Talk::new().says_cut(CLIENT, "GET /path HTTP/1.1\r\nHost: x\r\n\r\n", kept);
+        assert_eq!(talk.summary(), ["GET/path=none"], "{kept}");
+    }
+}
+
+#[test]
+fn a_capture_may_begin_within_a_body() {
+    let talk = Talk::new()
+        .says(SERVER, "...the end of something")
+        .says(CLIENT, "GET /1 HTTP/1.1\r\n\r\n")
+        .says(SERVER, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(talk.summary(), ["GET/1=200+0"]);
+}
+
+#[test]
+fn empty_lines_before_a_message_are_passed_over() {
+    let talk = Talk::new()
+        .says(CLIENT, "\r\n\r\nGET /1 HTTP/1.1\r\n\r\n")
+        .says(SERVER, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(talk.summary(), ["GET/1=200+0"]);
+}
+
+#[test]
+fn other_protocols_are_not_http() {
+    for (client, server) in [
+        ("EHLO example.org\r\n", "220 example.org ESMTP\r\n"),
+        (
+            "OPTIONS rtsp://camera RTSP/1.0\r\nCSeq: 1\r\n\r\n",
+            "RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n",
+        ),
+        (
+            "INVITE sip:bob@example.org SIP/2.0\r\n\r\n",
+            "SIP/2.0 200 OK\r\n\r\n",
+        ),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\0\0\0\u{4}\0\0\0\0\0"),
+        ("POST\r\n\r\n", "340 send article\r\n"),
+        ("SSH-2.0-OpenSSH_9.9\r\n", "SSH-2.0-OpenSSH_9.9\r\n"),
+        ("GET key\r\n\r\n", "$5\r\nvalue\r\n"),
+        ("\u{16}\u{3}\u{1}", "\u{16}\u{3}\u{3}"),
+        ("HTTP", "HTTP/"),
+    ] {
+        let talk = Talk::new().says(CLIENT, client).says(SERVER, server);
+        assert_eq!(talk.summary(), [""; 0], "{client}");
+    }
+}
+
+#[test]
+fn a_connection_without_http_is_given_up() {
+    let mut talk = Talk::new();
+    for _ in 0..16 {
+        assert!(!talk.conversation.is_over());
+        talk = talk.says(CLIENT, "no http").says(SERVER, "none here");
+    }
+    assert!(talk.conversation.is_over());
+}
+
+#[test]
+fn a_head_without_end_is_no_message_and_bounded() {
+    let mut talk = Talk::new().says(CLIENT, "GET / HTTP/1.1\r\n");
+    assert_eq!(talk.conversation.requests(), 0);
+    for _ in 0..2000 {
+        talk = talk.says(CLIENT, &format!("{}: x\r\n", "x".repeat(100)));
+    }
+    // Longer than any head: it counts as cut.
+    assert_eq!(talk.summary(), ["GET/=none"]);
+    assert_eq!(
+        Talk::new().says(CLIENT, "GET / HTTP/1.1\r\n").summary(),
+        [""; 0]
+    );
+}
+
+#[test]
+fn requests_without_responses_do_not_pile_up() {
+    let mut talk = Talk::new();
+    for _ in 0..3000 {
+        talk = talk.says(CLIENT, "GET / HTTP/1.1\r\n\r\n");
+    }
+    assert!(talk.found.len() > 1500);
+    assert_eq!(talk.finish().len(), 3000);
+}
+
+#[test]
+fn bytes_that_are_no_text_are_escaped() {
+    let talk = Talk::new().packet(CLIENT, 1, b"GET /\xfc HTTP/1.1\r\n\r\n", usize::MAX);
+    assert_eq!(talk.summary(), [r"GET/\xfc=none"]);
+}
+
+const WORDS: [&str; 14] = [
+    "GET / HTTP/1.1\r\n\r\n",
+    "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "HTTP/1.1 204 x\r\n\r\n",
+    "hello",
+    "5\r\nhello\r\n",
+    "0\r\n\r\n",
+    "ffffffffffffffffff\r\n",
+    "\r\n",
+    "GET /",
+    "HTTP/1.1 ",
+    "\0\u{1}",
+];
+
+proptest! {
+    /// Whatever is said, lost, cut and repeated: nothing is told twice, times
+    /// are in order, and it ends.
+    #[test]
+    fn any_talk(packets in prop::collection::vec(
+        (any::<bool>(), 0..WORDS.len(), 0..40i64, 0..60usize, any::<bool>()), 0..60))
+    {
+        let mut talk = Talk::new();
+        for (client, word, back, kept, acknowledged) in packets {
+            let side = if client { CLIENT } else { SERVER };
+            let bytes = WORDS[word].as_bytes();
+            // Mostly in order; else again, or with a hole.
+            let position = talk.next[side] + if back > 30 { back - 60 } else { (back - 27).max(0) };
+            talk.next[side] = talk.next[side].max(position + bytes.len() as i64);
+            talk = talk.packet(side, position, bytes, kept);
+            if acknowledged {
+                talk = talk.acknowledged(side);
+            }
+        }
+        let end_ns = talk.now_ns;
+        for (index, found) in talk.finish().iter().enumerate() {
+            prop_assert_eq!(found.index, index as u64);
+            prop_assert!(found.request.is_some() || found.response.is_some());
+            for (first_ns, last_ns) in [
+                found.request.as_ref().map(|it| (it.first_ns, it.last_ns)),
+                found.response.as_ref().map(|it| (it.first_ns, it.last_ns)),
+            ].into_iter().flatten() {
+                prop_assert!(0 < first_ns && first_ns <= last_ns && last_ns <= end_ns);
+            }
+        }
+    }
+}
