@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use pcap_file::pcapng::{Block, PcapNgReader};
 use serde_json::Value;
 use tcprec_shared::flow::Flow;
 use tcprec_shared::format::{self, Format, PcapngOptions};
@@ -105,6 +106,7 @@ type Other = (
 );
 
 const OTHER_PROGRAMS: &[Other] = &[
+    (&[], "pcap-file reads pcapng", pcap_file_reads_pcapng),
     (
         &["tshark"],
         "tshark shows owners and events",
@@ -277,6 +279,36 @@ fn syn() -> Result<(Packet<'static>, KernelParse), Failed> {
         data: data.into(),
     };
     Ok((packet, kernel))
+}
+
+fn pcap_file_reads_pcapng() -> Result<(), Failed> {
+    let folder = recording()?;
+    let file = fs::File::open(folder.path().join("cap.pcapng"))?;
+    let mut reader = PcapNgReader::new(file)?;
+    let mut blocks = Vec::new();
+    while let Some(block) = reader.next_block() {
+        let (block, _) = block?;
+        blocks.push(match block {
+            Block::InterfaceDescription(_) => "interface",
+            Block::SystemdJournalExport(_) => "journal",
+            Block::InterfaceStatistics(_) => "statistics",
+            Block::Unknown(block) if block.type_ == 0x8000_0001 => "process",
+            Block::EnhancedPacket(packet) => {
+                let ns = packet.timestamp.as_nanos();
+                if ns != TS_NS as u128 + 1_000_000 || packet.data.len() != 54 {
+                    return Err(format!("{packet:?}").into());
+                }
+                "packet"
+            }
+            other => return Err(format!("{other:?}").into()),
+        });
+    }
+    let expected = "interface interface process journal packet journal process packet journal \
+        statistics statistics";
+    match blocks.join(" ") {
+        blocks if blocks == expected => Ok(()),
+        blocks => Err(blocks.into()),
+    }
 }
 
 fn tshark_shows_owners_and_events() -> Result<(), Failed> {

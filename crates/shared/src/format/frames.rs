@@ -81,3 +81,61 @@ impl<W: Write> Frames<W> {
         self.output.flush()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What each call wrote.
+    #[derive(Default)]
+    struct Calls(Vec<Vec<u8>>);
+
+    impl Write for &mut Calls {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_frame_is_written_at_once_and_stands_alone() {
+        let mut calls = Calls::default();
+        let parts = [
+            "one\n".repeat(1000),
+            "two\n".into(),
+            "three\n".repeat(50_000),
+        ];
+        let mut frames = Frames::new(&mut calls).unwrap();
+        for part in &parts {
+            frames.write(part.as_bytes()).unwrap();
+        }
+        frames.finish().unwrap();
+
+        let [frames @ .., table] = &calls.0[..] else {
+            panic!("nothing written");
+        };
+        assert_eq!(frames.len(), parts.len());
+        for (frame, part) in frames.iter().zip(&parts) {
+            assert_eq!(zstd::decode_all(&frame[..]).unwrap(), part.as_bytes());
+        }
+        // A skippable frame: magic number, length, two lengths for each frame,
+        // the number of frames, a descriptor, and the other magic number.
+        let word = |at: usize| u32::from_le_bytes(*table[at..].first_chunk().unwrap()) as usize;
+        assert_eq!([word(0), word(4)], [0x184d_2a5e, table.len() - 8]);
+        for (index, (frame, part)) in frames.iter().zip(&parts).enumerate() {
+            let entry = [word(8 + 8 * index), word(12 + 8 * index)];
+            assert_eq!(entry, [frame.len(), part.len()]);
+        }
+        assert_eq!(word(8 + 8 * frames.len()), frames.len());
+        assert_eq!(table[table.len() - 5], 0);
+        assert_eq!(word(table.len() - 4), 0x8f92_eab1);
+        assert_eq!(
+            zstd::decode_all(&calls.0.concat()[..]).unwrap(),
+            parts.concat().as_bytes()
+        );
+    }
+}

@@ -14,6 +14,7 @@
 //! | packet | enhanced packet; cookie and kernel's parse in its [`comment`] |
 //! | all others | [`journal`] entry, with the record's JSON |
 
+mod clock;
 mod comment;
 mod journal;
 mod read;
@@ -108,11 +109,15 @@ impl ByteOrder {
         }
     }
 
-    const fn i64(self, bytes: [u8; 8]) -> i64 {
+    const fn u64(self, bytes: [u8; 8]) -> u64 {
         match self {
-            Self::Little => i64::from_le_bytes(bytes),
-            Self::Big => i64::from_be_bytes(bytes),
+            Self::Little => u64::from_le_bytes(bytes),
+            Self::Big => u64::from_be_bytes(bytes),
         }
+    }
+
+    const fn i64(self, bytes: [u8; 8]) -> i64 {
+        self.u64(bytes).cast_signed()
     }
 }
 
@@ -136,6 +141,11 @@ impl<'a> Fields<'a> {
 
     fn u32(&mut self) -> Option<u32> {
         Some(self.order.u32(self.chunk()?))
+    }
+
+    /// A time: its upper half stands first, in either byte order.
+    fn ticks(&mut self) -> Option<u64> {
+        Some(u64::from(self.u32()?) << 32 | u64::from(self.u32()?))
     }
 
     /// `len` bytes and the padding after them, as far as there is any.

@@ -4,11 +4,14 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::headers::{self, LinkType};
-use crate::record::{Capture, Direction, Interface, KernelParse, Packet, Record};
+use crate::record::{
+    Capture, Direction, Interface, KernelParse, Loss, LossCause, Lost, Packet, Record,
+};
 use crate::stream::{ReadError, Source};
 
 use super::super::jsonl::{self, Line};
 use super::super::window::{MAX_RECORD_BYTES, Window};
+use super::clock::Clock;
 use super::comment::{self, Kernel};
 use super::{ByteOrder, FRAME_BYTES, Fields, Options, block, flags, journal, option};
 
@@ -34,6 +37,8 @@ pub(in super::super) struct Reader {
     kernel_parses: bool,
     /// Length of the block that was given last.
     given_bytes: usize,
+    /// Time of the first packet.
+    first_ns: Option<i64>,
     /// Time of the last packet that had one.
     last_ns: i64,
 }
@@ -44,6 +49,8 @@ struct Described {
     link_type: LinkType,
     snap_bytes: u32,
     clock: Clock,
+    /// Packets lost, as far as statistics told.
+    lost_packets: u64,
 }
 
 /// A block, whole in the window.
@@ -66,6 +73,7 @@ impl Reader {
             is_own: false,
             kernel_parses: false,
             given_bytes: 0,
+            first_ns: None,
             last_ns: 0,
         };
         let Some(Block { kind, len }) = reader.block()? else {
@@ -221,7 +229,7 @@ impl Reader {
                 }
                 option::IF_TSOFFSET => {
                     if let Ok(seconds) = value.try_into() {
-                        clock.offset_ns = i128::from(self.order.i64(seconds)) * NS_PER_SECOND;
+                        clock = clock.with_offset(self.order.i64(seconds));
                     }
                 }
                 option::COMMENT if self.is_own => own = own.or(own_record(value)),
@@ -238,6 +246,7 @@ impl Reader {
             link_type: interface.link_type,
             snap_bytes,
             clock,
+            lost_packets: 0,
         });
         Ok(interface)
     }
@@ -314,8 +323,41 @@ impl Reader {
             }
             Kernel::Expected => None,
         };
+        self.first_ns.get_or_insert(packet.ts_ns);
         self.last_ns = packet.ts_ns;
         Ok((packet, data))
+    }
+
+    /// What the statistics of others say of losses, beyond what they said
+    /// before. When those were lost they do not say.
+    fn loss(&mut self, len: usize) -> Option<Loss> {
+        let mut fields = self.body(len);
+        let interface = fields.u32()? as usize;
+        let ticks = fields.ticks()?;
+        let mut lost_packets = 0;
+        for (code, value) in Options(fields) {
+            // dumpcap counts what the kernel had no room for as if_drop.
+            if let (option::ISB_IFDROP | option::ISB_OSDROP, Ok(count)) = (code, value.try_into()) {
+                lost_packets = lost_packets.max(self.order.u64(count));
+            }
+        }
+        let described = self.interfaces.get_mut(interface)?;
+        let known = std::mem::replace(&mut described.lost_packets, lost_packets);
+        let count = lost_packets.checked_sub(known).filter(|count| *count > 0)?;
+        let at_ns = described.clock.ns(ticks);
+        let (first_ns, last_ns) = match self.first_ns {
+            Some(first_ns) => (first_ns, self.last_ns),
+            None => (at_ns, at_ns),
+        };
+        Some(Loss {
+            cause: LossCause::RingFull,
+            lost: Lost::Packets,
+            cpu: None,
+            count,
+            bytes: 0,
+            first_ns,
+            last_ns,
+        })
     }
 
     /// The record that a block of `len` bytes holds as JSON; none in blocks of others.
@@ -365,7 +407,7 @@ fn packet_fields(
         }
         _ => fields.u32()?,
     };
-    let ticks = u64::from(fields.u32()?) << 32 | u64::from(fields.u32()?);
+    let ticks = fields.ticks()?;
     Some((interface, Some(ticks), Some(fields.u32()?), fields.u32()?))
 }
 
@@ -402,6 +444,11 @@ impl Source for Reader {
                         return Ok(Some(record));
                     }
                 }
+                block::INTERFACE_STATISTICS if !self.is_own => {
+                    if let Some(loss) = self.loss(block.len) {
+                        return Ok(Some(Record::Loss(loss)));
+                    }
+                }
                 _ => {}
             }
         }
@@ -419,66 +466,5 @@ fn own_record(comment: &[u8]) -> Option<Record<'static>> {
     match jsonl::parse(comment, &mut Vec::new()) {
         Ok(Line::Other(record)) => Some(record),
         _ => None,
-    }
-}
-
-const NS_PER_SECOND: i128 = 1_000_000_000;
-
-/// How an interface counts time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Clock {
-    tick: Tick,
-    offset_ns: i128,
-}
-
-/// The length of a tick.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tick {
-    /// So many nanoseconds.
-    Ns(i128),
-    /// So many ticks are a nanosecond.
-    PerNs(i128),
-    /// A second over two to this power.
-    Binary(u8),
-    /// Shorter than what 64 bits can count to a nanosecond.
-    Nothing,
-}
-
-impl Default for Clock {
-    /// Microseconds, as where there is no if_tsresol.
-    fn default() -> Self {
-        Self {
-            tick: Tick::Ns(1000),
-            offset_ns: 0,
-        }
-    }
-}
-
-impl Clock {
-    /// A clock by the value of if_tsresol: a negative power of 10, or of 2
-    /// where the highest bit is set.
-    fn with_resolution(self, resolution: u8) -> Self {
-        let power = resolution & 0x7f;
-        let tick = match power {
-            _ if resolution & 0x80 != 0 => Tick::Binary(power),
-            0..=9 => Tick::Ns(10_i128.pow(9 - u32::from(power))),
-            10..=28 => Tick::PerNs(10_i128.pow(u32::from(power) - 9)),
-            _ => Tick::Nothing,
-        };
-        Self { tick, ..self }
-    }
-
-    /// The time at `ticks`, or the nearest that can be told.
-    fn ns(self, ticks: u64) -> i64 {
-        let ns = match self.tick {
-            // All 64 bits, so that what was written for a time before 1970 comes back.
-            Tick::Ns(1) => i128::from(ticks.cast_signed()),
-            Tick::Ns(ns) => i128::from(ticks) * ns,
-            Tick::PerNs(ticks_per_ns) => i128::from(ticks) / ticks_per_ns,
-            Tick::Binary(power) => (i128::from(ticks) * NS_PER_SECOND) >> power,
-            Tick::Nothing => 0,
-        };
-        let ns = ns + self.offset_ns;
-        ns.clamp(i64::MIN.into(), i64::MAX.into()) as i64
     }
 }

@@ -303,8 +303,9 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// What was recorded and lost, by interface. It is not known where packets
-    /// were lost: all stand with the first interface.
+    /// What was recorded and lost, by interface; all that was lost is if_drop,
+    /// as with dumpcap. It is not known where packets were lost: all stand with
+    /// the first interface.
     fn statistics(&mut self) {
         let ticks = self.last_ns.cast_unsigned();
         let mut lost = std::mem::take(&mut self.lost);

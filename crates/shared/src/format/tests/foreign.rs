@@ -244,6 +244,33 @@ fn times_are_nanoseconds() {
     }
 }
 
+/// Statistics count from the start: what is new in them is a loss.
+#[test]
+fn statistics_tell_of_losses() {
+    let mut file = Pcapng::default();
+    file.section(&[]);
+    file.interface(&[]);
+    let mut statistics = |drops: &[(u16, u64)]| {
+        let values: Vec<_> = drops
+            .iter()
+            .map(|(code, n)| (*code, n.to_be_bytes()))
+            .collect();
+        let options: Vec<_> = values.iter().map(|(code, n)| (*code, &n[..])).collect();
+        file.block(6, &[0, 0, 7, 0, 60], &[], &[]);
+        file.block(5, &[0, 0, 9], &[], &options);
+    };
+    statistics(&[(4, 100)]);
+    statistics(&[(4, 200), (5, 3)]);
+    statistics(&[(4, 300), (5, 3), (7, 0)]);
+    statistics(&[(4, 400), (7, 5)]);
+    let contents = read(Cursor::new(file.0));
+    let losses = contents.records.iter().filter_map(|record| match record {
+        Record::Loss(loss) => Some((loss.count, loss.first_ns, loss.last_ns)),
+        _ => None,
+    });
+    assert!(losses.eq([(3, 7000, 7000), (2, 7000, 7000)]));
+}
+
 /// A comment of another program is no word of ours.
 #[test]
 fn foreign_comments_say_nothing_of_packets() {
