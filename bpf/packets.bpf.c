@@ -18,12 +18,7 @@
 
 #include "tcprec.h"
 #include "rings.bpf.h"
-
-/* tcpdump's largest snap length (netdissect.h MAXIMUM_SNAPLEN). */
-#define MAX_SNAP_BYTES 262144
-
-/* How many bytes of a packet to keep, at most MAX_SNAP_BYTES. */
-const volatile __u32 snap_bytes = MAX_SNAP_BYTES;
+#include "snap.bpf.h"
 
 /*
  * Where a packet is put together before it goes to the ring in the length it
@@ -84,9 +79,7 @@ static __always_inline void capture(struct __sk_buff *skb, bool has_ether, enum 
 	record->headers.header_bytes += tag_bytes;
 	count_seen(record->wire_bytes);
 
-	length = record->wire_bytes;
-	if (length > snap_bytes)
-		length = snap_bytes;
+	length = bytes_to_keep(&record->headers, record->wire_bytes, now);
 	record->captured_bytes = length;
 	data = (__u8 *)(record + 1);
 	if (length <= ETHER_ADDRESSES_BYTES + VLAN_TAG_BYTES) {

@@ -15,8 +15,8 @@ use tcprec_shared::record::{Capture, MissingHook, SCHEMA};
 use thiserror::Error;
 
 use crate::kernel::{
-    self, Attached, Batch, Clock, Device, Hook, Kernel, KernelError, LossSlot, Losses,
-    MAX_SNAP_BYTES, Options, Recorded,
+    self, Attached, Batch, Clock, Device, Hook, Kernel, KernelError, LossSlot, Losses, Options,
+    Recorded, Snap,
 };
 use crate::writer::{Output, Progress, Totals, WriteError, Writer};
 
@@ -38,8 +38,7 @@ pub(crate) struct Recording {
     /// The interfaces; empty: all.
     pub(crate) interfaces: Vec<String>,
     pub(crate) hook: Hook,
-    /// How many bytes of a packet to keep.
-    pub(crate) snap_bytes: u32,
+    pub(crate) snap: Snap,
     /// Stop after so many packets.
     pub(crate) packet_limit: Option<u64>,
     /// Stop after this time.
@@ -106,7 +105,7 @@ pub(crate) fn record(
     let stop = Stop::install()?;
     let options = Options {
         hook: recording.hook,
-        snap_bytes: recording.snap_bytes.min(MAX_SNAP_BYTES),
+        snap: recording.snap,
         packets_ring_bytes: PACKETS_RING_BYTES,
         events_ring_bytes: EVENTS_RING_BYTES,
     };
@@ -210,7 +209,8 @@ fn capture(recording: &Recording, options: &Options, clock: Clock, attached: &At
         hooks: attached.hooks.clone(),
         missing_hooks: attached.missing.clone(),
         filter: None,
-        snap_bytes: Some(options.snap_bytes),
+        snap_bytes: Some(options.snap.packet_bytes()),
+        message_bytes: options.snap.message_bytes(),
         clock_offset_ns: Some(clock.offset_ns),
         command: recording.command.clone(),
         sequence: 0,

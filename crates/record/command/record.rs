@@ -15,7 +15,7 @@ use tcprec_analyze::report::units;
 use tcprec_shared::format::{self, Container, Format};
 use tcprec_shared::record::MissingHook;
 
-use crate::kernel::{self, Device, Hook, MAX_SNAP_BYTES};
+use crate::kernel::{self, Device, Hook, MAX_SNAP_BYTES, Snap};
 use crate::recorder::{self, RecordError, Recording, Summary, Watcher};
 use crate::writer::{Form, Output, Progress};
 
@@ -38,9 +38,10 @@ pub struct Record {
     outputs: Vec<PathBuf>,
 
     /// Keep so many bytes of each packet, counted from its link header; 0
-    /// keeps all
-    #[arg(short = 's', long = "snapshot-length", value_name = "BYTES", default_value_t = 1024, value_parser = snap_bytes)]
-    snap_bytes: u32,
+    /// keeps all. `adaptive` keeps the first bytes of each message (the heads of
+    /// HTTP and TLS), and of the bulk that follows the headers only
+    #[arg(short = 's', long = "snapshot-length", value_name = "BYTES", default_value = "adaptive", value_parser = snap)]
+    snap: Snap,
 
     /// Stop after so many packets
     #[arg(short = 'c', long = "count", value_name = "PACKETS")]
@@ -71,17 +72,19 @@ pub struct Record {
     command: Vec<String>,
 }
 
-/// A snap length as tcpdump takes it: 0 is the largest.
-fn snap_bytes(text: &str) -> Result<u32, String> {
+/// A snap length as tcpdump takes it (0 is the largest), or `adaptive`.
+fn snap(text: &str) -> Result<Snap, String> {
     // A link header, IPv4 and TCP without options, and room for VLAN tags.
     const SMALLEST: u32 = 64;
+    if text == "adaptive" {
+        return Ok(Snap::Adaptive);
+    }
     match text.parse() {
-        Ok(0) => Ok(MAX_SNAP_BYTES),
-        Ok(bytes) if (SMALLEST..=MAX_SNAP_BYTES).contains(&bytes) => Ok(bytes),
-        Ok(_) => Err(format!(
-            "a number from {SMALLEST} to {MAX_SNAP_BYTES}, or 0"
+        Ok(0) => Ok(Snap::Fixed(MAX_SNAP_BYTES)),
+        Ok(bytes) if (SMALLEST..=MAX_SNAP_BYTES).contains(&bytes) => Ok(Snap::Fixed(bytes)),
+        _ => Err(format!(
+            "a number from {SMALLEST} to {MAX_SNAP_BYTES}, 0 for all, or adaptive"
         )),
-        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -118,7 +121,7 @@ impl Record {
         let recording = Recording {
             interfaces: self.interfaces,
             hook: self.hook,
-            snap_bytes: self.snap_bytes,
+            snap: self.snap,
             packet_limit: self.count,
             duration: self.duration,
             command: self.command,

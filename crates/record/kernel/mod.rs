@@ -50,12 +50,44 @@ pub(crate) enum Hook {
     SocketFilter,
 }
 
+/// How much of a packet is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Snap {
+    /// So many bytes of each packet, at most [`MAX_SNAP_BYTES`].
+    Fixed(u32),
+    /// The first bytes of each message, and all headers (`bpf/snap.bpf.h`).
+    Adaptive,
+}
+
+/// How many bytes of a message are kept: the longest heads of HTTP that servers
+/// take by default, and the TLS handshake up to the certificates.
+const MESSAGE_BYTES: u32 = 8192;
+
+impl Snap {
+    /// How many bytes of a packet are kept at most.
+    pub(crate) const fn packet_bytes(self) -> u32 {
+        // Ethernet with VLAN tags, IPv6 with extension headers, TCP with options.
+        const MAX_HEADER_BYTES: u32 = 512;
+        match self {
+            Self::Fixed(bytes) => bytes,
+            Self::Adaptive => MESSAGE_BYTES + MAX_HEADER_BYTES,
+        }
+    }
+
+    /// How many bytes of a message are kept, where that is the measure.
+    pub(crate) const fn message_bytes(self) -> Option<u32> {
+        match self {
+            Self::Fixed(_) => None,
+            Self::Adaptive => Some(MESSAGE_BYTES),
+        }
+    }
+}
+
 /// What the kernel side is told.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     pub(crate) hook: Hook,
-    /// How many bytes of a packet to keep.
-    pub(crate) snap_bytes: u32,
+    pub(crate) snap: Snap,
     /// Size of the packets' ring; a power of two, and a multiple of the page size.
     pub(crate) packets_ring_bytes: u32,
     /// The same for the events' ring.
@@ -303,7 +335,8 @@ fn load_packets(options: &Options) -> Result<PacketsSkel<'static>, KernelError> 
     let load = || -> libbpf_rs::Result<_> {
         let mut open = PacketsSkelBuilder::default().open(object())?;
         if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
-            rodata.snap_bytes = options.snap_bytes;
+            rodata.snap_bytes = options.snap.packet_bytes();
+            rodata.message_bytes = options.snap.message_bytes().unwrap_or(0);
         }
         open.maps.ring.set_max_entries(options.packets_ring_bytes)?;
         let cpus = u32::try_from(libbpf_rs::num_possible_cpus()?).unwrap_or(u32::MAX);
@@ -311,7 +344,7 @@ fn load_packets(options: &Options) -> Result<PacketsSkel<'static>, KernelError> 
         let record = u32::try_from(size_of::<packet_record>()).unwrap_or(u32::MAX);
         open.maps
             .scratch
-            .set_value_size((record + options.snap_bytes).next_multiple_of(8))?;
+            .set_value_size((record + options.snap.packet_bytes()).next_multiple_of(8))?;
         open.load()
     };
     load().map_err(KernelError::Load)

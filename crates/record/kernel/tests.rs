@@ -33,7 +33,7 @@ impl Runner {
     fn new(snap_bytes: u32, layer: Layer) -> Self {
         let options = Options {
             hook: Hook::Auto,
-            snap_bytes,
+            snap: Snap::Fixed(snap_bytes),
             packets_ring_bytes: 1 << 20,
             events_ring_bytes: 1 << 20,
         };

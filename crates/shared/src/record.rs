@@ -117,6 +117,9 @@ pub struct Capture {
     /// At most so many bytes of a packet were kept.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub snap_bytes: Option<u32>,
+    /// Of each message only so many bytes were kept, and of the rest the headers.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub message_bytes: Option<u32>,
     /// What was added to the kernel's boot clock to give Unix time.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub clock_offset_ns: Option<i64>,

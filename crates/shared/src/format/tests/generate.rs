@@ -215,6 +215,7 @@ fn capture() -> impl Strategy<Value = Capture> {
         (vec(text(), 0..2), vec(missing, 0..2), option::of(text())),
         (
             option::of(any::<u32>()),
+            option::of(any::<u32>()),
             option::of(any::<i64>()),
             vec(text(), 0..3),
             any::<u32>(),
@@ -224,7 +225,7 @@ fn capture() -> impl Strategy<Value = Capture> {
             |(
                 (program, host, kernel, boot_id),
                 (hooks, missing_hooks, filter),
-                (snap_bytes, clock_offset_ns, command, sequence),
+                (snap_bytes, message_bytes, clock_offset_ns, command, sequence),
             )| Capture {
                 schema: Some(SCHEMA),
                 program,
@@ -235,6 +236,7 @@ fn capture() -> impl Strategy<Value = Capture> {
                 missing_hooks,
                 filter,
                 snap_bytes,
+                message_bytes,
                 clock_offset_ns,
                 command,
                 sequence,
