@@ -19,7 +19,8 @@ use tcprec_shared::stream::ReadError;
 use crate::app::Request;
 use crate::owner::{self, Owners, Span};
 use crate::report::{
-    Connection, EndFacts, Ending, InterfaceSummary, LossSummary, OwnerId, ProcessSummary, Report,
+    Connection, EndFacts, Ending, InterfaceSummary, LossSummary, OwnerId, Part, ProcessSummary,
+    Report,
 };
 use crate::tcp::{self, Limits, Observer, Seen, Tracker};
 
@@ -355,36 +356,44 @@ impl Observer for Resolver<'_> {
 /// The processes that own an end of a connection, with their part in it.
 fn processes(report: &Report, owners: &Owners) -> BTreeMap<ProcessId, ProcessSummary> {
     let mut all = BTreeMap::new();
-    let mut count = |owner: Option<OwnerId>, add: &dyn Fn(&mut ProcessSummary)| {
+    let mut count = |owner: Option<OwnerId>, part: Part| {
         if let Some(process) = owner.and_then(|owner| owners.process(owner.process)) {
-            add(all.entry(process.id).or_insert_with(|| ProcessSummary {
+            let summary = all.entry(process.id).or_insert_with(|| ProcessSummary {
                 process: process.clone(),
-                connections_made: 0,
-                connections_taken: 0,
-                requests_made: 0,
-                requests_taken: 0,
-                sent_bytes: 0,
-                received_bytes: 0,
-            }));
+                part: Part::default(),
+            });
+            summary.part += part;
         }
     };
     for connection in &report.connections {
         let (orig, resp) = (&connection.tcp.orig, &connection.tcp.resp);
-        count(connection.orig.owner, &|process| {
-            process.connections_made += 1;
-            process.sent_bytes = process.sent_bytes.saturating_add(orig.bytes);
-            process.received_bytes = process.received_bytes.saturating_add(resp.bytes);
-        });
-        count(connection.resp.owner, &|process| {
-            process.connections_taken += 1;
-            process.sent_bytes = process.sent_bytes.saturating_add(resp.bytes);
-            process.received_bytes = process.received_bytes.saturating_add(orig.bytes);
-        });
+        let made = Part {
+            connections_made: 1,
+            sent_bytes: orig.bytes,
+            received_bytes: resp.bytes,
+            ..Part::default()
+        };
+        let taken = Part {
+            connections_taken: 1,
+            sent_bytes: resp.bytes,
+            received_bytes: orig.bytes,
+            ..Part::default()
+        };
+        count(connection.orig.owner, made);
+        count(connection.resp.owner, taken);
     }
     for request in &report.requests {
         let [client, server] = report.owners_of(request);
-        count(client, &|process| process.requests_made += 1);
-        count(server, &|process| process.requests_taken += 1);
+        let made = Part {
+            requests_made: 1,
+            ..Part::default()
+        };
+        let taken = Part {
+            requests_taken: 1,
+            ..Part::default()
+        };
+        count(client, made);
+        count(server, taken);
     }
     all
 }

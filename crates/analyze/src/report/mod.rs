@@ -6,11 +6,11 @@
 pub mod json;
 pub mod jsonl;
 mod row;
-mod table;
 pub mod text;
 pub mod units;
 
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 
 use tcprec_shared::record::{
     Capture, End, Interface, LossCause, Lost, Process, ProcessId, Provenance,
@@ -175,18 +175,36 @@ pub struct LossSummary {
 pub struct ProcessSummary {
     /// Who it is.
     pub process: Process,
-    /// Connections that it asked for.
+    /// What it did.
+    pub part: Part,
+}
+
+/// A part in the traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Part {
+    /// Connections asked for.
     pub connections_made: u64,
-    /// Connections that were asked of it.
+    /// Connections taken.
     pub connections_taken: u64,
-    /// Requests that it made.
+    /// Requests made.
     pub requests_made: u64,
-    /// Requests that were made of it.
+    /// Requests taken.
     pub requests_taken: u64,
-    /// Payload that it sent, without retransmissions.
+    /// Payload sent, without retransmissions.
     pub sent_bytes: u64,
-    /// Payload that it was sent, without retransmissions.
+    /// Payload received, without retransmissions.
     pub received_bytes: u64,
+}
+
+impl AddAssign for Part {
+    fn add_assign(&mut self, other: Self) {
+        self.connections_made += other.connections_made;
+        self.connections_taken += other.connections_taken;
+        self.requests_made += other.requests_made;
+        self.requests_taken += other.requests_taken;
+        self.sent_bytes = self.sent_bytes.saturating_add(other.sent_bytes);
+        self.received_bytes = self.received_bytes.saturating_add(other.received_bytes);
+    }
 }
 
 /// A connection, its owners, and what the kernel knew of it.

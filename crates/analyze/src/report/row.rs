@@ -193,15 +193,16 @@ pub(super) struct ProcessRow<'a> {
 }
 
 pub(super) fn process(summary: &ProcessSummary) -> ProcessRow<'_> {
+    let part = summary.part;
     ProcessRow {
         kind: "process",
         process: &summary.process,
-        connections_made: summary.connections_made,
-        connections_taken: summary.connections_taken,
-        requests_made: summary.requests_made,
-        requests_taken: summary.requests_taken,
-        sent_bytes: summary.sent_bytes,
-        received_bytes: summary.received_bytes,
+        connections_made: part.connections_made,
+        connections_taken: part.connections_taken,
+        requests_made: part.requests_made,
+        requests_taken: part.requests_taken,
+        sent_bytes: part.sent_bytes,
+        received_bytes: part.received_bytes,
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anstyle::Style;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use super::units;
+use crate::report::units;
 
 /// What stands between two columns.
 pub(super) const GAP: &str = "  ";

@@ -1,0 +1,242 @@
+//! What was recorded, and what was lost.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use anstyle::Style;
+use tcprec_shared::record::{Capture, LossCause};
+
+use super::table::{Cell, GAP, Kind, Table};
+use super::{BAD, BOLD, DIM, GOOD, Text, WARN};
+use crate::report::units::{self, counted};
+use crate::report::{Ending, LossSummary};
+
+impl Text<'_> {
+    pub(super) fn capture(&self, to: &mut dyn Write) -> io::Result<()> {
+        let style = if self.looks.color { BOLD } else { Style::new() };
+        writeln!(to, "{style}Capture{style:#}")?;
+        let mut table = Table::new([("", Kind::Text), ("", Kind::Text)]);
+        let lines = self.capture_lines();
+        let names = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let around = names + 2 * GAP.len();
+        let width = self
+            .looks
+            .width
+            .unwrap_or(usize::MAX)
+            .saturating_sub(around);
+        for (name, value) in lines {
+            let mut name = Cell::styled(name, DIM);
+            for line in value.wrap(width) {
+                table.row([std::mem::take(&mut name), line]);
+            }
+        }
+        self.table(to, &table)
+    }
+
+    fn capture_lines(&self) -> Vec<(&'static str, Cell)> {
+        let capture = &self.report.capture;
+        let mut lines: Vec<(&str, Cell)> = Vec::new();
+        lines.push(("recorded", self.when().into()));
+        if let Some(made) = &capture.made {
+            lines.push(("by", by(made).into()));
+            if !made.command.is_empty() {
+                lines.push(("command", made.command.join(" ").into()));
+            }
+            if let Some(filter) = &made.filter {
+                lines.push(("filter", filter.as_str().into()));
+            }
+        }
+        if capture.files > 1 {
+            lines.push(("files", units::count(capture.files).into()));
+        }
+        lines.push(("packets", self.packets().into()));
+        self.interfaces(&mut lines);
+        if capture.has_events() {
+            let mut events = units::count(capture.events);
+            if capture.scanned_sockets > 0 {
+                let sockets = counted(capture.scanned_sockets, "socket");
+                let _ = write!(events, ", and {sockets} older than the recording");
+            }
+            lines.push(("events", events.into()));
+        }
+        lines.extend(self.lost().into_iter().map(|loss| ("lost", loss)));
+        let ended = match &capture.ending {
+            Ending::Unknown => None,
+            Ending::Complete(end) if end.reason.is_empty() => Some("in good order".into()),
+            Ending::Complete(end) => Some(format!("in good order: {}", end.reason).into()),
+            Ending::Abrupt => {
+                let abrupt = "abruptly: the recorder wrote no end, the last moments may be missing";
+                Some(Cell::styled(abrupt, WARN))
+            }
+            Ending::Cut(detail) => Some(Cell::styled(
+                &format!("{detail}; analyzed up to there"),
+                WARN,
+            )),
+        };
+        lines.extend(ended.map(|ended| ("ended", ended)));
+        if capture.damaged_records > 0 {
+            let records = counted(capture.damaged_records, "record");
+            let first = capture.damage.as_deref().unwrap_or("unknown");
+            let line = format!("{records} passed over, the first: {first}");
+            lines.push(("damaged", Cell::styled(&line, WARN)));
+        }
+        if capture.packets.disagreements > 0 {
+            let packets = counted(capture.packets.disagreements, "packet");
+            let line = format!(
+                "{packets} where the kernel's parser came to something else; please report this"
+            );
+            lines.push(("defect", Cell::styled(&line, BAD)));
+        }
+        if capture.evicted_connections > 0 {
+            let connections = counted(capture.evicted_connections, "connection");
+            let line = format!("{connections} ended early in the analysis to bound its memory");
+            lines.push(("limits", Cell::styled(&line, WARN)));
+        }
+        lines.extend(self.owners_unknown().map(|why| ("owners", why)));
+        lines
+    }
+
+    /// What passed each interface, if there is something to tell apart.
+    fn interfaces(&self, lines: &mut Vec<(&'static str, Cell)>) {
+        const SHOWN: usize = 8;
+        let all = &self.report.interfaces;
+        let used: Vec<_> = all.iter().filter(|on| on.packets > 0).collect();
+        if all.len() == 1 && all.iter().all(|on| on.interface.name.is_none()) {
+            return;
+        }
+        let shown = self.looks.rows.map_or(usize::MAX, |_| SHOWN);
+        for on in used.iter().take(shown) {
+            let name = match &on.interface.name {
+                Some(name) => name.clone(),
+                None => format!("interface {}", on.interface.id),
+            };
+            let packets = counted(on.packets, "packet");
+            let line = format!("{name}: {packets}, {}", units::bytes(on.wire_bytes));
+            lines.push(("", line.into()));
+        }
+        if used.len() > shown {
+            let left = counted((used.len() - shown) as u64, "interface");
+            lines.push(("", format!("and {left} more").into()));
+        }
+    }
+
+    /// When it was recorded, and for how long.
+    fn when(&self) -> String {
+        let capture = &self.report.capture;
+        let Some((first, last)) = capture.first_ns.zip(capture.last_ns) else {
+            return "nothing".into();
+        };
+        let from = units::moment(first, &self.looks.zone, "%Y-%m-%d %H:%M:%S%.3f %Z");
+        format!(
+            "{from}, for {}",
+            units::duration(last.saturating_sub(first))
+        )
+    }
+
+    fn packets(&self) -> String {
+        let packets = self.report.capture.packets;
+        let mut line = units::count(packets.all);
+        if packets.all > 0 {
+            let _ = write!(line, ", {}", units::bytes(packets.wire_bytes));
+        }
+        if packets.captured_bytes < packets.wire_bytes {
+            let _ = write!(
+                line,
+                ", {} of it kept",
+                units::bytes(packets.captured_bytes)
+            );
+        }
+        for (count, what) in [
+            (packets.not_tcp, "not TCP"),
+            (
+                packets.copies,
+                "seen twice on their way through several interfaces",
+            ),
+            (packets.cut, "cut before the TCP header ended"),
+            (packets.malformed, "malformed"),
+            (packets.unknown_link, "of an unknown link type"),
+        ] {
+            if count > 0 {
+                let _ = write!(line, "; {} {what}", units::count(count));
+            }
+        }
+        line
+    }
+
+    /// What was lost, one line for each cause.
+    fn lost(&self) -> Vec<Cell> {
+        let report = self.report;
+        if !report.losses.is_empty() {
+            let lines = report.losses.iter().map(|loss| self.loss(loss));
+            return lines.map(|line| Cell::styled(&line, BAD)).collect();
+        }
+        match &report.capture.ending {
+            Ending::Complete(end) if end.lost_packets > 0 || end.lost_events > 0 => {
+                let packets = counted(end.lost_packets, "packet");
+                let events = counted(end.lost_events, "event");
+                vec![Cell::styled(&format!("{packets} and {events}"), BAD)]
+            }
+            Ending::Complete(_) => vec![Cell::styled("nothing", GOOD)],
+            _ if report.capture.has_events() => vec!["nothing up to where it ends".into()],
+            _ => vec!["not known: the capture says nothing of losses".into()],
+        }
+    }
+
+    fn loss(&self, loss: &LossSummary) -> String {
+        let why = match loss.cause {
+            LossCause::RingFull => "the kernel's ring buffer was full",
+            LossCause::Snap => "the kernel could not copy them",
+            LossCause::Decode => "the recorder could not decode them",
+            LossCause::Writer => "the file could not be written",
+        };
+        let size = match loss.bytes {
+            0 => String::new(),
+            bytes => format!(", {}", units::bytes(bytes)),
+        };
+        let (first, last) = (self.moment(loss.first_ns), self.moment(loss.last_ns));
+        let when = if first == last {
+            format!("at {first}")
+        } else {
+            format!("{first} to {last}")
+        };
+        format!(
+            "{}{size}, {when}: {why}",
+            counted(loss.count, loss.lost.noun())
+        )
+    }
+
+    /// Why no owner is known, or fewer than could be.
+    fn owners_unknown(&self) -> Option<Cell> {
+        let capture = &self.report.capture;
+        if !capture.has_events() {
+            let why = "not known: packets alone do not tell processes; `tcprec record` records \
+                both";
+            return Some(why.into());
+        }
+        let missing = &capture.made.as_ref()?.missing_hooks;
+        if missing.is_empty() {
+            return None;
+        }
+        let hooks: Vec<_> = missing
+            .iter()
+            .map(|missing| format!("{} ({})", missing.hook, missing.reason))
+            .collect();
+        let line = format!("may be missing: no {}", hooks.join(", no "));
+        Some(Cell::styled(&line, WARN))
+    }
+}
+
+/// Who made a capture and where, as `tcprec 0.1.0 on web1 (Linux 6.18.0)`.
+fn by(made: &Capture) -> String {
+    let mut by = made.program.clone();
+    if by.is_empty() {
+        by.push_str("a program that does not say");
+    }
+    if let Some(host) = &made.host {
+        let _ = write!(by, " on {host}");
+    }
+    if let Some(kernel) = &made.kernel {
+        let _ = write!(by, " ({kernel})");
+    }
+    by
+}

@@ -1,0 +1,101 @@
+//! The connections: two lines each, one for each end.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use anstyle::Style;
+
+use super::table::{Cell, Kind, Table};
+use super::{BAD, DIM, GOOD, Text, WARN, tally};
+use crate::report::{Connection, EndFacts, units};
+use crate::tcp::{self, ConnState};
+
+impl Text<'_> {
+    pub(super) fn connections(&self, to: &mut dyn Write) -> io::Result<()> {
+        let all = &self.report.connections;
+        let mut by_state = BTreeMap::new();
+        for connection in all {
+            *by_state.entry(ended(connection.tcp.state).0).or_insert(0) += 1;
+        }
+        self.heading(to, "Connections", &tally(all.len(), by_state))?;
+        if all.is_empty() {
+            return Ok(());
+        }
+        let mut table = Table::new([
+            ("START", Kind::Text),
+            ("STATE", Kind::Text),
+            ("FROM -> TO", Kind::Text),
+            ("OWNER", Kind::Flexible),
+            ("PACKETS", Kind::Figure),
+            ("BYTES", Kind::Figure),
+            ("RESENT", Kind::Figure),
+            ("RTT", Kind::Figure),
+        ]);
+        let (first, note) = self.first(all);
+        for connection in first {
+            self.connection(&mut table, connection);
+        }
+        self.table(to, &table)?;
+        self.note(to, note.as_deref())
+    }
+
+    /// Two lines: the end that asked for the connection, and the other.
+    fn connection(&self, table: &mut Table, connection: &Connection) {
+        let Connection {
+            tcp, orig, resp, ..
+        } = connection;
+        let (state, style) = ended(tcp.state);
+        let figures = |end: &tcp::End, facts: &EndFacts| {
+            let resent = facts
+                .kernel
+                .map_or(end.retransmitted_packets, |kernel| kernel.retransmits);
+            let rtt = facts.kernel.and_then(|kernel| kernel.tcp);
+            let rtt = rtt.and_then(|tcp| i64::try_from(tcp.srtt_ns).ok());
+            let rtt = rtt
+                .filter(|rtt| *rtt > 0)
+                .map_or(String::new(), units::duration);
+            [
+                units::count(end.packets).into(),
+                units::bytes(end.bytes).into(),
+                match resent {
+                    0 => Cell::default(),
+                    resent => Cell::styled(&units::count(resent), WARN),
+                },
+                rtt.into(),
+            ]
+        };
+        let mut row: Vec<Cell> = vec![
+            self.moment(tcp.first_ns).into(),
+            Cell::styled(state, style),
+            tcp.orig.endpoint.to_string().into(),
+            self.owner(orig.owner).into(),
+        ];
+        row.extend(figures(&tcp.orig, orig));
+        table.row(row);
+        let mut row: Vec<Cell> = vec![
+            Cell::default(),
+            Cell::styled(&units::duration(tcp.duration_ns), DIM),
+            format!("-> {}", tcp.resp.endpoint).into(),
+            self.owner(resp.owner).into(),
+        ];
+        row.extend(figures(&tcp.resp, resp));
+        table.row(row);
+    }
+}
+
+/// How a connection ended, in words, and how that looks. The client is the
+/// originator.
+const fn ended(state: ConnState) -> (&'static str, Style) {
+    match state {
+        ConnState::Sf => ("closed", Style::new()),
+        ConnState::S0 => ("no answer", BAD),
+        ConnState::S1 => ("open", GOOD),
+        ConnState::Rej => ("refused", BAD),
+        ConnState::S2 => ("client closed", WARN),
+        ConnState::S3 => ("server closed", WARN),
+        ConnState::Rsto | ConnState::Rstos0 => ("client reset", BAD),
+        ConnState::Rstr | ConnState::Rstrh => ("server reset", BAD),
+        ConnState::Sh | ConnState::Shr => ("half seen", WARN),
+        ConnState::Oth => ("midway", DIM),
+    }
+}

@@ -1,0 +1,140 @@
+//! The report for people.
+//!
+//! First what was recorded and what was lost, then who talked, then the
+//! connections, one line for each end, then the requests. Each has its module;
+//! here is what they share.
+
+mod capture;
+mod connections;
+mod processes;
+mod requests;
+mod table;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use jiff::tz::TimeZone;
+use tcprec_shared::record::ProcessId;
+
+use self::table::Table;
+use super::{OwnerId, Report, units};
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const GOOD: Style = AnsiColor::Green.on_default();
+const WARN: Style = AnsiColor::Yellow.on_default();
+const BAD: Style = AnsiColor::Red.on_default();
+
+/// How the report is to look.
+#[derive(Debug, Clone)]
+pub struct Looks {
+    /// Columns of the terminal; none where lines may be of any length.
+    pub width: Option<usize>,
+    /// Whether to use colours.
+    pub color: bool,
+    /// The time zone of all times.
+    pub zone: TimeZone,
+    /// At most so many rows of each table; none for all.
+    pub rows: Option<usize>,
+    /// What the reader can do to see all rows, as `--all`.
+    pub all_option: &'static str,
+}
+
+/// Writes a report for people.
+///
+/// # Errors
+/// The output's.
+pub fn write(report: &Report, looks: &Looks, to: &mut dyn Write) -> io::Result<()> {
+    let text = Text {
+        report,
+        looks,
+        moments: moments(report),
+    };
+    text.capture(to)?;
+    text.processes(to)?;
+    text.connections(to)?;
+    text.requests(to)
+}
+
+/// How to write a moment: with the date where there is more than one.
+fn moments(report: &Report) -> &'static str {
+    const DAY_NS: i64 = 24 * 3600 * 1_000_000_000;
+    let (first, last) = (report.capture.first_ns, report.capture.last_ns);
+    match first.zip(last) {
+        Some((first, last)) if last.saturating_sub(first) >= DAY_NS => "%m-%d %H:%M:%S%.3f",
+        _ => "%H:%M:%S%.3f",
+    }
+}
+
+struct Text<'a> {
+    report: &'a Report,
+    looks: &'a Looks,
+    moments: &'static str,
+}
+
+impl Text<'_> {
+    fn moment(&self, ts_ns: i64) -> String {
+        units::moment(ts_ns, &self.looks.zone, self.moments)
+    }
+
+    fn table(&self, to: &mut dyn Write, table: &Table) -> io::Result<()> {
+        table.write(to, self.looks.width, self.looks.color)
+    }
+
+    fn heading(&self, to: &mut dyn Write, title: &str, rest: &str) -> io::Result<()> {
+        let style = if self.looks.color { BOLD } else { Style::new() };
+        let colon = if rest.is_empty() { "" } else { ": " };
+        writeln!(to, "\n{style}{title}{style:#}{colon}{rest}")
+    }
+
+    /// The first rows of a list, with a line that says how many are left.
+    fn first<'r, T>(&self, all: &'r [T]) -> (&'r [T], Option<String>) {
+        let shown = self.looks.rows.unwrap_or(usize::MAX);
+        match all.split_at_checked(shown) {
+            Some((first, rest)) if !rest.is_empty() => {
+                let left = units::count(rest.len() as u64);
+                let note = format!("… {left} more; {} shows them", self.looks.all_option);
+                (first, Some(note))
+            }
+            _ => (all, None),
+        }
+    }
+
+    fn note(&self, to: &mut dyn Write, note: Option<&str>) -> io::Result<()> {
+        let Some(note) = note else { return Ok(()) };
+        let style = if self.looks.color { DIM } else { Style::new() };
+        writeln!(to, "  {style}{note}{style:#}")
+    }
+
+    /// The name of a process, as `curl[811]`.
+    fn name(&self, id: ProcessId) -> String {
+        let process = self.report.processes.get(&id);
+        let comm = process.map_or("", |summary| summary.process.comm.as_str());
+        format!("{comm}[{}]", id.pid)
+    }
+
+    fn owner(&self, owner: Option<OwnerId>) -> String {
+        owner.map_or(String::new(), |owner| {
+            format!("{} {}", self.name(owner.process), owner.provenance)
+        })
+    }
+}
+
+/// The whole and its parts, as `12: 10 closed, 2 refused`; the largest first.
+fn tally<K: std::fmt::Display + Ord>(all: usize, parts: BTreeMap<K, u64>) -> String {
+    let whole = units::count(all as u64);
+    let mut parts: Vec<_> = parts.into_iter().collect();
+    match parts.as_slice() {
+        [] => return whole,
+        [(what, 1)] => return format!("{whole} ({what})"),
+        [(what, _)] => return format!("{whole} (all {what})"),
+        _ => {}
+    }
+    parts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let parts: Vec<_> = parts
+        .iter()
+        .map(|(what, count)| format!("{} {what}", units::count(*count)))
+        .collect();
+    format!("{whole} ({})", parts.join(", "))
+}

@@ -1,0 +1,120 @@
+//! Who talked.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use tcprec_shared::record::Process;
+
+use super::Text;
+use super::table::{Cell, Kind, Table};
+use crate::report::{Part, units};
+
+/// A process, or many of one program.
+struct Row<'a> {
+    /// The process, or the first of them.
+    process: &'a Process,
+    processes: u64,
+    part: Part,
+}
+
+impl Text<'_> {
+    pub(super) fn processes(&self, to: &mut dyn Write) -> io::Result<()> {
+        let all = &self.report.processes;
+        if all.is_empty() {
+            return Ok(());
+        }
+        let rows = all.values().map(|summary| Row {
+            process: &summary.process,
+            processes: 1,
+            part: summary.part,
+        });
+        let mut rows: Vec<_> = rows.collect();
+        let mut note = None;
+        if self.looks.rows.is_some_and(|shown| rows.len() > shown) {
+            rows = by_program(rows);
+            note = Some(format!(
+                "those of one program together; {} shows each",
+                self.looks.all_option
+            ));
+        }
+        rows.sort_by_key(|row| {
+            let bytes = row.part.sent_bytes.saturating_add(row.part.received_bytes);
+            (Reverse(bytes), row.process.id)
+        });
+        self.heading(to, "Processes", &units::count(all.len() as u64))?;
+        let mut table = Table::new([
+            ("PROCESS", Kind::Text),
+            ("UID", Kind::Figure),
+            ("CONNECTED", Kind::Figure),
+            ("ACCEPTED", Kind::Figure),
+            ("ASKED", Kind::Figure),
+            ("ANSWERED", Kind::Figure),
+            ("SENT", Kind::Figure),
+            ("RECEIVED", Kind::Figure),
+            ("COMMAND", Kind::Flexible),
+        ]);
+        let (first, left) = self.first(&rows);
+        for row in first {
+            let uid = row.process.uid.map_or(String::new(), |uid| uid.to_string());
+            table.row([
+                self.row_name(row).into(),
+                uid.into(),
+                unless_zero(row.part.connections_made),
+                unless_zero(row.part.connections_taken),
+                unless_zero(row.part.requests_made),
+                unless_zero(row.part.requests_taken),
+                units::bytes(row.part.sent_bytes).into(),
+                units::bytes(row.part.received_bytes).into(),
+                command(row).into(),
+            ]);
+        }
+        self.table(to, &table)?;
+        self.note(to, left.or(note).as_deref())
+    }
+
+    fn row_name(&self, row: &Row<'_>) -> String {
+        match row.processes {
+            1 => self.name(row.process.id),
+            many => format!("{} × {}", units::count(many), row.process.comm),
+        }
+    }
+}
+
+/// Brings the processes of each program and user together.
+fn by_program(rows: Vec<Row<'_>>) -> Vec<Row<'_>> {
+    let mut programs: BTreeMap<_, Row<'_>> = BTreeMap::new();
+    for row in rows {
+        let Process {
+            comm,
+            exe,
+            uid,
+            container,
+            ..
+        } = row.process;
+        programs
+            .entry((comm, exe, uid, container))
+            .and_modify(|program| {
+                program.processes += row.processes;
+                program.part += row.part;
+            })
+            .or_insert(row);
+    }
+    programs.into_values().collect()
+}
+
+/// The command line of a process, or the program of many.
+fn command(row: &Row<'_>) -> String {
+    if row.processes > 1 || row.process.argv.is_empty() {
+        row.process.exe.clone().unwrap_or_default()
+    } else {
+        row.process.argv.join(" ")
+    }
+}
+
+fn unless_zero(count: u64) -> Cell {
+    match count {
+        0 => Cell::default(),
+        _ => units::count(count).into(),
+    }
+}

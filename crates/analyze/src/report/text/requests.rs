@@ -1,0 +1,105 @@
+//! The requests.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use anstyle::Style;
+use tcprec_shared::flow::Endpoint;
+
+use super::table::{Cell, Kind, Table};
+use super::{BAD, Text, WARN, tally};
+use crate::app::Request;
+use crate::report::{OwnerId, units};
+
+impl Text<'_> {
+    pub(super) fn requests(&self, to: &mut dyn Write) -> io::Result<()> {
+        let all = &self.report.requests;
+        if all.is_empty() {
+            return Ok(());
+        }
+        let mut by_status = BTreeMap::new();
+        for request in all {
+            let status = request.response.as_ref().map(|message| message.status);
+            let status = status.map_or("unanswered".into(), |status| format!("with {status}"));
+            *by_status.entry(status).or_insert(0) += 1;
+        }
+        self.heading(to, "HTTP requests", &tally(all.len(), by_status))?;
+        let mut waits: Vec<_> = all.iter().filter_map(Request::ttfb_ns).collect();
+        waits.sort_unstable();
+        if waits.len() > 1 {
+            let at = |percent| quantile(&waits, percent).map_or(String::new(), units::duration);
+            let line = format!(
+                "waited for the first byte: median {}, 99% within {}, longest {}",
+                at(50),
+                at(99),
+                at(100)
+            );
+            self.note(to, Some(&line))?;
+        }
+        let mut table = Table::new([
+            ("START", Kind::Text),
+            ("STATUS", Kind::Text),
+            ("WAIT", Kind::Figure),
+            ("TOTAL", Kind::Figure),
+            ("CLIENT", Kind::Text),
+            ("SERVER", Kind::Text),
+            ("REQUEST", Kind::Flexible),
+        ]);
+        let (first, note) = self.first(all);
+        for request in first {
+            self.request(&mut table, request);
+        }
+        self.table(to, &table)?;
+        self.note(to, note.as_deref())
+    }
+
+    fn request(&self, table: &mut Table, request: &Request) {
+        let (asked, answered) = (request.request.as_ref(), request.response.as_ref());
+        let start = asked
+            .map(|message| message.first_ns)
+            .or(answered.map(|message| message.first_ns));
+        let status = match answered.map(|message| message.status) {
+            None => Cell::styled("none", BAD),
+            Some(status) => {
+                let style = match status {
+                    ..400 => Style::new(),
+                    400..500 => WARN,
+                    _ => BAD,
+                };
+                Cell::styled(&status.to_string(), style)
+            }
+        };
+        let [client, server] = self.report.owners_of(request);
+        let who = |owner: Option<OwnerId>, endpoint: Endpoint| {
+            owner.map_or_else(|| endpoint.to_string(), |owner| self.name(owner.process))
+        };
+        let what = asked.map_or("(not seen)".into(), |message| {
+            let host = message.host.as_deref().unwrap_or("");
+            // An absolute target has the host in it; `*` and CONNECT's have none.
+            let host = if message.target.starts_with('/') {
+                host
+            } else {
+                ""
+            };
+            // A request line may lack the target.
+            let line = format!("{} {host}{}", message.method, message.target);
+            line.trim_end().to_owned()
+        });
+        let duration = |ns: Option<i64>| Cell::from(ns.map_or(String::new(), units::duration));
+        table.row([
+            start.map_or(String::new(), |ns| self.moment(ns)).into(),
+            status,
+            duration(request.ttfb_ns()),
+            duration(request.total_ns()),
+            who(client, request.client).into(),
+            who(server, request.server).into(),
+            what.into(),
+        ]);
+    }
+}
+
+/// The value that so many percent of the sorted ones do not exceed (nearest rank).
+fn quantile(sorted: &[i64], percent: usize) -> Option<i64> {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied()
+}
