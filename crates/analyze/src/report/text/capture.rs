@@ -148,10 +148,7 @@ impl Text<'_> {
         }
         for (count, what) in [
             (packets.not_tcp, "not TCP"),
-            (
-                packets.copies,
-                "seen twice on their way through several interfaces",
-            ),
+            (packets.copies, "copies on further interfaces"),
             (packets.cut, "cut before the TCP header ended"),
             (packets.malformed, "malformed"),
             (packets.unknown_link, "of an unknown link type"),
