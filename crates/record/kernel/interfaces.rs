@@ -1,9 +1,12 @@
 //! The interfaces of this network namespace, and those that are recorded.
 
-use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::io;
+use std::mem;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::net::UnixDatagram;
 
-use nix::ifaddrs::getifaddrs;
+use nix::net::if_::if_nameindex;
 use tcprec_shared::headers::LinkType;
 use tcprec_shared::record::Interface;
 
@@ -39,22 +42,39 @@ impl Device {
 
 /// All interfaces of this network namespace, by number.
 pub(crate) fn devices() -> io::Result<Vec<Device>> {
-    let mut found = BTreeMap::new();
-    for address in getifaddrs()? {
-        let Some(link) = address.address.as_ref().and_then(|a| a.as_link_addr()) else {
+    // Any socket names the namespace that is asked.
+    let socket = UnixDatagram::unbound()?;
+    let mut found = Vec::new();
+    for interface in &if_nameindex()? {
+        let name = interface.name();
+        // One that has gone since is none.
+        let Ok(hardware) = hardware(&socket, name) else {
             continue;
         };
-        let index = u32::try_from(link.ifindex()).unwrap_or(0);
-        found.insert(
-            index,
-            Device {
-                index,
-                name: address.interface_name,
-                layer: layer(link.hatype()),
-            },
-        );
+        found.push(Device {
+            index: interface.index(),
+            name: name.to_string_lossy().into_owned(),
+            layer: layer(hardware),
+        });
     }
-    Ok(found.into_values().collect())
+    found.sort_unstable_by_key(|device| device.index);
+    Ok(found)
+}
+
+/// The kernel's `ARPHRD_` type of an interface. getifaddrs tells it only of
+/// those that have a hardware address.
+fn hardware(socket: &UnixDatagram, name: &CStr) -> io::Result<u16> {
+    // SAFETY: ifreq is plain data, for which zeros are a value.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.to_bytes()) {
+        *to = from.cast_signed();
+    }
+    // SAFETY: the socket is open, and SIOCGIFHWADDR reads and writes one ifreq.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is the member that SIOCGIFHWADDR has written.
+    Ok(unsafe { request.ifr_ifru.ifru_hwaddr.sa_family })
 }
 
 /// By the kernel's linux/if_arp.h.
