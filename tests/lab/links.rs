@@ -1,0 +1,83 @@
+//! Packets that are wrapped otherwise than usual.
+
+use crate::frames::{self, Form};
+use crate::netns::Namespace;
+use crate::recorder::{Recorder, analyze};
+use crate::report::Ends;
+use crate::traffic::some_of_everything;
+use crate::tun::TunCable;
+use crate::web::{Nginx, Traffic};
+use crate::world::World;
+
+const HOOKS: [&str; 2] = ["tcx", "socket-filter"];
+
+pub(crate) fn without_headers() {
+    for hook in HOOKS {
+        let world = World::without_cable();
+        let _cable = TunCable::between(&world.client, &world.server);
+        world.give_addresses();
+        let nginx = Nginx::start(&world, &world.server);
+        let capture = world.file("capture.pcapng");
+        let output = capture.to_str().expect("a path in UTF-8");
+        let recorder = Recorder::start(
+            &world,
+            &world.client,
+            &["-i", "eth0", "-o", output, "--hook", hook],
+        );
+        let mut traffic = some_of_everything(&world, &world.client, World::SERVER);
+        traffic.join_log(&nginx);
+        world.settle();
+        recorder.stop();
+        analyze(&world, &capture).expect(&traffic, Ends::Client);
+    }
+}
+
+/// Frames made by hand are sent by the client and recorded on a host.
+fn by_hand(recorded: fn(&World) -> &Namespace, form: Form) {
+    for hook in HOOKS {
+        let world = World::new();
+        let capture = world.file("capture.pcapng");
+        let output = capture.to_str().expect("a path in UTF-8");
+        let recorder = Recorder::start(
+            &world,
+            recorded(&world),
+            &["-i", "eth0", "-o", output, "--hook", hook],
+        );
+        let sent = frames::send_connection(&world.client, form);
+        recorder.stop();
+        let report = analyze(&world, &capture);
+        report.expect(
+            &Traffic {
+                connections: vec![frames::connection()],
+            },
+            Ends::Server,
+        );
+        let answer = report.of_kind("http").next().expect("a request");
+        assert_eq!(answer["response_body_len"], form.body_bytes(), "{answer}");
+        if let Form::Tagged(id) = form {
+            let tagged = ["-r", output, "-Y", &format!("vlan.id == {id} && tcp")];
+            let listed = world
+                .run(&world.client, "tshark", &tagged)
+                .expect_code(0)
+                .output;
+            assert_eq!(
+                listed.lines().count(),
+                sent,
+                "frames with their tag:\n{listed}"
+            );
+        }
+    }
+}
+
+pub(crate) fn vlan_tags_in_the_bytes() {
+    by_hand(|world| &world.client, Form::Tagged(42));
+}
+
+/// On the way in the kernel moves the tag out of the bytes before any hook runs.
+pub(crate) fn vlan_tags_beside_the_bytes() {
+    by_hand(|world| &world.server, Form::Tagged(42));
+}
+
+pub(crate) fn fragments() {
+    by_hand(|world| &world.server, Form::Fragmented);
+}

@@ -1,0 +1,106 @@
+//! The recorder in a lab: real traffic between network namespaces of its own,
+//! recorded with the real command and held against what was really done.
+//!
+//! The tests need root and a few programs. Where one is missing, every test is
+//! shown as ignored, with the reason beside its name.
+
+// A test ends by a panic; clippy knows only those of the standard harness.
+#![allow(clippy::expect_used, clippy::panic)]
+
+mod ends;
+mod events;
+mod frames;
+mod links;
+mod netns;
+mod options;
+mod process;
+mod readers;
+mod recorder;
+mod records;
+mod report;
+mod traffic;
+mod tun;
+mod web;
+mod world;
+
+use std::env;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+use nix::unistd::geteuid;
+
+/// What the tests run, beside the recorder itself.
+const PROGRAMS: &[&str] = &["curl", "ip", "jq", "nginx", "tcpdump", "tshark", "zstdcat"];
+
+/// A test goes by the path of its function.
+macro_rules! tests {
+    ($($module:ident::$function:ident,)*) => {
+        &[$((concat!(stringify!($module), "::", stringify!($function)), $module::$function as fn())),*]
+    };
+}
+
+const TESTS: &[(&str, fn())] = tests![
+    traffic::client_side_tcx,
+    traffic::client_side_socket_filter,
+    traffic::server_side_tcx,
+    traffic::server_side_socket_filter,
+    traffic::loopback_tcx,
+    traffic::loopback_socket_filter,
+    traffic::any_interface,
+    traffic::a_thousand_requests_in_every_format,
+    traffic::a_thousand_requests_from_both_hosts,
+    links::without_headers,
+    links::vlan_tags_in_the_bytes,
+    links::vlan_tags_beside_the_bytes,
+    links::fragments,
+    options::command,
+    options::to_standard_output,
+    options::short_snap_length,
+    options::packet_count,
+    options::duration,
+    options::several_interfaces,
+    options::printing,
+    options::misuse,
+    options::not_root,
+    events::each_kind,
+    events::processes,
+    events::sockets_from_before,
+    events::totals,
+    readers::tshark,
+    readers::tcpdump,
+    readers::jq,
+    ends::named_namespace,
+    ends::nothing_is_left,
+    ends::killed,
+];
+
+fn main() -> ExitCode {
+    let missing = missing();
+    let trials = TESTS.iter().map(|&(name, test)| {
+        let trial = Trial::test(name, move || {
+            test();
+            Ok(())
+        });
+        match &missing {
+            Some(missing) => trial
+                .with_kind(format!("needs {missing}"))
+                .with_ignored_flag(true),
+            None => trial,
+        }
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}
+
+/// What these tests need and do not find here.
+fn missing() -> Option<String> {
+    if !geteuid().is_root() {
+        return Some("root".to_owned());
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    let is_there =
+        |program: &&&str| env::split_paths(&path).any(|folder| folder.join(program).exists());
+    PROGRAMS
+        .iter()
+        .find(|program| !is_there(program))
+        .map(|&program| program.to_owned())
+}

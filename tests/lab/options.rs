@@ -1,0 +1,225 @@
+//! What `tcprec record` is asked for by its options.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use crate::recorder::{Recorder, TCPREC, analyze, tcprec};
+use crate::records;
+use crate::report::{Ends, Owner, Report};
+use crate::traffic::some_of_everything;
+use crate::web::{Nginx, Traffic};
+use crate::world::World;
+
+const LOOPBACK: [&str; 2] = ["127.0.0.1", "::1"];
+
+/// Recorded while the command runs; its exit code is passed on, its owner known.
+pub(crate) fn command() {
+    let world = World::without_cable();
+    let nginx = Nginx::start(&world, &world.server);
+    let script = "echo $$; curl --silent --output /dev/null http://127.0.0.1/item/1; exit 7";
+    let capture = world.file("capture.jsonl.zst");
+    let output = capture.to_str().expect("a path in UTF-8");
+    let arguments = ["record", "-i", "lo", "-o", output, "--", "sh", "-c", script];
+    let ended = tcprec(&world, &world.server, &arguments).expect_code(7);
+    let shell: u32 = ended
+        .output
+        .trim()
+        .parse()
+        .expect("the shell's process id, and nothing more");
+    let report = analyze(&world, &capture);
+    let [connection] = report.of_kind("conn").collect::<Vec<_>>()[..] else {
+        panic!("one connection was made: {report:#?}");
+    };
+    let client = Owner::of(connection, "orig").expect("an owner");
+    assert_eq!(
+        (client.comm.as_str(), client.provenance.as_str()),
+        ("curl", "connect")
+    );
+    assert!(client.pid > shell, "{client:?}, shell {shell}");
+    let server = Owner::of(connection, "resp").expect("an owner");
+    assert_eq!(
+        (server.comm.as_str(), server.provenance.as_str()),
+        ("nginx", "accept")
+    );
+    assert_eq!(report.of_kind("http").count(), 1);
+    drop(nginx);
+}
+
+pub(crate) fn to_standard_output() {
+    let world = World::without_cable();
+    let nginx = Nginx::start(&world, &world.server);
+    let recorder = Recorder::start(&world, &world.server, &["-i", "lo", "-o", "-"]);
+    let mut traffic = some_of_everything(&world, &world.server, LOOPBACK);
+    traffic.join_log(&nginx);
+    world.settle();
+    let written = recorder.stop().output;
+    let records = records::parse(&written);
+    assert_eq!(
+        records.first().map(|record| &record["type"]),
+        Some(&"capture".into())
+    );
+    assert_eq!(
+        records.last().map(|record| &record["type"]),
+        Some(&"end".into())
+    );
+    let capture = world.file("written");
+    fs::write(&capture, written).expect("writing a file");
+    analyze(&world, &capture).expect(&traffic, Ends::Both);
+}
+
+/// With 96 bytes of a packet a short request and its status are still there.
+pub(crate) fn short_snap_length() {
+    let world = World::new();
+    let nginx = Nginx::start(&world, &world.server);
+    let capture = world.file("capture.jsonl");
+    let output = capture.to_str().expect("a path in UTF-8");
+    let recorder = Recorder::start(
+        &world,
+        &world.client,
+        &["-i", "eth0", "-s", "96", "-o", output],
+    );
+    let mut traffic = Traffic::default();
+    let targets = ["/item/1", "/missing", "/big"].map(str::to_owned);
+    traffic.fetch(&world, &world.client, World::SERVER[0], &targets);
+    traffic.join_log(&nginx);
+    world.settle();
+    recorder.stop();
+    analyze(&world, &capture).expect(&traffic, Ends::Client);
+    for packet in records::of_type(&records::read(&capture), "packet") {
+        let characters = packet["data"]
+            .as_str()
+            .expect("the bytes of a packet")
+            .len();
+        assert!(characters <= 96 / 3 * 4, "more than 96 bytes: {packet}");
+    }
+}
+
+pub(crate) fn packet_count() {
+    let world = World::without_cable();
+    let nginx = Nginx::start(&world, &world.server);
+    let capture = world.file("capture.jsonl");
+    let output = capture.to_str().expect("a path in UTF-8");
+    let recorder = Recorder::start(
+        &world,
+        &world.server,
+        &["-i", "lo", "-c", "5", "-o", output],
+    );
+    some_of_everything(&world, &world.server, LOOPBACK).join_log(&nginx);
+    recorder.finish();
+    assert_eq!(
+        records::of_type(&records::read(&capture), "packet").len(),
+        5
+    );
+}
+
+pub(crate) fn duration() {
+    let world = World::without_cable();
+    let capture = world.file("capture.jsonl");
+    let output = capture.to_str().expect("a path in UTF-8");
+    Recorder::start(
+        &world,
+        &world.server,
+        &["-i", "lo", "--duration", "1s", "-o", output],
+    )
+    .finish();
+    let records = records::read(&capture);
+    assert_eq!(records::of_type(&records, "packet").len(), 0);
+    assert_eq!(records::of_type(&records, "end").len(), 1);
+}
+
+/// Over two interfaces of one host: each connection is told once, with the
+/// owners of the ends that are on the host.
+pub(crate) fn several_interfaces() {
+    let world = World::new();
+    let nginx = Nginx::start(&world, &world.server);
+    let capture = world.file("capture.pcapng.zst");
+    let output = capture.to_str().expect("a path in UTF-8");
+    let recorder = Recorder::start(
+        &world,
+        &world.server,
+        &["-i", "lo", "-i", "eth0", "-o", output],
+    );
+    let mut inside = some_of_everything(&world, &world.server, LOOPBACK);
+    let mut outside = some_of_everything(&world, &world.client, World::SERVER);
+    let count = inside.connections.len();
+    inside.connections.append(&mut outside.connections);
+    inside.join_log(&nginx);
+    outside.connections = inside.connections.split_off(count);
+    world.settle();
+    recorder.stop();
+    let report = analyze(&world, &capture);
+    report.expect_all(&[(&inside, Ends::Both), (&outside, Ends::Server)]);
+}
+
+/// What is printed live is what is printed from the file.
+pub(crate) fn printing() {
+    let world = World::without_cable();
+    let nginx = Nginx::start(&world, &world.server);
+    let capture = world.file("capture.jsonl.zst");
+    let output = capture.to_str().expect("a path in UTF-8");
+    let recorder = Recorder::start(
+        &world,
+        &world.server,
+        &["-i", "lo", "-o", output, "--print"],
+    );
+    some_of_everything(&world, &world.server, LOOPBACK).join_log(&nginx);
+    world.settle();
+    let live = recorder.stop().output;
+    let replayed = tcprec(&world, &world.server, &["print", output])
+        .expect_code(0)
+        .output;
+    assert!(live.contains("curl"), "{live}");
+    assert_eq!(
+        live.lines().count(),
+        replayed.lines().count(),
+        "live:\n{live}\nreplayed:\n{replayed}"
+    );
+}
+
+/// Each misuse ends with exit code 2 and one line that names what is wrong.
+pub(crate) fn misuse() {
+    let world = World::without_cable();
+    let output = world.file("capture.jsonl").display().to_string();
+    let foreign = world.file("capture.txt").display().to_string();
+    let nowhere = world.file("nowhere/capture.jsonl").display().to_string();
+    let cases: [(&[&str], &str); 4] = [
+        (&["record", "-i", "eth7", "-o", &output], "eth7"),
+        (&["record", "-i", "lo", "-o", &foreign], "capture.txt"),
+        (
+            &["record", "-i", "lo", "-o", &nowhere],
+            "nowhere/capture.jsonl",
+        ),
+        (
+            &["record", "-i", "lo", "-o", &output, "--duration", "soon"],
+            "soon",
+        ),
+    ];
+    for (arguments, named) in cases {
+        let ended = tcprec(&world, &world.server, arguments).expect_code(2);
+        let first = ended.errors.lines().next().unwrap_or_default();
+        assert!(first.contains(named), "{arguments:?}: {}", ended.errors);
+    }
+}
+
+pub(crate) fn not_root() {
+    const NOBODY: u32 = 65_534;
+    let world = World::without_cable();
+    // Where nobody may read it.
+    let program = world.file("tcprec");
+    fs::copy(TCPREC, &program).expect("a copy of tcprec");
+    let folder = Command::new("chmod")
+        .args(["-R", "a+rx"])
+        .arg(world.folder())
+        .status();
+    assert!(folder.expect("chmod").success());
+    let mut command = Command::new(program);
+    command
+        .args(["record", "-i", "lo", "-o", "-"])
+        .uid(NOBODY)
+        .gid(NOBODY);
+    let ended = world.start(&world.server, command).finish().expect_code(2);
+    assert!(ended.errors.contains("root"), "{}", ended.errors);
+    assert_eq!(ended.errors.lines().count(), 1, "{}", ended.errors);
+    assert!(Report::parse(&ended.output).of_kind("").next().is_none());
+}

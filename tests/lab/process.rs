@@ -1,0 +1,146 @@
+//! Programs that the tests run: with a deadline, with their output kept, and
+//! ended when the test ends.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::netns::Namespace;
+
+/// How long anything may take before it counts as hanging. Generous: a busy
+/// machine must not fail a test.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long to wait between two looks.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Waits until something is so.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        thread::sleep(PAUSE);
+    }
+}
+
+/// A running program.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    command: String,
+    output: PathBuf,
+    errors: PathBuf,
+}
+
+/// What a program that ended left.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Its process id.
+    pub(crate) pid: u32,
+    /// How it ended.
+    pub(crate) status: ExitStatus,
+    /// What it wrote to standard output.
+    pub(crate) output: String,
+    /// What it wrote to standard error.
+    pub(crate) errors: String,
+    command: String,
+}
+
+impl Process {
+    /// Starts a program in a namespace; `folder` takes its output.
+    pub(crate) fn start(mut command: Command, namespace: &Namespace, folder: &Path) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let output = folder.join(format!("{number}.out"));
+        let errors = folder.join(format!("{number}.err"));
+        let text = format!("{command:?}");
+        command
+            .stdin(Stdio::null())
+            .stdout(File::create(&output).expect("a file for output"))
+            .stderr(File::create(&errors).expect("a file for errors"));
+        let child = namespace
+            .enter(|| command.spawn())
+            .unwrap_or_else(|error| panic!("{text}: {error}"));
+        Self {
+            child,
+            command: text,
+            output,
+            errors,
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it wrote to standard error so far.
+    pub(crate) fn errors(&self) -> String {
+        read(&self.errors)
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child
+            .try_wait()
+            .expect("the state of a child")
+            .is_some()
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).expect("a process id");
+        kill(Pid::from_raw(pid), signal).expect("sending a signal to a child");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn finish(mut self) -> Ended {
+        let what = format!("{} ends", self.command);
+        wait_until(&what, || self.has_ended());
+        Ended {
+            pid: self.pid(),
+            status: self.child.wait().expect("the status of a child"),
+            output: read(&self.output),
+            errors: self.errors(),
+            command: self.command.clone(),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.has_ended() {
+            return;
+        }
+        // The gentle way first: only so does nginx end its workers.
+        self.signal(Signal::SIGTERM);
+        let deadline = Instant::now() + PATIENCE;
+        while !self.has_ended() && Instant::now() < deadline {
+            thread::sleep(PAUSE);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    /// Itself, after a look at its exit code.
+    pub(crate) fn expect_code(self, code: i32) -> Self {
+        let Self { status, errors, .. } = &self;
+        assert_eq!(
+            status.code(),
+            Some(code),
+            "{}: {status}\n{errors}",
+            self.command
+        );
+        self
+    }
+}
+
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).expect("a program's output")).into_owned()
+}
