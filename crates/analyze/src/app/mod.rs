@@ -1,6 +1,6 @@
 //! Requests: what applications asked of each other over a connection.
 //!
-//! [`Conversation`] takes the payload of both directions of a connection and
+//! `Conversation` takes the payload of both directions of a connection and
 //! finds the messages in it; which packets belong to the connection is
 //! [`crate::tcp`]'s to say.
 

@@ -87,7 +87,7 @@ impl Line<'_> {
     }
 }
 
-/// Reads a line that [`write`] wrote, the packet's bytes into `data`.
+/// Reads a line that [`write()`] wrote, the packet's bytes into `data`.
 pub(super) fn parse(line: &[u8], data: &mut Vec<u8>) -> Option<Packet<'static>> {
     let mut rest = Rest(line);
     rest.text("{\"type\":\"packet\",\"ts_ns\":")?;
