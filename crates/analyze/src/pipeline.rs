@@ -55,8 +55,8 @@ impl Pipeline {
     pub fn new(limits: Limits) -> Self {
         Self {
             tracker: Tracker::new(limits),
-            // Each end of a connection that the tracker follows can be asked for.
-            owners: Owners::new(limits.connections.saturating_mul(2)),
+            // As many as the tracker follows, and so may ask for.
+            owners: Owners::new(limits.connections),
             found: Found::default(),
             report: Report::default(),
             losses: BTreeMap::new(),

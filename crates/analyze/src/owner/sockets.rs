@@ -13,7 +13,7 @@ use super::{End, KernelFacts, Span};
 
 /// At most so many sockets are known; beyond, the oldest is forgotten though
 /// it is open: no host comes near it, and a hostile file cannot fill the memory.
-const MAX_SOCKETS: usize = 1 << 22;
+const MAX_SOCKETS: usize = 1 << 21;
 
 /// At most so many entries are known on one tuple, and so many listeners on
 /// one port: each is looked at when an end is asked for.
