@@ -191,13 +191,14 @@ impl Text<'_> {
             bytes => format!(", {}", units::bytes(bytes)),
         };
         let (first, last) = (self.moment(loss.first_ns), self.moment(loss.last_ns));
-        let when = if first == last {
-            format!("at {first}")
-        } else {
-            format!("{first} to {last}")
+        let when = match (loss.first_ns, loss.last_ns) {
+            // Other tools count losses without their times.
+            (0, 0) => String::new(),
+            _ if first == last => format!(", at {first}"),
+            _ => format!(", {first} to {last}"),
         };
         format!(
-            "{}{size}, {when}: {why}",
+            "{}{size}{when}: {why}",
             counted(loss.count, loss.lost.noun())
         )
     }
