@@ -130,6 +130,7 @@ fn a_folder_is_read_by_time_and_other_files_are_left_alone() {
     let folder = folder();
     part(&folder.path().join("a.pcapng"), 0, 500);
     part(&folder.path().join("b.jsonl"), 0, 50);
+    part(&folder.path().join(".c.jsonl"), 0, 5);
     fs::write(folder.path().join("README"), "text").unwrap();
     let (times, .., errors) = summary(folder.path());
     assert_eq!(times, [50, 50, 500, 500]);

@@ -69,12 +69,12 @@ fn lines_that_make_no_sense_are_passed_over() {
         \"lost_events\":0,\"wire_bytes\":0}\n",
     );
     let contents = read(Cursor::new(lines.concat()));
-    assert_eq!(contents.damaged, 1);
+    assert_eq!(contents.damaged.len(), 1);
     assert_eq!(contents.records.len(), stream.records.len() + 1);
     assert!(contents.end.is_none());
 }
 
-/// A line of four times what is held in memory, then a good one.
+/// A line of four times what is held in memory, among good ones.
 #[test]
 fn a_line_without_end_is_passed_over() {
     let good = write(Format::WRITABLE[0], &generate::example());
@@ -84,7 +84,10 @@ fn a_line_without_end_is_passed_over() {
         .chain(Cursor::new(b"\n".to_vec()))
         .chain(Cursor::new(good));
     let contents = read(file);
-    assert_eq!(contents.damaged, 1);
+    let [error] = &contents.damaged[..] else {
+        panic!("{:?}", contents.damaged);
+    };
+    assert!(error.contains("a line of more than"), "{error}");
     assert_eq!(
         contents.records.len(),
         2 * generate::example().records.len()
@@ -94,11 +97,14 @@ fn a_line_without_end_is_passed_over() {
 /// A length field that claims gigabytes costs no memory.
 #[test]
 fn lengths_that_lie_are_damage() {
-    let mut pcap = pcap(0xa1b2_c3d4, &generate::example());
+    let mut pcap = pcap(MICROSECONDS, true, &generate::example());
+    let len = pcap.len();
     pcap.extend([0xff; 16]);
     let contents = read(Cursor::new(pcap));
     assert_eq!(contents.records.len(), 4);
-    assert!(contents.end.unwrap().to_string().contains("4294967295"));
+    let error = contents.end.unwrap().to_string();
+    assert!(error.contains(&format!("cut at byte {len}: ")), "{error}");
+    assert!(error.contains("4294967295"), "{error}");
 
     let mut pcapng = write(Format::WRITABLE[2], &generate::example());
     pcapng.extend(6_u32.to_le_bytes());
@@ -107,6 +113,30 @@ fn lengths_that_lie_are_damage() {
     let contents = read(Cursor::new(pcapng));
     assert_eq!(contents.records.len(), generate::example().records.len());
     assert!(matches!(contents.end, Some(ReadError::Truncated { .. })));
+}
+
+/// Time and bytes of all packets.
+fn packets(records: &[Record<'static>]) -> Vec<(i64, Vec<u8>)> {
+    let packet = |record: &Record<'static>| match record {
+        Record::Packet(packet) => Some((packet.ts_ns, packet.data.to_vec())),
+        _ => None,
+    };
+    records.iter().filter_map(packet).collect()
+}
+
+#[test]
+fn every_kind_of_pcap_is_read() {
+    let stream = generate::example();
+    for big_endian in [true, false] {
+        for (magic, fraction_ns) in [(MICROSECONDS, 1000), (NANOSECONDS, 1), (KUZNETSOV, 1000)] {
+            let contents = read(Trickle(Cursor::new(pcap(magic, big_endian, &stream))));
+            assert!(contents.end.is_none(), "{:?}", contents.end);
+            let expected = packets(&stream.records)
+                .into_iter()
+                .map(|(ts_ns, data)| (i64::from(ts_ns as u32 % 1000) * fraction_ns, data));
+            assert!(packets(&contents.records).into_iter().eq(expected));
+        }
+    }
 }
 
 /// A big-endian pcapng file, block by block.
@@ -172,7 +202,7 @@ fn every_kind_of_packet_block_is_read() {
 
     let contents = read(Trickle(Cursor::new(file.0)));
     assert!(contents.end.is_none(), "{:?}", contents.end);
-    assert_eq!(contents.damaged, 3);
+    assert_eq!(contents.damaged.len(), 3);
     let Record::Capture(capture) = &contents.records[0] else {
         panic!("{:?}", contents.records);
     };
