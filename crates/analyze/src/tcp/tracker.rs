@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use rustc_hash::FxHashMap;
+use foldhash::HashMap;
 use tcprec_shared::flow::{Endpoint, Flow};
 use tcprec_shared::headers::{Fragment, Segment};
 
@@ -59,7 +59,8 @@ impl Default for Limits {
 #[derive(Debug, Default)]
 pub struct Tracker {
     limits: Limits,
-    live: FxHashMap<Key, Box<Live>>,
+    /// The hash is seeded at random: a capture cannot be made to be slow.
+    live: HashMap<Key, Box<Live>>,
     /// Connections that are over, in the order of that; some were finished since.
     over: VecDeque<(Key, ConnectionId)>,
     fragments: Fragments,

@@ -1,0 +1,131 @@
+//! Segments from fragments.
+
+use proptest::prelude::*;
+use tcprec_shared::headers::{Fragment, TcpFlags};
+
+use super::{All, CLIENT, SERVER, at, endpoint};
+use crate::tcp::Tracker;
+
+/// The pieces of an IP payload, cut at 24 bytes, the first with a TCP header.
+fn fragments(payload: &[u8]) -> Vec<Fragment<'_>> {
+    let last = payload.len().div_ceil(24) - 1;
+    payload
+        .chunks(24)
+        .enumerate()
+        .map(|(count, data)| {
+            let first = count == 0;
+            let mut fragment = Fragment {
+                src: endpoint(CLIENT),
+                dst: endpoint(SERVER),
+                flags: TcpFlags::default(),
+                id: 5,
+                offset_bytes: count as u32 * 24,
+                more: count != last,
+                ip_bytes: 20 + data.len() as u32,
+                header_bytes: if first { 54 } else { 34 },
+                payload_bytes: data.len() as u32 - if first { 20 } else { 0 },
+                data,
+                tunnels: 0,
+            };
+            if !first {
+                (fragment.src.port, fragment.dst.port) = (0, 0);
+            }
+            fragment
+        })
+        .collect()
+}
+
+/// The IP payload of a segment with a SYN.
+fn whole(payload_bytes: usize) -> Vec<u8> {
+    let mut bytes = vec![
+        0x9c, 0x40, 0, 80, 0, 0, 0, 100, 0, 0, 0, 0, 0x50, 2, 1, 0, 0, 0, 0, 0,
+    ];
+    bytes.extend((0..payload_bytes).map(|count| count as u8));
+    bytes
+}
+
+#[test]
+fn fragments_make_a_segment_in_any_order() {
+    let bytes = whole(100);
+    let mut pieces = fragments(&bytes);
+    for turn in 0..pieces.len() {
+        pieces.rotate_left(1);
+        let mut all = All::default();
+        let mut tracker = Tracker::default();
+        let mut ids = Vec::new();
+        for piece in &pieces {
+            ids.push(tracker.fragment(at(0), piece, &mut all));
+        }
+        assert_eq!(ids.iter().flatten().count(), 1, "{turn}");
+        assert!(ids.last().unwrap().is_some());
+        tracker.finish(&mut all);
+        let orig = &all.connections[0].orig;
+        assert_eq!((orig.packets, orig.syn_packets), (1, 1));
+        assert_eq!((orig.wire_bytes, orig.ip_bytes), (100, 120 + 20 * 5));
+        assert_eq!(orig.endpoint, endpoint(CLIENT));
+    }
+}
+
+#[test]
+fn fragments_that_do_not_fit_make_no_segment() {
+    let bytes = whole(100);
+    let pieces = fragments(&bytes);
+    let mut all = All::default();
+    let mut tracker = Tracker::default();
+    for piece in &pieces[1..] {
+        assert_eq!(tracker.fragment(at(0), piece, &mut all), None);
+    }
+    // Of another packet, of another host, beyond the end of any, and too late.
+    let first = pieces[0];
+    let others = [
+        Fragment { id: 6, ..first },
+        Fragment {
+            src: endpoint(8),
+            ..first
+        },
+        Fragment {
+            offset_bytes: u32::MAX,
+            ..first
+        },
+    ];
+    for other in &others {
+        assert_eq!(tracker.fragment(at(0), other, &mut all), None);
+    }
+    assert_eq!(tracker.fragment(at(61_000_000_000), &first, &mut all), None);
+}
+
+#[test]
+fn cut_fragments_give_what_was_captured() {
+    let bytes = whole(100);
+    let mut all = All::default();
+    let mut tracker = Tracker::default();
+    for mut piece in fragments(&bytes) {
+        piece.data = &piece.data[..piece.data.len().min(22)];
+        tracker.fragment(at(0), &piece, &mut all);
+    }
+    tracker.finish(&mut all);
+    assert_eq!(all.connections[0].orig.wire_bytes, 100);
+}
+
+proptest! {
+    /// Whatever pieces come: no panic, and memory stays bounded.
+    #[test]
+    fn any_fragments(pieces in prop::collection::vec(
+        (0..3u8, 0..3u32, any::<u16>(), any::<bool>(), 0..70u32, 0..70usize), 0..400))
+    {
+        let bytes = whole(70);
+        let mut all = All::default();
+        let mut tracker = Tracker::default();
+        for (host, id, offset, more, payload_bytes, kept) in pieces {
+            let mut fragment = fragments(&bytes)[0];
+            fragment.src = endpoint(host);
+            fragment.id = id;
+            fragment.offset_bytes = u32::from(offset) * 8;
+            fragment.more = more;
+            fragment.payload_bytes = payload_bytes;
+            fragment.data = &bytes[..kept];
+            tracker.fragment(at(0), &fragment, &mut all);
+        }
+        tracker.finish(&mut all);
+    }
+}

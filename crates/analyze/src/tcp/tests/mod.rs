@@ -1,0 +1,89 @@
+//! Connections from hand-made segments: what the tests of all rooms make them with.
+
+use tcprec_shared::flow::Endpoint;
+use tcprec_shared::headers::{Segment, TcpFlags};
+
+use super::{Connection, Observer, Seen, Tracker};
+use crate::app::Request;
+
+mod any;
+mod connections;
+mod fragments;
+
+const CLIENT: u8 = 9;
+const SERVER: u8 = 1;
+const NO_OPTIONS: &[u8] = &[];
+
+fn endpoint(host: u8) -> Endpoint {
+    let port = if host == SERVER { 80 } else { 40_000 };
+    Endpoint::new([10, 0, 0, host].into(), port)
+}
+
+/// A packet between two hosts; `flags` in tcpdump's letters.
+fn segment<'a>(
+    from: u8,
+    to: u8,
+    flags: &str,
+    seq: u32,
+    ack: u32,
+    payload: &'a [u8],
+) -> Segment<'a> {
+    let flags = flags.bytes().fold(0, |flags, letter| {
+        flags
+            | match letter {
+                b'F' => 1,
+                b'S' => 2,
+                b'R' => 4,
+                b'P' => 8,
+                _ => 16,
+            }
+    });
+    Segment {
+        src: endpoint(from),
+        dst: endpoint(to),
+        seq,
+        ack,
+        flags: TcpFlags(flags),
+        window: 1000,
+        options: NO_OPTIONS,
+        ip_bytes: 40 + payload.len() as u32,
+        header_bytes: 54,
+        payload_bytes: payload.len() as u32,
+        payload,
+        tunnels: 0,
+    }
+}
+
+#[derive(Default)]
+struct All {
+    connections: Vec<Connection>,
+    requests: Vec<Request>,
+}
+
+impl Observer for All {
+    fn request(&mut self, request: Request) {
+        self.requests.push(request);
+    }
+
+    fn connection(&mut self, connection: Connection) {
+        self.connections.push(connection);
+    }
+}
+
+fn at(ts_ns: i64) -> Seen {
+    Seen {
+        ts_ns,
+        ..Seen::default()
+    }
+}
+
+/// What becomes of segments that come one a millisecond.
+fn track<'a>(segments: impl IntoIterator<Item = Segment<'a>>) -> All {
+    let mut all = All::default();
+    let mut tracker = Tracker::default();
+    for (count, segment) in (0..).zip(segments) {
+        tracker.segment(at(count * 1_000_000), &segment, &mut all);
+    }
+    tracker.finish(&mut all);
+    all
+}
