@@ -141,3 +141,76 @@ fn flags_read_as_in_tcpdump() {
     assert_eq!(text(&[TcpFlags::SYN, TcpFlags::ECE, TcpFlags::CWR]), "SEW");
     assert_eq!(text(&[]), "none");
 }
+
+/// What stands between the start of a packet and IP, for each link type that
+/// no fixture has.
+#[test]
+fn link_headers_lead_to_ip() {
+    let snap = [0xaa, 0xaa, 3, 0, 0, 0, 8, 0];
+    let wlan = {
+        let mut header = vec![0x08, 0x01, 0, 0];
+        header.extend([2; 18]);
+        header.extend([0, 0]);
+        [&header[..], &snap].concat()
+    };
+    let behind = |before: &[u8], after: &[u8]| [before, after].concat();
+    let mut prism = vec![0; 144];
+    (prism[0], prism[4]) = (0x44, 144);
+    let mut avs = vec![0; 64];
+    avs[..8].copy_from_slice(&[0x80, 0x21, 0x10, 1, 0, 0, 0, 64]);
+    let mut pflog = vec![0; 64];
+    (pflog[0], pflog[1]) = (61, 2);
+    let headers = [
+        (
+            LinkType::TOKEN_RING,
+            behind(&[0x10, 0x40, 2, 2, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4], &snap),
+        ),
+        (
+            LinkType::TOKEN_RING,
+            behind(
+                &[
+                    0x10, 0x40, 2, 2, 2, 2, 2, 2, 0x84, 4, 4, 4, 4, 4, 4, 0, 0, 0,
+                ],
+                &snap,
+            ),
+        ),
+        (
+            LinkType::FDDI,
+            behind(&[0x50, 2, 2, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4], &snap),
+        ),
+        (LinkType::PPP_HDLC, vec![0x0f, 0, 8, 0]),
+        (LinkType::PPP_ETHER, vec![0x11, 0, 0, 1, 0, 72, 0, 0x21]),
+        (LinkType::ATM_RFC1483, snap.to_vec()),
+        (LinkType::ATM_RFC1483, vec![6, 6, 3]),
+        (LinkType::IEEE802_11, wlan.clone()),
+        (LinkType::IEEE802_11_PRISM, behind(&prism, &wlan)),
+        (LinkType::IEEE802_11_PRISM, behind(&avs, &wlan)),
+        (LinkType::IEEE802_11_AVS, behind(&avs, &wlan)),
+        (LinkType::ENC, vec![2, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0]),
+        (LinkType::PFLOG, pflog),
+        (LinkType::IP_OVER_FC, behind(&[2; 16], &snap)),
+        (LinkType::APPLE_IP_OVER_IEEE1394, behind(&[2; 16], &[8, 0])),
+        (LinkType::PPP_PPPD, vec![0, 3, 0, 0x21]),
+        (LinkType::PPP_WITH_DIR, vec![1, 0xff, 3, 0, 0x21]),
+        (LinkType::C_HDLC_WITH_DIR, vec![1, 0x0f, 0, 8, 0]),
+        (LinkType::FRELAY_WITH_DIR, vec![1, 0x18, 0x41, 3, 0xcc]),
+        (
+            LinkType::FRELAY,
+            behind(&[0x18, 0x41, 3, 0, 0x80], &[0, 0, 0, 8, 0]),
+        ),
+        (LinkType::MPLS, vec![0, 6, 0x41, 64]),
+        (
+            LinkType::NETANALYZER,
+            behind(&[0; 4], &[2, 2, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 8, 0]),
+        ),
+        (LinkType(12), Vec::new()),
+        (LinkType(14), Vec::new()),
+    ];
+    let ip = &request()[14..];
+    for (link, header) in headers {
+        let packet = behind(&header, ip);
+        let segment = segment(parse(link, &packet, packet.len() as u32));
+        assert_eq!(segment.payload, REQUEST, "{link:?}");
+        assert_eq!(segment.src.port, 40000, "{link:?}");
+    }
+}
