@@ -92,7 +92,7 @@ impl LinkType {
 /// Passes over the header of a packet of link type `link`.
 pub(super) fn link(link: LinkType, rest: Rest<'_>) -> Step<'_> {
     match link {
-        LinkType::ETHERNET => Ok((Layer::EtherType(rest.u16(12)?), rest.skip(14)?)),
+        LinkType::ETHERNET => ether::ether_type(rest.u16(12)?, rest.skip(14)?),
         LinkType::RAW
         | LinkType::IPV4
         | LinkType::IPV6

@@ -133,26 +133,25 @@ type Step<'a> = Result<(Layer, Rest<'a>), Other>;
 /// `wire_bytes`.
 #[must_use]
 pub fn parse(link: LinkType, data: &[u8], wire_bytes: u32) -> Headers<'_> {
-    walk(Layer::Link(link), Rest::new(data, wire_bytes)).unwrap_or_else(Headers::Other)
-}
-
-/// Follows the headers down to TCP.
-fn walk(mut layer: Layer, mut rest: Rest<'_>) -> Result<Headers<'_>, Other> {
+    let mut layer = Layer::Link(link);
+    let mut rest = Rest::new(data, wire_bytes);
     for _ in 0..MAX_HEADERS {
-        (layer, rest) = match layer {
-            Layer::Link(link) => link::link(link, rest)?,
-            Layer::EtherType(ether_type) => ether::ether_type(ether_type, rest)?,
-            Layer::Llc => ether::llc(rest)?,
-            Layer::Ip => {
-                let packet = network::packet(rest)?;
-                if packet.protocol == IpNumber::TCP {
-                    return tcp::headers(&packet);
-                }
-                tunnel::ip_protocol(&packet)?
-            }
+        let step = match layer {
+            Layer::Link(link) => link::link(link, rest),
+            Layer::EtherType(ether_type) => ether::ether_type(ether_type, rest),
+            Layer::Llc => ether::llc(rest),
+            Layer::Ip => match network::packet(rest) {
+                Ok(packet) if packet.protocol == IpNumber::TCP => return tcp::headers(&packet),
+                Ok(packet) => tunnel::ip_protocol(&packet),
+                Err(other) => Err(other),
+            },
         };
+        match step {
+            Ok(next) => (layer, rest) = next,
+            Err(other) => return Headers::Other(other),
+        }
     }
-    Err(Other::Malformed)
+    Headers::Other(Other::Malformed)
 }
 
 #[cfg(test)]

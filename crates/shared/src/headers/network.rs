@@ -19,7 +19,9 @@ const MAX_EXTENSION_HEADERS: usize = 8;
 /// An IP packet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Packet<'a> {
+    /// The sender, as [`Endpoint`](crate::flow::Endpoint) wants it.
     pub(super) src: IpAddr,
+    /// The receiver, likewise.
     pub(super) dst: IpAddr,
     /// Total length: with IP header and extension headers.
     pub(super) ip_bytes: u32,
@@ -46,11 +48,16 @@ pub(super) struct Place {
 
 /// Parses an IP packet of the version that its first byte names.
 pub(super) fn packet(rest: Rest<'_>) -> Result<Packet<'_>, Other> {
-    match rest.u8(0)? >> 4 {
-        4 => ipv4(rest),
-        6 => ipv6(rest),
-        _ => Err(Other::Malformed),
+    let mut packet = match rest.u8(0)? >> 4 {
+        4 => ipv4(rest)?,
+        6 => ipv6(rest)?,
+        _ => return Err(Other::Malformed),
+    };
+    // Most packets have no extension headers, and are spared the call.
+    if packet.protocol != IpNumber::TCP {
+        extensions(&mut packet)?;
     }
+    Ok(packet)
 }
 
 fn ipv4(rest: Rest<'_>) -> Result<Packet<'_>, Other> {
@@ -72,7 +79,7 @@ fn ipv4(rest: Rest<'_>) -> Result<Packet<'_>, Other> {
     };
     let fragment = header.is_fragmenting_payload().then_some(place);
     let payload = rest.limit(ip_bytes).skip(header.slice().len())?;
-    extensions(Packet {
+    Ok(Packet {
         src: header.source_addr().into(),
         dst: header.destination_addr().into(),
         ip_bytes,
@@ -92,9 +99,9 @@ fn ipv6(rest: Rest<'_>) -> Result<Packet<'_>, Other> {
         0 => rest.wire_bytes,
         payload_bytes => Ipv6Header::LEN as u32 + u32::from(payload_bytes),
     };
-    extensions(Packet {
-        src: header.source_addr().into(),
-        dst: header.destination_addr().into(),
+    Ok(Packet {
+        src: header.source_addr().to_canonical(),
+        dst: header.destination_addr().to_canonical(),
         ip_bytes,
         protocol: header.next_header(),
         payload: rest.limit(ip_bytes).skip(Ipv6Header::LEN)?,
@@ -103,11 +110,11 @@ fn ipv6(rest: Rest<'_>) -> Result<Packet<'_>, Other> {
 }
 
 /// Follows the chain of extension headers, in whatever order they stand.
-fn extensions(mut packet: Packet<'_>) -> Result<Packet<'_>, Other> {
+fn extensions(packet: &mut Packet<'_>) -> Result<(), Other> {
     for _ in 0..MAX_EXTENSION_HEADERS {
         // A later fragment holds none of the headers that follow.
         if packet.fragment.is_some_and(|place| !place.first) {
-            return Ok(packet);
+            return Ok(());
         }
         let rest = packet.payload;
         let (protocol, header_bytes) = match packet.protocol {
@@ -139,7 +146,7 @@ fn extensions(mut packet: Packet<'_>) -> Result<Packet<'_>, Other> {
                 })?;
                 (header.next_header(), header.slice().len())
             }
-            _ => return Ok(packet),
+            _ => return Ok(()),
         };
         if let Some(place) = &mut packet.fragment
             && packet.protocol != IpNumber::IPV6_FRAGMENTATION_HEADER
@@ -149,5 +156,5 @@ fn extensions(mut packet: Packet<'_>) -> Result<Packet<'_>, Other> {
         packet.protocol = protocol;
         packet.payload = rest.skip(header_bytes)?;
     }
-    Ok(packet)
+    Ok(())
 }

@@ -6,7 +6,7 @@ use super::Other;
 /// The rest of a packet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rest<'a> {
-    /// What was captured of it.
+    /// What was captured of it: never more than `wire_bytes`.
     pub(super) data: &'a [u8],
     /// Its length on the wire: as the innermost header around it says, else
     /// as the frame says.
@@ -21,25 +21,26 @@ pub(super) struct Rest<'a> {
 impl<'a> Rest<'a> {
     /// A whole packet, of which `data` was captured out of `wire_bytes`.
     pub(super) fn new(data: &'a [u8], wire_bytes: u32) -> Self {
-        // Some writers give an original length below the captured one.
-        let captured_bytes = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        Self {
+        let whole = Self {
             data,
-            wire_bytes: wire_bytes.max(captured_bytes),
+            wire_bytes: u32::MAX,
             offset_bytes: 0,
             tunnels: 0,
-        }
+        };
+        // Some writers give an original length below the captured one.
+        let captured_bytes = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        whole.limit(wire_bytes.max(captured_bytes))
     }
 
     /// What follows after `bytes` more.
     pub(super) fn skip(self, bytes: usize) -> Result<Self, Other> {
         let data = self.data.get(bytes..).ok_or_else(|| self.lacks(bytes))?;
-        // No more than a slice's length was skipped, and packets are far below 4 GiB.
+        // That is not more than was captured, nor this more than `wire_bytes`.
         let bytes = bytes as u32;
         Ok(Self {
             data,
-            wire_bytes: self.wire_bytes.saturating_sub(bytes),
-            offset_bytes: self.offset_bytes.saturating_add(bytes),
+            wire_bytes: self.wire_bytes - bytes,
+            offset_bytes: self.offset_bytes + bytes,
             tunnels: self.tunnels,
         })
     }

@@ -96,10 +96,10 @@ impl Header {
 }
 
 /// What an IP packet with TCP inside holds: a segment or a piece of one.
-pub(super) fn headers<'a>(packet: &Packet<'a>) -> Result<Headers<'a>, Other> {
+pub(super) fn headers<'a>(packet: &Packet<'a>) -> Headers<'a> {
     match packet.fragment {
-        None => segment(packet).map(Headers::Segment),
-        Some(place) => fragment(packet, place).map(Headers::Fragment),
+        None => segment(packet).map_or_else(Headers::Other, Headers::Segment),
+        Some(place) => fragment(packet, place).map_or_else(Headers::Other, Headers::Fragment),
     }
 }
 
@@ -116,8 +116,14 @@ fn segment<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, Other> {
         .split_at_checked(header.header_bytes as usize)
         .unwrap_or((rest.data, &[]));
     Ok(Segment {
-        src: Endpoint::new(packet.src, header.src_port),
-        dst: Endpoint::new(packet.dst, header.dst_port),
+        src: Endpoint {
+            addr: packet.src,
+            port: header.src_port,
+        },
+        dst: Endpoint {
+            addr: packet.dst,
+            port: header.dst_port,
+        },
         seq: header.seq,
         ack: header.ack,
         flags: header.flags,
@@ -172,8 +178,8 @@ pub fn segment_of_payload(
     payload: &[u8],
 ) -> Option<Segment<'_>> {
     segment(&Packet {
-        src,
-        dst,
+        src: src.to_canonical(),
+        dst: dst.to_canonical(),
         ip_bytes,
         protocol: etherparse::IpNumber::TCP,
         payload: Rest::new(payload, 0),
