@@ -26,7 +26,7 @@ pub(super) fn tcx(
             std::ptr::null(),
         )
     };
-    owned(fd)
+    owned(fd.into())
 }
 
 /// Opens a packet socket on an interface that hands each packet to a program,
@@ -35,7 +35,7 @@ pub(super) fn socket_filter(program: &ProgramMut<'_>, device: &Device) -> io::Re
     // Protocol 0 receives nothing until the program is in place.
     // SAFETY: creates a socket; takes no memory.
     let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-    let socket = owned(fd)?;
+    let socket = owned(fd.into())?;
 
     let program = program.as_fd().as_raw_fd();
     // SAFETY: the option's value is an int that lives over the call.
@@ -87,7 +87,7 @@ pub(super) fn tracepoint(program: &ProgramMut<'_>, category: &str, name: &str) -
             libbpf_sys::PERF_FLAG_FD_CLOEXEC as libc::c_ulong,
         )
     };
-    let event = owned(libc::c_int::try_from(fd).map_err(io::Error::other)?)?;
+    let event = owned(fd)?;
     // The link owns the descriptor from here on.
     let event = std::os::fd::IntoRawFd::into_raw_fd(event);
     program.attach_perf_event(event).map_err(plain)
@@ -98,10 +98,12 @@ pub(super) fn plain(error: libbpf_rs::Error) -> io::Error {
     io::Error::other(format!("{error:#}"))
 }
 
-fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
-    if fd < 0 {
+/// The descriptor that a system call gave, or its error.
+pub(super) fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
+    if result < 0 {
         return Err(io::Error::last_os_error());
     }
+    let fd = libc::c_int::try_from(result).map_err(io::Error::other)?;
     // SAFETY: the call that gave it just opened it, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

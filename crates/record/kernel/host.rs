@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::thread;
+use std::ptr;
 
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use nix::time::{ClockId, clock_gettime};
+
+use super::hooks::owned;
 
 /// The kernel's boot clock and its distance from Unix time, measured once: a
 /// record's time is `boot + offset`, so that the same moment has the same time
@@ -118,16 +119,16 @@ pub(crate) fn has_btf() -> bool {
 /// The number by which perf knows a tracepoint.
 ///
 /// # Errors
-/// The file's, where there is no such tracepoint or tracefs cannot be mounted.
+/// The file's, where there is no such tracepoint or no tracefs.
 pub(crate) fn tracepoint_id(category: &str, name: &str) -> io::Result<u64> {
-    let path = format!("/sys/kernel/tracing/events/{category}/{name}/id");
-    let id = match read_number(&path) {
+    let file = format!("events/{category}/{name}/id");
+    match read_number(&format!("/sys/kernel/tracing/{file}")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            with_tracefs(move || read_number(&path))?
+            let tracefs = tracefs()?;
+            read_number(&format!("/proc/self/fd/{}/{file}", tracefs.as_raw_fd()))
         }
-        other => other?,
-    };
-    Ok(id)
+        id => id,
+    }
 }
 
 fn read_number(path: &str) -> io::Result<u64> {
@@ -136,27 +137,31 @@ fn read_number(path: &str) -> io::Result<u64> {
     text.trim().parse().map_err(io::Error::other)
 }
 
-/// Runs `work` where tracefs is mounted: on a thread with a mount namespace of
-/// its own, so that nobody else sees the mount and it goes with the thread.
-/// Not every host mounts tracefs, and `ip netns exec` hides it.
-fn with_tracefs<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    let mounted = || -> io::Result<T> {
-        unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)?;
-        let none: Option<&str> = None;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-        mount(
-            Some("tracefs"),
-            "/sys/kernel/tracing",
-            Some("tracefs"),
-            MsFlags::empty(),
-            none,
-        )?;
-        work()
+/// A tracefs of our own that stands nowhere among the mounts, and goes when it
+/// is closed. Not every host mounts one, and `ip netns exec` hides it.
+fn tracefs() -> io::Result<OwnedFd> {
+    // linux/mount.h
+    const FSOPEN_CLOEXEC: libc::c_uint = 1;
+    const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+    const FSMOUNT_CLOEXEC: libc::c_uint = 1;
+    // SAFETY: the name ends with a zero byte.
+    let opened = unsafe { libc::syscall(libc::SYS_fsopen, c"tracefs".as_ptr(), FSOPEN_CLOEXEC) };
+    let context = owned(opened)?;
+    let (key, value) = (ptr::null::<libc::c_char>(), ptr::null::<libc::c_void>());
+    // SAFETY: the descriptor is open, and this command takes no key and no value.
+    let created = unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            context.as_raw_fd(),
+            FSCONFIG_CMD_CREATE,
+            key,
+            value,
+            0,
+        )
     };
-    thread::scope(|scope| {
-        scope
-            .spawn(mounted)
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the thread that mounts tracefs died")))
-    })
+    if created < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open; no attributes are wanted.
+    owned(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, 0) })
 }
