@@ -3,7 +3,7 @@
 //! [`pipeline`] takes records and makes a [`report`] of them; on the way
 //! [`tcp`] makes connections of packets, [`app`] requests of their payload, and
 //! [`owner`] says whose they are. [`annotate`] says it of single packets, and
-//! [`mod@print`] shows these. All that is free of I/O, clocks and threads;
+//! [`mod@print`] shows these. [`select`] takes the packets that a filter passes. All that is free of I/O, clocks and threads;
 //! [`command`] is where files are opened.
 
 pub mod annotate;
@@ -13,4 +13,5 @@ pub mod owner;
 pub mod pipeline;
 pub mod print;
 pub mod report;
+pub mod select;
 pub mod tcp;

@@ -1,7 +1,7 @@
 //! How the offline commands behave on a command line: exit codes, messages,
 //! streams, and files that must stay as they are.
 
-#![allow(clippy::unwrap_used)] // a failure here is a test's
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a failure here is a test's, and so is what it says
 
 use std::fmt::Write as _;
 use std::fs;
@@ -164,4 +164,87 @@ fn convert_never_destroys_its_input() {
     assert_eq!(output.status.code(), Some(2));
     assert!(message(&output).contains(".pcapng"));
     assert!(!unknown.exists());
+}
+
+/// Whether this host can compile filters; says so where it cannot.
+fn has_libpcap() -> bool {
+    let (_folder, path) = capture(1);
+    let output = run(&["print", text(&path), "tcp"]);
+    let has = !String::from_utf8_lossy(&output.stderr).contains("need libpcap");
+    if !has {
+        println!("passed over: no libpcap here");
+    }
+    has
+}
+
+fn lines(output: &Output) -> usize {
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    output.stdout.iter().filter(|byte| **byte == b'\n').count()
+}
+
+#[test]
+fn a_filter_may_stand_anywhere_behind_the_file() {
+    if !has_libpcap() {
+        return;
+    }
+    let (folder, path) = capture(3);
+    let file = folder.path().join("filter");
+    fs::write(&file, "tcp # all of TCP\nand port 80\n").unwrap();
+    for (args, expected) in [
+        (&["tcp port 80"][..], 3),
+        (&["tcp", "port", "80"], 3),
+        (&["tcp", "port", "80", "-c", "2"], 2),
+        (&["-c", "2", "tcp", "port", "80"], 2),
+        (&["--utc", "not", "tcp"], 0),
+        (&["tcp", "and", "port 81"], 0),
+        (&["-F", text(&file)], 3),
+        (&["--ignore-port", "80"], 0),
+        (&["--ignore-port", "81", "--ignore-port", "82"], 3),
+        (&["--http-only"], 3),
+        (&["--http-only", "src port 80"], 0),
+        (&[""], 3),
+    ] {
+        let after = run(&[&["print", text(&path)], args].concat());
+        assert_eq!(lines(&after), expected, "{args:?}");
+        let before = run(&[&["print", "-n", text(&path)], args].concat());
+        assert_eq!(lines(&before), expected, "{args:?}");
+    }
+    let both = run(&["print", text(&path), "-F", text(&file), "tcp"]);
+    assert_eq!(both.status.code(), Some(2));
+}
+
+#[test]
+fn a_mistake_in_a_filter_destroys_nothing() {
+    if !has_libpcap() {
+        return;
+    }
+    let (folder, path) = capture(1);
+    let other = folder.path().join("other.jsonl");
+    fs::write(&other, "precious").unwrap();
+    let output = run(&["convert", text(&path), text(&other), "tcp portt 80"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "tcprec: filter: syntax error\n    tcp portt 80\n        ^\n"
+    );
+    assert_eq!(fs::read(&other).unwrap(), b"precious");
+}
+
+#[test]
+fn what_is_converted_says_its_filter() {
+    if !has_libpcap() {
+        return;
+    }
+    let (folder, path) = capture(2);
+    let [once, twice] = ["once.jsonl", "twice.jsonl"].map(|name| folder.path().join(name));
+    assert_eq!(
+        lines(&run(&["convert", text(&path), text(&once), "port 80"])),
+        0
+    );
+    run(&["convert", text(&once), text(&twice), "ip6"]);
+    let first = |path| fs::read_to_string(path).unwrap();
+    assert!(first(&once).contains(r#""filter":"port 80""#));
+    assert_eq!(first(&once).lines().count(), 4);
+    assert!(first(&twice).contains(r#""filter":"(port 80) and (ip6)""#));
+    assert_eq!(first(&twice).lines().count(), 2);
 }

@@ -5,6 +5,7 @@
 //! [`record`]; [`record`] knows [`flow`] and [`headers`], and nothing of
 //! formats.
 
+pub mod filter;
 pub mod flow;
 pub mod format;
 pub mod headers;

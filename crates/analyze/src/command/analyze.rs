@@ -9,7 +9,7 @@ use tcprec_shared::stream::{ReadError, Source as _};
 use terminal_size::{Width, terminal_size};
 
 use super::progress::Progress;
-use super::{Failure, open, read_on, zone};
+use super::{Failure, FilterArgs, open, read_on, select, zone};
 use crate::pipeline::Pipeline;
 use crate::report::text::{self, Looks};
 use crate::report::{json, jsonl};
@@ -21,6 +21,8 @@ const ROWS: usize = 20;
 pub struct Args {
     /// A capture of any format, by its content; `-` is the standard input
     capture: PathBuf,
+    #[command(flatten)]
+    filter: FilterArgs,
     /// How the report is written
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -44,13 +46,18 @@ enum Format {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let mut selection = args.filter.selection()?;
     let mut input = open(&args.capture)?;
     let mut pipeline = Pipeline::default();
     let mut progress = Progress::new();
     let mut failure = None;
     loop {
         match input.next() {
-            Ok(Some(record)) => pipeline.push(&record),
+            Ok(Some(record)) => {
+                if let Some(record) = select(&mut selection, &args.capture, record)? {
+                    pipeline.push(&record);
+                }
+            }
             Ok(None) => break,
             Err(error) => {
                 // Damaged records are told in the report, all in one line.

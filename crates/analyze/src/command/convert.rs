@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tcprec_shared::format::{self, CreateError};
 
 use super::progress::Progress;
-use super::{Failure, open, read_on};
+use super::{Failure, FilterArgs, open, read_on, select};
 use crate::annotate::LookAhead;
 
 #[derive(Debug, clap::Args)]
@@ -15,9 +15,12 @@ pub struct Args {
     input: PathBuf,
     /// The file to write, its format by its extension; `-` is JSON lines to the standard output
     output: PathBuf,
+    #[command(flatten)]
+    filter: FilterArgs,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let mut selection = args.filter.selection()?;
     let input = open(&args.input)?;
     if input
         .files()
@@ -39,8 +42,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     loop {
         match input.next_record() {
             Ok(Some(record)) => {
-                let note = input.annotator().note(&record);
-                sink.write(&record, note.annotation.as_ref())?;
+                if let Some(record) = select(&mut selection, &args.input, record)? {
+                    let note = input.annotator().note(&record);
+                    sink.write(&record, note.annotation.as_ref())?;
+                }
             }
             Ok(None) => break,
             Err(error) => read_on(&args.input, &error)?,

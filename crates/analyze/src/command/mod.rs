@@ -3,6 +3,7 @@
 
 mod analyze;
 mod convert;
+mod filter;
 mod print;
 mod progress;
 
@@ -14,8 +15,13 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use jiff::tz::TimeZone;
 use tcprec_shared::format::{self, Input};
+use tcprec_shared::record::Record;
 use tcprec_shared::stream::ReadError;
 use thiserror::Error;
+
+use crate::select::Selection;
+
+pub use filter::FilterArgs;
 
 /// What can be done with a capture anywhere, without root.
 #[derive(Debug, Subcommand)]
@@ -96,6 +102,20 @@ fn open(path: &Path) -> Result<Input, Failure> {
 
 fn unreadable(path: &Path, error: &ReadError) -> Failure {
     Failure::Usage(format!("{}: {error}", path.display()))
+}
+
+/// The records of a capture that are selected.
+///
+/// # Errors
+/// The expression makes no sense for this capture.
+fn select<'a>(
+    selection: &mut Selection,
+    path: &Path,
+    record: Record<'a>,
+) -> Result<Option<Record<'a>>, Failure> {
+    selection
+        .select(record)
+        .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
 }
 
 /// What to do about an error in the middle of a capture.

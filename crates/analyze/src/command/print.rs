@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tcprec_shared::record::Record;
 
-use super::{Failure, open, read_on, zone};
+use super::{Failure, FilterArgs, open, read_on, select, zone};
 use crate::annotate::LookAhead;
 use crate::print::Printer;
 
@@ -13,6 +13,8 @@ use crate::print::Printer;
 pub struct Args {
     /// A capture of any format, by its content; `-` is the standard input
     capture: PathBuf,
+    #[command(flatten)]
+    filter: FilterArgs,
     /// Stop after so many packets
     #[arg(short = 'c', long, value_name = "PACKETS")]
     count: Option<u64>,
@@ -25,6 +27,7 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let mut selection = args.filter.selection()?;
     let input = open(&args.capture)?;
     // A stream may come from a running recording: what it brings is shown at once.
     let is_stream = input.total_bytes().is_none();
@@ -35,6 +38,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     while left > 0 {
         match input.next_record() {
             Ok(Some(record)) => {
+                let Some(record) = select(&mut selection, &args.capture, record)? else {
+                    continue;
+                };
+                if matches!(&record, Record::Event(event) if !selection.concerns(event)) {
+                    continue;
+                }
                 left -= u64::from(matches!(record, Record::Packet(_)));
                 printer.write(&record, &input.annotator().note(&record), &mut to)?;
                 if is_stream {
