@@ -54,6 +54,13 @@ impl Batch {
         self.entries.iter().map(|e| (e.ring, self.raw(*e)))
     }
 
+    /// Whether it should be handed on before it takes more: the rings may fill
+    /// as fast as they are emptied.
+    pub(crate) fn is_full(&self) -> bool {
+        const FULL_BYTES: usize = 8 << 20;
+        self.bytes.len() >= FULL_BYTES
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

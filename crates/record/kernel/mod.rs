@@ -186,8 +186,9 @@ impl Kernel {
         let callback = |ring: Ring| {
             let filling = Rc::clone(&filling);
             move |raw: &[u8]| {
-                filling.borrow_mut().push(ring, raw);
-                0
+                let mut batch = filling.borrow_mut();
+                batch.push(ring, raw);
+                if batch.is_full() { BATCH_IS_FULL } else { 0 }
             }
         };
         let mut rings = RingBufferBuilder::new();
@@ -265,16 +266,16 @@ impl Kernel {
 
     /// Whether the rings were emptied (else there is more than fits a batch).
     fn consume(&mut self, batch: &mut Batch) -> io::Result<bool> {
-        const BATCH_RECORDS: usize = 1 << 16;
         batch.clear();
         std::mem::swap(batch, &mut self.later);
-        self.later.clear();
         std::mem::swap(&mut *self.filling.borrow_mut(), batch);
-        let consumed = self.rings.consume_raw_n(BATCH_RECORDS);
+        let consumed = self.rings.consume_raw();
         std::mem::swap(&mut *self.filling.borrow_mut(), batch);
-        let consumed = usize::try_from(consumed)
-            .map_err(|_| io::Error::from_raw_os_error(consumed.saturating_neg()))?;
-        Ok(consumed < BATCH_RECORDS)
+        match consumed {
+            BATCH_IS_FULL => Ok(false),
+            ..0 => Err(io::Error::from_raw_os_error(-consumed)),
+            0.. => Ok(true),
+        }
     }
 
     fn wait(&self, timeout: Duration) -> io::Result<()> {
@@ -325,6 +326,9 @@ impl Kernel {
         Ok((self.packets.seen()?, events))
     }
 }
+
+/// What the rings' callback returns to end a look: the record it got is taken.
+const BATCH_IS_FULL: i32 = -libc::EAGAIN;
 
 /// A place for an object, which its skeleton borrows: for the whole run.
 fn object() -> &'static mut MaybeUninit<OpenObject> {
