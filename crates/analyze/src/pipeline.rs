@@ -17,6 +17,7 @@ use tcprec_shared::record::{
 use tcprec_shared::stream::ReadError;
 
 use crate::app::Request;
+use crate::gaps::Incomplete;
 use crate::owner::{self, Owners, Span};
 use crate::report::{
     Connection, EndFacts, Ending, InterfaceSummary, LossSummary, OwnerId, Part, ProcessSummary,
@@ -41,6 +42,8 @@ pub struct Pipeline {
     report: Report,
     losses: BTreeMap<(LossCause, Lost), LossSummary>,
     carriers: Carriers,
+    /// Time of the record before.
+    latest_ns: i64,
 }
 
 impl Default for Pipeline {
@@ -61,6 +64,7 @@ impl Pipeline {
             report: Report::default(),
             losses: BTreeMap::new(),
             carriers: Carriers::default(),
+            latest_ns: i64::MIN,
         }
     }
 
@@ -91,6 +95,10 @@ impl Pipeline {
         if error.is_passing() {
             capture.damaged_records += 1;
             capture.damage.get_or_insert_with(|| error.to_string());
+            // It may have been any record, of about that time.
+            let span = Span::at(self.latest_ns);
+            self.report.gaps.packets.add(span);
+            self.report.gaps.events.add(span);
         } else {
             capture.ending = Ending::Cut(error.to_string());
         }
@@ -107,8 +115,14 @@ impl Pipeline {
             found: &mut self.found,
         });
         report.losses = self.losses.into_values().collect();
+        report.gaps.packets.merge();
+        report.gaps.events.merge();
+        report.gaps.is_cut = matches!(report.capture.ending, Ending::Abrupt | Ending::Cut(_));
         report.connections = self.found.connections;
         report.connections.sort_by_key(|found| found.tcp.id);
+        for connection in &mut report.connections {
+            connection.incomplete = report.gaps.of_connection(&connection.tcp);
+        }
         report.requests = self.found.requests;
         report
             .requests
@@ -118,6 +132,7 @@ impl Pipeline {
     }
 
     fn seen_at(&mut self, ts_ns: i64) {
+        self.latest_ns = ts_ns;
         let capture = &mut self.report.capture;
         capture.first_ns = Some(capture.first_ns.map_or(ts_ns, |first| first.min(ts_ns)));
         capture.last_ns = Some(capture.last_ns.map_or(ts_ns, |last| last.max(ts_ns)));
@@ -211,6 +226,19 @@ impl Pipeline {
     }
 
     fn loss(&mut self, loss: &Loss) {
+        let span = match (loss.first_ns, loss.last_ns) {
+            // Other tools count losses without their times.
+            (0, 0) => Span {
+                first_ns: i64::MIN,
+                last_ns: i64::MAX,
+            },
+            (first_ns, last_ns) => Span { first_ns, last_ns },
+        };
+        match loss.lost {
+            Lost::Packets => self.report.gaps.packets.add(span),
+            Lost::Events => self.report.gaps.events.add(span),
+            Lost::Processes => {}
+        }
         let sum = self
             .losses
             .entry((loss.cause, loss.lost))
@@ -347,6 +375,7 @@ impl Observer for Resolver<'_> {
             orig: self.facts(&connection, orig, resp),
             resp: self.facts(&connection, resp, orig),
             netns: Some(connection.scope).filter(|scope| *scope != 0),
+            incomplete: Incomplete::default(), // until all losses are known
             tcp: connection,
         };
         self.found.connections.push(found);

@@ -86,6 +86,9 @@ pub struct ResponseMessage {
     /// Length of its body on the wire, without the framing of chunks, as far
     /// as it was seen or announced.
     pub body_bytes: u64,
+    /// Whether its end was seen; that of a body that goes on until the
+    /// connection is closed never is.
+    pub is_ended: bool,
 }
 
 #[cfg(test)]

@@ -170,6 +170,88 @@ fn how_a_capture_ended_is_told() {
     assert!(matches!(capture.ending, Ending::Cut(_)));
 }
 
+fn lost(lost: Lost, first_ns: i64, last_ns: i64) -> Record<'static> {
+    Record::Loss(Loss {
+        cause: LossCause::RingFull,
+        lost,
+        cpu: None,
+        count: 1,
+        bytes: 10,
+        first_ns,
+        last_ns,
+    })
+}
+
+/// What may be missing of a connection that is refused from 10 s to 11 s.
+fn missing_of_refused(loss: Record<'_>) -> Incomplete {
+    const SECOND_NS: i64 = 1_000_000_000;
+    let mut refusal = packet(0, 11 * SECOND_NS, true);
+    refusal.data.to_mut()[33] = 0x14;
+    let report = report(vec![
+        interface(0, None),
+        Record::Packet(packet(0, 10 * SECOND_NS, false)),
+        Record::Packet(refusal),
+        loss,
+    ]);
+    assert_eq!(report.connections[0].tcp.state, tcp::ConnState::Rej);
+    report.connections[0].incomplete
+}
+
+#[test]
+fn a_loss_makes_incomplete_what_it_meets() {
+    const MS: i64 = 1_000_000;
+    let missing = |what, first_ms, last_ms| {
+        let incomplete = missing_of_refused(lost(what, first_ms * MS, last_ms * MS));
+        incomplete.words().collect::<Vec<_>>()
+    };
+    assert_eq!(missing(Lost::Packets, 9_000, 10_000), ["packets"]);
+    assert_eq!(missing(Lost::Packets, 11_000, 12_000), ["packets"]);
+    assert_eq!(missing(Lost::Packets, 10_400, 10_600), ["packets"]);
+    assert!(missing(Lost::Packets, 9_000, 9_999).is_empty());
+    assert!(missing(Lost::Packets, 11_001, 12_000).is_empty());
+    // Of the connection's events, some come before its packets or after them.
+    assert_eq!(missing(Lost::Events, 9_500, 9_900), ["events"]);
+    assert!(missing(Lost::Events, 8_000, 8_999).is_empty());
+    assert!(missing(Lost::Processes, 10_000, 11_000).is_empty());
+    // Losses without a time.
+    assert_eq!(missing(Lost::Packets, 0, 0), ["packets"]);
+}
+
+#[test]
+fn what_has_no_end_may_have_lost_it() {
+    let own = Record::Capture(Capture {
+        schema: Some(SCHEMA),
+        ..Capture::default()
+    });
+    let attempt = || Record::Packet(packet(0, 10, false));
+    let missing = |records| {
+        let incomplete = report(records).connections[0].incomplete;
+        incomplete.words().collect::<Vec<_>>()
+    };
+    let late = || lost(Lost::Packets, 1000, 2000);
+    let early = || lost(Lost::Packets, 1, 9);
+    assert_eq!(
+        missing(vec![interface(0, None), attempt(), late()]),
+        ["packets"]
+    );
+    assert!(missing(vec![interface(0, None), attempt(), early()]).is_empty());
+    assert_eq!(missing(vec![own, interface(0, None), attempt()]), ["end"]);
+}
+
+#[test]
+fn a_damaged_record_may_have_been_a_packet() {
+    let mut pipeline = Pipeline::default();
+    pipeline.push(&interface(0, None));
+    pipeline.push(&Record::Packet(packet(0, 10, false)));
+    pipeline.read_error(&ReadError::Damaged {
+        at_bytes: 1,
+        detail: "?".into(),
+    });
+    pipeline.push(&Record::Packet(packet(0, 20, true)));
+    let incomplete = pipeline.finish().connections[0].incomplete;
+    assert!(incomplete.packets && incomplete.events);
+}
+
 #[test]
 fn losses_are_summed_by_cause() {
     let loss = |cause, count, first_ns, last_ns| {

@@ -17,6 +17,7 @@ use tcprec_shared::record::{
 };
 
 use crate::app::Request;
+use crate::gaps::{Gaps, Incomplete};
 use crate::owner::KernelFacts;
 use crate::tcp;
 
@@ -29,6 +30,8 @@ pub struct Report {
     pub interfaces: Vec<InterfaceSummary>,
     /// What was lost, by cause.
     pub losses: Vec<LossSummary>,
+    /// When it was lost.
+    pub gaps: Gaps,
     /// The processes that own an end of a connection.
     pub processes: BTreeMap<ProcessId, ProcessSummary>,
     /// The connections in the order of their first packets.
@@ -58,6 +61,23 @@ impl Report {
             owners.reverse();
         }
         owners
+    }
+
+    /// What may be missing of a request.
+    #[must_use]
+    pub fn incomplete(&self, request: &Request) -> Incomplete {
+        let Some(connection) = self.connection_of(request) else {
+            return Incomplete::default();
+        };
+        let asked = request.request.as_ref();
+        let answered = request.response.as_ref();
+        self.gaps.of_part(
+            &connection.tcp,
+            asked.map(|message| message.first_ns),
+            answered
+                .filter(|message| message.is_ended)
+                .map(|message| message.last_ns),
+        )
     }
 }
 
@@ -214,6 +234,8 @@ pub struct Connection {
     pub tcp: tcp::Connection,
     /// The network namespace it was seen in, where recorded.
     pub netns: Option<u32>,
+    /// What may be missing of it.
+    pub incomplete: Incomplete,
     /// What is known of the end that asked for it.
     pub orig: EndFacts,
     /// What is known of the end that was asked.

@@ -14,6 +14,7 @@ use super::{
     ProcessSummary, Report,
 };
 use crate::app::Request;
+use crate::gaps::Incomplete;
 use crate::tcp;
 
 /// Nanoseconds as seconds, as exactly as a double can hold them: in our days
@@ -287,6 +288,15 @@ fn ids<M: SerializeMap>(to: &mut M, connection: &tcp::Connection) -> Result<(), 
     to.serialize_entry("id.resp_p", &resp.port)
 }
 
+/// What may be missing, if anything.
+fn missing<M: SerializeMap>(to: &mut M, incomplete: Incomplete) -> Result<(), M::Error> {
+    if incomplete == Incomplete::default() {
+        return Ok(());
+    }
+    let words: Vec<_> = incomplete.words().collect();
+    to.serialize_entry("incomplete", &words)
+}
+
 /// A [`Connection`].
 pub(super) struct Conn<'a> {
     pub(super) report: &'a Report,
@@ -299,6 +309,7 @@ impl Serialize for Conn<'_> {
         let Connection {
             tcp,
             netns,
+            incomplete,
             orig,
             resp,
         } = connection;
@@ -310,6 +321,7 @@ impl Serialize for Conn<'_> {
         if let Some(netns) = netns {
             row.serialize_entry("netns", netns)?;
         }
+        missing(&mut row, *incomplete)?;
         owner_fields!(row, "orig_", report, orig.owner);
         owner_fields!(row, "resp_", report, resp.owner);
         row.serialize_entry("conn_state", tcp.state.word())?;
@@ -351,6 +363,8 @@ impl Serialize for Http<'_> {
             owner_fields!(row, "orig_", report, connection.orig.owner);
             owner_fields!(row, "resp_", report, connection.resp.owner);
         }
+        let incomplete = report.incomplete(request);
+        missing(&mut row, incomplete)?;
         row.serialize_entry("index", &request.index)?;
         row.serialize_entry("method", &asked.map(|message| &message.method))?;
         row.serialize_entry("host", &asked.map(|message| &message.host))?;
@@ -358,13 +372,14 @@ impl Serialize for Http<'_> {
         row.serialize_entry("version", &asked.map(|message| &message.version))?;
         row.serialize_entry("user_agent", &asked.map(|message| &message.user_agent))?;
         row.serialize_entry("status_code", &answered.map(|message| message.status))?;
+        let is_whole = !incomplete.lacks_packets();
         for (name, ns) in [
             ("req_ts_first", asked.map(|message| message.first_ns)),
             ("req_ts_last", asked.map(|message| message.last_ns)),
             ("resp_ts_first", answered.map(|message| message.first_ns)),
             ("resp_ts_last", answered.map(|message| message.last_ns)),
-            ("latency_ttfb", request.ttfb_ns()),
-            ("latency_total", request.total_ns()),
+            ("latency_ttfb", request.ttfb_ns().filter(|_| is_whole)),
+            ("latency_total", request.total_ns().filter(|_| is_whole)),
         ] {
             row.serialize_entry(name, &ns.map(seconds))?;
         }

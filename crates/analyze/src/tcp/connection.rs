@@ -154,6 +154,15 @@ pub enum ConnState {
 }
 
 impl ConnState {
+    /// Whether it was seen to end: both ends closed it, or one reset it.
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        match self {
+            Self::Sf | Self::Rej | Self::Rsto | Self::Rstr | Self::Rstos0 | Self::Rstrh => true,
+            Self::S0 | Self::S1 | Self::S2 | Self::S3 | Self::Sh | Self::Shr | Self::Oth => false,
+        }
+    }
+
     /// Zeek's word for it.
     #[must_use]
     pub const fn word(self) -> &'static str {

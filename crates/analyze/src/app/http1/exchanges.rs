@@ -109,6 +109,7 @@ impl Exchanges {
             first_ns,
             last_ns,
             body_bytes: 0,
+            is_ended: false,
         });
         exchange
             .request
@@ -146,7 +147,10 @@ impl Exchanges {
 
     /// The open response ends.
     pub(super) fn end_response(&mut self) {
-        self.answering = None;
+        let number = self.answering.take();
+        if let Some(message) = self.get(number).and_then(|it| it.response.as_mut()) {
+            message.is_ended = true;
+        }
     }
 
     /// What was given out since the last time.

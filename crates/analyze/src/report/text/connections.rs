@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use anstyle::Style;
 
 use super::table::{Cell, Kind, Table};
-use super::{BAD, DIM, GOOD, Text, WARN, tally};
+use super::{BAD, DIM, GOOD, Text, WARN, missing, tally};
 use crate::report::{Connection, EndFacts, units};
 use crate::tcp::{self, ConnState};
 
@@ -30,6 +30,7 @@ impl Text<'_> {
             ("BYTES", Kind::Figure),
             ("RESENT", Kind::Figure),
             ("RTT", Kind::Figure),
+            ("MISSING", Kind::Text),
         ]);
         let (first, note) = self.first(all);
         for connection in first {
@@ -42,9 +43,16 @@ impl Text<'_> {
     /// Two lines: the end that asked for the connection, and the other.
     fn connection(&self, table: &mut Table, connection: &Connection) {
         let Connection {
-            tcp, orig, resp, ..
+            tcp,
+            incomplete,
+            orig,
+            resp,
+            ..
         } = connection;
         let (state, style) = ended(tcp.state);
+        // What was not seen may have been lost.
+        let unsure = incomplete.lacks_packets() && !tcp.state.is_over();
+        let state = format!("{state}{}", if unsure { "?" } else { "" });
         let figures = |end: &tcp::End, facts: &EndFacts| {
             let resent = facts
                 .kernel
@@ -66,11 +74,12 @@ impl Text<'_> {
         };
         let mut row: Vec<Cell> = vec![
             self.moment(tcp.first_ns).into(),
-            Cell::styled(state, style),
+            Cell::styled(&state, style),
             tcp.orig.endpoint.to_string().into(),
             self.owner(orig.owner).into(),
         ];
         row.extend(figures(&tcp.orig, orig));
+        row.push(missing(*incomplete));
         table.row(row);
         let mut row: Vec<Cell> = vec![
             Cell::default(),

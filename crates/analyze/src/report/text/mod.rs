@@ -17,8 +17,9 @@ use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
 use tcprec_shared::record::ProcessId;
 
-use self::table::Table;
+use self::table::{Cell, Table};
 use super::{OwnerId, Report, units};
+use crate::gaps::Incomplete;
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -119,6 +120,12 @@ impl Text<'_> {
             format!("{} {}", self.name(owner.process), owner.provenance)
         })
     }
+}
+
+/// What may be missing of a connection or request.
+fn missing(incomplete: Incomplete) -> Cell {
+    let words: Vec<_> = incomplete.words().collect();
+    Cell::styled(&words.join(", "), WARN)
 }
 
 /// The whole and its parts, as `12: 10 closed, 2 refused`; the largest first.

@@ -7,7 +7,7 @@ use anstyle::Style;
 use tcprec_shared::flow::Endpoint;
 
 use super::table::{Cell, Kind, Table};
-use super::{BAD, Text, WARN, tally};
+use super::{BAD, Text, WARN, missing, tally};
 use crate::app::Request;
 use crate::report::{OwnerId, units};
 
@@ -20,11 +20,19 @@ impl Text<'_> {
         let mut by_status = BTreeMap::new();
         for request in all {
             let status = request.response.as_ref().map(|message| message.status);
-            let status = status.map_or("unanswered".into(), |status| format!("with {status}"));
+            let is_whole = || !self.report.incomplete(request).lacks_packets();
+            let status = match status {
+                Some(status) => format!("with {status}"),
+                None if is_whole() => "unanswered".into(),
+                None => "with an answer that may be lost".into(),
+            };
             *by_status.entry(status).or_insert(0) += 1;
         }
         self.heading(to, "HTTP requests", &tally(all.len(), by_status))?;
-        let mut waits: Vec<_> = all.iter().filter_map(Request::ttfb_ns).collect();
+        let whole = all
+            .iter()
+            .filter(|request| !self.report.incomplete(request).lacks_packets());
+        let mut waits: Vec<_> = whole.filter_map(Request::ttfb_ns).collect();
         waits.sort_unstable();
         if waits.len() > 1 {
             let at = |percent| quantile(&waits, percent).map_or(String::new(), units::duration);
@@ -44,6 +52,7 @@ impl Text<'_> {
             ("CLIENT", Kind::Text),
             ("SERVER", Kind::Text),
             ("REQUEST", Kind::Flexible),
+            ("MISSING", Kind::Text),
         ]);
         let (first, note) = self.first(all);
         for request in first {
@@ -58,7 +67,10 @@ impl Text<'_> {
         let start = asked
             .map(|message| message.first_ns)
             .or(answered.map(|message| message.first_ns));
+        let incomplete = self.report.incomplete(request);
+        let is_whole = !incomplete.lacks_packets();
         let status = match answered.map(|message| message.status) {
+            None if !is_whole => Cell::styled("?", WARN),
             None => Cell::styled("none", BAD),
             Some(status) => {
                 let style = match status {
@@ -89,11 +101,12 @@ impl Text<'_> {
         table.row([
             start.map_or(String::new(), |ns| self.moment(ns)).into(),
             status,
-            duration(request.ttfb_ns()),
-            duration(request.total_ns()),
+            duration(request.ttfb_ns().filter(|_| is_whole)),
+            duration(request.total_ns().filter(|_| is_whole)),
             who(client, request.client).into(),
             who(server, request.server).into(),
             what.into(),
+            missing(incomplete),
         ]);
     }
 }
