@@ -1,11 +1,12 @@
 # The few things one does with this repository. Each installs what it needs
 # first, if that is missing. `make` alone says what there is.
 
-.PHONY: help demo test lint
+.PHONY: help demo test lint bench
 
 help:
 	@echo 'make demo   record real traffic on this machine and show what tcprec says of it (root)'
 	@echo 'make test   run every test; those that need root are run with sudo, or shown as ignored'
+	@echo 'make bench  what recording costs beside tcpdump and dumpcap (root, a quiet machine)'
 	@echo 'make lint   formatting, clippy and documentation, warnings denied'
 
 demo:
@@ -16,3 +17,6 @@ test:
 
 lint:
 	@scripts/lint
+
+bench:
+	@scripts/bench
