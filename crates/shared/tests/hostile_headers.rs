@@ -93,6 +93,37 @@ fn a_cut_packet_says_the_same_or_nothing() {
     }
 }
 
+#[test]
+fn endless_nesting_comes_to_an_end() {
+    let mpls: &[u8] = &[0x88, 0x47, 0, 0, 0x01, 64, 0, 0, 0, 0];
+    let mut in_gre = vec![
+        0x45, 0, 0, 0, 0, 0, 0, 0, 64, 47, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+    ];
+    in_gre.extend([0, 0, 0x08, 0]);
+    let mut in_vxlan = vec![0x08, 0x00, 0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0];
+    in_vxlan.extend([10, 0, 0, 1, 10, 0, 0, 2, 0, 1, 0x12, 0xb5, 0, 0, 0, 0]);
+    in_vxlan.extend([0x08, 0, 0, 0, 0, 0, 0, 0]);
+    let macs: &[u8] = &[2; 12];
+    let levels = [
+        (LinkType::ETHERNET, [macs, mpls].concat()),
+        (LinkType::ETHERNET, [macs, &[0x65, 0x58]].concat()),
+        (LinkType::ETHERNET, [macs, &in_vxlan].concat()),
+        (LinkType::RAW, in_gre),
+        (LinkType::MPLS, vec![0, 0, 0, 64]),
+        (LinkType::PPI, vec![0, 0, 8, 0, 192, 0, 0, 0]),
+    ];
+    for (link, level) in levels {
+        let data = level.repeat(65_536 / level.len());
+        let wire_bytes = data.len() as u32;
+        let frame = Frame {
+            link,
+            wire_bytes,
+            data,
+        };
+        assert_eq!(parse(&frame), Headers::Other(Other::Malformed), "{level:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 20_000,

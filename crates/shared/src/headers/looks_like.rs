@@ -7,25 +7,30 @@ use super::{Layer, LinkType, ether};
 /// Whether bytes make sense as what is supposed to be there.
 pub(super) fn layer(layer: Layer, rest: Rest<'_>) -> bool {
     match layer {
-        Layer::Ip | Layer::EtherType(ether::IPV4 | ether::IPV6) => ip(rest),
         Layer::Link(LinkType::ETHERNET) => ethernet(rest),
-        _ => true,
+        _ => follows(layer, rest),
     }
 }
 
-/// Whether bytes make sense as an Ethernet frame with IP inside.
+/// Whether bytes make sense as an Ethernet frame that leads to IP.
 pub(super) fn ethernet(rest: Rest<'_>) -> bool {
     match rest.u16(12) {
-        Ok(ether::IPV4 | ether::IPV6) => rest.skip(14).is_ok_and(ip),
-        Ok(ether_type) => matches!(
-            ether_type,
-            ether::VLAN
-                | ether::PROVIDER_VLAN
-                | ether::OLD_QINQ
-                | ether::MPLS
-                | ether::PPPOE_SESSION
-        ),
+        // What stands behind a label is guessed again, with the help of this.
+        Ok(ether::MPLS | ether::MPLS_MULTICAST) => true,
+        Ok(ether_type) => rest
+            .skip(14)
+            .and_then(|rest| ether::ether_type(ether_type, rest))
+            .is_ok_and(|(layer, rest)| follows(layer, rest)),
         Err(_) => false,
+    }
+}
+
+/// Whether bytes make sense as what follows a header, without looking beyond.
+fn follows(layer: Layer, rest: Rest<'_>) -> bool {
+    match layer {
+        Layer::Ip | Layer::EtherType(ether::IPV4 | ether::IPV6) => ip(rest),
+        Layer::Llc => ether::llc(rest).is_ok(),
+        Layer::Link(_) | Layer::EtherType(_) => true,
     }
 }
 
