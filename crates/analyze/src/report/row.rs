@@ -247,6 +247,29 @@ macro_rules! tcp_end_fields {
             "sack_perm": syn.map(|syn| syn.sack_permitted),
             "ts_opt": syn.map(|syn| syn.timestamps),
         );
+        let analysis = &end.analysis;
+        end_fields!($to, $prefix,
+            "retrans": analysis.retransmissions,
+            "fast_retrans": analysis.fast_retransmissions,
+            "spurious": analysis.spurious_retransmissions,
+            "ooo": analysis.out_of_order,
+            "lost_seg": analysis.lost_segments,
+            "ack_lost": analysis.acked_lost_segments,
+            "dup_ack": analysis.duplicate_acks,
+            "zero_win": analysis.zero_windows,
+            "zwp": analysis.zero_window_probes,
+            "zwp_ack": analysis.zero_window_probe_acks,
+            "win_full": analysis.windows_full,
+            "keep_alive": analysis.keep_alives,
+            "keep_alive_ack": analysis.keep_alive_acks,
+            "win_update": analysis.window_updates,
+        );
+        known_end_fields!($to, $prefix,
+            "rtt_n": end.round_trips.map(|times| times.count),
+            "rtt_min": end.round_trips.map(|times| seconds(times.min_ns)),
+            "rtt_avg": end.round_trips.map(|times| seconds(times.mean_ns())),
+            "rtt_max": end.round_trips.map(|times| seconds(times.max_ns)),
+        );
     }};
 }
 

@@ -107,6 +107,79 @@ pub struct End {
     pub late_packets: u64,
     /// The options of its first SYN or SYN-ACK.
     pub syn_options: Option<SynOptions>,
+    /// What Wireshark would say of its packets.
+    pub analysis: Analysis,
+    /// How long it took until what it sent was acknowledged; none if nothing was.
+    pub round_trips: Option<RoundTrips>,
+}
+
+/// How many packets of an end Wireshark would mark: its `tcp.analysis` fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Analysis {
+    /// `retransmission`: sent again; the two kinds that follow are among them.
+    pub retransmissions: u64,
+    /// `fast_retransmission`: sent again after duplicate ACKs.
+    pub fast_retransmissions: u64,
+    /// `spurious_retransmission`: sent again though acknowledged.
+    pub spurious_retransmissions: u64,
+    /// `out_of_order`: overtaken by later ones.
+    pub out_of_order: u64,
+    /// `lost_segment`: one before it was not captured.
+    pub lost_segments: u64,
+    /// `ack_lost_segment`: it acknowledges one that was not captured.
+    pub acked_lost_segments: u64,
+    /// `duplicate_ack`: the same ACK again.
+    pub duplicate_acks: u64,
+    /// `zero_window`: the end cannot take any more.
+    pub zero_windows: u64,
+    /// `zero_window_probe`: a byte sent into a zero window.
+    pub zero_window_probes: u64,
+    /// `zero_window_probe_ack`: the answer to that.
+    pub zero_window_probe_acks: u64,
+    /// `window_full`: the other end's window is used up.
+    pub windows_full: u64,
+    /// `keep_alive`: the byte before the next one, or none, sent again.
+    pub keep_alives: u64,
+    /// `keep_alive_ack`: the answer to that.
+    pub keep_alive_acks: u64,
+    /// `window_update`: nothing but another window.
+    pub window_updates: u64,
+}
+
+/// Times from a segment to the ACK that ends with it (Wireshark's
+/// `tcp.analysis.ack_rtt`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoundTrips {
+    /// How many were measured.
+    pub count: u64,
+    /// The shortest.
+    pub min_ns: i64,
+    /// The longest.
+    pub max_ns: i64,
+    /// All of them together.
+    pub sum_ns: i64,
+}
+
+impl RoundTrips {
+    pub(super) const NONE: Self = Self {
+        count: 0,
+        min_ns: i64::MAX,
+        max_ns: i64::MIN,
+        sum_ns: 0,
+    };
+
+    pub(super) fn add(&mut self, ns: i64) {
+        self.count += 1;
+        self.min_ns = self.min_ns.min(ns);
+        self.max_ns = self.max_ns.max(ns);
+        self.sum_ns = self.sum_ns.saturating_add(ns);
+    }
+
+    /// Their mean.
+    #[must_use]
+    pub fn mean_ns(&self) -> i64 {
+        i64::try_from(self.count).map_or(0, |count| self.sum_ns.checked_div(count).unwrap_or(0))
+    }
 }
 
 /// The options of a SYN or SYN-ACK.

@@ -5,7 +5,7 @@ use tcprec_shared::headers::{Segment, TcpFlags};
 
 use super::ranges::{Range, Ranges};
 use super::seq::{Seq, Unwrap};
-use super::{End, SynOptions};
+use super::{Analysis, End, RoundTrips, SynOptions};
 
 /// What one end sent so far.
 #[derive(Debug, Clone, Default)]
@@ -140,9 +140,14 @@ impl Direction {
         position
     }
 
-    /// What is told of it in the end, of payload by sequence numbers
-    /// `bytes`.
-    pub(super) fn into_end(self, endpoint: Endpoint, bytes: u64) -> End {
+    /// What is told of it in the end, with what others found: `bytes` of
+    /// payload by sequence numbers, and Wireshark's view.
+    pub(super) fn into_end(
+        self,
+        endpoint: Endpoint,
+        bytes: u64,
+        (analysis, round_trips): (Analysis, Option<RoundTrips>),
+    ) -> End {
         End {
             endpoint,
             cookie: self.cookie,
@@ -161,6 +166,8 @@ impl Direction {
             duplicate_packets: self.duplicate_packets,
             late_packets: self.late_packets,
             syn_options: self.syn_options,
+            analysis,
+            round_trips,
         }
     }
 }

@@ -3,6 +3,7 @@
 use tcprec_shared::flow::Flow;
 use tcprec_shared::headers::{Segment, TcpFlags};
 
+use super::analysis::Analyzer;
 use super::direction::Direction;
 use super::handshake::Handshake;
 use super::pair::{Pair, Side};
@@ -26,6 +27,7 @@ pub(super) struct Live {
     missed_bytes: u64,
     states: States,
     handshake: Handshake,
+    analyzer: Analyzer,
     directions: Pair<Direction>,
     application: Application,
 }
@@ -64,6 +66,7 @@ impl Live {
             missed_bytes: 0,
             states: States::new(if flipped { sender.other() } else { sender }, flipped),
             handshake: Handshake::default(),
+            analyzer: Analyzer::default(),
             directions: Pair::default(),
             application: Application::Silent,
         }
@@ -101,6 +104,9 @@ impl Live {
             [TcpFlags::SYN, TcpFlags::ACK, TcpFlags::RST].map(|flag| segment.flags.has(flag));
         self.first_ns = self.first_ns.min(seen.ts_ns);
         self.last_ns = self.last_ns.max(seen.ts_ns);
+        let initial_rtt_ns = self.handshake.initial_rtt_ns();
+        self.analyzer
+            .packet(side, seen.ts_ns, segment, initial_rtt_ns);
         self.handshake.packet(side, seen.ts_ns, segment.flags);
         self.states.packet(side, seen.ts_ns, segment);
         let (direction, peer) = self.directions.split(side);
@@ -190,12 +196,13 @@ impl Live {
             .handshake
             .originator()
             .unwrap_or(self.states.originator());
-        let sizes = Pair {
-            low: self.states.size(Side::Low),
-            high: self.states.size(Side::High),
-        };
-        let low = self.directions.low.into_end(self.flow.low, sizes.low);
-        let high = self.directions.high.into_end(self.flow.high, sizes.high);
+        let [low, high] =
+            [Side::Low, Side::High].map(|side| (self.states.size(side), self.analyzer.of(side)));
+        let low = self.directions.low.into_end(self.flow.low, low.0, low.1);
+        let high = self
+            .directions
+            .high
+            .into_end(self.flow.high, high.0, high.1);
         let (orig, resp) = match originator {
             Side::Low => (low, high),
             Side::High => (high, low),

@@ -5,6 +5,7 @@
 //! Numbers have the definitions of Zeek and Wireshark, named where they are
 //! computed. Reports and owners are others' to make.
 
+mod analysis;
 mod connection;
 mod direction;
 mod fragments;
@@ -21,7 +22,7 @@ mod tracker;
 
 pub(crate) use pair::{Pair, Side};
 
-pub use connection::{ConnState, Connection, ConnectionId, End, SynOptions};
+pub use connection::{Analysis, ConnState, Connection, ConnectionId, End, RoundTrips, SynOptions};
 pub use tracker::{Limits, Observer, Seen, Tracker};
 
 #[cfg(test)]

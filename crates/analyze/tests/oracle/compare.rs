@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::expected::{Fields, Records};
 
 /// What is compared of a connection.
-const CONNECTION_FIELDS: [&str; 47] = [
+const CONNECTION_FIELDS: [&str; 83] = [
     "ts",
     "duration",
     "duration_raw",
@@ -55,6 +55,42 @@ const CONNECTION_FIELDS: [&str; 47] = [
     "resp_rexmt",
     "resp_dup_pkts",
     "resp_late_pkts",
+    "orig_retrans",
+    "orig_fast_retrans",
+    "orig_spurious",
+    "orig_ooo",
+    "orig_lost_seg",
+    "orig_ack_lost",
+    "orig_dup_ack",
+    "orig_zero_win",
+    "orig_zwp",
+    "orig_zwp_ack",
+    "orig_win_full",
+    "orig_keep_alive",
+    "orig_keep_alive_ack",
+    "orig_win_update",
+    "orig_rtt_n",
+    "orig_rtt_min",
+    "orig_rtt_avg",
+    "orig_rtt_max",
+    "resp_retrans",
+    "resp_fast_retrans",
+    "resp_spurious",
+    "resp_ooo",
+    "resp_lost_seg",
+    "resp_ack_lost",
+    "resp_dup_ack",
+    "resp_zero_win",
+    "resp_zwp",
+    "resp_zwp_ack",
+    "resp_win_full",
+    "resp_keep_alive",
+    "resp_keep_alive_ack",
+    "resp_win_update",
+    "resp_rtt_n",
+    "resp_rtt_min",
+    "resp_rtt_avg",
+    "resp_rtt_max",
     "reused_ports",
     "orientation",
 ];
@@ -350,11 +386,19 @@ fn fields(place: &str, names: &[&str], expected: &Fields, found: &Fields, to: &m
 }
 
 fn equal(name: &str, expected: &Value, found: &Value) -> bool {
-    let is_time = [
-        "ts", "duration", "rtt", "ts_first", "ts_last", "latency", "raw",
-    ]
-    .iter()
-    .any(|time| name.ends_with(time) || name.starts_with("latency"));
+    let is_time = name.contains("ts_") && !name.ends_with("ts_opt")
+        || [
+            "ts",
+            "duration",
+            "duration_raw",
+            "rtt",
+            "rtt_min",
+            "rtt_avg",
+            "rtt_max",
+        ]
+        .iter()
+        .any(|time| name.ends_with(time))
+        || name.starts_with("latency");
     match (expected.as_f64(), found.as_f64()) {
         (Some(expected), Some(found)) if is_time => (expected - found).abs() <= TOLERANCE_SECONDS,
         _ => expected == found,

@@ -49,7 +49,15 @@ const KNOWN: &[Reason] = &[
         capture: "suricata/transform-base64-7296/input.pcap",
         tool: Tool::Tshark,
         place: "127.0.0.1:57227",
-        fields: &["duration_raw", "syn_synack_rtt", "synack_ack_rtt"],
+        fields: &[
+            "duration_raw",
+            "syn_synack_rtt",
+            "synack_ack_rtt",
+            "orig_rtt_avg",
+            "orig_rtt_max",
+            "resp_rtt_min",
+            "resp_rtt_avg",
+        ],
         why: MICROSECONDS,
     },
     Reason {
@@ -63,6 +71,9 @@ const KNOWN: &[Reason] = &[
             "initial_rtt",
             "syn_synack_rtt",
             "synack_ack_rtt",
+            "resp_rtt_min",
+            "resp_rtt_avg",
+            "resp_rtt_max",
         ],
         why: "tshark takes a nanosecond field of 2^31 + 1 for a negative one; the format \
               has it without a sign",
@@ -81,19 +92,42 @@ const KNOWN: &[Reason] = &[
         why: "both ends are the same, and the expectation has its one packet at each; it \
               was sent once",
     },
-    Reason {
-        capture: "zeek/erspan.pcap",
-        tool: Tool::Tshark,
-        place: "192.168.69.10:49166 192.168.69.2:80 #0",
-        fields: &[
+    outer_fragments(
+        "192.168.69.10:49166 192.168.69.2:80 #0",
+        &[
             "resp_ts_first",
             "resp_ts_last",
             "latency_ttfb",
             "latency_total",
         ],
-        why: "the tunnel's own packets are fragmented: tshark gives the segment inside the \
-              time of the last fragment; here the first one tells of it",
-    },
+    ),
+    outer_fragments(
+        "192.168.69.10:49162",
+        &["orig_rtt_avg", "resp_rtt_min", "resp_rtt_avg"],
+    ),
+    outer_fragments(
+        "192.168.69.10:49163",
+        &[
+            "orig_rtt_avg",
+            "orig_rtt_max",
+            "resp_rtt_min",
+            "resp_rtt_avg",
+        ],
+    ),
+    outer_fragments("192.168.69.10:49164", &["orig_rtt_avg", "resp_rtt_avg"]),
+    outer_fragments(
+        "192.168.69.10:49165",
+        &["orig_rtt_avg", "orig_rtt_max", "resp_rtt_avg"],
+    ),
+    outer_fragments(
+        "192.168.69.10:49166",
+        &[
+            "orig_rtt_avg",
+            "orig_rtt_max",
+            "resp_rtt_avg",
+            "resp_rtt_max",
+        ],
+    ),
     Reason {
         capture: "zeek/http/connect-with-smtp.pcap",
         tool: Tool::Tshark,
@@ -145,6 +179,14 @@ const KNOWN: &[Reason] = &[
               here it is all fragments'",
     },
     Reason {
+        capture: "zeek/pppoe-over-qinq.pcap",
+        tool: Tool::Tshark,
+        place: "1.1.1.1:20394",
+        fields: &["orig_ack_lost"],
+        why: "IP packets longer than the PPPoE header says: tshark's analysis takes the \
+              shorter length, all other fields the IP header's",
+    },
+    Reason {
         capture: "zeek/tcp/retransmit-fast009.pcap",
         tool: Tool::Zeek,
         place: "10.0.88.85:50368 192.168.0.27:80",
@@ -156,6 +198,17 @@ const KNOWN: &[Reason] = &[
 
 const MICROSECONDS: &str = "a microsecond field of more than a second: the expectation \
                             reads its first six digits; here it is added";
+
+const fn outer_fragments(place: &'static str, fields: &'static [&'static str]) -> Reason {
+    Reason {
+        capture: "zeek/erspan.pcap",
+        tool: Tool::Tshark,
+        place,
+        fields,
+        why: "the tunnel's own packets are fragmented: tshark gives the segment inside the \
+              time of the last fragment; here the first one tells of it",
+    }
+}
 
 const fn zero_nine(place: &'static str) -> Reason {
     Reason {

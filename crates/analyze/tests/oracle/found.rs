@@ -114,6 +114,27 @@ fn end_fields(prefix: &str, end: &End, to: &mut Fields) {
     add("rexmt", json!(end.retransmitted_packets));
     add("dup_pkts", json!(end.duplicate_packets));
     add("late_pkts", json!(end.late_packets));
+    let analysis = end.analysis;
+    add("retrans", json!(analysis.retransmissions));
+    add("fast_retrans", json!(analysis.fast_retransmissions));
+    add("spurious", json!(analysis.spurious_retransmissions));
+    add("ooo", json!(analysis.out_of_order));
+    add("lost_seg", json!(analysis.lost_segments));
+    add("ack_lost", json!(analysis.acked_lost_segments));
+    add("dup_ack", json!(analysis.duplicate_acks));
+    add("zero_win", json!(analysis.zero_windows));
+    add("zwp", json!(analysis.zero_window_probes));
+    add("zwp_ack", json!(analysis.zero_window_probe_acks));
+    add("win_full", json!(analysis.windows_full));
+    add("keep_alive", json!(analysis.keep_alives));
+    add("keep_alive_ack", json!(analysis.keep_alive_acks));
+    add("win_update", json!(analysis.window_updates));
+    if let Some(times) = end.round_trips {
+        add("rtt_n", json!(times.count));
+        add("rtt_min", seconds(times.min_ns));
+        add("rtt_avg", seconds(times.mean_ns()));
+        add("rtt_max", seconds(times.max_ns));
+    }
     if let Some(options) = end.syn_options {
         add("mss", json!(options.mss));
         add("wscale", json!(options.window_scale));

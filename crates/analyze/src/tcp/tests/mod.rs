@@ -6,6 +6,7 @@ use tcprec_shared::headers::{Segment, TcpFlags};
 use super::{Connection, Observer, Seen, Tracker};
 use crate::app::Request;
 
+mod analysis;
 mod any;
 mod connections;
 mod fragments;

@@ -1,0 +1,382 @@
+//! What Wireshark says of packets: its `tcp.analysis` flags and round trips.
+//!
+//! The rules are those of `tcp_analyze_sequence_number` in Wireshark 4.0's
+//! packet-tcp.c, told for people in "TCP Analysis" of its User's Guide. They
+//! guess: whether a packet was sent again or overtaken depends on times. What
+//! needs no guess is counted in [`Direction`](super::direction::Direction).
+
+use std::collections::VecDeque;
+
+use tcprec_shared::headers::{Segment, TcpFlags};
+
+use super::pair::{Pair, Side};
+use super::seq::Seq;
+use super::{Analysis, RoundTrips, SynOptions};
+
+/// So many segments may wait for their ACK; more are not timed.
+const MAX_UNACKED: usize = 1024;
+
+/// A retransmission is fast if it comes so soon after duplicate ACKs.
+const FAST_NS: i64 = 20_000_000;
+
+/// A packet is out of order if it comes so soon after the highest one, where
+/// the round trip is not known.
+const OUT_OF_ORDER_NS: i64 = 3_000_000;
+
+/// RFC 7323 section 2.3: a larger shift counts as this.
+const MAX_WINDOW_SHIFT: u8 = 14;
+
+/// What is known of both directions.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Analyzer {
+    flows: Pair<Flow>,
+}
+
+/// What one end sent.
+#[derive(Debug, Clone)]
+struct Flow {
+    found: Analysis,
+    round_trips: Option<RoundTrips>,
+    /// One past the highest sequence number, and when that came.
+    next: Option<Seq>,
+    next_ns: i64,
+    /// Up to here the other end may acknowledge what was seen.
+    acknowledgeable: Option<Seq>,
+    last_ack: Seq,
+    last_ns: i64,
+    last: Last,
+    duplicates: Duplicates,
+    window: u32,
+    scale: Scale,
+    /// Its SYN was the latest packet: its window was not scaled.
+    after_syn: bool,
+    unacked: Unacked,
+}
+
+impl Default for Flow {
+    fn default() -> Self {
+        Self {
+            found: Analysis::default(),
+            round_trips: None,
+            next: None,
+            next_ns: 0,
+            acknowledgeable: None,
+            last_ack: Seq(0),
+            last_ns: 0,
+            last: Last::Other,
+            duplicates: Duplicates::Count(0),
+            window: u32::MAX,
+            scale: Scale::Unknown,
+            after_syn: false,
+            unacked: Unacked::default(),
+        }
+    }
+}
+
+/// What the latest packet of an end was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    KeepAlive,
+    ZeroWindowProbe,
+    Other,
+}
+
+/// How often the latest ACK of an end was repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Duplicates {
+    Count(u32),
+    /// What it sent was acknowledged, and not seen: that is told once.
+    /// (Wireshark keeps a count of -1 for it, which is more than any.)
+    Unseen,
+}
+
+/// How the windows of an end are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scale {
+    Unknown,
+    None,
+    Shift(u8),
+}
+
+/// Segments that wait for their ACK.
+#[derive(Debug, Clone, Default)]
+struct Unacked {
+    /// One past a segment, and when that was sent; in the order of sending.
+    segments: VecDeque<(Seq, i64)>,
+    /// Some do not go further than the one before.
+    disordered: bool,
+}
+
+impl Unacked {
+    fn push(&mut self, next: Seq, ts_ns: i64) {
+        if self.segments.len() < MAX_UNACKED {
+            let last = self.segments.back();
+            self.disordered |= last.is_some_and(|last| next.since(last.0) <= 0);
+            self.segments.push_back((next, ts_ns));
+        }
+    }
+
+    /// Forgets what `ack` covers. Gives when the segment that ends there was
+    /// first sent.
+    fn acknowledge(&mut self, ack: Seq) -> Option<i64> {
+        let mut sent_ns = None;
+        let mut covered = |&mut (next, ts_ns): &mut (Seq, i64)| {
+            if next == ack {
+                sent_ns.get_or_insert(ts_ns);
+            }
+            next.since(ack) <= 0
+        };
+        if self.disordered {
+            self.segments.retain_mut(|segment| !covered(segment));
+            self.disordered = !self.segments.is_empty();
+        } else {
+            while self.segments.front_mut().is_some_and(&mut covered) {
+                self.segments.pop_front();
+            }
+        }
+        sent_ns
+    }
+}
+
+impl Analyzer {
+    /// Takes a packet from the end `side`. `initial_rtt_ns` is what was known
+    /// of the handshake before it.
+    pub(super) fn packet(
+        &mut self,
+        side: Side,
+        ts_ns: i64,
+        segment: &Segment<'_>,
+        initial_rtt_ns: Option<i64>,
+    ) {
+        let (flow, peer) = self.flows.split(side);
+        let packet = Packet::new(ts_ns, segment);
+        flow.last = flow.look(peer, &packet);
+        if packet.ack != flow.last_ack {
+            flow.duplicates = Duplicates::Count(0);
+        }
+        if packet.has(TcpFlags::ACK) {
+            flow.acknowledges_unseen(peer, packet.ack);
+        }
+        if packet.length > 0 || packet.is_syn_or_fin() {
+            flow.sends_again(peer, &packet, initial_rtt_ns.unwrap_or(OUT_OF_ORDER_NS));
+        }
+        flow.advance(&packet);
+        if let Some(sent_ns) = peer.unacked.acknowledge(packet.ack) {
+            peer.round_trip(ts_ns.saturating_sub(sent_ns));
+        }
+        if packet.has(TcpFlags::SYN) {
+            flow.after_syn = true;
+            flow.takes_scale(peer, packet.has(TcpFlags::ACK), segment.options);
+        } else if packet.has(TcpFlags::ACK) {
+            flow.after_syn = false;
+        }
+    }
+
+    /// What was found of the packets that an end sent, and of the time until
+    /// they were acknowledged.
+    pub(super) fn of(&self, side: Side) -> (Analysis, Option<RoundTrips>) {
+        (self.flows[side].found, self.flows[side].round_trips)
+    }
+}
+
+/// What the rules need of a packet.
+struct Packet {
+    ts_ns: i64,
+    flags: TcpFlags,
+    seq: Seq,
+    ack: Seq,
+    length: u32,
+    window: u32,
+}
+
+impl Packet {
+    fn new(ts_ns: i64, segment: &Segment<'_>) -> Self {
+        Self {
+            ts_ns,
+            flags: segment.flags,
+            seq: Seq(segment.seq),
+            ack: Seq(segment.ack),
+            length: segment.payload_bytes,
+            window: u32::from(segment.window),
+        }
+    }
+
+    const fn has(&self, flag: TcpFlags) -> bool {
+        self.flags.has(flag)
+    }
+
+    const fn is_syn_or_fin(&self) -> bool {
+        self.has(TcpFlags::SYN) || self.has(TcpFlags::FIN)
+    }
+
+    /// One past its payload.
+    fn end(&self) -> Seq {
+        self.seq + i64::from(self.length)
+    }
+
+    /// One past its last sequence number; SYN and FIN together count as one.
+    fn next(&self) -> Seq {
+        self.end() + i64::from(self.is_syn_or_fin())
+    }
+}
+
+impl Flow {
+    /// What a packet is by itself and what stands before it.
+    fn look(&mut self, peer: &Self, packet: &Packet) -> Last {
+        let expected = self.next == Some(packet.seq);
+        if packet.length == 1 && expected && peer.window == 0 {
+            self.found.zero_window_probes += 1;
+            return Last::ZeroWindowProbe;
+        }
+        let gap = self.next.is_some_and(|next| packet.seq.since(next) > 0);
+        if gap && !packet.has(TcpFlags::RST) {
+            self.found.lost_segments += 1;
+        }
+        if packet.is_syn_or_fin() || packet.has(TcpFlags::RST) {
+            return Last::Other;
+        }
+        if packet.window == 0 {
+            self.found.zero_windows += 1;
+        }
+        let mut last = Last::Other;
+        if packet.length <= 1 && self.next == Some(packet.seq + 1) {
+            self.found.keep_alives += 1;
+            last = Last::KeepAlive;
+        }
+        if packet.length > 0 {
+            if peer.window_end() == Some(packet.end()) {
+                self.found.windows_full += 1;
+            }
+        } else if expected && packet.ack == self.last_ack {
+            self.repeats(peer, packet.window);
+        }
+        last
+    }
+
+    /// A packet without payload has the same numbers as the one before.
+    fn repeats(&mut self, peer: &Self, window: u32) {
+        match (window == self.window, window, peer.last) {
+            (false, 1.., _) => self.found.window_updates += 1,
+            (true, 1.., Last::KeepAlive) => self.found.keep_alive_acks += 1,
+            (true, 0, Last::ZeroWindowProbe) => self.found.zero_window_probe_acks += 1,
+            (true, 1.., _) => {
+                self.found.duplicate_acks += 1;
+                self.duplicates = match self.duplicates {
+                    Duplicates::Count(count) => Duplicates::Count(count.saturating_add(1)),
+                    Duplicates::Unseen => Duplicates::Count(1),
+                };
+            }
+            _ => {}
+        }
+    }
+
+    /// One past the last byte that the other end may send.
+    fn window_end(&self) -> Option<Seq> {
+        let shift = match self.scale {
+            Scale::Unknown => return None,
+            _ if self.after_syn => 0,
+            Scale::None => 0,
+            Scale::Shift(shift) => shift,
+        };
+        Some(self.last_ack + (i64::from(self.window) << shift))
+    }
+
+    /// Looks whether an ACK covers what was not seen.
+    fn acknowledges_unseen(&mut self, peer: &mut Self, ack: Seq) {
+        let Some(known) = peer.acknowledgeable else {
+            return;
+        };
+        if ack.since(known) <= 0 {
+            return;
+        }
+        match peer.next {
+            Some(next) if known.since(next) < 0 => {
+                peer.acknowledgeable = Some(next);
+                self.found.acked_lost_segments += 1;
+            }
+            _ => {
+                if peer.duplicates == Duplicates::Count(0) {
+                    self.found.acked_lost_segments += 1;
+                }
+                peer.duplicates = Duplicates::Unseen;
+            }
+        }
+    }
+
+    /// Looks whether a packet with sequence numbers has been sent before, or
+    /// was overtaken.
+    fn sends_again(&mut self, peer: &Self, packet: &Packet, out_of_order_ns: i64) {
+        if self.last == Last::KeepAlive {
+            return;
+        }
+        let acknowledged = peer.last_ack != Seq(0) && packet.end().since(peer.last_ack) <= 0;
+        if packet.length > 0 && acknowledged {
+            self.found.spurious_retransmissions += 1;
+            self.found.retransmissions += 1;
+            return;
+        }
+        // More than one byte from just before the next number on is new data
+        // after a probe.
+        let probed = packet.length > 1 && self.next == Some(packet.seq + 1);
+        let behind = self.next.is_some_and(|next| packet.seq.since(next) < 0);
+        if !behind || probed {
+            return;
+        }
+        let within = |since_ns: i64, limit_ns: i64| {
+            (0..limit_ns).contains(&packet.ts_ns.saturating_sub(since_ns))
+        };
+        if !matches!(peer.duplicates, Duplicates::Count(0 | 1))
+            && peer.last_ack == packet.seq
+            && within(peer.last_ns, FAST_NS)
+        {
+            self.found.fast_retransmissions += 1;
+            self.found.retransmissions += 1;
+        } else if within(self.next_ns, out_of_order_ns) && self.next != Some(packet.next()) {
+            self.found.out_of_order += 1;
+        } else {
+            self.found.retransmissions += 1;
+        }
+    }
+
+    /// Takes the numbers of a packet for those that follow.
+    fn advance(&mut self, packet: &Packet) {
+        let probe = self.last == Last::ZeroWindowProbe;
+        if packet.length > 0 || packet.is_syn_or_fin() {
+            self.unacked.push(packet.next(), packet.ts_ns);
+        }
+        let further = self.next.is_none_or(|next| packet.next().since(next) > 0);
+        if further && !probe {
+            // Wireshark takes the number 0, which a reset without ACK has, for none.
+            self.next = Some(packet.next()).filter(|next| *next != Seq(0));
+            self.next_ns = packet.ts_ns;
+        }
+        if !probe && self.acknowledgeable.is_none_or(|known| known == packet.seq) {
+            self.acknowledgeable = self.next;
+        }
+        self.window = packet.window;
+        self.last_ack = packet.ack;
+        self.last_ns = packet.ts_ns;
+    }
+
+    fn round_trip(&mut self, ns: i64) {
+        // Wireshark does not show a time of 0.
+        if ns != 0 {
+            self.round_trips.get_or_insert(RoundTrips::NONE).add(ns);
+        }
+    }
+
+    /// Reads the window scale of a SYN or SYN-ACK: it holds if both have it.
+    fn takes_scale(&mut self, peer: &mut Self, syn_ack: bool, options: &[u8]) {
+        if let Some(shift) = SynOptions::read(options).window_scale {
+            self.scale = Scale::Shift(shift.min(MAX_WINDOW_SHIFT));
+        }
+        match (self.scale, peer.scale) {
+            (Scale::Unknown, _) => {
+                self.scale = Scale::None;
+                peer.scale = Scale::None;
+            }
+            (_, Scale::None) if syn_ack => self.scale = Scale::None,
+            _ => {}
+        }
+    }
+}
