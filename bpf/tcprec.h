@@ -119,6 +119,6 @@ enum loss_cause {
 
 /* With less than this waiting in a ring, the recorder is not woken: it looks
  * by itself at each flush interval. */
-#define WAKEUP_BYTES (64 * 1024)
+#define WAKEUP_BYTES (256 * 1024)
 
 #endif

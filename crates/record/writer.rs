@@ -5,6 +5,7 @@
 //! over ends up recorded, lost for a cause, or left out behind the `-c` limit.
 
 use std::io::{self, Write};
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -129,6 +130,8 @@ pub(crate) struct Writer {
     /// Where an output wants to know more of a packet than stands in it.
     annotator: Option<Annotator>,
     decoder: Decoder,
+    /// Room for the records of a batch, kept from the last one.
+    spare: Vec<Record<'static>>,
     /// Stop after so many packets.
     limit: Option<u64>,
     totals: Totals,
@@ -154,6 +157,7 @@ impl Writer {
                 clock,
                 processes: Processes::new(clock),
             },
+            spare: Vec::new(),
             limit,
             totals: Totals::default(),
             progress,
@@ -176,12 +180,13 @@ impl Writer {
 
     /// Writes a batch; lines are shown at once.
     pub(crate) fn batch(&mut self, batch: &Batch) {
-        let mut records = Vec::with_capacity(batch.len());
+        let mut records = recycled(mem::take(&mut self.spare));
         for (ring, raw) in batch.iter() {
             let decoded = decode(ring, raw, self.decoder.clock, &self.decoder.recorded);
             self.decoder.push(ring, decoded, &mut records);
         }
         self.write(&records);
+        self.spare = recycled(records);
     }
 
     /// Writes what the kernel side lost.
@@ -299,6 +304,14 @@ impl Writer {
         }
         true
     }
+}
+
+/// The empty vector for records of another life, with its memory: a batch's
+/// worth would be mapped and faulted in anew each time.
+fn recycled<'to>(mut records: Vec<Record<'_>>) -> Vec<Record<'to>> {
+    records.clear();
+    // Collecting in place keeps the allocation.
+    records.into_iter().map(Record::into_owned).collect()
 }
 
 /// Makes records of what the kernel side says: a process before its first

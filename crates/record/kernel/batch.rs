@@ -61,10 +61,6 @@ impl Batch {
         self.bytes.len() >= FULL_BYTES
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
