@@ -152,7 +152,8 @@ pub(crate) fn several_interfaces() {
     report.expect_all(&[(&inside, Ends::Both), (&outside, Ends::Server)]);
 }
 
-/// What is printed live is what is printed from the file.
+/// What is printed live is what is printed from the file, but for owners that
+/// became known only later: those follow two spaces.
 pub(crate) fn printing() {
     let world = World::without_cable();
     let nginx = Nginx::start(&world, &world.server);
@@ -170,11 +171,11 @@ pub(crate) fn printing() {
         .expect_code(0)
         .output;
     assert!(live.contains("curl"), "{live}");
-    assert_eq!(
-        live.lines().count(),
-        replayed.lines().count(),
-        "live:\n{live}\nreplayed:\n{replayed}"
-    );
+    let without_owners = |text: &str| -> Vec<String> {
+        let cut = |line: &str| line.split("  ").next().unwrap_or_default().to_owned();
+        text.lines().map(cut).collect()
+    };
+    assert_eq!(without_owners(&live), without_owners(&replayed));
 }
 
 /// Each misuse ends with exit code 2 and one line that names what is wrong.
