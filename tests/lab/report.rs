@@ -31,6 +31,26 @@ impl Report {
         self.0.iter().filter(move |object| object["kind"] == kind)
     }
 
+    /// Each packet was recorded once, whole as far as its headers go, and the
+    /// kernel's parse of it is the analyzer's.
+    fn expect_good_packets(&self) {
+        const DEFECTS: [&str; 8] = [
+            "copied_packets",
+            "cut_packets",
+            "damaged_records",
+            "evicted_connections",
+            "malformed_packets",
+            "not_tcp_packets",
+            "parser_disagreements",
+            "unknown_link_packets",
+        ];
+        for capture in self.of_kind("capture") {
+            for defect in DEFECTS {
+                assert_eq!(capture[defect], 0, "{defect}: {capture}");
+            }
+        }
+    }
+
     /// Nothing more and nothing less than what was done stands here, with the
     /// right owners; and nothing was lost.
     pub(crate) fn expect(&self, traffic: &Traffic, ends: Ends) {
@@ -40,6 +60,7 @@ impl Report {
     /// The same, where the ends on the recorded host differ.
     pub(crate) fn expect_all(&self, all: &[(&Traffic, Ends)]) {
         assert_eq!(self.of_kind("loss").count(), 0, "losses");
+        self.expect_good_packets();
         let mut found: Vec<_> = self.of_kind("conn").map(Found::connection).collect();
         let mut requests = BTreeMap::<_, Vec<_>>::new();
         for http in self.of_kind("http") {

@@ -5,6 +5,7 @@ use std::thread;
 
 use crate::netns::Namespace;
 use crate::recorder::{Recorder, analyze, convert};
+use crate::records;
 use crate::report::Ends;
 use crate::web::{Nginx, Traffic};
 use crate::world::World;
@@ -59,7 +60,7 @@ pub(crate) fn server_side_socket_filter() {
 fn over_loopback(arguments: &[&str]) {
     let world = World::without_cable();
     let nginx = Nginx::start(&world, &world.server);
-    let capture = world.file("capture.jsonl.zst");
+    let capture = world.file("capture.jsonl");
     let output = capture.to_str().expect("a path in UTF-8");
     let recorder = Recorder::start(
         &world,
@@ -71,6 +72,10 @@ fn over_loopback(arguments: &[&str]) {
     world.settle();
     recorder.stop();
     analyze(&world, &capture).expect(&traffic, Ends::Both);
+    // There a packet passes both ways and is kept once.
+    for packet in records::of_type(&records::read(&capture), "packet") {
+        assert_eq!(packet["direction"], "out", "{packet}");
+    }
 }
 
 pub(crate) fn loopback_tcx() {
