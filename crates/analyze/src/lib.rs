@@ -18,3 +18,4 @@ pub mod print;
 pub mod report;
 pub mod select;
 pub mod tcp;
+pub mod timing;

@@ -257,6 +257,7 @@ fn everything(records: &[Record<'static>], width: usize) -> Vec<u8> {
         color: false,
         zone: TimeZone::UTC,
         rows: Some(3),
+        slow: Some(3),
         all_option: "--all",
     };
     text::write(&report, &looks, &mut output).unwrap();

@@ -23,7 +23,7 @@ const GOLDEN: [Golden; 3] = [
     Golden {
         file: "analyze.txt",
         before: &["analyze"],
-        after: &["--utc"],
+        after: &["--utc", "--slow=10"],
     },
     Golden {
         file: "analyze.jsonl",

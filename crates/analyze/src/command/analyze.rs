@@ -29,6 +29,9 @@ pub struct Args {
     /// Show all rows of each table in the text
     #[arg(long)]
     all: bool,
+    /// Show where the time of the N slowest requests went, in the text
+    #[arg(long, value_name = "N")]
+    slow: Option<usize>,
     /// Show times in UTC instead of local time
     #[arg(long)]
     utc: bool,
@@ -95,6 +98,7 @@ fn looks(args: &Args) -> Looks {
         color: is_terminal && !no_color,
         zone: zone(args.utc),
         rows: (!args.all).then_some(ROWS),
+        slow: args.slow,
         all_option: "--all",
     }
 }

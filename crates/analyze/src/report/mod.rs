@@ -20,6 +20,7 @@ use crate::app::Request;
 use crate::gaps::{Gaps, Incomplete};
 use crate::owner::KernelFacts;
 use crate::tcp;
+use crate::timing::Timing;
 
 /// What an analysis found.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -61,6 +62,15 @@ impl Report {
             owners.reverse();
         }
         owners
+    }
+
+    /// Where the time of a request went; none where it was not wholly seen.
+    #[must_use]
+    pub fn timing(&self, request: &Request) -> Option<Timing> {
+        if self.incomplete(request).lacks_packets() {
+            return None;
+        }
+        Timing::of(request, self.connection_of(request)?)
     }
 
     /// What may be missing of a request.

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::app::Request;
 use crate::gaps::Incomplete;
-use crate::tcp;
+use crate::tcp::{self, Stall};
+use crate::timing::Timing;
 
 /// Nanoseconds as seconds, as exactly as a double can hold them: in our days
 /// to a quarter of a microsecond.
@@ -320,6 +321,46 @@ fn missing<M: SerializeMap>(to: &mut M, incomplete: Incomplete) -> Result<(), M:
     to.serialize_entry("incomplete", &words)
 }
 
+fn times<M: SerializeMap>(to: &mut M, timing: &Timing) -> Result<(), M::Error> {
+    for (name, ns) in [
+        ("time_connect", timing.connect_ns),
+        ("time_send", Some(timing.send_ns)),
+        ("time_wait", Some(timing.wait_ns)),
+        ("time_network", timing.network_ns),
+        ("time_server", timing.server_ns()),
+        ("time_receive", Some(timing.receive_ns)),
+        ("time_stalled", Some(timing.stalled_ns)),
+        ("time_total", Some(timing.total_ns())),
+    ] {
+        to.serialize_entry(name, &ns.map(seconds))?;
+    }
+    stalls(to, &timing.stalls)
+}
+
+/// [`Stall`].
+#[derive(Debug, Serialize)]
+struct StallRow {
+    end: &'static str,
+    cause: &'static str,
+    ts: f64,
+    duration: f64,
+    at_byte: u64,
+}
+
+fn stalls<M: SerializeMap>(to: &mut M, stalls: &[Stall]) -> Result<(), M::Error> {
+    if stalls.is_empty() {
+        return Ok(());
+    }
+    let rows = stalls.iter().map(|stall| StallRow {
+        end: if stall.by_orig { "orig" } else { "resp" },
+        cause: stall.cause.word(),
+        ts: seconds(stall.from_ns),
+        duration: seconds(stall.to_ns.saturating_sub(stall.from_ns)),
+        at_byte: stall.at_byte,
+    });
+    to.serialize_entry("stalls", &rows.collect::<Vec<_>>())
+}
+
 /// A [`Connection`].
 pub(super) struct Conn<'a> {
     pub(super) report: &'a Report,
@@ -357,6 +398,7 @@ impl Serialize for Conn<'_> {
         row.serialize_entry("initial_rtt", &tcp.initial_rtt_ns.map(seconds))?;
         row.serialize_entry("reused_ports", &tcp.reused_ports)?;
         row.serialize_entry("requests", &tcp.requests)?;
+        stalls(&mut row, &tcp.stalls)?;
         tcp_end_fields!(row, "orig_", &tcp.orig);
         tcp_end_fields!(row, "resp_", &tcp.resp);
         kernel_fields!(row, "orig_", orig);
@@ -405,6 +447,9 @@ impl Serialize for Http<'_> {
             ("latency_total", request.total_ns().filter(|_| is_whole)),
         ] {
             row.serialize_entry(name, &ns.map(seconds))?;
+        }
+        if let Some(timing) = report.timing(request) {
+            times(&mut row, &timing)?;
         }
         let body = asked.map(|message| message.body_bytes);
         row.serialize_entry("request_body_len", &body)?;

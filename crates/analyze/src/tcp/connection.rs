@@ -47,6 +47,12 @@ pub struct Connection {
     /// Wireshark's `tcp.analysis.initial_rtt`: from the SYN to the ACK that
     /// ends the handshake.
     pub initial_rtt_ns: Option<i64>,
+    /// Time of the first SYN.
+    pub syn_ns: Option<i64>,
+    /// Time of the originator's first ACK after a SYN-ACK.
+    pub established_ns: Option<i64>,
+    /// When an end could not send; the first 256.
+    pub stalls: Vec<Stall>,
     /// Whether its 5-tuple had been used by an earlier connection of the capture.
     pub reused_ports: bool,
     /// How many requests were found on it.
@@ -179,6 +185,42 @@ impl RoundTrips {
     #[must_use]
     pub fn mean_ns(&self) -> i64 {
         i64::try_from(self.count).map_or(0, |count| self.sum_ns.checked_div(count).unwrap_or(0))
+    }
+}
+
+/// A time in which an end could not send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stall {
+    /// Whether the end that could not send is the originator.
+    pub by_orig: bool,
+    /// Why it could not.
+    pub cause: StallCause,
+    /// Since when: its packet before, or its peer's first zero window.
+    pub from_ns: i64,
+    /// Until when: it sent again, or its peer's window opened.
+    pub to_ns: i64,
+    /// How much of its payload came before: what is sent again begins there,
+    /// or its peer had received so much.
+    pub at_byte: u64,
+}
+
+/// Why an end could not send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum StallCause {
+    /// A packet was lost, and it waited for the retransmission timeout.
+    Timeout,
+    /// Its peer had no room: the window was zero.
+    ZeroWindow,
+}
+
+impl StallCause {
+    /// The word for it in reports.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::ZeroWindow => "zero_window",
+        }
     }
 }
 

@@ -116,6 +116,16 @@ impl Direction {
         data
     }
 
+    /// How many packets were sent again, or fill a hole.
+    pub(super) const fn repairs(&self) -> u64 {
+        self.retransmitted_packets + self.late_packets
+    }
+
+    /// Whether payload up to there was acknowledged.
+    pub(super) const fn is_acknowledged(&self, position: i64) -> bool {
+        position <= self.settled
+    }
+
     /// The position of its first payload byte, if a SYN told it.
     pub(super) const fn data_begin(&self) -> Option<i64> {
         self.data_begin

@@ -9,6 +9,7 @@ use super::pair::Side;
 pub(super) struct Handshake {
     originator: Option<Side>,
     syn_seen: bool,
+    first_syn_ns: Option<i64>,
     last_syn_ns: Option<i64>,
     syn_ack_ns: Option<i64>,
     syn_synack_ns: Option<i64>,
@@ -25,6 +26,7 @@ impl Handshake {
                     self.originator = Some(side);
                     self.syn_seen = true;
                 }
+                self.first_syn_ns.get_or_insert(ts_ns);
                 self.last_syn_ns = Some(ts_ns);
             }
             (true, true) => {
@@ -57,6 +59,16 @@ impl Handshake {
     /// The end that sent the SYN, else the one that got the SYN-ACK.
     pub(super) const fn originator(&self) -> Option<Side> {
         self.originator
+    }
+
+    /// When the first SYN came.
+    pub(super) const fn first_syn_ns(&self) -> Option<i64> {
+        self.first_syn_ns
+    }
+
+    /// When the originator's first ACK after a SYN-ACK came.
+    pub(super) fn established_ns(&self) -> Option<i64> {
+        self.syn_ack_ns?.checked_add(self.synack_ack_ns?)
     }
 
     /// From the latest SYN to the first SYN-ACK.

@@ -9,6 +9,7 @@ use super::handshake::Handshake;
 use super::pair::{Pair, Side};
 use super::ports;
 use super::seq::Seq;
+use super::stalls::{Sent, Stalls};
 use super::state::States;
 use super::tracker::{Observer, Seen};
 use super::{Connection, ConnectionId};
@@ -28,6 +29,7 @@ pub(super) struct Live {
     states: States,
     handshake: Handshake,
     analyzer: Analyzer,
+    stalls: Stalls,
     directions: Pair<Direction>,
     application: Application,
 }
@@ -67,6 +69,7 @@ impl Live {
             states: States::new(if flipped { sender.other() } else { sender }, flipped),
             handshake: Handshake::default(),
             analyzer: Analyzer::default(),
+            stalls: Stalls::default(),
             directions: Pair::default(),
             application: Application::Silent,
         }
@@ -116,6 +119,7 @@ impl Live {
             self.reused_ports = true;
             direction.begin_anew(Seq(segment.seq));
         }
+        let mut acknowledged = None;
         if ack && !rst {
             let (states, missed_bytes) = (&mut self.states, &mut self.missed_bytes);
             let position = peer.acknowledge(Seq(segment.ack), |missing| {
@@ -123,13 +127,26 @@ impl Live {
                     *missed_bytes += missing.len();
                 }
             });
+            acknowledged = Some(position);
             if let Application::Talking(conversation) = &mut self.application {
                 conversation.acknowledged(side.other(), position, |request| {
                     observer.request(request);
                 });
             }
         }
+        let repairs = direction.repairs();
         let position = direction.packet(segment, seen.cookie);
+        let end = position.saturating_add(segment.payload_bytes.into());
+        let is_awaited = syn || !direction.is_acknowledged(end);
+        let sent = Sent {
+            side,
+            ts_ns: seen.ts_ns,
+            position,
+            is_repair: direction.repairs() > repairs && is_awaited,
+            acknowledged,
+        };
+        self.stalls
+            .packet(sent, segment, self.handshake.initial_rtt_ns());
         if segment.payload_bytes > 0 && !rst {
             self.payload(side, position, seen.ts_ns, segment, observer);
         }
@@ -221,6 +238,9 @@ impl Live {
             syn_synack_ns: self.handshake.syn_synack_ns(),
             synack_ack_ns: self.handshake.synack_ack_ns(),
             initial_rtt_ns: self.handshake.initial_rtt_ns(),
+            syn_ns: self.handshake.first_syn_ns(),
+            established_ns: self.handshake.established_ns(),
+            stalls: self.stalls.finish(originator, self.last_ns),
             reused_ports: self.reused_ports,
             requests,
         }

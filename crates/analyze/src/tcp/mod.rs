@@ -17,12 +17,15 @@ mod pair;
 mod ports;
 mod ranges;
 mod seq;
+mod stalls;
 mod state;
 mod tracker;
 
 pub(crate) use pair::{Pair, Side};
 
-pub use connection::{Analysis, ConnState, Connection, ConnectionId, End, RoundTrips, SynOptions};
+pub use connection::{
+    Analysis, ConnState, Connection, ConnectionId, End, RoundTrips, Stall, StallCause, SynOptions,
+};
 pub use tracker::{Limits, Observer, Seen, Tracker};
 
 #[cfg(test)]

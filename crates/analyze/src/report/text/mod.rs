@@ -1,13 +1,14 @@
 //! The report for people.
 //!
 //! First what was recorded and what was lost, then who talked, then the
-//! connections, one line for each end, then the requests. Each has its module;
+//! connections, one line for each end, then the requests, at last the slowest. Each has its module;
 //! here is what they share.
 
 mod capture;
 mod connections;
 mod processes;
 mod requests;
+mod slow;
 mod table;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,8 @@ pub struct Looks {
     pub zone: TimeZone,
     /// At most so many rows of each table; none for all.
     pub rows: Option<usize>,
+    /// Show where the time of so many of the slowest requests went.
+    pub slow: Option<usize>,
     /// What the reader can do to see all rows, as `--all`.
     pub all_option: &'static str,
 }
@@ -55,7 +58,8 @@ pub fn write(report: &Report, looks: &Looks, to: &mut dyn Write) -> io::Result<(
     text.capture(to)?;
     text.processes(to)?;
     text.connections(to)?;
-    text.requests(to)
+    text.requests(to)?;
+    text.slow(to)
 }
 
 /// How to write a moment: with the date where there is more than one.

@@ -82,32 +82,39 @@ impl Text<'_> {
             }
         };
         let [client, server] = self.report.owners_of(request);
-        let who = |owner: Option<OwnerId>, endpoint: Endpoint| {
-            owner.map_or_else(|| endpoint.to_string(), |owner| self.name(owner.process))
-        };
-        let what = asked.map_or("(not seen)".into(), |message| {
-            let host = message.host.as_deref().unwrap_or("");
-            // An absolute target has the host in it; `*` and CONNECT's have none.
-            let host = if message.target.starts_with('/') {
-                host
-            } else {
-                ""
-            };
-            // A request line may lack the target.
-            let line = format!("{} {host}{}", message.method, message.target);
-            line.trim_end().to_owned()
-        });
         let duration = |ns: Option<i64>| Cell::from(ns.map_or(String::new(), units::duration));
         table.row([
             start.map_or(String::new(), |ns| self.moment(ns)).into(),
             status,
             duration(request.ttfb_ns().filter(|_| is_whole)),
             duration(request.total_ns().filter(|_| is_whole)),
-            who(client, request.client).into(),
-            who(server, request.server).into(),
-            what.into(),
+            self.who(client, request.client).into(),
+            self.who(server, request.server).into(),
+            self.asked(request).into(),
             missing(incomplete),
         ]);
+    }
+
+    /// Who an end is: its process, else its address.
+    pub(super) fn who(&self, owner: Option<OwnerId>, endpoint: Endpoint) -> String {
+        owner.map_or_else(|| endpoint.to_string(), |owner| self.name(owner.process))
+    }
+
+    /// What was asked for, as `GET example.org/index.html`.
+    pub(super) fn asked(&self, request: &Request) -> String {
+        let Some(message) = &request.request else {
+            return "(not seen)".into();
+        };
+        // An absolute target has the host in it; `*` and CONNECT's have none.
+        let host = message.host.as_deref().unwrap_or("");
+        let host = if message.target.starts_with('/') {
+            host
+        } else {
+            ""
+        };
+        // A request line may lack the target.
+        let line = format!("{} {host}{}", message.method, message.target);
+        line.trim_end().to_owned()
     }
 }
 

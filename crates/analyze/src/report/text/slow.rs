@@ -1,0 +1,152 @@
+//! The slowest requests, and where their time went.
+
+use std::cmp::Reverse;
+use std::io::{self, Write};
+
+use super::table::{Cell, Kind, Table};
+use super::{BAD, BOLD, Text};
+use crate::app::Request;
+use crate::report::units;
+use crate::tcp::StallCause;
+use crate::timing::Timing;
+
+impl Text<'_> {
+    /// Two lines for each: the figures with the request, and the reason.
+    pub(super) fn slow(&self, to: &mut dyn Write) -> io::Result<()> {
+        let Some(shown) = self.looks.slow else {
+            return Ok(());
+        };
+        let all = &self.report.requests;
+        let timed = all
+            .iter()
+            .filter_map(|request| Some((request, self.report.timing(request)?)));
+        let mut timed: Vec<_> = timed.collect();
+        timed.sort_by_key(|(_, timing)| Reverse(timing.total_ns()));
+        let whole = units::count(timed.len() as u64);
+        timed.truncate(shown);
+        let title = format!("{} of {whole} whole", units::count(timed.len() as u64));
+        self.heading(to, "Slowest requests", &title)?;
+        let mut table = Table::new([
+            ("START", Kind::Text),
+            ("TOTAL", Kind::Figure),
+            ("CONNECT", Kind::Figure),
+            ("SEND", Kind::Figure),
+            ("NETWORK", Kind::Figure),
+            ("SERVER", Kind::Figure),
+            ("RECEIVE", Kind::Figure),
+            ("STALLED", Kind::Figure),
+            ("WHAT AND WHY", Kind::Flexible),
+        ]);
+        for (request, timing) in &timed {
+            self.slow_request(&mut table, request, timing);
+        }
+        self.table(to, &table)
+    }
+
+    fn slow_request(&self, table: &mut Table, request: &Request, timing: &Timing) {
+        let cause = Cause::of(timing);
+        let figure = |ns: Option<i64>, part: Part| {
+            let text = ns
+                .filter(|ns| *ns > 0)
+                .map_or(String::new(), units::duration);
+            if cause.part == part {
+                Cell::styled(&text, BAD)
+            } else {
+                text.into()
+            }
+        };
+        let start_ns = request.request.as_ref().map(|message| message.first_ns);
+        // What is not known to be either stands with the server, who is asked.
+        let server_ns = timing.server_ns().unwrap_or(timing.wait_ns);
+        table.row([
+            start_ns.map_or(String::new(), |ns| self.moment(ns)).into(),
+            Cell::styled(&units::duration(timing.total_ns()), BOLD),
+            figure(timing.connect_ns, Part::Connect),
+            figure(Some(timing.send_ns), Part::Send),
+            figure(timing.network_ns, Part::Network),
+            figure(Some(server_ns), Part::Server),
+            figure(Some(timing.receive_ns), Part::Receive),
+            figure(Some(timing.stalled_ns), Part::Stalled),
+            self.asked(request).into(),
+        ]);
+        let [client, server] = self.report.owners_of(request);
+        let client = self.who(client, request.client);
+        let server = self.who(server, request.server);
+        let mut row = vec![Cell::default(); 8];
+        row.push(format!("{client} -> {server}: {}", cause.reason).into());
+        table.row(row);
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Connect,
+    Send,
+    Network,
+    Server,
+    Receive,
+    Stalled,
+}
+
+/// The largest part of a request's time, in words.
+struct Cause {
+    part: Part,
+    reason: String,
+}
+
+impl Cause {
+    fn of(timing: &Timing) -> Self {
+        let (part, ns) = [
+            (Part::Stalled, timing.stalled_ns),
+            (Part::Server, timing.server_ns().unwrap_or(timing.wait_ns)),
+            (Part::Network, timing.network_ns.unwrap_or(0)),
+            (Part::Connect, timing.connect_ns.unwrap_or(0)),
+            (Part::Receive, timing.receive_ns),
+            (Part::Send, timing.send_ns),
+        ]
+        .into_iter()
+        // Of equals the first.
+        .rev()
+        .max_by_key(|(_, ns)| *ns)
+        .unwrap_or((Part::Server, 0));
+        let time = units::duration(ns);
+        let reason = match part {
+            Part::Stalled => stalled(timing),
+            Part::Server if timing.network_ns.is_none() => {
+                format!("server thought, or the network took, {time}")
+            }
+            Part::Server => format!("server thought {time}"),
+            Part::Network => format!("the way to the server and back took {time}"),
+            Part::Connect => format!("connecting took {time}"),
+            Part::Receive => format!("the response took {time} to arrive"),
+            Part::Send => format!("the client took {time} to send the request"),
+        };
+        Self { part, reason }
+    }
+}
+
+/// The longest stall, in words, and how many there were besides.
+fn stalled(timing: &Timing) -> String {
+    let longest = timing
+        .stalls
+        .iter()
+        .max_by_key(|stall| stall.to_ns.saturating_sub(stall.from_ns));
+    let Some(stall) = longest else {
+        return String::new();
+    };
+    let time = units::duration(stall.to_ns.saturating_sub(stall.from_ns));
+    let byte = units::count(stall.at_byte);
+    let reader = if stall.by_orig { "server" } else { "client" };
+    let what = match stall.cause {
+        StallCause::Timeout => {
+            format!("lost segment: retransmission timeout {time} at byte {byte}")
+        }
+        StallCause::ZeroWindow => {
+            format!("{reader} read slowly: zero window for {time} at byte {byte}")
+        }
+    };
+    match timing.stalls.len() - 1 {
+        0 => what,
+        more => format!("{what}, and {}", units::counted(more as u64, "stall")),
+    }
+}
