@@ -5,8 +5,14 @@ pub mod command;
 #[cfg(feature = "record")]
 mod kernel;
 #[cfg(feature = "record")]
+mod output;
+#[cfg(feature = "record")]
 mod processes;
 #[cfg(feature = "record")]
 mod recorder;
+#[cfg(feature = "record")]
+mod rotation;
+#[cfg(feature = "record")]
+mod sockets;
 #[cfg(feature = "record")]
 mod writer;

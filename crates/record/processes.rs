@@ -41,6 +41,11 @@ impl Processes {
         }
     }
 
+    /// A process that is in the file.
+    pub(crate) fn known(&self, id: ProcessId) -> Option<&Process> {
+        self.known.get(&id)
+    }
+
     /// Takes note of a started program. Gives the process's new record if the
     /// file holds an older one.
     pub(crate) fn start(&mut self, exec: Exec) -> Option<Process> {

@@ -18,7 +18,8 @@ use crate::kernel::{
     self, Attached, Batch, Clock, Device, Hook, Kernel, KernelError, LossSlot, Losses, Options,
     Recorded, Snap,
 };
-use crate::writer::{Output, Progress, Totals, WriteError, Writer};
+use crate::output::{Output, WriteError, Written};
+use crate::writer::{Closed, Progress, Totals, Writer};
 
 /// How long records may wait in a ring while there are few of them.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
@@ -70,6 +71,8 @@ pub(crate) enum RecordError {
 /// What came of a recording.
 pub(crate) struct Summary {
     pub(crate) totals: Totals,
+    /// What the captures came to.
+    pub(crate) written: Vec<Written>,
     pub(crate) reason: &'static str,
     /// Records that are in no book: a defect.
     pub(crate) unaccounted: u64,
@@ -86,14 +89,14 @@ pub(crate) trait Watcher {
 }
 
 /// Records until something ends it. `open` opens the outputs, when the kernel
-/// side runs.
+/// side runs; it is told the time.
 ///
 /// # Errors
 /// When it cannot begin, or an output cannot be written: then what was written
 /// before is readable.
 pub(crate) fn record(
     recording: &Recording,
-    open: impl FnOnce() -> Result<Vec<Output>, RecordError>,
+    open: impl FnOnce(i64) -> Result<Vec<Output>, RecordError>,
     watcher: &mut dyn Watcher,
 ) -> Result<Summary, RecordError> {
     let recorded = Recorded::new(choose(&recording.interfaces)?, kernel::netns()?);
@@ -111,7 +114,7 @@ pub(crate) fn record(
     };
     let (kernel, attached) = Kernel::start(&options, &recorded, recorded.netns())?;
     // Not before all else is well: a file of that name may exist.
-    let outputs = open()?;
+    let outputs = open(clock.unix_ns(Clock::boot_ns()?))?;
     watcher.started(recorded.devices(), &attached.hooks, &attached.missing);
 
     let progress = Arc::new(Progress::default());
@@ -119,13 +122,11 @@ pub(crate) fn record(
         outputs,
         recorded,
         clock,
+        capture(recording, &options, clock, &attached),
         recording.packet_limit,
         Arc::clone(&progress),
     );
-    writer.head(
-        capture(recording, &options, clock, &attached),
-        &attached.scan,
-    );
+    writer.head(&attached.scan);
     let child = start_command(&recording.command)?;
 
     let (to_writer, batches) = sync_channel(BATCHES);
@@ -149,7 +150,11 @@ pub(crate) fn record(
         let read = reader.run(recording.duration, watcher);
         let child = reader.child.take();
         let ended = reader.finish(read);
-        let (totals, failure) = writing
+        let Closed {
+            totals,
+            written,
+            failure,
+        } = writing
             .join()
             .map_err(|_| io::Error::other("the writing thread died"))?;
         // The files are whole; the command may go on for longer than they do.
@@ -163,6 +168,7 @@ pub(crate) fn record(
         }
         Ok(Summary {
             totals,
+            written,
             reason,
             unaccounted: totals.unaccounted(seen.0, seen.1),
             status,
@@ -232,15 +238,17 @@ fn start_command(command: &[String]) -> Result<Option<Child>, RecordError> {
 enum Message {
     Batch(Batch),
     Losses(Losses),
-    Flush,
-    Finish { reason: &'static str, ts_ns: i64 },
+    /// A second went by.
+    Tick {
+        ts_ns: i64,
+    },
+    Finish {
+        reason: &'static str,
+        ts_ns: i64,
+    },
 }
 
-fn write(
-    mut writer: Writer,
-    messages: &Receiver<Message>,
-    to_reader: &Sender<Batch>,
-) -> (Totals, Option<WriteError>) {
+fn write(mut writer: Writer, messages: &Receiver<Message>, to_reader: &Sender<Batch>) -> Closed {
     let mut end = ("failed", 0);
     for message in messages {
         match message {
@@ -250,7 +258,7 @@ fn write(
                 let _ = to_reader.send(batch);
             }
             Message::Losses(losses) => writer.losses(&losses),
-            Message::Flush => writer.flush(),
+            Message::Tick { ts_ns } => writer.flush(ts_ns),
             Message::Finish { reason, ts_ns } => end = (reason, ts_ns),
         }
     }
@@ -281,8 +289,8 @@ impl Reader<'_> {
         let mut deadline = duration.map(|duration| (self.started + duration, "duration reached"));
         loop {
             let now = Instant::now();
-            if self.progress.is_done.load(Ordering::Relaxed) {
-                return Ok("packet limit reached");
+            if let Some(reason) = self.progress.done.get() {
+                return Ok(reason);
             }
             if self.stop.take() {
                 match &self.child {
@@ -316,7 +324,9 @@ impl Reader<'_> {
     fn tick(&mut self) -> Result<(), RecordError> {
         let losses = self.kernel.losses(LossSlot::Settled)?;
         self.send(Message::Losses(losses));
-        self.send(Message::Flush);
+        self.send(Message::Tick {
+            ts_ns: self.clock.unix_ns(Clock::boot_ns()?),
+        });
         Ok(())
     }
 

@@ -4,78 +4,17 @@
 //! It also keeps the books: every packet and event that the kernel side handed
 //! over ends up recorded, lost for a cause, or left out behind the `-c` limit.
 
-use std::io::{self, Write};
 use std::mem;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tcprec_analyze::annotate::{Annotator, Note};
-use tcprec_analyze::print::Printer;
 use tcprec_shared::record::{Capture, End, Loss, LossCause, Lost, Record};
-use tcprec_shared::stream::Sink;
-use thiserror::Error;
 
 use crate::kernel::{Batch, Clock, DecodeError, Decoded, Losses, Recorded, Ring, decode, scan};
+use crate::output::{Output, WriteError, Written};
 use crate::processes::Processes;
-
-/// Where records go, and its name for messages.
-pub(crate) struct Output {
-    pub(crate) name: String,
-    pub(crate) to: Form,
-}
-
-/// What records are written as.
-pub(crate) enum Form {
-    /// A capture.
-    Capture {
-        sink: Box<dyn Sink + Send>,
-        /// Whether it has a place for what is derived of a packet.
-        is_annotated: bool,
-    },
-    /// Lines for people.
-    Lines {
-        printer: Printer,
-        to: Box<dyn Write + Send>,
-    },
-}
-
-impl Form {
-    fn is_annotated(&self) -> bool {
-        match self {
-            Self::Capture { is_annotated, .. } => *is_annotated,
-            Self::Lines { .. } => true,
-        }
-    }
-
-    fn write(&mut self, record: &Record<'_>, note: &Note<'_>) -> io::Result<()> {
-        match self {
-            Self::Capture { sink, .. } => sink.write(record, note.annotation.as_ref()),
-            Self::Lines { printer, to } => printer.write(record, note, to),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Capture { sink, .. } => sink.flush(),
-            Self::Lines { to, .. } => to.flush(),
-        }
-    }
-
-    fn finish(self) -> io::Result<()> {
-        match self {
-            Self::Capture { sink, .. } => sink.finish(),
-            Self::Lines { mut to, .. } => to.flush(),
-        }
-    }
-}
-
-/// An output that could not be written.
-#[derive(Debug, Error)]
-#[error("cannot write {name}: {source}")]
-pub(crate) struct WriteError {
-    name: String,
-    pub(crate) source: io::Error,
-}
+use crate::sockets::Sockets;
 
 /// What others may know while the writer works.
 #[derive(Debug, Default)]
@@ -83,8 +22,15 @@ pub(crate) struct Progress {
     pub(crate) packets: AtomicU64,
     pub(crate) events: AtomicU64,
     pub(crate) lost: AtomicU64,
-    /// Set when no more records are wanted: the limit is reached, or an output failed.
-    pub(crate) is_done: AtomicBool,
+    /// Why no more records are wanted, as soon as that is so.
+    pub(crate) done: OnceLock<&'static str>,
+}
+
+impl Progress {
+    fn end(&self, reason: &'static str) {
+        // The first reason counts.
+        let _ = self.done.set(reason);
+    }
 }
 
 /// The totals of one kind of record.
@@ -113,6 +59,25 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
+    /// The same as a record.
+    fn end(&self, reason: &str, ts_ns: i64) -> End {
+        let Self {
+            packets, events, ..
+        } = self;
+        End {
+            ts_ns,
+            reason: reason.to_owned(),
+            continued: false,
+            seen_packets: packets.recorded + packets.lost,
+            recorded_packets: packets.recorded,
+            lost_packets: packets.lost,
+            seen_events: events.recorded + events.lost,
+            recorded_events: events.recorded,
+            lost_events: events.lost,
+            wire_bytes: self.wire_bytes,
+        }
+    }
+
     /// How many records of what the programs saw have no place in the books:
     /// other than 0 is a defect.
     pub(crate) fn unaccounted(&self, seen_packets: u64, seen_events: u64) -> u64 {
@@ -132,23 +97,39 @@ pub(crate) struct Writer {
     decoder: Decoder,
     /// Room for the records of a batch, kept from the last one.
     spare: Vec<Record<'static>>,
+    /// What stands at the head of each file of a series.
+    capture: Capture,
+    /// The same, where there is a series.
+    sockets: Option<Sockets>,
     /// Stop after so many packets.
     limit: Option<u64>,
+    /// A series has all the files it may have.
+    is_full: bool,
     totals: Totals,
     progress: Arc<Progress>,
-    /// After an output failed: nothing is written any more.
+    /// The first output that failed. No more is written to that one.
     failure: Option<WriteError>,
+}
+
+/// How a recording ended.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    pub(crate) totals: Totals,
+    pub(crate) written: Vec<Written>,
+    pub(crate) failure: Option<WriteError>,
 }
 
 impl Writer {
     pub(crate) fn new(
-        outputs: Vec<Output>,
+        mut outputs: Vec<Output>,
         recorded: Recorded,
         clock: Clock,
+        capture: Capture,
         limit: Option<u64>,
         progress: Arc<Progress>,
     ) -> Self {
-        let is_annotated = outputs.iter().any(|output| output.to.is_annotated());
+        let is_annotated = outputs.iter().any(Output::is_annotated);
+        let is_series = outputs.iter_mut().any(|output| output.series().is_some());
         Self {
             outputs,
             annotator: is_annotated.then(Annotator::new),
@@ -158,7 +139,10 @@ impl Writer {
                 processes: Processes::new(clock),
             },
             spare: Vec::new(),
+            capture,
+            sockets: is_series.then(Sockets::default),
             limit,
+            is_full: false,
             totals: Totals::default(),
             progress,
             failure: None,
@@ -167,15 +151,15 @@ impl Writer {
 
     /// Writes what stands at the head of a capture: how it was made, the
     /// interfaces, the sockets that existed.
-    pub(crate) fn head(&mut self, capture: Capture, raw_scan: &[u8]) {
-        let mut records = vec![Record::Capture(capture)];
+    pub(crate) fn head(&mut self, raw_scan: &[u8]) {
+        let mut records = vec![Record::Capture(self.capture.clone())];
         records.extend(self.decoder.recorded.records().map(Record::Interface));
         for decoded in scan(raw_scan, self.decoder.clock) {
             self.totals.scanned += 1;
             self.decoder.push(Ring::Events, decoded, &mut records);
         }
         self.write(&records);
-        self.flush();
+        self.each_output(Output::flush);
     }
 
     /// Writes a batch; lines are shown at once.
@@ -195,38 +179,31 @@ impl Writer {
         self.write(&losses.map(Record::Loss).collect::<Vec<_>>());
     }
 
-    /// Makes what was written so far readable for others.
-    pub(crate) fn flush(&mut self) {
-        self.each_output(Form::flush);
+    /// Makes what was written so far readable for others, and begins another
+    /// file where it is time, though nothing happens.
+    pub(crate) fn flush(&mut self, ts_ns: i64) {
+        self.rotate(ts_ns);
+        self.each_output(Output::flush);
     }
 
     /// Ends the files in good order.
-    pub(crate) fn finish(mut self, reason: &str, ts_ns: i64) -> (Totals, Option<WriteError>) {
-        let Totals {
-            packets,
-            events,
-            wire_bytes,
-            ..
-        } = self.totals;
-        self.write(&[Record::End(End {
-            ts_ns,
-            reason: reason.to_owned(),
-            seen_packets: packets.recorded + packets.lost,
-            recorded_packets: packets.recorded,
-            lost_packets: packets.lost,
-            seen_events: events.recorded + events.lost,
-            recorded_events: events.recorded,
-            lost_events: events.lost,
-            wire_bytes,
-        })]);
-        for Output { name, to } in self.outputs {
-            if let Err(source) = to.finish()
-                && self.failure.is_none()
-            {
-                self.failure = Some(WriteError { name, source });
+    pub(crate) fn finish(mut self, reason: &str, ts_ns: i64) -> Closed {
+        let end = self.totals.end(reason, ts_ns);
+        self.write(&[Record::End(end)]);
+        let mut written = Vec::new();
+        for output in self.outputs {
+            match output.finish() {
+                Ok(capture) => written.extend(capture),
+                Err(error) => {
+                    self.failure.get_or_insert(error);
+                }
             }
         }
-        (self.totals, self.failure)
+        Closed {
+            totals: self.totals,
+            written,
+            failure: self.failure,
+        }
     }
 
     /// Writes records, and enters them into the books.
@@ -236,6 +213,11 @@ impl Writer {
         }
         let mut annotator = self.annotator.take();
         for record in records {
+            if let Record::Packet(_) | Record::Event(_) = record
+                && let Some(ts_ns) = record.ts_ns()
+            {
+                self.rotate(ts_ns);
+            }
             if matches!(record, Record::Packet(_)) && self.is_over() {
                 self.totals.packets.left_out += 1;
                 continue;
@@ -243,15 +225,19 @@ impl Writer {
             let note = annotator
                 .as_mut()
                 .map_or_else(Note::default, |annotator| annotator.note(record));
-            let is_written = self.each_output(|to| to.write(record, &note));
+            let is_written =
+                self.each_output_with(|output, processes| output.write(record, &note, processes));
+            if let (Some(sockets), Record::Event(event)) = (&mut self.sockets, record) {
+                sockets.observe(event);
+            }
             self.account(record, is_written);
         }
         self.annotator = annotator;
     }
 
     fn is_over(&self) -> bool {
-        self.limit
-            .is_some_and(|limit| self.totals.packets.recorded >= limit)
+        let is_reached = |limit| self.totals.packets.recorded >= limit;
+        self.is_full || self.limit.is_some_and(is_reached)
     }
 
     fn account(&mut self, record: &Record<'_>, is_written: bool) {
@@ -282,28 +268,90 @@ impl Writer {
         if let (Record::Packet(packet), true) = (record, is_written) {
             self.totals.wire_bytes += u64::from(packet.wire_bytes);
             if self.is_over() {
-                self.progress.is_done.store(true, Ordering::Relaxed);
+                self.progress.end("packet limit reached");
             }
         }
     }
 
-    /// Whether all outputs took it.
-    fn each_output(&mut self, mut work: impl FnMut(&mut Form) -> io::Result<()>) -> bool {
-        if self.failure.is_some() {
-            return false;
+    /// Begins another file in each series in which it is time.
+    fn rotate(&mut self, ts_ns: i64) {
+        if self.sockets.is_none() || self.is_full {
+            return;
         }
-        for output in &mut self.outputs {
-            if let Err(source) = work(&mut output.to) {
-                self.failure = Some(WriteError {
-                    name: output.name.clone(),
-                    source,
-                });
-                self.progress.is_done.store(true, Ordering::Relaxed);
-                return false;
+        let Self {
+            outputs,
+            decoder,
+            capture,
+            sockets,
+            totals,
+            progress,
+            is_full,
+            failure,
+            ..
+        } = self;
+        outputs.retain_mut(|output| {
+            let Some(series) = output.series().filter(|series| series.is_due(ts_ns)) else {
+                return true;
+            };
+            if series.is_last() {
+                *is_full = true;
+                progress.end("all files written");
+                return true;
             }
-        }
-        true
+            let end = Record::End(End {
+                continued: true,
+                ..totals.end("rotated", ts_ns)
+            });
+            let head = |sequence| {
+                let mut records = vec![Record::Capture(Capture {
+                    sequence,
+                    ..capture.clone()
+                })];
+                records.extend(decoder.recorded.records().map(Record::Interface));
+                let open = sockets.iter().flat_map(|sockets| sockets.scan(ts_ns));
+                records.extend(open.map(Record::Event));
+                records
+            };
+            keep(
+                series.rotate(ts_ns, &end, head, &decoder.processes),
+                failure,
+                progress,
+            )
+        });
     }
+
+    /// Whether an output took it.
+    fn each_output(&mut self, mut work: impl FnMut(&mut Output) -> Result<(), WriteError>) -> bool {
+        self.each_output_with(|output, _| work(output))
+    }
+
+    fn each_output_with(
+        &mut self,
+        mut work: impl FnMut(&mut Output, &Processes) -> Result<(), WriteError>,
+    ) -> bool {
+        let Self {
+            outputs,
+            decoder,
+            progress,
+            failure,
+            ..
+        } = self;
+        outputs.retain_mut(|output| keep(work(output, &decoder.processes), failure, progress));
+        !outputs.is_empty()
+    }
+}
+
+/// Whether an output is kept: one that failed is not, and ends the recording.
+/// What is still to come goes to the others.
+fn keep(
+    result: Result<(), WriteError>,
+    failure: &mut Option<WriteError>,
+    progress: &Progress,
+) -> bool {
+    let Err(error) = result else { return true };
+    progress.end("an output failed");
+    failure.get_or_insert(error);
+    false
 }
 
 /// The empty vector for records of another life, with its memory: a batch's

@@ -18,6 +18,7 @@ mod readers;
 mod recorder;
 mod records;
 mod report;
+mod rotation;
 mod traffic;
 mod tun;
 mod web;
@@ -69,6 +70,10 @@ const TESTS: &[(&str, fn())] = tests![
     readers::tshark,
     readers::tcpdump,
     readers::jq,
+    rotation::by_size,
+    rotation::ring,
+    rotation::by_time,
+    rotation::misuse,
     ends::named_namespace,
     ends::nothing_is_left,
     ends::killed,

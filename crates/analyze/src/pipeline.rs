@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::headers::{self, Headers, Other};
 use tcprec_shared::record::{
-    Event, EventKind, Interface, Loss, LossCause, Lost, Packet, ProcessId, Record,
+    Capture, Event, EventKind, Interface, Loss, LossCause, Lost, Packet, ProcessId, Record,
 };
 use tcprec_shared::stream::ReadError;
 
@@ -44,6 +44,10 @@ pub struct Pipeline {
     carriers: Carriers,
     /// Time of the record before.
     latest_ns: i64,
+    /// What the file that is being read says of itself.
+    file: Option<Capture>,
+    /// Whether that file goes on with the recording of the one before.
+    is_continuation: bool,
 }
 
 impl Default for Pipeline {
@@ -65,6 +69,8 @@ impl Pipeline {
             losses: BTreeMap::new(),
             carriers: Carriers::default(),
             latest_ns: i64::MIN,
+            file: None,
+            is_continuation: false,
         }
     }
 
@@ -78,13 +84,8 @@ impl Pipeline {
             Record::Interface(interface) => self.interface(interface),
             Record::Loss(loss) => self.loss(loss),
             Record::Process(_) => {}
-            Record::Capture(made) => {
-                capture.files += 1;
-                capture.made.get_or_insert_with(|| made.clone());
-                if made.schema.is_some() && capture.ending == Ending::Unknown {
-                    capture.ending = Ending::Abrupt; // until an end is seen
-                }
-            }
+            Record::Capture(made) => self.file(made),
+            Record::End(end) if end.continued => capture.ending = Ending::Continued(end.clone()),
             Record::End(end) => capture.ending = Ending::Complete(end.clone()),
         }
     }
@@ -129,6 +130,28 @@ impl Pipeline {
             .sort_by_key(|found| (began_ns(found), found.connection, found.index));
         report.processes = processes(&report, &self.owners);
         report
+    }
+
+    /// Another file begins. It may be the next one of the recording, or a later
+    /// one: those between are missing.
+    fn file(&mut self, made: &Capture) {
+        let capture = &mut self.report.capture;
+        capture.files += 1;
+        capture.made.get_or_insert_with(|| made.clone());
+        if made.schema.is_none() {
+            return;
+        }
+        let before = self.file.replace(made.clone());
+        let of_same = before.filter(|before| made.continues(before));
+        self.is_continuation = of_same.is_some();
+        let expected = of_same.map_or(0, |before| before.sequence.saturating_add(1));
+        capture.missing_files += u64::from(made.sequence.saturating_sub(expected));
+        match capture.ending {
+            Ending::Abrupt => capture.unfinished_files += 1,
+            Ending::Continued(_) if !self.is_continuation => capture.missing_files += 1,
+            _ => {}
+        }
+        capture.ending = Ending::Abrupt; // until an end is seen
     }
 
     fn seen_at(&mut self, ts_ns: i64) {
@@ -196,7 +219,8 @@ impl Pipeline {
 
     fn event(&mut self, event: &Event) {
         if event.kind == EventKind::Scan {
-            self.report.capture.scanned_sockets += 1;
+            // A file that goes on tells again of the sockets that are open.
+            self.report.capture.scanned_sockets += u64::from(!self.is_continuation);
         } else {
             self.seen_at(event.ts_ns);
             self.report.capture.events += 1;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::atomic::Ordering;
@@ -12,12 +13,14 @@ use jiff::tz::TimeZone;
 use tcprec_analyze::command::Failure;
 use tcprec_analyze::print::Printer;
 use tcprec_analyze::report::units;
-use tcprec_shared::format::{self, Container, Format};
+use tcprec_shared::format::Format;
 use tcprec_shared::record::MissingHook;
 
 use crate::kernel::{self, Device, Hook, MAX_SNAP_BYTES, Snap};
+use crate::output::{CaptureFile, Output, Written};
 use crate::recorder::{self, RecordError, Recording, Summary, Watcher};
-use crate::writer::{Form, Output, Progress};
+use crate::rotation::{Names, Rotation, period, size};
+use crate::writer::Progress;
 
 /// Record packets and kernel events with their processes
 #[derive(Debug, Args)]
@@ -47,6 +50,23 @@ pub struct Record {
     #[arg(short = 'c', long = "count", value_name = "PACKETS")]
     count: Option<u64>,
 
+    /// Go on in another file when this one is larger: millions of bytes, or
+    /// with a unit, as 512k, 10M, 1GiB (powers of 1024), 10MB. The next are
+    /// called cap.1.jsonl.zst, cap.2.jsonl.zst, ...; `tcprec analyze cap` reads
+    /// all of them as one
+    #[arg(short = 'C', long = "file-size", value_name = "SIZE", value_parser = size)]
+    file_size: Option<u64>,
+
+    /// Go on in another file after so many seconds. The name may hold the time
+    /// at which a file begins, as in cap-%Y%m%d-%H%M%S.jsonl.zst (strftime)
+    #[arg(short = 'G', long = "file-time", value_name = "SECONDS", value_parser = period)]
+    file_time: Option<Duration>,
+
+    /// With -C keep so many files: the oldest one makes room for the next. With
+    /// -G alone stop after so many files
+    #[arg(short = 'W', long = "file-count", value_name = "COUNT")]
+    file_count: Option<NonZeroU32>,
+
     /// Stop after this time, as 10s, 5m or 1h30m
     #[arg(long, value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
@@ -71,6 +91,9 @@ pub struct Record {
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
+
+/// The name of an output that is no file.
+const STANDARD_OUTPUT: &str = "-";
 
 /// A snap length as tcpdump takes it (0 is the largest), or `adaptive`.
 fn snap(text: &str) -> Result<Snap, String> {
@@ -117,6 +140,7 @@ impl Record {
             Format::to_write(output)
                 .map_err(|error| Failure::Usage(format!("{}: {error}", output.display())))?;
         }
+        let rotation = self.rotation()?;
         kernel::set_verbose(self.verbose);
         let recording = Recording {
             interfaces: self.interfaces,
@@ -128,7 +152,7 @@ impl Record {
         };
         let outputs = self.outputs;
         let mut teller = Teller::new(&outputs);
-        let open = || open(&outputs, self.print);
+        let open = |ts_ns| open(&outputs, rotation.as_ref(), self.print, ts_ns);
         match recorder::record(&recording, open, &mut teller) {
             Ok(summary) => {
                 teller.ended(&summary);
@@ -151,24 +175,55 @@ impl Record {
     }
 }
 
-fn open(paths: &[PathBuf], print: bool) -> Result<Vec<Output>, RecordError> {
+impl Record {
+    /// When to begin another file, and the names of those of each output.
+    fn rotation(&self) -> Result<Option<(Rotation, Vec<Names>)>, Failure> {
+        let rotation = Rotation {
+            max_bytes: self.file_size,
+            period: self.file_time,
+            files: self.file_count,
+        };
+        if self.file_size.is_none() && self.file_time.is_none() {
+            return match self.file_count {
+                None => Ok(None),
+                Some(_) => Err(Failure::Usage(
+                    "-W says how many files; say with -C or -G when the next one begins".to_owned(),
+                )),
+            };
+        }
+        let names = self.outputs.iter().map(|path| {
+            if path.as_os_str() == STANDARD_OUTPUT {
+                return Err("-C and -G need a file, not the standard output".to_owned());
+            }
+            let format = Format::to_write(path).map_err(|error| error.to_string())?;
+            Names::new(path, &format.to_string(), &rotation, TimeZone::system())
+                .map_err(|error| format!("{}: {error}", path.display()))
+        });
+        let names: Result<_, _> = names.collect();
+        Ok(Some((rotation, names.map_err(Failure::Usage)?)))
+    }
+}
+
+fn open(
+    paths: &[PathBuf],
+    rotation: Option<&(Rotation, Vec<Names>)>,
+    print: bool,
+    ts_ns: i64,
+) -> Result<Vec<Output>, RecordError> {
     let mut outputs = Vec::new();
-    for path in paths {
-        let name = path.display().to_string();
-        let sink =
-            format::create(path).map_err(|error| RecordError::Usage(format!("{name}: {error}")))?;
-        let is_annotated =
-            Format::to_write(path).is_ok_and(|format| format.container == Container::Pcapng);
-        let to = Form::Capture { sink, is_annotated };
-        outputs.push(Output { name, to });
+    for (index, path) in paths.iter().enumerate() {
+        let rotation = rotation.and_then(|(rotation, names)| {
+            let names = names.get(index)?;
+            Some((*rotation, names.clone()))
+        });
+        let capture = CaptureFile::create(path, rotation, ts_ns)
+            .map_err(|(name, error)| RecordError::Usage(format!("{name}: {error}")))?;
+        outputs.push(Output::Capture(capture));
     }
     if print {
-        outputs.push(Output {
-            name: "the standard output".to_owned(),
-            to: Form::Lines {
-                printer: Printer::new(TimeZone::system()),
-                to: Box::new(BufWriter::new(io::stdout())),
-            },
+        outputs.push(Output::Lines {
+            printer: Printer::new(TimeZone::system()),
+            to: Box::new(BufWriter::new(io::stdout())),
         });
     }
     Ok(outputs)
@@ -237,15 +292,16 @@ impl Teller {
                 units::count(lost)
             },
         );
-        for path in &self.outputs {
-            if let Ok(metadata) = path.metadata() {
-                let _ = write!(
-                    text,
-                    "; {} in {}",
-                    units::bytes(metadata.len()),
-                    path.display()
-                );
+        for Written { name, files, bytes } in &summary.written {
+            if name == STANDARD_OUTPUT {
+                continue;
             }
+            let bytes = units::bytes(*bytes);
+            // Writing to a string does not fail.
+            let _ = match files {
+                1 => write!(text, "; {bytes} in {name}"),
+                files => write!(text, "; {bytes} in {files} files of {name}"),
+            };
         }
         let _ = write!(text, " ({})", summary.reason);
         self.say(&text);
@@ -295,7 +351,7 @@ impl Watcher for Teller {
 }
 
 fn to(path: &Path) -> String {
-    if path.as_os_str() == "-" {
+    if path.as_os_str() == STANDARD_OUTPUT {
         "the standard output".to_owned()
     } else {
         path.display().to_string()

@@ -19,7 +19,7 @@ use crate::headers::{Fragment, Headers, LinkType, Other, Segment};
 ///
 /// A reader takes any file with the same `major`, whatever its `minor`:
 /// unknown record types and fields are passed over.
-pub const SCHEMA: Schema = Schema { major: 1, minor: 0 };
+pub const SCHEMA: Schema = Schema { major: 1, minor: 1 };
 
 /// A schema version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +129,22 @@ pub struct Capture {
     /// Place of this file in a rotated series, from 0.
     #[serde(default)]
     pub sequence: u32,
+}
+
+impl Capture {
+    /// Whether both files are of one recording: the offset of the clock, to
+    /// the nanosecond, is measured once for each.
+    #[must_use]
+    pub fn is_of_same_recording(&self, other: &Self) -> bool {
+        self.clock_offset_ns.is_some()
+            && (&self.boot_id, self.clock_offset_ns) == (&other.boot_id, other.clock_offset_ns)
+    }
+
+    /// Whether this file goes on with the recording of an earlier one.
+    #[must_use]
+    pub fn continues(&self, earlier: &Self) -> bool {
+        self.is_of_same_recording(earlier) && self.sequence > earlier.sequence
+    }
 }
 
 /// A kernel hook that could not be attached.
@@ -307,7 +323,8 @@ pub enum EventKind {
     Reset,
     /// The connection came to its end.
     Close,
-    /// Nothing happened: the socket existed before the recording.
+    /// Nothing happened: the socket existed before the recording, or before
+    /// this file of a rotated series.
     Scan,
 }
 
@@ -439,21 +456,25 @@ pub struct Loss {
     pub last_ns: i64,
 }
 
-/// The totals of a recording that ended in good order. For packets and for
-/// events, `seen = recorded + lost`.
+/// The totals of a recording that ended in good order, or of all its files up
+/// to here. For packets and for events, `seen = recorded + lost`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct End {
     /// When the recording ended.
     pub ts_ns: i64,
     /// Why it ended, as `interrupted`.
     pub reason: String,
+    /// Only the file ended: the recording goes on in the next one of the series.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub continued: bool,
     /// Packets that passed the hooks and the filter.
     pub seen_packets: u64,
     /// Packets recorded, in all files of a series.
     pub recorded_packets: u64,
     /// Packets lost, for any cause.
     pub lost_packets: u64,
-    /// Events that the hooks saw and the scan found.
+    /// Events that the hooks saw and the scan found. The sockets told again at
+    /// the head of a rotated file are not among them.
     pub seen_events: u64,
     /// Events recorded.
     pub recorded_events: u64,

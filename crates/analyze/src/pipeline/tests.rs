@@ -152,6 +152,14 @@ fn how_a_capture_ended_is_told() {
         ending(vec![own(), Record::End(end.clone())]),
         Ending::Complete(end)
     );
+    let going_on = End {
+        continued: true,
+        ..End::default()
+    };
+    assert_eq!(
+        ending(vec![own(), Record::End(going_on.clone())]),
+        Ending::Continued(going_on)
+    );
     let mut pipeline = Pipeline::default();
     pipeline.push(&own());
     let error = |at_bytes| ReadError::Damaged {
@@ -250,6 +258,46 @@ fn a_damaged_record_may_have_been_a_packet() {
     pipeline.push(&Record::Packet(packet(0, 20, true)));
     let incomplete = pipeline.finish().connections[0].incomplete;
     assert!(incomplete.packets && incomplete.events);
+}
+
+#[test]
+fn what_a_rotated_series_lacks_is_told() {
+    let file = |sequence, continued: Option<bool>| {
+        let capture = Record::Capture(Capture {
+            schema: Some(SCHEMA),
+            clock_offset_ns: Some(1),
+            sequence,
+            ..Capture::default()
+        });
+        let end = continued.map(|continued| {
+            Record::End(End {
+                continued,
+                ..End::default()
+            })
+        });
+        std::iter::once(capture).chain(end).collect::<Vec<_>>()
+    };
+    let told = |files: &[Vec<Record<'static>>]| {
+        let capture = report(files.concat()).capture;
+        let ending = match capture.ending {
+            Ending::Complete(_) => "complete",
+            Ending::Continued(_) => "continued",
+            Ending::Abrupt => "abrupt",
+            Ending::Cut(_) | Ending::Unknown => "else",
+        };
+        (ending, capture.missing_files, capture.unfinished_files)
+    };
+    let (goes_on, last, killed) = (Some(true), Some(false), None);
+    let whole = [file(0, goes_on), file(1, goes_on), file(2, last)];
+    assert_eq!(told(&whole), ("complete", 0, 0));
+    assert_eq!(told(&whole[..2]), ("continued", 0, 0));
+    assert_eq!(told(&whole[1..2]), ("continued", 1, 0));
+    assert_eq!(told(&whole[2..]), ("complete", 2, 0));
+    let holed = [file(0, goes_on), file(3, goes_on), file(4, killed)];
+    assert_eq!(told(&holed), ("abrupt", 2, 0));
+    // Of two recordings, the first of which was killed.
+    let both = [file(0, killed), file(0, last)];
+    assert_eq!(told(&both), ("complete", 0, 1));
 }
 
 #[test]

@@ -98,6 +98,11 @@ pub struct CaptureSummary {
     pub made: Option<Capture>,
     /// How many files it is.
     pub files: u64,
+    /// Files of a rotated series that are not here but must have been: before
+    /// the first, as a ring of files has thrown away, or between others.
+    pub missing_files: u64,
+    /// Files before the last that have no end.
+    pub unfinished_files: u64,
     /// Time of the earliest packet or event.
     pub first_ns: Option<i64>,
     /// Time of the latest packet or event.
@@ -137,6 +142,9 @@ pub enum Ending {
     Unknown,
     /// In good order, with the recorder's totals.
     Complete(End),
+    /// The last file ended in good order, but the recording went on in another
+    /// one, which is not here. With the totals up to there.
+    Continued(End),
     /// The recorder had no time to write the end.
     Abrupt,
     /// The file ends inside a record, or could not be read further.

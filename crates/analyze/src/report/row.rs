@@ -7,7 +7,7 @@
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use tcprec_shared::headers::LinkType;
-use tcprec_shared::record::{Capture, LossCause, Lost, Process};
+use tcprec_shared::record::{Capture, End, LossCause, Lost, Process};
 
 use super::{
     Connection, EndFacts, Ending, InterfaceSummary, LossSummary, OwnerId, PacketCounts,
@@ -34,6 +34,10 @@ pub(super) struct CaptureRow<'a> {
     #[serde(flatten)]
     made: Option<&'a Capture>,
     files: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing_files: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unfinished_files: Option<u64>,
     first_ts: Option<f64>,
     last_ts: Option<f64>,
     duration: Option<f64>,
@@ -102,23 +106,16 @@ pub(super) fn capture(report: &Report) -> CaptureRow<'_> {
         Ending::Unknown => ("unknown", None, None),
         Ending::Abrupt => ("abrupt", None, None),
         Ending::Cut(detail) => ("cut", Some(detail.as_str()), None),
-        Ending::Complete(end) => {
-            let totals = Totals {
-                seen_packets: end.seen_packets,
-                recorded_packets: end.recorded_packets,
-                lost_packets: end.lost_packets,
-                seen_events: end.seen_events,
-                recorded_events: end.recorded_events,
-                lost_events: end.lost_events,
-                wire_bytes: end.wire_bytes,
-            };
-            ("complete", Some(end.reason.as_str()), Some(totals))
-        }
+        Ending::Complete(end) => ("complete", Some(end.reason.as_str()), Some(totals(end))),
+        Ending::Continued(end) => ("continued", Some(end.reason.as_str()), Some(totals(end))),
     };
+    let is_series = capture.files > 1 || capture.missing_files > 0;
     CaptureRow {
         kind: "capture",
         made: capture.made.as_ref(),
         files: capture.files,
+        missing_files: is_series.then_some(capture.missing_files),
+        unfinished_files: is_series.then_some(capture.unfinished_files),
         first_ts: capture.first_ns.map(seconds),
         last_ts: capture.last_ns.map(seconds),
         duration: capture.first_ns.and_then(duration).map(seconds),
@@ -141,6 +138,18 @@ pub(super) fn capture(report: &Report) -> CaptureRow<'_> {
         damaged_records: capture.damaged_records,
         damage: capture.damage.as_deref(),
         evicted_connections: capture.evicted_connections,
+    }
+}
+
+fn totals(end: &End) -> Totals {
+    Totals {
+        seen_packets: end.seen_packets,
+        recorded_packets: end.recorded_packets,
+        lost_packets: end.lost_packets,
+        seen_events: end.seen_events,
+        recorded_events: end.recorded_events,
+        lost_events: end.lost_events,
+        wire_bytes: end.wire_bytes,
     }
 }
 

@@ -1,9 +1,11 @@
 //! Creating captures: a sink by the extension of its file.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use thiserror::Error;
 
@@ -107,11 +109,70 @@ pub fn create_with(
     if path.as_os_str() == "-" {
         return Ok(create_writer(format, io::stdout(), options)?);
     }
-    let mut file = OpenOptions::new();
-    file.write(true).create(true).truncate(true);
+    Ok(create_writer(format, create_file(path)?, options)?)
+}
+
+/// As [`create`]; the bytes that are written to the output are counted.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_counted(
+    path: &Path,
+    written_bytes: Arc<AtomicU64>,
+) -> Result<Box<dyn Sink + Send>, CreateError> {
+    let format = Format::to_write(path)?;
+    let output: Box<dyn Write + Send> = if path.as_os_str() == "-" {
+        Box::new(io::stdout())
+    } else {
+        Box::new(create_file(path)?)
+    };
+    let counted = Counted {
+        output,
+        written_bytes,
+    };
+    Ok(create_writer(format, counted, PcapngOptions::default())?)
+}
+
+fn create_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
-    Ok(create_writer(format, file.open(path)?, options)?)
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path)?;
+    #[cfg(unix)]
+    hide(&file)?;
+    Ok(file)
+}
+
+/// Takes a file that was there before from all but its owner.
+#[cfg(unix)]
+fn hide(file: &File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let metadata = file.metadata()?;
+    let mut permissions = metadata.permissions();
+    if metadata.is_file() && permissions.mode() & 0o077 != 0 {
+        permissions.set_mode(permissions.mode() & !0o077);
+        file.set_permissions(permissions)?;
+    }
+    Ok(())
+}
+
+/// A writer that counts.
+struct Counted<W> {
+    output: W,
+    written_bytes: Arc<AtomicU64>,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = self.output.write(bytes)?;
+        self.written_bytes.fetch_add(len as u64, Ordering::Relaxed);
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
 }
 
 /// Writes a capture to `output`.

@@ -16,7 +16,7 @@ mod series;
 mod tests;
 mod window;
 
-pub use create::{CreateError, UnknownFormat, create, create_with, create_writer};
+pub use create::{CreateError, UnknownFormat, create, create_counted, create_with, create_writer};
 pub use open::{Input, open, open_reader};
 pub use pcapng::PcapngOptions;
 

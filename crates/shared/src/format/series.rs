@@ -17,40 +17,46 @@ use super::open::{Opened, open_file};
 const MAX_UNTIMED: usize = 100_000;
 
 /// Brings files in the order in which they were recorded: by their numbers
-/// where tcprec gave each another one, else by the first time in them.
+/// where they are the files of one recording, else by the first time in them.
 pub(super) fn in_order(files: Vec<PathBuf>) -> Vec<PathBuf> {
     let mut parts: Vec<_> = files
         .into_iter()
         .map(|path| (Place::of(&path), path))
         .collect();
-    let mut numbers: Vec<_> = parts
-        .iter()
-        .filter_map(|(place, _)| place.sequence)
-        .collect();
+    let of_first = parts.first().and_then(|(place, _)| place.capture.clone());
+    let is_one_recording = parts.iter().all(|(place, _)| {
+        let both = place.capture.as_ref().zip(of_first.as_ref());
+        both.is_some_and(|(one, first)| one.is_of_same_recording(first))
+    });
+    let mut numbers: Vec<_> = parts.iter().map(|(place, _)| place.sequence()).collect();
     numbers.sort_unstable();
     numbers.dedup();
-    if numbers.len() < parts.len() {
-        for (place, _) in &mut parts {
-            place.sequence = None;
-        }
-    }
-    parts.sort();
+    let is_numbered = is_one_recording && numbers.len() == parts.len();
+    parts.sort_by_cached_key(|(place, path)| {
+        let number = is_numbered.then(|| place.sequence());
+        (number, place.is_untimed, place.first_ns, path.clone())
+    });
     parts.into_iter().map(|(_, path)| path).collect()
 }
 
 /// Where a file belongs among others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug)]
 struct Place {
-    sequence: Option<u32>,
+    /// What it says of itself.
+    capture: Option<Capture>,
     /// Files without a time come last.
     is_untimed: bool,
     first_ns: i64,
 }
 
 impl Place {
+    fn sequence(&self) -> u32 {
+        self.capture.as_ref().map_or(0, |capture| capture.sequence)
+    }
+
     fn of(path: &Path) -> Self {
         let mut place = Self {
-            sequence: None,
+            capture: None,
             is_untimed: true,
             first_ns: 0,
         };
@@ -62,15 +68,11 @@ impl Place {
             let Ok(Some(record)) = file.source.next() else {
                 break;
             };
-            if let Record::Capture(Capture {
-                schema: Some(_),
-                sequence,
-                ..
-            }) = record
-            {
-                place.sequence = Some(sequence);
+            let first_ns = record.ts_ns();
+            if let Record::Capture(capture) = record {
+                place.capture.get_or_insert(capture);
             }
-            if let Some(first_ns) = record.ts_ns() {
+            if let Some(first_ns) = first_ns {
                 return Self {
                     is_untimed: false,
                     first_ns,
@@ -88,6 +90,9 @@ pub(super) struct Series {
     read_bytes: Arc<AtomicU64>,
     /// The file that is being read.
     part: Option<Part>,
+    /// What the latest file said of itself, and what was added to the ids of
+    /// its interfaces.
+    latest: Option<(Capture, u32)>,
     /// The lowest id that no interface has.
     free_id: u32,
     /// The bytes of the packet that was given last.
@@ -97,7 +102,8 @@ pub(super) struct Series {
 struct Part {
     path: PathBuf,
     source: Box<dyn Source + Send>,
-    /// What is added to the ids of the file's interfaces: those of all files must differ.
+    /// What is added to the ids of the file's interfaces: those of all
+    /// recordings must differ.
     first_id: u32,
 }
 
@@ -107,6 +113,7 @@ impl Series {
             files: files.into_iter(),
             read_bytes,
             part: None,
+            latest: None,
             free_id: 0,
             data: Vec::new(),
         }
@@ -152,6 +159,11 @@ impl Series {
                     self.free_id = self.free_id.max(id.saturating_add(1));
                     Record::Interface(Interface { id, ..interface })
                 }
+                Ok(Some(Record::Capture(capture))) => {
+                    self.data = data;
+                    self.begin_file(&capture);
+                    return Ok(Some(Record::Capture(capture)));
+                }
                 Ok(Some(record)) => record.into_owned(),
                 Ok(None) => {
                     self.part = None;
@@ -163,6 +175,17 @@ impl Series {
             self.data = data;
             return Ok(Some(record));
         }
+    }
+
+    /// The files of one recording name the same interfaces.
+    fn begin_file(&mut self, capture: &Capture) {
+        let Some(part) = &mut self.part else { return };
+        if let Some((latest, its_first_id)) = &self.latest
+            && capture.continues(latest)
+        {
+            part.first_id = *its_first_id;
+        }
+        self.latest = Some((capture.clone(), part.first_id));
     }
 
     /// What an error of the file that is being read means for the series: one

@@ -46,9 +46,7 @@ impl Text<'_> {
                 lines.push(("filter", filter.as_str().into()));
             }
         }
-        if capture.files > 1 {
-            lines.push(("files", units::count(capture.files).into()));
-        }
+        lines.extend(self.files().map(|files| ("files", files)));
         lines.push(("packets", self.packets().into()));
         self.interfaces(&mut lines);
         if capture.has_events() {
@@ -64,6 +62,10 @@ impl Text<'_> {
             Ending::Unknown => None,
             Ending::Complete(end) if end.reason.is_empty() => Some("in good order".into()),
             Ending::Complete(end) => Some(format!("in good order: {}", end.reason).into()),
+            Ending::Continued(_) => {
+                let continued = "not here: the recording goes on in another file of the series";
+                Some(Cell::styled(continued, WARN))
+            }
             Ending::Abrupt => {
                 let abrupt = "abruptly: the recorder wrote no end, the last moments may be missing";
                 Some(Cell::styled(abrupt, WARN))
@@ -120,6 +122,24 @@ impl Text<'_> {
         }
     }
 
+    /// How many files it is, and how many more there must have been.
+    fn files(&self) -> Option<Cell> {
+        let capture = &self.report.capture;
+        let (missing, unfinished) = (capture.missing_files, capture.unfinished_files);
+        let mut line = units::count(capture.files);
+        if missing > 0 {
+            let files = counted(missing, "file");
+            let _ = write!(line, "; {files} of the series not here");
+        }
+        if unfinished > 0 {
+            let _ = write!(line, "; {} without an end", units::count(unfinished));
+        }
+        if missing + unfinished > 0 {
+            return Some(Cell::styled(&line, WARN));
+        }
+        (capture.files > 1).then(|| line.into())
+    }
+
     /// When it was recorded, and for how long.
     fn when(&self) -> String {
         let capture = &self.report.capture;
@@ -168,12 +188,14 @@ impl Text<'_> {
             return lines.map(|line| Cell::styled(&line, BAD)).collect();
         }
         match &report.capture.ending {
-            Ending::Complete(end) if end.lost_packets > 0 || end.lost_events > 0 => {
+            Ending::Complete(end) | Ending::Continued(end)
+                if end.lost_packets > 0 || end.lost_events > 0 =>
+            {
                 let packets = counted(end.lost_packets, "packet");
                 let events = counted(end.lost_events, "event");
                 vec![Cell::styled(&format!("{packets} and {events}"), BAD)]
             }
-            Ending::Complete(_) => vec![Cell::styled("nothing", GOOD)],
+            Ending::Complete(_) | Ending::Continued(_) => vec![Cell::styled("nothing", GOOD)],
             _ if report.capture.has_events() => vec!["nothing up to where it ends".into()],
             _ => vec!["not known: the capture says nothing of losses".into()],
         }

@@ -21,6 +21,7 @@ fn part(path: &Path, sequence: u32, ts_ns: i64) {
         let record = match record {
             Record::Capture(capture) => Record::Capture(Capture {
                 sequence,
+                clock_offset_ns: Some(1),
                 ..capture
             }),
             Record::Packet(packet) => Record::Packet(Packet { ts_ns, ..packet }),
@@ -78,11 +79,13 @@ fn only_the_owner_may_read_a_capture() {
 
     let folder = folder();
     let path = folder.path().join("cap.jsonl");
+    let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
     part(&path, 0, 1);
-    assert_eq!(
-        fs::metadata(path).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
+    assert_eq!(mode(), 0o600);
+    // Nor one that was there before.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    part(&path, 0, 1);
+    assert_eq!(mode(), 0o600);
 }
 
 #[test]
@@ -120,9 +123,43 @@ fn a_series_is_read_in_order() {
     }
     let (times, of_packets, interfaces, errors) = summary(&folder.path().join("cap"));
     assert_eq!(times, [500, 500, 50, 50, 5, 5]);
-    assert_eq!(interfaces, [0, 1, 2]);
-    assert_eq!(of_packets, [0, 0, 1, 1, 2, 2]);
+    assert_eq!(interfaces, [0; 3]);
+    assert_eq!(of_packets, [0; 6]);
     assert_eq!(errors, [""; 0]);
+}
+
+/// The files of one recording name the same interfaces; those of two do not.
+#[test]
+fn interfaces_are_those_of_a_recording() {
+    let folder = folder();
+    for (sequence, offset_ns) in [(0, 1), (1, 1), (0, 2)] {
+        let path = folder.path().join(format!("{offset_ns}-{sequence}.jsonl"));
+        let mut sink = create(&path).unwrap();
+        for record in generate::example().records {
+            let record = match record {
+                Record::Capture(capture) => Record::Capture(Capture {
+                    sequence,
+                    clock_offset_ns: Some(offset_ns),
+                    ..capture
+                }),
+                Record::Packet(packet) => Record::Packet(Packet {
+                    ts_ns: offset_ns,
+                    ..packet
+                }),
+                Record::Interface(_) => record,
+                _ => continue,
+            };
+            sink.write(&record, None).unwrap();
+        }
+        sink.finish().unwrap();
+    }
+    let (_, _, mut interfaces, errors) = summary(folder.path());
+    assert_eq!(errors, [""; 0]);
+    let all = interfaces.len();
+    interfaces.dedup();
+    interfaces.sort_unstable();
+    interfaces.dedup();
+    assert_eq!(interfaces.len() * 3, all * 2);
 }
 
 #[test]

@@ -1,0 +1,332 @@
+//! What records are written to: a capture, in one file or in a rotated series,
+//! or lines for people. What stands in them is the writer's to decide.
+
+use std::collections::{HashSet, VecDeque};
+use std::fs;
+use std::io::{self, Write};
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tcprec_analyze::annotate::Note;
+use tcprec_analyze::print::Printer;
+use tcprec_shared::format::{self, Container, CreateError, Format};
+use tcprec_shared::record::{Event, Process, ProcessId, Record};
+use tcprec_shared::stream::Sink;
+use thiserror::Error;
+
+use crate::processes::Processes;
+use crate::rotation::{Names, Rotation};
+
+/// An output that could not be written.
+#[derive(Debug, Error)]
+#[error("cannot write {name}: {source}")]
+pub(crate) struct WriteError {
+    pub(crate) name: String,
+    pub(crate) source: io::Error,
+}
+
+/// What an output came to.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) name: String,
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Where records go.
+pub(crate) enum Output {
+    Capture(CaptureFile),
+    /// Lines for people, on the standard output.
+    Lines {
+        printer: Printer,
+        to: Box<dyn Write + Send>,
+    },
+}
+
+impl Output {
+    /// Whether it has a place for what is derived of a packet.
+    pub(crate) fn is_annotated(&self) -> bool {
+        match self {
+            Self::Capture(capture) => capture.is_annotated,
+            Self::Lines { .. } => true,
+        }
+    }
+
+    /// The series of files that it is, if it is one.
+    pub(crate) fn series(&mut self) -> Option<&mut CaptureFile> {
+        match self {
+            Self::Capture(capture) if capture.series.is_some() => Some(capture),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn write(
+        &mut self,
+        record: &Record<'_>,
+        note: &Note<'_>,
+        processes: &Processes,
+    ) -> Result<(), WriteError> {
+        match self {
+            Self::Capture(capture) => capture.write(record, note, processes),
+            Self::Lines { printer, to } => printer.write(record, note, to).map_err(on_terminal),
+        }
+    }
+
+    /// Makes what was written so far readable for others.
+    pub(crate) fn flush(&mut self) -> Result<(), WriteError> {
+        match self {
+            Self::Capture(capture) => {
+                let flushed = capture.sink.flush();
+                capture.checked(flushed)
+            }
+            Self::Lines { to, .. } => to.flush().map_err(on_terminal),
+        }
+    }
+
+    /// Ends it in good order. Tells of captures only.
+    pub(crate) fn finish(self) -> Result<Option<Written>, WriteError> {
+        match self {
+            Self::Capture(capture) => capture.finish().map(Some),
+            Self::Lines { mut to, .. } => to.flush().map(|()| None).map_err(on_terminal),
+        }
+    }
+}
+
+fn on_terminal(source: io::Error) -> WriteError {
+    WriteError {
+        name: "the standard output".to_owned(),
+        source,
+    }
+}
+
+/// A capture: one file, or a series of which this is the latest.
+pub(crate) struct CaptureFile {
+    /// What the user called it.
+    name: String,
+    /// The file that is written.
+    path: PathBuf,
+    sink: Box<dyn Sink + Send>,
+    is_annotated: bool,
+    /// How much of the file is written.
+    written_bytes: Arc<AtomicU64>,
+    /// Of it, what ends at the end of a record.
+    whole_bytes: u64,
+    /// Of the files before.
+    past_bytes: u64,
+    series: Option<Series>,
+}
+
+/// What makes several files one capture.
+struct Series {
+    rotation: Rotation,
+    names: Names,
+    /// Number of the file that is written, from 0.
+    sequence: u32,
+    /// When the next file begins by time; never, if at all.
+    next_ns: i64,
+    /// The files of a ring, the oldest first.
+    kept: VecDeque<PathBuf>,
+    /// The processes that the file has the records of.
+    told: HashSet<ProcessId>,
+}
+
+impl CaptureFile {
+    /// Creates one file, or the first of a series that begins at `ts_ns`.
+    ///
+    /// # Errors
+    /// [`CreateError`], with the name of the file.
+    pub(crate) fn create(
+        path: &Path,
+        rotation: Option<(Rotation, Names)>,
+        ts_ns: i64,
+    ) -> Result<Self, (String, CreateError)> {
+        let name = path.display().to_string();
+        let mut path = path.to_owned();
+        let series = match rotation {
+            None => None,
+            Some((rotation, mut names)) => {
+                path = names
+                    .next(ts_ns)
+                    .map_err(|error| (name.clone(), CreateError::Io(io::Error::other(error))))?;
+                Some(Series {
+                    rotation,
+                    names,
+                    sequence: 0,
+                    next_ns: rotation.next_ns(ts_ns, ts_ns),
+                    kept: VecDeque::from([path.clone()]),
+                    told: HashSet::new(),
+                })
+            }
+        };
+        let written_bytes = Arc::default();
+        let sink = format::create_counted(&path, Arc::clone(&written_bytes))
+            .map_err(|error| (path.display().to_string(), error))?;
+        let container = Format::to_write(&path).map(|format| format.container);
+        Ok(Self {
+            name,
+            path,
+            sink,
+            is_annotated: container.is_ok_and(|container| container == Container::Pcapng),
+            written_bytes,
+            whole_bytes: 0,
+            past_bytes: 0,
+            series,
+        })
+    }
+
+    /// Whether another file is to be begun before a record of this time.
+    pub(crate) fn is_due(&self, ts_ns: i64) -> bool {
+        self.series.as_ref().is_some_and(|series| {
+            let max_bytes = series.rotation.max_bytes;
+            ts_ns >= series.next_ns
+                || max_bytes.is_some_and(|max| self.written_bytes.load(Ordering::Relaxed) > max)
+        })
+    }
+
+    /// Whether the series has as many files as it may have.
+    pub(crate) fn is_last(&self) -> bool {
+        self.series.as_ref().is_some_and(|series| {
+            let limit = series.rotation.limit();
+            limit.is_some_and(|limit| series.sequence.saturating_add(1) >= limit)
+        })
+    }
+
+    /// Ends the file with `end` and begins the next, which begins with what
+    /// `head` gives for its number.
+    pub(crate) fn rotate(
+        &mut self,
+        ts_ns: i64,
+        end: &Record<'_>,
+        head: impl FnOnce(u32) -> Vec<Record<'static>>,
+        processes: &Processes,
+    ) -> Result<(), WriteError> {
+        let Some(series) = &mut self.series else {
+            return Ok(());
+        };
+        let path = series.names.next(ts_ns).map_err(|error| WriteError {
+            name: self.name.clone(),
+            source: io::Error::other(error),
+        })?;
+        let failed = |path: &Path, source| WriteError {
+            name: path.display().to_string(),
+            source,
+        };
+        if let Some(ring) = series.rotation.ring() {
+            while series.kept.len() >= ring {
+                let Some(oldest) = series.kept.pop_front() else {
+                    break;
+                };
+                match fs::remove_file(&oldest) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(failed(&oldest, error));
+                    }
+                    _ => {}
+                }
+            }
+            series.kept.push_back(path.clone());
+        }
+        // First the next file, then the end of this one, which says that there
+        // is a next.
+        let written_bytes = Arc::default();
+        let sink = format::create_counted(&path, Arc::clone(&written_bytes)).map_err(|error| {
+            let source = match error {
+                CreateError::Io(source) => source,
+                CreateError::Extension => io::Error::other(error),
+            };
+            failed(&path, source)
+        })?;
+        let mut before = mem::replace(&mut self.sink, sink);
+        let ended = before.write(end, None).and_then(|()| before.finish());
+        if let Err(source) = ended {
+            // The file is whole up to there; the next holds nothing yet.
+            let name = self.path.display().to_string();
+            cut(&self.path, self.whole_bytes);
+            return Err(WriteError { name, source });
+        }
+        self.past_bytes += self.written_bytes.load(Ordering::Relaxed);
+        self.written_bytes = written_bytes;
+        self.whole_bytes = 0;
+        self.path = path;
+        series.sequence = series.sequence.saturating_add(1);
+        series.next_ns = series.rotation.next_ns(series.next_ns, ts_ns);
+        series.told.clear();
+        let sequence = series.sequence;
+        for record in head(sequence) {
+            self.write(&record, &Note::default(), processes)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a record, and before it the process that it names, if the file
+    /// does not hold that yet.
+    fn write(
+        &mut self,
+        record: &Record<'_>,
+        note: &Note<'_>,
+        processes: &Processes,
+    ) -> Result<(), WriteError> {
+        if let Some(series) = &mut self.series {
+            match record {
+                Record::Process(Process { id, .. }) => {
+                    series.told.insert(*id);
+                }
+                Record::Event(Event {
+                    process: Some(id), ..
+                }) if series.told.insert(*id) => {
+                    if let Some(process) = processes.known(*id) {
+                        let told = self.sink.write(&Record::Process(process.clone()), None);
+                        self.checked(told)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        let written = self.sink.write(record, note.annotation.as_ref());
+        self.checked(written)
+    }
+
+    fn checked(&mut self, result: io::Result<()>) -> Result<(), WriteError> {
+        match result {
+            Ok(()) => {
+                self.whole_bytes = self.written_bytes.load(Ordering::Relaxed);
+                Ok(())
+            }
+            Err(source) => {
+                cut(&self.path, self.whole_bytes);
+                Err(WriteError {
+                    name: self.path.display().to_string(),
+                    source,
+                })
+            }
+        }
+    }
+
+    fn finish(self) -> Result<Written, WriteError> {
+        let Self { sink, path, .. } = self;
+        sink.finish().map_err(|source| {
+            cut(&path, self.whole_bytes);
+            WriteError {
+                name: path.display().to_string(),
+                source,
+            }
+        })?;
+        let sequence = self.series.map_or(0, |series| series.sequence);
+        Ok(Written {
+            name: self.name,
+            files: u64::from(sequence) + 1,
+            bytes: self.past_bytes + self.written_bytes.load(Ordering::Relaxed),
+        })
+    }
+}
+
+/// Cuts a file that took only a part of what was written to it (a full disk)
+/// behind the last whole record.
+fn cut(path: &Path, whole_bytes: u64) {
+    let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    if is_file && let Ok(file) = fs::OpenOptions::new().write(true).open(path) {
+        // A file that can't be cut is read up to there all the same.
+        let _ = file.set_len(whole_bytes);
+    }
+}

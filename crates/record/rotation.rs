@@ -1,0 +1,245 @@
+//! When a recording goes on in another file, and what that file is called.
+//! The options mean what they mean to tcpdump, but no file overwrites another
+//! of the same recording unless it is the oldest of a ring.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// When another file is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rotation {
+    /// When the file is larger than this (`-C`).
+    pub(crate) max_bytes: Option<u64>,
+    /// After this time (`-G`).
+    pub(crate) period: Option<Duration>,
+    /// How many files there may be (`-W`).
+    pub(crate) files: Option<NonZeroU32>,
+}
+
+impl Rotation {
+    /// How many files are kept: beyond, the oldest goes.
+    pub(crate) fn ring(&self) -> Option<usize> {
+        let files = self.files.filter(|_| self.max_bytes.is_some())?;
+        usize::try_from(files.get()).ok()
+    }
+
+    /// When the file after the one that began at `began_ns` begins by time, at
+    /// the earliest after `now_ns`; at the end of time where only its size counts.
+    pub(crate) fn next_ns(&self, began_ns: i64, now_ns: i64) -> i64 {
+        let Some(period) = self.period else {
+            return i64::MAX;
+        };
+        let period_ns = i64::try_from(period.as_nanos()).unwrap_or(i64::MAX);
+        let passed = now_ns.saturating_sub(began_ns) / period_ns.max(1);
+        began_ns.saturating_add(period_ns.saturating_mul(passed.saturating_add(1)))
+    }
+
+    /// After how many files the recording ends.
+    pub(crate) fn limit(&self) -> Option<u32> {
+        let files = self.files.filter(|_| self.max_bytes.is_none())?;
+        Some(files.get())
+    }
+}
+
+/// A size as tcpdump's `-C` takes it: millions of bytes, or with a unit. As
+/// there, `k`, `M` and `G` are powers of 1024; so are `KiB`, `MiB` and `GiB`,
+/// while `kB`, `MB` and `GB` are powers of 1000.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let unit_at = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let unit_bytes: u64 = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" | "mb" => 1_000_000,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "kb" => 1000,
+        "gb" => 1_000_000_000,
+        _ => {
+            return Err(format!(
+                "{unit:?} is no unit; there are k, M, G, KiB, MB, ..."
+            ));
+        }
+    };
+    let number: Option<u64> = number.parse().ok().filter(|number| *number > 0);
+    number
+        .and_then(|number| number.checked_mul(unit_bytes))
+        .ok_or_else(|| "a number of millions of bytes, or with a unit, as 10 or 512MiB".to_owned())
+}
+
+/// A time as tcpdump's `-G` takes it: seconds, at least one.
+pub(crate) fn period(text: &str) -> Result<Duration, String> {
+    let seconds: Option<u64> = text.parse().ok().filter(|seconds| *seconds > 0);
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| "a number of seconds".to_owned())
+}
+
+/// The names of the files of a series.
+#[derive(Debug, Clone)]
+pub(crate) struct Names {
+    /// What the user called the output, up to its extension.
+    stem: String,
+    /// With its dot.
+    extension: String,
+    /// Whether the stem holds a pattern for a time.
+    is_pattern: bool,
+    /// Numbers count up to this and begin anew, with as many digits.
+    ring: Option<u32>,
+    zone: TimeZone,
+    latest: Option<(String, u32)>,
+}
+
+impl Names {
+    /// `path` ends with `extension`, which has no dot at its head.
+    ///
+    /// # Errors
+    /// Where the name is no text, or its pattern for a time is none.
+    pub(crate) fn new(
+        path: &Path,
+        extension: &str,
+        rotation: &Rotation,
+        zone: TimeZone,
+    ) -> Result<Self, String> {
+        let name = path.to_str().ok_or("the name is not UTF-8")?;
+        let extension = format!(".{extension}");
+        let stem = name.strip_suffix(&extension).unwrap_or(name).to_owned();
+        let is_pattern = rotation.period.is_some() && stem.contains('%');
+        let names = Self {
+            stem,
+            extension,
+            is_pattern,
+            ring: rotation
+                .files
+                .filter(|_| rotation.max_bytes.is_some() && !is_pattern)
+                .map(NonZeroU32::get),
+            zone,
+            latest: None,
+        };
+        names.stem_at(0).map(|_| names)
+    }
+
+    /// The name of a file that begins at `ts_ns`. A number tells apart those
+    /// that would have the same.
+    ///
+    /// # Errors
+    /// Where the time cannot be written as asked for.
+    pub(crate) fn next(&mut self, ts_ns: i64) -> Result<PathBuf, String> {
+        let stem = self.stem_at(ts_ns)?;
+        let number = match self.latest.take() {
+            Some((latest, number)) if latest == stem => number.saturating_add(1),
+            _ => 0,
+        };
+        let name = match self.ring {
+            Some(files) => {
+                let last = files.saturating_sub(1);
+                let digits = last.to_string().len();
+                format!("{stem}.{:0digits$}{}", number % files, self.extension)
+            }
+            None if number > 0 => format!("{stem}.{number}{}", self.extension),
+            None => format!("{stem}{}", self.extension),
+        };
+        self.latest = Some((stem, number));
+        Ok(name.into())
+    }
+
+    fn stem_at(&self, ts_ns: i64) -> Result<String, String> {
+        if !self.is_pattern {
+            return Ok(self.stem.clone());
+        }
+        let at = Timestamp::from_nanosecond(ts_ns.into()).map_err(|error| error.to_string())?;
+        let at = at.to_zoned(self.zone.clone());
+        jiff::fmt::strtime::format(&self.stem, &at).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND_NS: i64 = 1_000_000_000;
+
+    fn rotation(by_size: bool, by_time: bool, files: u32) -> Rotation {
+        Rotation {
+            max_bytes: by_size.then_some(1),
+            period: by_time.then_some(Duration::from_secs(1)),
+            files: NonZeroU32::new(files),
+        }
+    }
+
+    fn names(name: &str, rotation: Rotation, times: &[i64]) -> Vec<String> {
+        let path = Path::new(name);
+        let mut names = Names::new(path, "jsonl.zst", &rotation, TimeZone::UTC).unwrap();
+        let name = |seconds: &i64| names.next(seconds * SECOND_NS).unwrap();
+        let paths = times.iter().map(name);
+        paths.map(|path| path.display().to_string()).collect()
+    }
+
+    #[test]
+    fn numbers_tell_files_apart() {
+        assert_eq!(
+            names("a/cap.jsonl.zst", rotation(true, false, 0), &[0, 1, 2]),
+            ["a/cap.jsonl.zst", "a/cap.1.jsonl.zst", "a/cap.2.jsonl.zst"]
+        );
+        // tcpdump would overwrite the first.
+        assert_eq!(
+            names("cap.jsonl.zst", rotation(false, true, 9), &[0, 1]),
+            ["cap.jsonl.zst", "cap.1.jsonl.zst"]
+        );
+    }
+
+    #[test]
+    fn a_ring_begins_anew_and_sorts() {
+        let times: Vec<_> = (0..12).collect();
+        let all = names("cap.jsonl.zst", rotation(true, false, 11), &times);
+        assert_eq!(all[..2], ["cap.00.jsonl.zst", "cap.01.jsonl.zst"]);
+        assert_eq!(all[10..], ["cap.10.jsonl.zst", "cap.00.jsonl.zst"]);
+    }
+
+    #[test]
+    fn times_stand_in_names() {
+        assert_eq!(
+            names("%M-%S.jsonl.zst", rotation(false, true, 0), &[5, 65, 65]),
+            ["00-05.jsonl.zst", "01-05.jsonl.zst", "01-05.1.jsonl.zst"]
+        );
+        // Without -G a percent sign is one.
+        assert_eq!(
+            names("100%.jsonl.zst", rotation(true, false, 0), &[0]),
+            ["100%.jsonl.zst"]
+        );
+        let wrong = Path::new("%!.jsonl");
+        let by_time = rotation(false, true, 0);
+        assert!(Names::new(wrong, "jsonl", &by_time, TimeZone::UTC).is_err());
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, bytes) in [
+            ("3", 3_000_000),
+            ("3M", 3 << 20),
+            ("3k", 3 << 10),
+            ("1GiB", 1 << 30),
+            ("2 MB", 2_000_000),
+            ("2kB", 2000),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "0", "M", "1.5", "-1", "3T", "99999999999G"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_of_files_is_a_ring_or_a_limit() {
+        assert_eq!(rotation(true, false, 3).ring(), Some(3));
+        assert_eq!(rotation(true, false, 3).limit(), None);
+        assert_eq!(rotation(true, true, 3).ring(), Some(3));
+        assert_eq!(rotation(false, true, 3).limit(), Some(3));
+        assert_eq!(rotation(false, true, 3).ring(), None);
+    }
+}

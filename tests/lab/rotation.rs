@@ -1,0 +1,178 @@
+//! Recordings that go on in another file: nothing is lost between them, each
+//! stands alone, and together they are one capture.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::netns::Namespace;
+use crate::recorder::{Recorder, analyze};
+use crate::report::{Ends, Owner, Report};
+use crate::traffic::some_of_everything;
+use crate::web::{Nginx, Traffic};
+use crate::world::World;
+
+const LOOPBACK: [&str; 2] = ["127.0.0.1", "::1"];
+
+/// The files of a series in the order they were written.
+fn files(world: &World, stem: &str, extension: &str) -> Vec<PathBuf> {
+    let is_part = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let middle = name
+            .strip_prefix(stem)
+            .and_then(|rest| rest.strip_suffix(extension));
+        middle.is_some_and(|middle| middle.chars().all(|c| c.is_ascii_digit() || c == '.'))
+    };
+    let folder = fs::read_dir(world.folder()).expect("the folder");
+    let paths = folder.map(|entry| entry.expect("a file").path());
+    let mut files: Vec<_> = paths
+        .filter(is_part)
+        .map(|path| (sequence(&analyze(world, &path)), path))
+        .collect();
+    files.sort();
+    files.into_iter().map(|(_, path)| path).collect()
+}
+
+fn capture(report: &Report, field: &str) -> serde_json::Value {
+    let capture = report.of_kind("capture").next();
+    capture.map_or(serde_json::Value::Null, |capture| capture[field].clone())
+}
+
+fn number(report: &Report, field: &str) -> u64 {
+    capture(report, field).as_u64().unwrap_or(u64::MAX)
+}
+
+fn sequence(report: &Report) -> u64 {
+    number(report, "sequence")
+}
+
+/// Connections that last over several files, and such that do not.
+fn much_of_everything(world: &World, host: &Namespace) -> Traffic {
+    let mut traffic = some_of_everything(world, host, LOOPBACK);
+    let targets: Vec<_> = (0..400).map(|item| format!("/item/{item}")).collect();
+    for server in LOOPBACK {
+        traffic.fetch(world, host, server, &targets);
+    }
+    traffic
+}
+
+/// In each format: what was done is in the files together, to the last; and in
+/// each file alone all that it has is whole, with its owners.
+pub(crate) fn by_size() {
+    let world = World::without_cable();
+    let nginx = Nginx::start(&world, &world.server);
+    let extensions = [".jsonl", ".jsonl.zst", ".pcapng", ".pcapng.zst"];
+    let outputs =
+        extensions.map(|extension| world.file(&format!("cap{extension}")).display().to_string());
+    let mut arguments = vec!["-i", "lo", "-C", "10k"];
+    arguments.extend(outputs.iter().flat_map(|path| ["-o", path]));
+    let recorder = Recorder::start(&world, &world.server, &arguments);
+    let mut traffic = much_of_everything(&world, &world.server);
+    traffic.join_log(&nginx);
+    world.settle();
+    recorder.stop();
+    for extension in extensions {
+        let parts = files(&world, "cap", extension);
+        let [others @ .., last] = &parts[..] else {
+            panic!("no file with {extension}");
+        };
+        assert!(!others.is_empty(), "one file with {extension}");
+        let mut packets = 0;
+        for part in &parts {
+            let report = analyze(&world, part);
+            let expected = if part == last {
+                "complete"
+            } else {
+                "continued"
+            };
+            assert_eq!(capture(&report, "ending"), expected, "{}", part.display());
+            packets += number(&report, "packets");
+            for connection in report.of_kind("conn") {
+                let served = connection["id.resp_p"] == 80;
+                let owners = [("orig", "curl"), ("resp", "nginx")];
+                for (end, comm) in owners.iter().take(if served { 2 } else { 1 }) {
+                    let owner = Owner::of(connection, end).map(|owner| owner.comm);
+                    assert_eq!(owner.as_deref(), Some(*comm), "{end} of {connection}");
+                }
+            }
+        }
+        // All files at once, away from those of other formats.
+        let folder = world.file(&format!("all{extension}"));
+        fs::create_dir(&folder).expect("a folder");
+        for part in &parts {
+            let name = part.file_name().expect("a name");
+            fs::rename(part, folder.join(name)).expect("another place for a file");
+        }
+        let report = analyze(&world, &folder.join("cap"));
+        report.expect(&traffic, Ends::Both);
+        assert_eq!(number(&report, "files"), parts.len() as u64);
+        assert_eq!(number(&report, "packets"), packets);
+        assert_eq!(capture(&report, "ending"), "complete");
+        for field in ["missing_files", "unfinished_files"] {
+            assert_eq!(number(&report, field), 0, "{field}");
+        }
+        let totals = capture(&report, "totals");
+        assert_eq!(totals["recorded_packets"], packets);
+        assert_eq!(totals["recorded_events"], {
+            number(&report, "events") + number(&report, "scanned_sockets")
+        });
+    }
+}
+
+/// The oldest file makes room; what the files that are left say of themselves
+/// is true.
+pub(crate) fn ring() {
+    let world = World::without_cable();
+    let _nginx = Nginx::start(&world, &world.server);
+    let output = world.file("cap.jsonl").display().to_string();
+    let arguments = ["-i", "lo", "-C", "100k", "-W", "3", "-o", &output];
+    let recorder = Recorder::start(&world, &world.server, &arguments);
+    much_of_everything(&world, &world.server);
+    world.settle();
+    recorder.stop();
+    let parts = files(&world, "cap", ".jsonl");
+    assert_eq!(parts.len(), 3);
+    for part in &parts {
+        // A file is looked at before each record, and written 128 KiB at once.
+        let bytes = fs::metadata(part).expect("a file").len();
+        assert!(bytes < 300_000, "{}: {bytes} bytes", part.display());
+    }
+    let report = analyze(&world, &world.file("cap"));
+    assert_eq!(capture(&report, "ending"), "complete");
+    let written = number(&report, "missing_files") + 3;
+    assert!(written > 3, "{written} files");
+    let last = analyze(&world, &parts[2]);
+    assert_eq!(sequence(&last) + 1, written);
+}
+
+/// It ends by itself, after as many files as it may write, though nothing happens.
+pub(crate) fn by_time() {
+    let world = World::without_cable();
+    let output = world.file("cap-%s.jsonl.zst").display().to_string();
+    let arguments = ["-i", "lo", "-G", "1", "-W", "3", "-o", &output];
+    let recorder = Recorder::start(&world, &world.server, &arguments);
+    let ended = recorder.finish();
+    assert!(
+        ended.errors.contains("all files written"),
+        "{}",
+        ended.errors
+    );
+    let report = analyze(&world, &world.file("cap"));
+    assert_eq!(number(&report, "files"), 3);
+    assert_eq!(number(&report, "missing_files"), 0);
+    assert_eq!(capture(&report, "ending"), "complete");
+}
+
+pub(crate) fn misuse() {
+    let world = World::without_cable();
+    let output = world.file("cap.jsonl").display().to_string();
+    for (arguments, expected) in [
+        (&["-W", "3", "-o", &output][..], "-C or -G"),
+        (&["-C", "1", "-o", "-"], "standard output"),
+        (&["-G", "1", "-o", "%!.jsonl"], "%!.jsonl"),
+        (&["-C", "1T", "-o", &output], "unit"),
+    ] {
+        let arguments = [&["record", "-i", "lo"], arguments].concat();
+        let ended = crate::recorder::tcprec(&world, &world.server, &arguments).expect_code(2);
+        assert!(ended.errors.contains(expected), "{}", ended.errors);
+    }
+}
