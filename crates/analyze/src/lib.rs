@@ -12,6 +12,7 @@ pub mod annotate;
 pub mod app;
 pub mod command;
 pub mod gaps;
+pub mod latency;
 pub mod owner;
 pub mod pipeline;
 pub mod print;

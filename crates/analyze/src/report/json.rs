@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::{Serialize, Serializer};
 
 use super::{Report, row};
+use crate::latency::latencies;
 
 /// Writes a report as a JSON document.
 ///
@@ -22,7 +23,7 @@ impl Serialize for Document<'_> {
         use serde::ser::SerializeStruct as _;
 
         let Self(report) = *self;
-        let mut document = to.serialize_struct("Document", 5)?;
+        let mut document = to.serialize_struct("Document", 6)?;
         document.serialize_field("capture", &row::capture(report))?;
         document.serialize_field("losses", &List(|| report.losses.iter().map(row::loss)))?;
         let processes = || report.processes.values().map(row::process);
@@ -37,6 +38,12 @@ impl Serialize for Document<'_> {
             all.map(|request| row::Http { report, request })
         };
         document.serialize_field("requests", &List(requests))?;
+        let all = latencies(report);
+        let latencies = || {
+            let all = all.iter();
+            all.map(|latency| row::LatencyRow { report, latency })
+        };
+        document.serialize_field("latencies", &List(latencies))?;
         document.end()
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::{Report, row};
+use crate::latency::latencies;
 
 /// Writes a report as lines of JSON.
 ///
@@ -23,6 +24,9 @@ pub fn write(report: &Report, to: &mut dyn Write) -> io::Result<()> {
     }
     for request in &report.requests {
         line(to, &row::Http { report, request })?;
+    }
+    for latency in &latencies(report) {
+        line(to, &row::LatencyRow { report, latency })?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::app::Request;
 use crate::gaps::Incomplete;
+use crate::latency::{Group, Latency};
 use crate::tcp::{self, Stall};
 use crate::timing::Timing;
 
@@ -464,6 +465,54 @@ impl Serialize for Http<'_> {
         row.serialize_entry("request_body_len", &body)?;
         let body = answered.map(|message| message.body_bytes);
         row.serialize_entry("response_body_len", &body)?;
+        row.end()
+    }
+}
+
+/// A [`Latency`].
+pub(super) struct LatencyRow<'a> {
+    pub(super) report: &'a Report,
+    pub(super) latency: &'a Latency,
+}
+
+impl Serialize for LatencyRow<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Self { report, latency } = *self;
+        let mut row = to.serialize_map(None)?;
+        row.serialize_entry("kind", "latency")?;
+        row.serialize_entry("by", latency.group.kind().word())?;
+        match &latency.group {
+            Group::Server(id) | Group::Client(id) => {
+                let process = report.processes.get(id);
+                row.serialize_entry("pid", &id.pid)?;
+                row.serialize_entry("pid_start_ns", &id.start_ns)?;
+                row.serialize_entry("comm", &process.map(|summary| &summary.process.comm))?;
+            }
+            Group::Endpoint(endpoint, host) => {
+                row.serialize_entry("addr", &endpoint.addr)?;
+                row.serialize_entry("port", &endpoint.port)?;
+                row.serialize_entry("host", host)?;
+            }
+            Group::Route(method, path) => {
+                row.serialize_entry("method", method)?;
+                row.serialize_entry("path", path)?;
+            }
+        }
+        row.serialize_entry("requests", &latency.requests)?;
+        row.serialize_entry("errors", &latency.errors)?;
+        let (wait, total) = (latency.wait, latency.total);
+        for (name, ns) in [
+            ("wait_p50", wait.p50_ns),
+            ("wait_p90", wait.p90_ns),
+            ("wait_p99", wait.p99_ns),
+            ("wait_max", wait.max_ns),
+            ("total_p50", total.p50_ns),
+            ("total_p90", total.p90_ns),
+            ("total_p99", total.p99_ns),
+            ("total_max", total.max_ns),
+        ] {
+            row.serialize_entry(name, &seconds(ns))?;
+        }
         row.end()
     }
 }

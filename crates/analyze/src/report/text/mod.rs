@@ -1,11 +1,13 @@
 //! The report for people.
 //!
 //! First what was recorded and what was lost, then who talked, then the
-//! connections, one line for each end, then the requests, at last the slowest. Each has its module;
+//! connections, one line for each end, then the requests, how long they
+//! took, and which were the slowest. Each has its module;
 //! here is what they share.
 
 mod capture;
 mod connections;
+mod latency;
 mod processes;
 mod requests;
 mod slow;
@@ -59,6 +61,7 @@ pub fn write(report: &Report, looks: &Looks, to: &mut dyn Write) -> io::Result<(
     text.processes(to)?;
     text.connections(to)?;
     text.requests(to)?;
+    text.latencies(to)?;
     text.slow(to)
 }
 

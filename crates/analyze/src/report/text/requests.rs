@@ -9,6 +9,7 @@ use tcprec_shared::flow::Endpoint;
 use super::table::{Cell, Kind, Table};
 use super::{BAD, Text, WARN, missing, tally};
 use crate::app::Request;
+use crate::latency::Quantiles;
 use crate::report::{OwnerId, units};
 
 impl Text<'_> {
@@ -32,15 +33,14 @@ impl Text<'_> {
         let whole = all
             .iter()
             .filter(|request| !self.report.incomplete(request).lacks_packets());
-        let mut waits: Vec<_> = whole.filter_map(Request::ttfb_ns).collect();
-        waits.sort_unstable();
+        let waits: Vec<_> = whole.filter_map(Request::ttfb_ns).collect();
         if waits.len() > 1 {
-            let at = |percent| quantile(&waits, percent).map_or(String::new(), units::duration);
+            let waits = Quantiles::of(waits);
             let line = format!(
                 "waited for the first byte: median {}, 99% within {}, longest {}",
-                at(50),
-                at(99),
-                at(100)
+                units::duration(waits.p50_ns),
+                units::duration(waits.p99_ns),
+                units::duration(waits.max_ns)
             );
             self.note(to, Some(&line))?;
         }
@@ -116,10 +116,4 @@ impl Text<'_> {
         let line = format!("{} {host}{}", message.method, message.target);
         line.trim_end().to_owned()
     }
-}
-
-/// The value that so many percent of the sorted ones do not exceed (nearest rank).
-fn quantile(sorted: &[i64], percent: usize) -> Option<i64> {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied()
 }
