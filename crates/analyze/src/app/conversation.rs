@@ -3,6 +3,7 @@
 use tcprec_shared::flow::Flow;
 
 use super::Request;
+use super::budget::Budget;
 use super::http1::Http1;
 use super::reassembly::Reassembly;
 use crate::tcp::{ConnectionId, Pair, Side};
@@ -20,15 +21,20 @@ pub(crate) struct Conversation {
 impl Conversation {
     /// A conversation before its first payload. Where `begins` is known, it is
     /// the position of the first byte of a direction.
-    pub(crate) fn new(connection: ConnectionId, flow: Flow, begins: Pair<Option<i64>>) -> Self {
+    pub(crate) fn new(
+        connection: ConnectionId,
+        flow: Flow,
+        begins: Pair<Option<i64>>,
+        budget: &Budget,
+    ) -> Self {
         Self {
             connection,
             flow,
             directions: Pair {
-                low: Reassembly::new(begins.low),
-                high: Reassembly::new(begins.high),
+                low: Reassembly::new(begins.low, budget.clone()),
+                high: Reassembly::new(begins.high, budget.clone()),
             },
-            http1: Http1::default(),
+            http1: Http1::new(budget.clone()),
             requests: 0,
         }
     }
@@ -44,6 +50,10 @@ impl Conversation {
         out: impl FnMut(Request),
     ) {
         let http1 = &mut self.http1;
+        if http1.is_opaque(side) {
+            self.directions[side].pass(position, length);
+            return;
+        }
         self.directions[side].segment(position, length, bytes, arrived_ns, |piece| {
             http1.piece(side, piece);
         });

@@ -8,10 +8,12 @@ use tcprec_shared::flow::Endpoint;
 
 use crate::tcp::ConnectionId;
 
+mod budget;
 mod conversation;
 mod http1;
 mod reassembly;
 
+pub(crate) use budget::Budget;
 pub(crate) use conversation::Conversation;
 
 /// One exchange of HTTP/1: a request and its final response, or one of the

@@ -1,10 +1,12 @@
 //! The payload of one direction in its order.
 
-/// So many bytes are kept that came before those they follow.
-const MAX_WAITING_BYTES: usize = 256 * 1024;
+use super::budget::{Budget, Buffer};
+
+/// So many bytes of a direction are kept that came before those they follow.
+const MAX_WAITING_BYTES: usize = 1 << 20;
 
 /// In so many pieces.
-const MAX_WAITING_PIECES: usize = 128;
+const MAX_WAITING_PIECES: usize = 1024;
 
 /// A piece of the stream, at the place where the one before ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub(super) struct Piece<'a> {
 struct Waiting {
     start: i64,
     end: i64,
-    bytes: Box<[u8]>,
+    bytes: Buffer,
     arrived_ns: i64,
 }
 
@@ -30,8 +32,9 @@ struct Waiting {
 ///
 /// A hole is waited for until the other end has acknowledged it, or too much
 /// was kept behind it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Reassembly {
+    budget: Budget,
     /// Where the next piece begins; none before the first.
     next: Option<i64>,
     acknowledged: i64,
@@ -42,11 +45,22 @@ pub(super) struct Reassembly {
 
 impl Reassembly {
     /// A stream that begins at `begin`, or where its first piece does.
-    pub(super) fn new(begin: Option<i64>) -> Self {
+    pub(super) const fn new(begin: Option<i64>, budget: Budget) -> Self {
         Self {
+            budget,
             next: begin,
-            ..Self::default()
+            acknowledged: i64::MIN,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
         }
+    }
+
+    /// Takes it that nobody wants what comes before the end of this piece.
+    pub(super) fn pass(&mut self, start: i64, length: u32) {
+        let end = start.saturating_add(i64::from(length));
+        self.next = Some(self.next.unwrap_or(end).max(end));
+        self.waiting.clear();
+        self.waiting_bytes = 0;
     }
 
     /// Takes a piece of `length` bytes at `start`, of which `bytes` were captured.
@@ -64,6 +78,7 @@ impl Reassembly {
         if end <= next {
             return;
         }
+        let mut full = false;
         if start <= next {
             self.next = Some(end);
             deliver(piece(start, end, bytes, arrived_ns, next));
@@ -71,43 +86,45 @@ impl Reassembly {
                 return;
             }
         } else {
+            let mut kept = self.budget.buffer();
+            full = !kept.extend(bytes);
             let place = self.waiting.partition_point(|other| other.start <= start);
-            self.waiting_bytes += bytes.len();
+            self.waiting_bytes += kept.len();
             self.waiting.insert(
                 place,
                 Waiting {
                     start,
                     end,
-                    bytes: bytes.into(),
+                    bytes: kept,
                     arrived_ns,
                 },
             );
         }
-        self.drain(&mut deliver);
+        self.drain(full, &mut deliver);
     }
 
     /// Takes it that the other end has all before `position`.
     pub(super) fn acknowledged(&mut self, position: i64, mut deliver: impl FnMut(Piece<'_>)) {
         self.acknowledged = self.acknowledged.max(position);
         if !self.waiting.is_empty() {
-            self.drain(&mut deliver);
+            self.drain(false, &mut deliver);
         }
     }
 
     /// Gives out all that is kept.
     pub(super) fn finish(&mut self, mut deliver: impl FnMut(Piece<'_>)) {
-        self.acknowledged = i64::MAX;
-        self.drain(&mut deliver);
+        self.drain(true, &mut deliver);
     }
 
-    /// Gives out what is next, over holes that are given up.
-    fn drain(&mut self, deliver: &mut impl FnMut(Piece<'_>)) {
+    /// Gives out what is next, over holes that are given up: all if `full`.
+    fn drain(&mut self, full: bool, deliver: &mut impl FnMut(Piece<'_>)) {
         let mut given = 0;
         for piece_waiting in &self.waiting {
             let &Waiting { start, end, .. } = piece_waiting;
             let next = self.next.unwrap_or(start);
             if start > next {
-                let full = self.waiting_bytes > MAX_WAITING_BYTES
+                let full = full
+                    || self.waiting_bytes > MAX_WAITING_BYTES
                     || self.waiting.len() - given > MAX_WAITING_PIECES;
                 if start > self.acknowledged && !full {
                     break;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use tcprec_shared::flow::{Endpoint, Flow};
 
-use super::{Conversation, Request};
+use super::{Budget, Conversation, Request};
 use crate::tcp::{ConnectionId, Pair, Side};
 
 const CLIENT: Side = Side::Low;
@@ -19,6 +19,10 @@ struct Talk {
 
 impl Talk {
     fn new() -> Self {
+        Self::with_budget(1 << 20)
+    }
+
+    fn with_budget(bytes: usize) -> Self {
         let end = |last| Endpoint::new([10, 0, 0, last].into(), 80);
         let flow = Flow::between(end(1), end(2));
         let begins = Pair {
@@ -26,7 +30,7 @@ impl Talk {
             high: Some(1),
         };
         Self {
-            conversation: Conversation::new(ConnectionId(7), flow, begins),
+            conversation: Conversation::new(ConnectionId(7), flow, begins, &Budget::new(bytes)),
             next: Pair { low: 1, high: 1 },
             now_ns: 0,
             found: Vec::new(),
@@ -395,8 +399,24 @@ fn requests_without_responses_do_not_pile_up() {
     for _ in 0..3000 {
         talk = talk.says(CLIENT, "GET / HTTP/1.1\r\n\r\n");
     }
-    assert!(talk.found.len() > 1500);
+    assert!(talk.found.len() > 2500);
     assert_eq!(talk.finish().len(), 3000);
+}
+
+#[test]
+fn without_a_budget_nothing_is_waited_for() {
+    let asked = b"GET /1 HTTP/1.1\r\nA: b\r\n\r\nGET /2 HTTP/1.1\r\n\r\n";
+    let (first, last) = asked.split_at(25);
+    let talk = Talk::with_budget(10)
+        .packet(CLIENT, 26, last, usize::MAX)
+        .packet(CLIENT, 1, first, usize::MAX)
+        .packet(CLIENT, 45, b"GET /3 HTTP/1.1\r\n\r\n", usize::MAX);
+    assert_eq!(talk.summary(), ["GET/3=none"]);
+    let talk = Talk::with_budget(20)
+        .says(CLIENT, "GET /1 HTTP/1.1\r\n")
+        .says(CLIENT, "Host: example.org\r\n\r\n")
+        .says(CLIENT, "GET /2 HTTP/1.1\r\n\r\n");
+    assert_eq!(talk.summary(), ["GET/1=none", "GET/2=none"]);
 }
 
 #[test]

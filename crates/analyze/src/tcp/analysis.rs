@@ -16,6 +16,9 @@ use super::{Analysis, RoundTrips, SynOptions};
 /// So many segments may wait for their ACK; more are not timed.
 const MAX_UNACKED: usize = 1024;
 
+/// So many where nothing of the other end was seen: it may never be.
+const MAX_UNACKED_ALONE: usize = 64;
+
 /// A retransmission is fast if it comes so soon after duplicate ACKs.
 const FAST_NS: i64 = 20_000_000;
 
@@ -108,8 +111,8 @@ struct Unacked {
 }
 
 impl Unacked {
-    fn push(&mut self, next: Seq, ts_ns: i64) {
-        if self.segments.len() < MAX_UNACKED {
+    fn push(&mut self, next: Seq, ts_ns: i64, limit: usize) {
+        if self.segments.len() < limit {
             let last = self.segments.back();
             self.disordered |= last.is_some_and(|last| next.since(last.0) <= 0);
             self.segments.push_back((next, ts_ns));
@@ -160,7 +163,7 @@ impl Analyzer {
         if packet.length > 0 || packet.is_syn_or_fin() {
             flow.sends_again(peer, &packet, initial_rtt_ns.unwrap_or(OUT_OF_ORDER_NS));
         }
-        flow.advance(&packet);
+        flow.advance(&packet, peer.next.is_none());
         if let Some(sent_ns) = peer.unacked.acknowledge(packet.ack) {
             peer.round_trip(ts_ns.saturating_sub(sent_ns));
         }
@@ -338,11 +341,17 @@ impl Flow {
         }
     }
 
-    /// Takes the numbers of a packet for those that follow.
-    fn advance(&mut self, packet: &Packet) {
+    /// Takes the numbers of a packet for those that follow. `alone` says that
+    /// nothing of the other end was seen.
+    fn advance(&mut self, packet: &Packet, alone: bool) {
         let probe = self.last == Last::ZeroWindowProbe;
         if packet.length > 0 || packet.is_syn_or_fin() {
-            self.unacked.push(packet.next(), packet.ts_ns);
+            let limit = if alone {
+                MAX_UNACKED_ALONE
+            } else {
+                MAX_UNACKED
+            };
+            self.unacked.push(packet.next(), packet.ts_ns, limit);
         }
         let further = self.next.is_none_or(|next| packet.next().since(next) > 0);
         if further && !probe {

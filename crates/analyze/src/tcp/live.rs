@@ -13,7 +13,7 @@ use super::stalls::{Sent, Stalls};
 use super::state::States;
 use super::tracker::{Observer, Seen};
 use super::{Connection, ConnectionId};
-use crate::app::Conversation;
+use crate::app::{Budget, Conversation};
 
 /// A connection that is being followed, and all that is known of it so far.
 #[derive(Debug)]
@@ -95,11 +95,12 @@ impl Live {
             && self.directions[Self::sender(self.flow, segment)].is_other(Seq(segment.seq))
     }
 
-    /// Takes a packet.
+    /// Takes a packet. What is kept of its payload is `budget`'s.
     pub(super) fn packet(
         &mut self,
         seen: Seen,
         segment: &Segment<'_>,
+        budget: &Budget,
         observer: &mut impl Observer,
     ) {
         let side = Self::sender(self.flow, segment);
@@ -148,7 +149,7 @@ impl Live {
         self.stalls
             .packet(sent, segment, self.handshake.initial_rtt_ns());
         if segment.payload_bytes > 0 && !rst {
-            self.payload(side, position, seen.ts_ns, segment, observer);
+            self.payload(side, position, seen.ts_ns, segment, budget, observer);
         }
     }
 
@@ -158,6 +159,7 @@ impl Live {
         position: i64,
         ts_ns: i64,
         segment: &Segment<'_>,
+        budget: &Budget,
         observer: &mut impl Observer,
     ) {
         if matches!(self.application, Application::Silent) {
@@ -165,7 +167,7 @@ impl Live {
                 low: self.directions.low.data_begin(),
                 high: self.directions.high.data_begin(),
             };
-            let conversation = Conversation::new(self.id, self.flow, begins);
+            let conversation = Conversation::new(self.id, self.flow, begins, budget);
             self.application = Application::Talking(Box::new(conversation));
         }
         if let Application::Talking(conversation) = &mut self.application {

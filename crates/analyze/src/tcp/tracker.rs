@@ -10,7 +10,7 @@ use tcprec_shared::headers::{Fragment, Segment};
 use super::fragments::Fragments;
 use super::live::Live;
 use super::{Connection, ConnectionId};
-use crate::app::Request;
+use crate::app::{Budget, Request};
 
 /// When and where a packet was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,6 +41,9 @@ pub struct Limits {
     /// that have been over longest are finished. (There is no time limit:
     /// clocks jump, and timestamps are damaged.)
     pub lingering: usize,
+    /// So many bytes of payload are kept: heads that are not whole, and what
+    /// came out of order. Beyond, such heads count as cut and holes as lost.
+    pub kept_bytes: usize,
 }
 
 impl Default for Limits {
@@ -48,6 +51,7 @@ impl Default for Limits {
         Self {
             connections: 1 << 18,
             lingering: 1 << 15,
+            kept_bytes: 1 << 26,
         }
     }
 }
@@ -56,7 +60,7 @@ impl Default for Limits {
 ///
 /// A connection is finished when another begins on its 5-tuple, some time after
 /// it is over, when there are too many, or at the end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tracker {
     limits: Limits,
     /// The hash is seeded at random: a capture cannot be made to be slow.
@@ -64,8 +68,15 @@ pub struct Tracker {
     /// Connections that are over, in the order of that; some were finished since.
     over: VecDeque<(Key, ConnectionId)>,
     fragments: Fragments,
+    budget: Budget,
     seen_connections: u64,
     evicted_connections: u64,
+}
+
+impl Default for Tracker {
+    fn default() -> Self {
+        Self::new(Limits::default())
+    }
 }
 
 impl Tracker {
@@ -74,7 +85,12 @@ impl Tracker {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            ..Self::default()
+            live: HashMap::default(),
+            over: VecDeque::new(),
+            fragments: Fragments::default(),
+            budget: Budget::new(limits.kept_bytes),
+            seen_connections: 0,
+            evicted_connections: 0,
         }
     }
 
@@ -91,7 +107,7 @@ impl Tracker {
             && !live.is_ended_by(segment)
         {
             let was_over = live.is_over();
-            live.packet(seen, segment, observer);
+            live.packet(seen, segment, &self.budget, observer);
             let id = live.id;
             if live.is_over() && !was_over {
                 self.linger(key, id, observer);
@@ -109,7 +125,7 @@ impl Tracker {
         let id = ConnectionId(self.seen_connections);
         self.seen_connections += 1;
         let mut live = Box::new(Live::new(id, flow, seen, segment, reused_ports));
-        live.packet(seen, segment, observer);
+        live.packet(seen, segment, &self.budget, observer);
         let is_over = live.is_over();
         self.live.insert(key, live);
         if is_over {

@@ -8,7 +8,7 @@ use crate::app::{RequestMessage, ResponseMessage};
 
 /// So many requests may wait for a response; beyond, the oldest are given out
 /// without.
-const MAX_OUTSTANDING: usize = 1024;
+const MAX_OUTSTANDING: usize = 256;
 
 /// A request and its response, or one of the two.
 #[derive(Debug, Default)]

@@ -15,6 +15,7 @@ use self::body::{Body, Progress};
 use self::exchanges::Exchanges;
 pub(super) use self::exchanges::Finished;
 use self::head::{Head, RequestHead, ResponseHead, Start};
+use super::budget::{Budget, Buffer};
 use super::reassembly::Piece;
 use crate::tcp::{Pair, Side};
 
@@ -26,8 +27,9 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 const MAX_MISSES: u8 = 16;
 
 /// What is known of a connection that may carry HTTP/1.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Http1 {
+    budget: Budget,
     /// The end that sends requests; none before the first message.
     client: Option<Side>,
     /// The connection was handed over to something else (CONNECT, Upgrade).
@@ -53,7 +55,7 @@ enum State {
     #[default]
     Between,
     /// In a head, of which so many bytes were searched for its end.
-    Head { bytes: Vec<u8>, searched: usize },
+    Head { bytes: Buffer, searched: usize },
     /// In a body.
     Body(Body),
     /// Somewhere: a packet may begin with a message.
@@ -63,12 +65,27 @@ enum State {
 }
 
 impl Http1 {
+    /// A connection that nothing is known of.
+    pub(super) fn new(budget: Budget) -> Self {
+        Self {
+            budget,
+            client: None,
+            handed_over: false,
+            directions: Pair::default(),
+            exchanges: Exchanges::default(),
+        }
+    }
+
+    /// Whether nothing that `side` sends is looked at, for now.
+    pub(super) fn is_opaque(&self, side: Side) -> bool {
+        matches!(self.directions[side].state, State::Opaque)
+    }
+
     /// Whether nothing will be found any more.
     pub(super) fn is_over(&self) -> bool {
-        let opaque = |direction: &Direction| matches!(direction.state, State::Opaque);
         (self.handed_over || self.client.is_none())
-            && opaque(&self.directions.low)
-            && opaque(&self.directions.high)
+            && self.is_opaque(Side::Low)
+            && self.is_opaque(Side::High)
             && self.exchanges.is_empty()
     }
 
@@ -145,7 +162,7 @@ impl Http1 {
             let direction = &mut self.directions[side];
             direction.head_ns = piece.arrived_ns.unwrap_or(i64::MAX);
             direction.state = State::Head {
-                bytes: Vec::new(),
+                bytes: self.budget.buffer(),
                 searched: 0,
             };
         } else {
@@ -167,7 +184,7 @@ impl Http1 {
     fn head<'a>(
         &mut self,
         side: Side,
-        mut before: Vec<u8>,
+        mut before: Buffer,
         searched: usize,
         bytes: &'a [u8],
         piece: Piece<'_>,
@@ -180,7 +197,7 @@ impl Http1 {
             return rest;
         }
         let known = before.len();
-        before.extend_from_slice(bytes);
+        let room = before.extend(bytes);
         if let Some(end) = head::end(&before, searched) {
             self.message(side, &before[..end], piece, true);
             return &bytes[end - known..];
@@ -190,7 +207,7 @@ impl Http1 {
         if !self.fits(side, head::start(&before)) {
             self.directions[side].state = State::Lost;
             self.miss(side);
-        } else if before.len() >= MAX_HEAD_BYTES {
+        } else if before.len() >= MAX_HEAD_BYTES || !room {
             self.message(side, &before, piece, false);
         } else {
             // The end may stand across: a line end and an empty line.

@@ -57,7 +57,7 @@ proptest! {
     ) {
         let text = b"GET / HTTP/1.1\r\n\r\nHTTP/1.1 200 OK\r\n\r\n0123456789";
         let mut all = All::default();
-        let mut tracker = Tracker::new(Limits { connections, lingering });
+        let mut tracker = Tracker::new(Limits { connections, lingering, kept_bytes: 100 });
         let (mut packets, mut wire_bytes) = (0, 0);
         for any in &segments {
             let payload = &text[..any.payload];

@@ -234,6 +234,7 @@ fn too_many_connections_are_finished_early() {
     let mut tracker = Tracker::new(Limits {
         connections: 16,
         lingering: 4,
+        ..Limits::default()
     });
     for host in 100..=255 {
         let syn = segment(host, SERVER, "S", 1, 0, b"");
@@ -259,6 +260,7 @@ fn what_is_over_waits_for_late_packets() {
     let mut tracker = Tracker::new(Limits {
         connections: 1000,
         lingering: 4,
+        ..Limits::default()
     });
     for host in 100..110 {
         for flags in ["S", "R"] {
