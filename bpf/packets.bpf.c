@@ -131,14 +131,21 @@ int tcx_out_ip(struct __sk_buff *skb)
 	return TCX_NEXT;
 }
 
-/* On loopback a packet passes twice: kept on its way out. The tap sees clones
- * that have no socket any more. */
+/* The way of packets that is wanted; 0: both. */
+const volatile __u32 wanted_direction = DIRECTION_NONE;
+
+/* On loopback a packet passes twice: kept on its way out, whatever is wanted.
+ * The tap sees clones that have no socket any more. */
 static __always_inline int filter(struct __sk_buff *skb, bool has_ether)
 {
 	bool is_out = skb->pkt_type == PACKET_OUTGOING;
+	enum direction direction = is_out ? DIRECTION_OUT : DIRECTION_IN;
+	bool is_wanted = !wanted_direction || wanted_direction == direction;
 
-	if (is_out || skb->ifindex != LOOPBACK_IFINDEX)
-		capture(skb, has_ether, is_out ? DIRECTION_OUT : DIRECTION_IN, false);
+	if (skb->ifindex == LOOPBACK_IFINDEX)
+		is_wanted = is_out;
+	if (is_wanted)
+		capture(skb, has_ether, direction, false);
 	return 0;
 }
 

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tcprec_shared::record::{Capture, MissingHook, SCHEMA};
+use tcprec_shared::record::{Capture, Direction, MissingHook, SCHEMA};
 use thiserror::Error;
 
 use crate::kernel::{
-    self, Attached, Batch, Clock, Device, Hook, Kernel, KernelError, LossSlot, Losses, Options,
-    Recorded, Snap,
+    self, Attached, Batch, Clock, Device, Filter, Hook, Kernel, KernelError, LossSlot, Losses,
+    Options, Recorded, Snap,
 };
 use crate::output::{Output, WriteError, Written};
 use crate::writer::{Closed, Progress, Totals, Writer};
@@ -40,6 +40,10 @@ pub(crate) struct Recording {
     pub(crate) interfaces: Vec<String>,
     pub(crate) hook: Hook,
     pub(crate) snap: Snap,
+    /// The packets that are wanted, in tcpdump's syntax; all without it.
+    pub(crate) filter: Option<String>,
+    /// The way of the packets that are wanted; both without it.
+    pub(crate) direction: Option<Direction>,
     /// Stop after so many packets.
     pub(crate) packet_limit: Option<u64>,
     /// Stop after this time.
@@ -109,6 +113,8 @@ pub(crate) fn record(
     let options = Options {
         hook: recording.hook,
         snap: recording.snap,
+        filter: filter(recording, &recorded)?,
+        direction: recording.direction,
         packets_ring_bytes: PACKETS_RING_BYTES,
         events_ring_bytes: EVENTS_RING_BYTES,
     };
@@ -204,6 +210,15 @@ fn choose(names: &[String]) -> Result<Vec<Device>, RecordError> {
     Ok(chosen)
 }
 
+/// The filter for these interfaces.
+fn filter(recording: &Recording, recorded: &Recorded) -> Result<Option<Filter>, RecordError> {
+    let filter = recording.filter.as_deref();
+    filter
+        .map(|expression| Filter::new(expression, recorded.devices()))
+        .transpose()
+        .map_err(|error| RecordError::Usage(error.to_string()))
+}
+
 fn capture(recording: &Recording, options: &Options, clock: Clock, attached: &Attached) -> Capture {
     let (host, kernel) = kernel::names();
     Capture {
@@ -214,7 +229,7 @@ fn capture(recording: &Recording, options: &Options, clock: Clock, attached: &At
         boot_id: kernel::boot_id(),
         hooks: attached.hooks.clone(),
         missing_hooks: attached.missing.clone(),
-        filter: None,
+        filter: recording.filter.clone(),
         snap_bytes: Some(options.snap.packet_bytes()),
         message_bytes: options.snap.message_bytes(),
         clock_offset_ns: Some(clock.offset_ns),

@@ -9,6 +9,7 @@
 
 mod ends;
 mod events;
+mod filters;
 mod frames;
 mod links;
 mod netns;
@@ -63,6 +64,8 @@ const TESTS: &[(&str, fn())] = tests![
     options::printing,
     options::misuse,
     options::not_root,
+    filters::tcx,
+    filters::socket_filter,
     events::each_kind,
     events::processes,
     events::sockets_from_before,

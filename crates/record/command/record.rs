@@ -8,13 +8,13 @@ use std::process::ExitStatus;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use jiff::tz::TimeZone;
-use tcprec_analyze::command::Failure;
+use tcprec_analyze::command::{Failure, FilterArgs};
 use tcprec_analyze::print::Printer;
 use tcprec_analyze::report::units;
 use tcprec_shared::format::Format;
-use tcprec_shared::record::MissingHook;
+use tcprec_shared::record::{Direction, MissingHook};
 
 use crate::kernel::{self, Device, Hook, MAX_SNAP_BYTES, Snap};
 use crate::output::{CaptureFile, Output, Written};
@@ -71,6 +71,19 @@ pub struct Record {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
 
+    #[command(flatten)]
+    filter: FilterArgs,
+
+    /// Packets of this way only. On loopback each goes both ways, and is kept
+    #[arg(
+        short = 'Q',
+        long,
+        value_enum,
+        value_name = "WAY",
+        default_value_t = Way::Inout
+    )]
+    direction: Way,
+
     /// How packets are taken
     #[arg(long, value_enum, default_value_t = Hook::Auto)]
     hook: Hook,
@@ -94,6 +107,14 @@ pub struct Record {
 
 /// The name of an output that is no file.
 const STANDARD_OUTPUT: &str = "-";
+
+/// tcpdump's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Way {
+    In,
+    Out,
+    Inout,
+}
 
 /// A snap length as tcpdump takes it (0 is the largest), or `adaptive`.
 fn snap(text: &str) -> Result<Snap, String> {
@@ -146,6 +167,12 @@ impl Record {
             interfaces: self.interfaces,
             hook: self.hook,
             snap: self.snap,
+            filter: self.filter.expression()?,
+            direction: match self.direction {
+                Way::In => Some(Direction::In),
+                Way::Out => Some(Direction::Out),
+                Way::Inout => None,
+            },
             packet_limit: self.count,
             duration: self.duration,
             command: self.command,

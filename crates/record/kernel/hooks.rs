@@ -3,7 +3,7 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use libbpf_rs::{Link, ProgramMut, libbpf_sys};
 
@@ -12,32 +12,27 @@ use super::interfaces::Device;
 
 /// Attaches a program of the tcx kind (Linux 6.6) to an interface.
 pub(super) fn tcx(
-    program: &ProgramMut<'_>,
+    program: BorrowedFd<'_>,
     attach_type: libbpf_sys::bpf_attach_type,
     device: &Device,
 ) -> io::Result<OwnedFd> {
     let ifindex = i32::try_from(device.index).map_err(io::Error::other)?;
     // SAFETY: the program's descriptor lives over the call; no options are given.
     let fd = unsafe {
-        libbpf_sys::bpf_link_create(
-            program.as_fd().as_raw_fd(),
-            ifindex,
-            attach_type,
-            std::ptr::null(),
-        )
+        libbpf_sys::bpf_link_create(program.as_raw_fd(), ifindex, attach_type, std::ptr::null())
     };
     owned(fd.into())
 }
 
 /// Opens a packet socket on an interface that hands each packet to a program,
 /// which returns 0: nothing is queued.
-pub(super) fn socket_filter(program: &ProgramMut<'_>, device: &Device) -> io::Result<OwnedFd> {
+pub(super) fn socket_filter(program: BorrowedFd<'_>, device: &Device) -> io::Result<OwnedFd> {
     // Protocol 0 receives nothing until the program is in place.
     // SAFETY: creates a socket; takes no memory.
     let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
     let socket = owned(fd.into())?;
 
-    let program = program.as_fd().as_raw_fd();
+    let program = program.as_raw_fd();
     // SAFETY: the option's value is an int that lives over the call.
     check(unsafe {
         libc::setsockopt(
@@ -108,7 +103,7 @@ pub(super) fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn check(result: libc::c_int) -> io::Result<()> {
+pub(super) fn check(result: libc::c_int) -> io::Result<()> {
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -7,6 +7,8 @@
 mod batch;
 mod counters;
 mod decode;
+mod ebpf;
+mod filter;
 mod hooks;
 mod host;
 mod interfaces;
@@ -17,27 +19,31 @@ mod tests;
 use std::cell::RefCell;
 use std::io::{self, Read as _};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use libbpf_rs::btf::{Btf, types::Typedef};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Iter, Link, OpenObject, PrintLevel, RingBuffer, RingBufferBuilder, libbpf_sys};
+use libbpf_rs::{
+    Iter, Link, OpenObject, PrintLevel, ProgramMut, RingBuffer, RingBufferBuilder, libbpf_sys,
+};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use tcprec_shared::record::MissingHook;
+use tcprec_shared::record::{Direction, MissingHook};
 use thiserror::Error;
 
 pub(crate) use batch::{Batch, Ring};
 use counters::Counters;
 pub(crate) use counters::{LossSlot, Losses};
 pub(crate) use decode::{DecodeError, Decoded, Exec, Task, decode, scan};
+pub(crate) use filter::Filter;
+use filter::{Kind, Prefilter};
 pub(crate) use host::{Clock, boot_id, lacking_rights, names, netns};
 pub(crate) use interfaces::{Device, Layer, Recorded, devices};
 
 use skeleton::events::{EventsSkel, EventsSkelBuilder};
-use skeleton::packets::{PacketsSkel, PacketsSkelBuilder, types::packet_record};
+use skeleton::packets::{PacketsSkel, PacketsSkelBuilder, types::direction, types::packet_record};
 
 /// How packets are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -88,6 +94,11 @@ impl Snap {
 pub(crate) struct Options {
     pub(crate) hook: Hook,
     pub(crate) snap: Snap,
+    /// The packets that are wanted; all without it.
+    pub(crate) filter: Option<Filter>,
+    /// The way of the packets that are wanted; both without it. On loopback
+    /// each packet goes both ways.
+    pub(crate) direction: Option<Direction>,
     /// Size of the packets' ring; a power of two, and a multiple of the page size.
     pub(crate) packets_ring_bytes: u32,
     /// The same for the events' ring.
@@ -121,7 +132,7 @@ pub(crate) struct Kernel {
     later: Batch,
     packets: Counters,
     events: Option<Counters>,
-    hooks: Vec<OwnedFd>,
+    hooks: Vec<Hooked>,
     links: Vec<Link>,
     // Dropped last: the maps and programs are theirs.
     _packets: PacketsSkel<'static>,
@@ -175,12 +186,7 @@ impl Kernel {
                 None
             }
         };
-        let hooks = attach_packets(
-            &mut packets,
-            options.hook,
-            recorded.devices(),
-            &mut attached,
-        )?;
+        let hooks = attach_packets(&mut packets, options, recorded.devices(), &mut attached)?;
 
         let filling = Rc::new(RefCell::new(Batch::default()));
         let callback = |ring: Ring| {
@@ -341,6 +347,11 @@ fn load_packets(options: &Options) -> Result<PacketsSkel<'static>, KernelError> 
         if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
             rodata.snap_bytes = options.snap.packet_bytes();
             rodata.message_bytes = options.snap.message_bytes().unwrap_or(0);
+            rodata.wanted_direction = match options.direction {
+                None => direction::DIRECTION_NONE.0,
+                Some(Direction::In) => direction::DIRECTION_IN.0,
+                Some(Direction::Out) => direction::DIRECTION_OUT.0,
+            };
         }
         open.maps.ring.set_max_entries(options.packets_ring_bytes)?;
         let cpus = u32::try_from(libbpf_rs::num_possible_cpus()?).unwrap_or(u32::MAX);
@@ -428,48 +439,59 @@ fn attach_events(
     Ok(())
 }
 
+/// What is attached to an interface. Dropping it detaches.
+struct Hooked {
+    _hook: OwnedFd,
+    /// What is attached in the packet program's place.
+    _prefilter: Option<Prefilter>,
+}
+
 fn attach_packets(
     packets: &mut PacketsSkel<'static>,
-    hook: Hook,
+    options: &Options,
     devices: &[Device],
     attached: &mut Attached,
-) -> Result<Vec<OwnedFd>, KernelError> {
-    if hook != Hook::SocketFilter {
-        match attach_tcx(packets, devices) {
-            Ok(fds) => {
+) -> Result<Vec<Hooked>, KernelError> {
+    if options.hook != Hook::SocketFilter {
+        match attach_tcx(packets, options, devices) {
+            Ok(hooks) => {
                 attached.hooks.push("tcx".to_owned());
-                return Ok(fds);
+                return Ok(hooks);
             }
-            Err(error) if hook == Hook::Tcx => return Err(error),
+            Err(error) if options.hook == Hook::Tcx => return Err(error),
             Err(error) => attached.missing.push(MissingHook {
                 hook: "tcx".to_owned(),
                 reason: error.to_string(),
             }),
         }
     }
-    let fds = devices
+    let hooks = devices
         .iter()
         .map(|device| {
             let program = match device.layer {
                 Ok(Layer::Ip) => &packets.progs.filter_ip,
                 _ => &packets.progs.filter_ether,
             };
-            hooks::socket_filter(program, device).map_err(|source| KernelError::Attach {
-                interface: device.name.clone(),
-                hook: "a socket filter",
-                source,
+            let attach = |program: BorrowedFd<'_>| hooks::socket_filter(program, device);
+            hook(options, device, program, Kind::SOCKET_FILTER, attach).map_err(|source| {
+                KernelError::Attach {
+                    interface: device.name.clone(),
+                    hook: "a socket filter",
+                    source,
+                }
             })
         })
         .collect::<Result<_, _>>()?;
     attached.hooks.push("socket filter".to_owned());
-    Ok(fds)
+    Ok(hooks)
 }
 
 fn attach_tcx(
     packets: &PacketsSkel<'static>,
+    options: &Options,
     devices: &[Device],
-) -> Result<Vec<OwnedFd>, KernelError> {
-    let mut fds = Vec::new();
+) -> Result<Vec<Hooked>, KernelError> {
+    let mut hooked = Vec::new();
     for device in devices {
         let programs = &packets.progs;
         let (ingress, egress) = match device.layer {
@@ -477,21 +499,49 @@ fn attach_tcx(
             _ => (&programs.tcx_in_ether, &programs.tcx_out_ether),
         };
         let mut attach = |program, attach_type| {
-            let fd = hooks::tcx(program, attach_type, device);
-            fds.push(fd.map_err(|source| KernelError::Attach {
+            let attach = |program: BorrowedFd<'_>| hooks::tcx(program, attach_type, device);
+            let one = hook(options, device, program, Kind::tcx(attach_type), attach);
+            hooked.push(one.map_err(|source| KernelError::Attach {
                 interface: device.name.clone(),
                 hook: "tcx",
                 source,
             })?);
             Ok::<_, KernelError>(())
         };
-        attach(egress, libbpf_sys::BPF_TCX_EGRESS)?;
         // On loopback a packet passes twice; on its way out it has its socket.
-        if !device.is_loopback() {
+        let ways = if device.is_loopback() {
+            Some(Direction::Out)
+        } else {
+            options.direction
+        };
+        if ways != Some(Direction::In) {
+            attach(egress, libbpf_sys::BPF_TCX_EGRESS)?;
+        }
+        if ways != Some(Direction::Out) {
             attach(ingress, libbpf_sys::BPF_TCX_INGRESS)?;
         }
     }
-    Ok(fds)
+    Ok(hooked)
+}
+
+/// Attaches a packet program to an interface, behind the filter if there is one.
+fn hook(
+    options: &Options,
+    device: &Device,
+    program: &ProgramMut<'_>,
+    kind: Kind,
+    attach: impl FnOnce(BorrowedFd<'_>) -> io::Result<OwnedFd>,
+) -> io::Result<Hooked> {
+    let filter = options.filter.as_ref();
+    let prefilter = filter
+        .and_then(|filter| filter.program(device))
+        .map(|filter| Prefilter::load(filter, program.as_fd(), kind))
+        .transpose()?;
+    let first = prefilter.as_ref().map_or(program.as_fd(), AsFd::as_fd);
+    Ok(Hooked {
+        _hook: attach(first)?,
+        _prefilter: prefilter,
+    })
 }
 
 /// The programs' `loss_slot`, as both sides use it.

@@ -34,6 +34,8 @@ impl Runner {
         let options = Options {
             hook: Hook::Auto,
             snap: Snap::Fixed(snap_bytes),
+            filter: None,
+            direction: None,
             packets_ring_bytes: 1 << 20,
             events_ring_bytes: 1 << 20,
         };

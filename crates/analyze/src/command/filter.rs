@@ -13,8 +13,8 @@ use crate::select::Selection;
 pub struct FilterArgs {
     /// Only packets that pass this filter, in tcpdump's syntax (see
     /// pcap-filter(7)): one argument or several, as 'tcp port 80 and not host
-    /// 10.0.0.9'. Events of other connections are left out where events are
-    /// shown
+    /// 10.0.0.9'. Events are kept, to tell whose the packets are; `print` leaves
+    /// out those of connections that would not pass
     #[arg(value_name = "EXPRESSION")]
     words: Vec<String>,
 

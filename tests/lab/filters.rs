@@ -1,0 +1,106 @@
+//! Filters, as the kernel applies them: the packets that tcpdump takes.
+
+use std::path::Path;
+
+use crate::recorder::Recorder;
+use crate::records;
+use crate::traffic::some_of_everything;
+use crate::web::Nginx;
+use crate::world::World;
+
+/// Of TCP only: tcprec takes nothing else. None that asks for what changes
+/// on the way from one program to the other.
+const EXPRESSIONS: [&str; 4] = [
+    "tcp port 80 and not host fd77::2",
+    "ip6 and tcp dst port 80",
+    "tcp and greater 200",
+    "tcp[tcpflags] & (tcp-syn|tcp-fin) != 0",
+];
+
+fn with_hook(hook: &str) {
+    let world = World::new();
+    let nginx = Nginx::start(&world, &world.server);
+    let name = |kind: &str, number: usize| {
+        let path = world.file(&format!("{kind}.{number}.jsonl"));
+        path.to_str().expect("a path in UTF-8").to_owned()
+    };
+    let everything = name("all", 0);
+    let start = |output: &str, expression: &[&str]| {
+        let options = ["-i", "eth0", "--hook", hook, "-s", "0", "-o", output];
+        let arguments = [&options[..], expression].concat();
+        Recorder::start(&world, &world.client, &arguments)
+    };
+    let mut recorders = vec![start(&everything, &[])];
+    for (number, expression) in EXPRESSIONS.iter().enumerate() {
+        recorders.push(start(&name("live", number), &[expression]));
+    }
+    let ways: Vec<_> = ["in", "out"]
+        .iter()
+        .enumerate()
+        .map(|(number, way)| {
+            let output = name("way", number);
+            recorders.push(start(&output, &["tcp", "-Q", way, "and", "not", "port 9"]));
+            (*way, output)
+        })
+        .collect();
+    some_of_everything(&world, &world.client, World::SERVER).join_log(&nginx);
+    world.settle();
+    for recorder in recorders {
+        recorder.stop();
+    }
+    let all = packets(&everything);
+    for (number, expression) in EXPRESSIONS.iter().enumerate() {
+        let offline = name("offline", number);
+        crate::recorder::tcprec(
+            &world,
+            &world.client,
+            &["convert", &everything, &offline, expression],
+        )
+        .expect_code(0);
+        let live = name("live", number);
+        let found = packets(&live);
+        assert_eq!(found, packets(&offline), "{expression}");
+        assert!(
+            !found.is_empty() && found.len() < all.len(),
+            "{expression}: {} of {}",
+            found.len(),
+            all.len()
+        );
+        let records = records::read(Path::new(&live));
+        let [capture] = records::of_type(&records, "capture")[..] else {
+            panic!("one capture record");
+        };
+        assert_eq!(capture["filter"], *expression);
+        let [end] = records::of_type(&records, "end")[..] else {
+            panic!("one end");
+        };
+        assert_eq!(end["seen_packets"], found.len());
+    }
+    let mut both = 0;
+    for (way, output) in ways {
+        let records = records::read(Path::new(&output));
+        for packet in records::of_type(&records, "packet") {
+            assert_eq!(packet["direction"], way);
+            both += 1;
+        }
+    }
+    assert_eq!(both, all.len());
+}
+
+/// The bytes of all packets.
+fn packets(path: &str) -> Vec<String> {
+    let records = records::read(Path::new(path));
+    let packets = records::of_type(&records, "packet");
+    packets
+        .iter()
+        .map(|packet| packet["data"].as_str().expect("base64").to_owned())
+        .collect()
+}
+
+pub(crate) fn tcx() {
+    with_hook("tcx");
+}
+
+pub(crate) fn socket_filter() {
+    with_hook("socket-filter");
+}
