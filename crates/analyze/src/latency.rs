@@ -161,7 +161,7 @@ pub fn latencies(report: &Report) -> Vec<Latency> {
 
 /// The path of a request target (RFC 9112 section 3.2), with numbers and ids
 /// folded: `/user/17/photo.jpg?size=2` is `/user/{n}/photo.jpg`.
-fn route(target: &str) -> String {
+pub(crate) fn route(target: &str) -> String {
     let path = match target.split_once("://") {
         // The absolute form: behind the host.
         Some((_, rest)) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::{Serialize, Serializer};
 
 use super::{Report, row};
+use crate::finding::findings;
 use crate::latency::latencies;
 
 /// Writes a report as a JSON document.
@@ -23,9 +24,15 @@ impl Serialize for Document<'_> {
         use serde::ser::SerializeStruct as _;
 
         let Self(report) = *self;
-        let mut document = to.serialize_struct("Document", 6)?;
+        let mut document = to.serialize_struct("Document", 7)?;
         document.serialize_field("capture", &row::capture(report))?;
         document.serialize_field("losses", &List(|| report.losses.iter().map(row::loss)))?;
+        let found = findings(report);
+        let found = || {
+            let all = found.iter();
+            all.map(|finding| row::FindingRow { report, finding })
+        };
+        document.serialize_field("findings", &List(found))?;
         let processes = || report.processes.values().map(row::process);
         document.serialize_field("processes", &List(processes))?;
         let connections = || {

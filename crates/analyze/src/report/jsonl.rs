@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::{Report, row};
+use crate::finding::findings;
 use crate::latency::latencies;
 
 /// Writes a report as lines of JSON.
@@ -15,6 +16,9 @@ pub fn write(report: &Report, to: &mut dyn Write) -> io::Result<()> {
     line(to, &row::capture(report))?;
     for loss in &report.losses {
         line(to, &row::loss(loss))?;
+    }
+    for finding in &findings(report) {
+        line(to, &row::FindingRow { report, finding })?;
     }
     for process in report.processes.values() {
         line(to, &row::process(process))?;

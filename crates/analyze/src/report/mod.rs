@@ -3,6 +3,7 @@
 //! A [`Report`] is finished when a renderer sees it. [`text`] is for people,
 //! [`jsonl`] and [`json`] for programs; `docs/report.md` names their fields.
 
+mod findings;
 pub mod json;
 pub mod jsonl;
 mod row;
@@ -19,7 +20,7 @@ use tcprec_shared::record::{
 use crate::app::Request;
 use crate::gaps::{Gaps, Incomplete};
 use crate::owner::KernelFacts;
-use crate::tcp;
+use crate::tcp::{self, ConnectionId};
 use crate::timing::Timing;
 
 /// What an analysis found.
@@ -45,9 +46,15 @@ impl Report {
     /// The connection that a request was made on.
     #[must_use]
     pub fn connection_of(&self, request: &Request) -> Option<&Connection> {
+        self.connection(request.connection)
+    }
+
+    /// The connection with this number.
+    #[must_use]
+    pub fn connection(&self, id: ConnectionId) -> Option<&Connection> {
         let place = self
             .connections
-            .binary_search_by_key(&request.connection, |connection| connection.tcp.id);
+            .binary_search_by_key(&id, |connection| connection.tcp.id);
         self.connections.get(place.ok()?)
     }
 

@@ -11,9 +11,10 @@ use tcprec_shared::record::{Capture, End, LossCause, Lost, Process};
 
 use super::{
     Connection, EndFacts, Ending, InterfaceSummary, LossSummary, OwnerId, PacketCounts,
-    ProcessSummary, Report,
+    ProcessSummary, Report, findings::sentence,
 };
 use crate::app::Request;
+use crate::finding::Finding;
 use crate::gaps::Incomplete;
 use crate::latency::{Group, Latency};
 use crate::tcp::{self, Stall};
@@ -362,7 +363,7 @@ fn stalls<M: SerializeMap>(to: &mut M, stalls: &[Stall]) -> Result<(), M::Error>
         return Ok(());
     }
     let rows = stalls.iter().map(|stall| StallRow {
-        end: if stall.by_orig { "orig" } else { "resp" },
+        end: end_word(stall.by_orig),
         cause: stall.cause.word(),
         ts: seconds(stall.from_ns),
         duration: seconds(stall.to_ns.saturating_sub(stall.from_ns)),
@@ -515,4 +516,43 @@ impl Serialize for LatencyRow<'_> {
         }
         row.end()
     }
+}
+
+/// A [`Finding`].
+pub(super) struct FindingRow<'a> {
+    pub(super) report: &'a Report,
+    pub(super) finding: &'a Finding,
+}
+
+impl Serialize for FindingRow<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Self { report, finding } = *self;
+        let mut row = to.serialize_map(None)?;
+        row.serialize_entry("kind", "finding")?;
+        row.serialize_entry("finding", finding.kind.word())?;
+        row.serialize_entry("text", &sentence(report, finding))?;
+        row.serialize_entry("count", &finding.count)?;
+        if let Some(by_orig) = finding.by_orig {
+            row.serialize_entry("end", end_word(by_orig))?;
+        }
+        row.serialize_entry("ts", &seconds(finding.first_ns))?;
+        row.serialize_entry("last_ts", &seconds(finding.last_ns))?;
+        row.serialize_entry("duration", &seconds(finding.duration_ns()))?;
+        if let Some(at_byte) = finding.at_byte {
+            row.serialize_entry("at_byte", &at_byte)?;
+        }
+        if let Some(route) = &finding.route {
+            row.serialize_entry("route", route)?;
+        }
+        if let Some(connection) = report.connection(finding.connection) {
+            ids(&mut row, &connection.tcp)?;
+            owner_fields!(row, "orig_", report, connection.orig.owner);
+            owner_fields!(row, "resp_", report, connection.resp.owner);
+        }
+        row.end()
+    }
+}
+
+const fn end_word(is_orig: bool) -> &'static str {
+    if is_orig { "orig" } else { "resp" }
 }

@@ -1,12 +1,14 @@
 //! The report for people.
 //!
-//! First what was recorded and what was lost, then who talked, then the
+//! First what was recorded and what was lost, then what is worth attention and
+//! who talked, then the
 //! connections, one line for each end, then the requests, how long they
 //! took, and which were the slowest. Each has its module;
 //! here is what they share.
 
 mod capture;
 mod connections;
+mod findings;
 mod latency;
 mod processes;
 mod requests;
@@ -58,6 +60,7 @@ pub fn write(report: &Report, looks: &Looks, to: &mut dyn Write) -> io::Result<(
         moments: moments(report),
     };
     text.capture(to)?;
+    text.findings(to)?;
     text.processes(to)?;
     text.connections(to)?;
     text.requests(to)?;

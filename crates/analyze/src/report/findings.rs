@@ -1,0 +1,66 @@
+//! Findings in words.
+
+use super::{OwnerId, Report, units};
+use crate::finding::{Finding, FindingKind};
+use tcprec_shared::flow::Endpoint;
+
+/// A finding as a sentence; none if its connection is not in the report.
+pub(super) fn sentence(report: &Report, finding: &Finding) -> Option<String> {
+    let connection = report.connection(finding.connection)?;
+    let who = |owner: Option<OwnerId>, endpoint: Endpoint| {
+        let process = owner.and_then(|owner| report.processes.get(&owner.process));
+        match process {
+            Some(summary) => {
+                let process = &summary.process;
+                format!("{}[{}]", process.comm, process.id.pid)
+            }
+            None => endpoint.addr.to_string(),
+        }
+    };
+    let server_at = connection.tcp.resp.endpoint;
+    let client = who(connection.orig.owner, connection.tcp.orig.endpoint);
+    let server = match connection.resp.owner {
+        Some(_) => format!("{} at {server_at}", who(connection.resp.owner, server_at)),
+        None => server_at.to_string(),
+    };
+    let (by, other) = if finding.by_orig == Some(false) {
+        (&server, &client)
+    } else {
+        (&client, &server)
+    };
+    let time = units::duration(finding.duration_ns());
+    let byte = units::count(finding.at_byte.unwrap_or(0));
+    let route = finding.route.as_deref().unwrap_or("a request");
+    let text = match finding.kind {
+        FindingKind::Refused => format!("{client} was refused by {server_at}"),
+        FindingKind::Unanswered => format!("{server_at} did not answer {client}"),
+        FindingKind::Reset => format!("{by} reset its connection with {other}, {time} old"),
+        FindingKind::Timeout => {
+            format!("{by} lost a segment to {other}: retransmission timeout {time} at byte {byte}")
+        }
+        FindingKind::ZeroWindow => {
+            format!("{by} did not read what {other} sent: zero window for {time} at byte {byte}")
+        }
+        FindingKind::SlowServer => format!("{server} thought {time} about {route} of {client}"),
+        FindingKind::SlowClient => format!("{client} took {time} to send {route} to {server}"),
+        FindingKind::HalfOpen => {
+            format!("{by} has not closed its connection, which {other} has closed")
+        }
+        FindingKind::OneSided => {
+            format!("of {client} and {server} only one sends, as far as was captured")
+        }
+    };
+    Some(match finding.count {
+        1 => text,
+        many => {
+            let shown = match finding.kind {
+                FindingKind::Refused
+                | FindingKind::Unanswered
+                | FindingKind::HalfOpen
+                | FindingKind::OneSided => "",
+                _ => ", this the longest",
+            };
+            format!("{text} ({} times{shown})", units::count(many))
+        }
+    })
+}

@@ -1,0 +1,66 @@
+//! What is found in the fixtures: what is wrong there, and nothing else.
+
+#![allow(clippy::unwrap_used)] // a failure here is a test's
+
+use std::path::Path;
+
+use tcprec_analyze::finding::{FindingKind, findings};
+use tcprec_analyze::pipeline::Pipeline;
+use tcprec_shared::format;
+use tcprec_shared::stream::Source as _;
+
+use FindingKind::{
+    HalfOpen, OneSided, Refused, Reset, SlowClient, SlowServer, Timeout, Unanswered, ZeroWindow,
+};
+
+/// Kind, how often, whether it is the originator's doing, and for how many
+/// milliseconds.
+type Found = (FindingKind, u64, Option<bool>, i64);
+
+/// What the fixtures' READMEs say is wrong.
+fn expected(case: &str) -> Vec<Found> {
+    match case {
+        "timing" => vec![
+            (Timeout, 2, Some(false), 204),
+            (Timeout, 2, Some(true), 1000),
+            (ZeroWindow, 1, Some(true), 1000),
+            (SlowServer, 3, Some(false), 300),
+        ],
+        "findings" => vec![
+            (Refused, 1, None, 1),
+            (Unanswered, 1, None, 3000),
+            (Reset, 1, Some(false), 5),
+            (SlowClient, 1, Some(true), 1500),
+            (HalfOpen, 1, Some(false), 13),
+            (OneSided, 1, None, 13),
+        ],
+        "events" => vec![
+            (Refused, 1, None, 0),
+            (Refused, 1, None, 0),
+            (Reset, 1, Some(true), 1249),
+        ],
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn what_is_wrong_is_found_and_nothing_else() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
+    for case in std::fs::read_dir(fixtures).into_iter().flatten() {
+        let folder = case.unwrap().path();
+        let inputs = ["input.pcap", "input.jsonl"].map(|name| folder.join(name));
+        for input in inputs.iter().filter(|path| path.exists()) {
+            let mut input = format::open(input).unwrap();
+            let mut pipeline = Pipeline::default();
+            while let Some(record) = input.next().unwrap() {
+                pipeline.push(&record);
+            }
+            let name = folder.file_name().unwrap().to_string_lossy();
+            let found = findings(&pipeline.finish()).into_iter().map(|finding| {
+                let ms = finding.duration_ns() / 1_000_000;
+                (finding.kind, finding.count, finding.by_orig, ms)
+            });
+            assert_eq!(found.collect::<Vec<_>>(), expected(&name), "{name}");
+        }
+    }
+}
