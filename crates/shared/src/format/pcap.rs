@@ -1,8 +1,14 @@
 //! Reading pcap: the format of libpcap's savefiles (pcap-savefile(5),
 //! draft-ietf-opsawg-pcap), in both byte orders, with microseconds or
 //! nanoseconds, and with the longer packet headers of Kuznetzov's patch.
+//!
+//! `pcap_file` knows the layout of all but the patch; it parses what stands in
+//! the [`Window`].
 
 use std::borrow::Cow;
+use std::fmt::Display;
+
+use pcap_file::pcap::{PcapParseError, PcapParser, PcapTsResolution, RawPcapPacket};
 
 use crate::headers::LinkType;
 use crate::record::{Capture, Interface, Packet, Record};
@@ -13,68 +19,49 @@ use super::window::{MAX_RECORD_BYTES, Window};
 /// Length of the file's header.
 const FILE_HEADER_BYTES: usize = 24;
 
+/// Length of a packet's header without the patch.
+const PACKET_HEADER_BYTES: usize = 16;
+
 /// The one interface of a pcap file.
 const INTERFACE: u32 = 0;
 
-/// What the magic number says of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Flavor {
-    big_endian: bool,
-    /// Nanoseconds in one step of the timestamp's second field.
-    fraction_ns: i64,
-    packet_header_bytes: usize,
-}
-
-impl Flavor {
-    fn of(magic: [u8; 4]) -> Option<Self> {
-        let (big_endian, number) = match magic[0] {
-            0xa1 => (true, u32::from_be_bytes(magic)),
-            _ => (false, u32::from_le_bytes(magic)),
-        };
-        let (fraction_ns, packet_header_bytes) = match number {
-            0xa1b2_c3d4 => (1000, 16),
-            0xa1b2_3c4d => (1, 16),
-            // Interface index, protocol and packet type follow the lengths.
-            0xa1b2_cd34 => (1000, 24),
-            _ => return None,
-        };
-        Some(Self {
-            big_endian,
-            fraction_ns,
-            packet_header_bytes,
-        })
-    }
-
-    fn u16(self, bytes: &[u8], at: usize) -> u16 {
-        let bytes = [bytes[at], bytes[at + 1]];
-        if self.big_endian {
-            u16::from_be_bytes(bytes)
-        } else {
-            u16::from_le_bytes(bytes)
+/// A parser for the files that begin with `header`, and what their packet
+/// headers have beyond the usual: with the patch, interface index, protocol
+/// and packet type follow the lengths.
+fn parser(mut header: [u8; FILE_HEADER_BYTES]) -> Result<(PcapParser, usize), PcapParseError> {
+    const PLAIN: u32 = 0xa1b2_c3d4;
+    const PATCHED: u32 = 0xa1b2_cd34;
+    const PATCH_BYTES: usize = 8;
+    let mut extra_bytes = 0;
+    if let Some(magic) = header.first_chunk_mut() {
+        for order in [u32::to_be_bytes, u32::to_le_bytes] {
+            if *magic == order(PATCHED) {
+                *magic = order(PLAIN);
+                extra_bytes = PATCH_BYTES;
+            }
         }
     }
-
-    fn u32(self, bytes: &[u8], at: usize) -> u32 {
-        let bytes = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
-        if self.big_endian {
-            u32::from_be_bytes(bytes)
-        } else {
-            u32::from_le_bytes(bytes)
-        }
-    }
+    let (_, parser) = PcapParser::new(&header)?;
+    Ok((parser, extra_bytes))
 }
 
-/// Whether an input that begins so is a pcap file.
+/// Whether an input that begins so is a pcap file: by its magic number.
 pub(super) fn recognizes(start: &[u8]) -> bool {
-    start
-        .first_chunk()
-        .is_some_and(|magic| Flavor::of(*magic).is_some())
+    let Some(magic) = start.first_chunk::<4>() else {
+        return false;
+    };
+    let mut header = [0; FILE_HEADER_BYTES];
+    header[..magic.len()].copy_from_slice(magic);
+    parser(header).is_ok()
 }
 
 /// A pcap file as a source.
 pub(super) struct Reader {
     window: Window,
-    flavor: Flavor,
+    parser: PcapParser,
+    packet_header_bytes: usize,
+    /// Nanoseconds in one step of the timestamp's second field.
+    fraction_ns: i64,
     /// What stands before the packets, last first.
     preamble: Vec<Record<'static>>,
     /// Length of the record that was given last.
@@ -85,26 +72,30 @@ impl Reader {
     /// # Errors
     /// Unsupported where `window` begins with no pcap header.
     pub(super) fn new(mut window: Window) -> Result<Self, ReadError> {
-        if !window.fill(FILE_HEADER_BYTES)? {
+        window.fill(FILE_HEADER_BYTES)?;
+        let Some(header) = window.bytes().first_chunk() else {
             return Err(window.cut("the input ends inside the file header of a pcap file"));
-        }
-        let header = window.bytes();
-        let Some(flavor) = header.first_chunk().and_then(|magic| Flavor::of(*magic)) else {
-            return Err(ReadError::Unsupported("this is no pcap file".into()));
         };
-        let (major, minor) = (flavor.u16(header, 4), flavor.u16(header, 6));
-        if major != 2 {
+        let (parser, extra_bytes) = parser(*header)
+            .map_err(|error| ReadError::Unsupported(format!("this is no pcap file: {error}")))?;
+        let header = parser.header();
+        if header.version_major != 2 {
             return Err(ReadError::Unsupported(format!(
-                "this is pcap version {major}.{minor}; expected 2.4"
+                "this is pcap version {}.{}; expected 2.4",
+                header.version_major, header.version_minor
             )));
         }
-        let snap_bytes = flavor.u32(header, 16);
         // The upper half says whether packets end with a checksum.
-        let link_type = LinkType((flavor.u32(header, 20) & 0xffff) as u16);
+        let link_type = LinkType((u32::from(header.datalink) & 0xffff) as u16);
         window.consume(FILE_HEADER_BYTES);
         Ok(Self {
             window,
-            flavor,
+            parser,
+            packet_header_bytes: PACKET_HEADER_BYTES + extra_bytes,
+            fraction_ns: match header.ts_resolution {
+                PcapTsResolution::MicroSecond => 1000,
+                PcapTsResolution::NanoSecond => 1,
+            },
             preamble: vec![
                 Record::Interface(Interface {
                     id: INTERFACE,
@@ -114,12 +105,63 @@ impl Reader {
                 }),
                 Record::Capture(Capture {
                     program: "unknown program (pcap)".into(),
-                    snap_bytes: (snap_bytes > 0).then_some(snap_bytes),
+                    snap_bytes: (header.snaplen > 0).then_some(header.snaplen),
                     ..Capture::default()
                 }),
             ],
             given_bytes: 0,
         })
+    }
+
+    /// The packet at the window's start but for its bytes, and how many those
+    /// are; none at the end of the input.
+    fn packet(&mut self) -> Result<Option<(Packet<'static>, usize)>, ReadError> {
+        if !self.window.fill(self.packet_header_bytes)? {
+            return self.window.end("the header of a packet");
+        }
+        loop {
+            let (packet, captured_bytes) = match self.parser.next_raw_packet(self.window.bytes()) {
+                Ok((_, raw)) => (Some(self.packet_of(&raw)), raw.incl_len as usize),
+                Err(PcapParseError::IncompleteBuffer(captured_bytes, _)) => (None, captured_bytes),
+                Err(PcapParseError::Validation(error)) => {
+                    return Err(self.damaged(error));
+                }
+            };
+            if captured_bytes > MAX_RECORD_BYTES {
+                return Err(self.damaged(format_args!("a packet of {captured_bytes} bytes")));
+            }
+            if !self
+                .window
+                .fill(self.packet_header_bytes + captured_bytes)?
+            {
+                return self
+                    .window
+                    .end(&format!("a packet of {captured_bytes} bytes"));
+            }
+            if let Some(packet) = packet {
+                return Ok(Some((packet, captured_bytes)));
+            }
+        }
+    }
+
+    fn packet_of(&self, raw: &RawPcapPacket<'_>) -> Packet<'static> {
+        Packet {
+            // At most 2^32 seconds and 2^32 fractions: that fits. A fraction of
+            // more than a second is counted on, as Wireshark does.
+            ts_ns: i64::from(raw.ts_sec) * 1_000_000_000
+                + i64::from(raw.ts_frac) * self.fraction_ns,
+            interface: INTERFACE,
+            direction: None,
+            wire_bytes: raw.orig_len,
+            cookie: None,
+            kernel: None,
+            data: Cow::Borrowed(&[]),
+        }
+    }
+
+    fn damaged(&self, what: impl Display) -> ReadError {
+        self.window
+            .cut(format!("the file is damaged from here on: {what}"))
     }
 }
 
@@ -129,41 +171,13 @@ impl Source for Reader {
             return Ok(Some(record));
         }
         self.window.consume(std::mem::take(&mut self.given_bytes));
-        let Flavor {
-            fraction_ns,
-            packet_header_bytes,
-            ..
-        } = self.flavor;
-        if !self.window.fill(packet_header_bytes)? {
-            return self.window.end("the header of a packet");
-        }
-        let header = self.window.bytes();
-        let seconds = self.flavor.u32(header, 0);
-        let fraction = self.flavor.u32(header, 4);
-        let captured_bytes = self.flavor.u32(header, 8);
-        let wire_bytes = self.flavor.u32(header, 12);
-        if captured_bytes as usize > MAX_RECORD_BYTES {
-            return Err(self.window.cut(format!(
-                "the file is damaged from here on: a packet of {captured_bytes} bytes"
-            )));
-        }
-        let len = packet_header_bytes + captured_bytes as usize;
-        if !self.window.fill(len)? {
-            return self
-                .window
-                .end(&format!("a packet of {captured_bytes} bytes"));
-        }
-        self.given_bytes = len;
+        let Some((packet, captured_bytes)) = self.packet()? else {
+            return Ok(None);
+        };
+        self.given_bytes = self.packet_header_bytes + captured_bytes;
         Ok(Some(Record::Packet(Packet {
-            // At most 2^32 seconds and 2^32 fractions: that fits. A fraction of
-            // more than a second is counted on, as Wireshark does.
-            ts_ns: i64::from(seconds) * 1_000_000_000 + i64::from(fraction) * fraction_ns,
-            interface: INTERFACE,
-            direction: None,
-            wire_bytes,
-            cookie: None,
-            kernel: None,
-            data: Cow::Borrowed(&self.window.bytes()[packet_header_bytes..len]),
+            data: Cow::Borrowed(&self.window.bytes()[self.packet_header_bytes..self.given_bytes]),
+            ..packet
         })))
     }
 }

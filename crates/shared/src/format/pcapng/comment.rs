@@ -16,7 +16,7 @@
 //! line is there only where the kernel's parse is not what its headers let
 //! expect: [`KernelParse::expected`].
 
-use std::io::Write;
+use std::fmt::{Display, Write};
 
 use crate::record::{KernelParse, Process};
 use crate::stream::{Annotation, Owner};
@@ -46,7 +46,7 @@ pub(super) enum Kernel {
 }
 
 /// Writes a comment, or nothing where there is nothing to say.
-pub(super) fn write(out: &mut Vec<u8>, annotation: Option<&Annotation<'_>>, fields: Fields) {
+pub(super) fn write(out: &mut String, annotation: Option<&Annotation<'_>>, fields: Fields) {
     let start = out.len();
     let mut line = Words { out, start };
     if let Some(annotation) = annotation {
@@ -79,14 +79,11 @@ pub(super) fn write(out: &mut Vec<u8>, annotation: Option<&Annotation<'_>>, fiel
         line.word(COOKIE, cookie);
     }
     if let Kernel::Other(kernel) = fields.kernel {
-        out.push(b'\n');
-        out.extend(KERNEL.as_bytes());
-        let written = match kernel {
-            Some(kernel) => serde_json::to_writer(&mut *out, &kernel).is_ok(),
-            None => false,
-        };
-        if !written {
-            out.extend(NO_KERNEL.as_bytes());
+        out.push('\n');
+        out.push_str(KERNEL);
+        match kernel.map(|kernel| serde_json::to_string(&kernel)) {
+            Some(Ok(json)) => out.push_str(&json),
+            Some(Err(_)) | None => out.push_str(NO_KERNEL),
         }
     }
     if let Some(owner) = annotation.and_then(|annotation| annotation.owner) {
@@ -95,21 +92,21 @@ pub(super) fn write(out: &mut Vec<u8>, annotation: Option<&Annotation<'_>>, fiel
 }
 
 /// The lines that ptcpdump writes of a process.
-fn write_process(out: &mut Vec<u8>, process: &Process) {
+fn write_process(out: &mut String, process: &Process) {
     let _ = write!(out, "\nPID: {}", process.id.pid);
     if let Some(exe) = &process.exe {
-        out.extend(b"\nCmd: ");
+        out.push_str("\nCmd: ");
         push_text(out, exe);
     }
     if !process.argv.is_empty() {
-        out.extend(b"\nArgs:");
+        out.push_str("\nArgs:");
         let start = out.len();
         for argument in &process.argv {
             if out.len() - start > MAX_TEXT_BYTES {
-                out.extend(b" ...");
+                out.push_str(" ...");
                 break;
             }
-            out.push(b' ');
+            out.push(' ');
             push_text(out, argument);
         }
     }
@@ -136,19 +133,19 @@ pub(super) fn read(comment: &[u8]) -> Fields {
 
 /// Words with a space between them.
 struct Words<'a> {
-    out: &'a mut Vec<u8>,
+    out: &'a mut String,
     start: usize,
 }
 
 impl Words<'_> {
     fn name(&mut self, name: &str) {
         if self.out.len() > self.start {
-            self.out.push(b' ');
+            self.out.push(' ');
         }
-        self.out.extend(name.as_bytes());
+        self.out.push_str(name);
     }
 
-    fn word(&mut self, name: &str, value: impl std::fmt::Display) {
+    fn word(&mut self, name: &str, value: impl Display) {
         self.name(name);
         // Writing to memory does not fail.
         let _ = write!(self.out, "{value}");
@@ -161,10 +158,7 @@ impl Words<'_> {
 }
 
 /// Text of a process, which may be anything: cut, and without line ends.
-pub(super) fn push_text(out: &mut Vec<u8>, text: &str) {
+pub(super) fn push_text(out: &mut String, text: &str) {
     let text = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
-    let mut character = [0; 4];
-    for c in text.chars().map(|c| if c.is_control() { '?' } else { c }) {
-        out.extend(c.encode_utf8(&mut character).as_bytes());
-    }
+    out.extend(text.chars().map(|c| if c.is_control() { '?' } else { c }));
 }

@@ -1,8 +1,7 @@
 //! Journal entries: records that are no packets, as Wireshark shows them in
 //! their place among the packets (systemd Journal Export Format).
 
-use std::fmt::{self, Display};
-use std::io::Write;
+use std::fmt::{self, Display, Write};
 
 use crate::flow::Endpoint;
 use crate::record::{End, Event, Loss, Record};
@@ -10,11 +9,11 @@ use crate::record::{End, Event, Loss, Record};
 use super::comment::push_text;
 
 /// The field that holds the record's JSON.
-const RECORD: &[u8] = b"TCPREC_RECORD=";
+const RECORD: &str = "TCPREC_RECORD=";
 
 /// Writes an entry: what happened at `ts_ns`, and in which process.
 pub(super) fn write(
-    out: &mut Vec<u8>,
+    out: &mut String,
     record: &Record<'_>,
     ts_ns: i64,
     process: Option<(u32, Option<&str>)>,
@@ -26,14 +25,14 @@ pub(super) fn write(
     if let Some((pid, comm)) = process {
         let _ = writeln!(out, "_PID={pid}");
         if let Some(comm) = comm {
-            out.extend(b"_COMM=");
+            out.push_str("_COMM=");
             push_text(out, comm);
-            out.push(b'\n');
+            out.push('\n');
         }
     }
-    out.extend(RECORD);
-    serde_json::to_writer(&mut *out, record)?;
-    out.push(b'\n');
+    out.push_str(RECORD);
+    out.push_str(&serde_json::to_string(record)?);
+    out.push('\n');
     Ok(())
 }
 
@@ -41,7 +40,7 @@ pub(super) fn write(
 pub(super) fn record(entry: &[u8]) -> Option<&[u8]> {
     entry
         .split(|byte| *byte == b'\n')
-        .find_map(|line| line.strip_prefix(RECORD))
+        .find_map(|line| line.strip_prefix(RECORD.as_bytes()))
 }
 
 /// A record in a few words.

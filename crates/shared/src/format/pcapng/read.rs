@@ -3,6 +3,16 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use byteorder_slice::{BigEndian, LittleEndian};
+use pcap_file::Endianness;
+use pcap_file::pcapng::blocks::opt_common::COMMENT;
+use pcap_file::pcapng::blocks::section_header::SectionHeaderBlock;
+use pcap_file::pcapng::blocks::{
+    ENHANCED_PACKET_BLOCK, INTERFACE_DESCRIPTION_BLOCK, INTERFACE_STATISTIC_BLOCK, PACKET_BLOCK,
+    SECTION_HEADER_BLOCK, SIMPLE_PACKET_BLOCK, SYSTEMD_JOURNAL_EXPORT_BLOCK,
+};
+use pcap_file::pcapng::{PcapNgBlock as _, PcapNgState, RawBlock, RawBlockParseError};
+
 use crate::headers::{self, LinkType};
 use crate::record::{
     Capture, Direction, Interface, KernelParse, Loss, LossCause, Lost, Packet, Record,
@@ -11,17 +21,21 @@ use crate::stream::{ReadError, Source};
 
 use super::super::jsonl::{self, Line};
 use super::super::window::{MAX_RECORD_BYTES, Window};
+use super::body::{self, Fields, Options, option};
 use super::clock::Clock;
 use super::comment::{self, Kernel};
-use super::{ByteOrder, FRAME_BYTES, Fields, Options, block, flags, journal, option};
+use super::{DARWIN_PROCESS_BLOCK, flags, journal};
 
-/// Where the body of a block begins.
+/// Where the body of a block begins: after its type and length.
 const BODY: usize = 8;
+
+/// What stands around the body of a block: type, length, and length again.
+const FRAME_BYTES: usize = 12;
 
 /// A pcapng file as a source.
 pub(in super::super) struct Reader {
     window: Window,
-    order: ByteOrder,
+    order: Endianness,
     /// Interfaces of the present section.
     interfaces: Vec<Described>,
     /// What is added to the ids of the present section's interfaces: those of
@@ -65,7 +79,7 @@ impl Reader {
     pub(in super::super) fn new(window: Window) -> Result<Self, ReadError> {
         let mut reader = Self {
             window,
-            order: ByteOrder::Little,
+            order: Endianness::Little,
             interfaces: Vec::new(),
             first_id: 0,
             free_id: 0,
@@ -79,7 +93,7 @@ impl Reader {
         let Some(Block { kind, len }) = reader.block()? else {
             return Err(reader.window.cut("the input is empty"));
         };
-        if kind != block::SECTION_HEADER {
+        if kind != SECTION_HEADER_BLOCK {
             return Err(ReadError::Unsupported("this is no pcapng file".into()));
         }
         let mut capture = reader.section(len)?;
@@ -96,47 +110,48 @@ impl Reader {
         if !self.window.fill(FRAME_BYTES)? {
             return self.window.end("the header of a block");
         }
-        let head = self.window.bytes();
-        let mut fields = self.fields(head);
-        let kind = fields.u32().unwrap_or_default();
-        if kind == block::SECTION_HEADER {
-            let Some(order) = ByteOrder::of_magic(&head[BODY..]) else {
-                return Err(self
-                    .window
-                    .cut("the file is damaged from here on: a section of no byte order"));
+        loop {
+            let bytes = self.window.bytes();
+            let raw = match self.order {
+                Endianness::Little => RawBlock::from_slice::<LittleEndian>(bytes),
+                Endianness::Big => RawBlock::from_slice::<BigEndian>(bytes),
             };
-            self.order = order;
-            fields.order = order;
-        }
-        let len = fields.u32().unwrap_or_default() as usize;
-        if len < FRAME_BYTES {
-            return Err(self.window.cut(format!(
-                "the file is damaged from here on: a block of {len} bytes"
-            )));
-        }
-        if len > MAX_RECORD_BYTES {
-            let at_bytes = self.window.offset();
-            if !self.window.skip(len as u64)? {
-                return Err(ReadError::Truncated {
-                    at_bytes,
-                    detail: format!("the input ends inside a block of {len} bytes"),
-                });
+            let (kind, len) = match raw {
+                Ok((_, raw)) => (Some(raw.type_), raw.initial_len as usize),
+                // Of the bytes after type and length.
+                Err(RawBlockParseError::IncompleteBuffer(needed, _)) => (None, BODY + needed),
+                Err(RawBlockParseError::InvalidFormat(error)) => {
+                    return Err(self
+                        .window
+                        .cut(format!("the file is damaged from here on: {error}")));
+                }
+            };
+            if len > MAX_RECORD_BYTES {
+                return Err(self.skip(len));
             }
-            return Err(ReadError::Damaged {
+            if !self.window.fill(len)? {
+                return self.window.end(&format!("a block of {len} bytes"));
+            }
+            if let Some(kind) = kind {
+                return Ok(Some(Block { kind, len }));
+            }
+        }
+    }
+
+    /// Passes over a block that is too large: what is to be said of it.
+    fn skip(&mut self, len: usize) -> ReadError {
+        let at_bytes = self.window.offset();
+        match self.window.skip(len as u64) {
+            Ok(true) => ReadError::Damaged {
                 at_bytes,
                 detail: format!("a block of {len} bytes; at most {MAX_RECORD_BYTES} are read"),
-            });
+            },
+            Ok(false) => ReadError::Truncated {
+                at_bytes,
+                detail: format!("the input ends inside a block of {len} bytes"),
+            },
+            Err(error) => error.into(),
         }
-        if !self.window.fill(len)? {
-            return self.window.end(&format!("a block of {len} bytes"));
-        }
-        let again = self.fields(&self.window.bytes()[len - 4..len]).u32();
-        if again != u32::try_from(len).ok() {
-            return Err(self
-                .window
-                .cut("the file is damaged from here on: the two lengths of a block differ"));
-        }
-        Ok(Some(Block { kind, len }))
     }
 
     fn fields<'a>(&self, bytes: &'a [u8]) -> Fields<'a> {
@@ -160,23 +175,29 @@ impl Reader {
             program: "unknown program (pcapng)".into(),
             ..Capture::default()
         };
-        let mut fields = self.body(len);
-        let _magic = fields.u32();
-        let (Some(major), Some(minor), Some(_section_bytes)) =
-            (fields.u16(), fields.u16(), fields.chunk::<8>())
-        else {
-            return Err(self.damaged("a section header that is too short"));
+        // Byte order, version and length of the section; not its options.
+        const FIELDS_BYTES: usize = 16;
+        let body = self.body(len).rest;
+        let fields = &body[..FIELDS_BYTES.min(body.len())];
+        let state = PcapNgState::default();
+        let header = match SectionHeaderBlock::from_slice::<BigEndian>(&state, fields) {
+            Ok((_, header)) => header,
+            Err(error) => return Err(self.damaged(format!("a section header: {error}"))),
         };
-        if major != 1 {
+        if header.major_version != 1 {
             return Err(ReadError::Unsupported(format!(
-                "this is pcapng version {major}.{minor}; expected 1.0"
+                "this is pcapng version {}.{}; expected 1.0",
+                header.major_version, header.minor_version
             )));
         }
-        for (code, value) in Options(fields) {
+        self.order = header.endianness;
+        let mut options = self.body(len);
+        let _fields = options.chunk::<FIELDS_BYTES>();
+        for (code, value) in Options(options) {
             match code {
                 option::SHB_USERAPPL => capture.program = text(value),
                 option::SHB_OS => capture.kernel = Some(text(value)),
-                option::COMMENT => {
+                COMMENT => {
                     if let Some(Record::Capture(own)) = own_record(value) {
                         jsonl::check_schema(&own)?;
                         self.kernel_parses = !own.hooks.is_empty();
@@ -200,7 +221,7 @@ impl Reader {
         let kind = fields.u32();
         let _len_link_reserved = fields.chunk::<8>();
         let snap_bytes = fields.u32().filter(|snap_bytes| *snap_bytes > 0);
-        Ok(snap_bytes.filter(|_| kind == Some(block::INTERFACE_DESCRIPTION)))
+        Ok(snap_bytes.filter(|_| kind == Some(INTERFACE_DESCRIPTION_BLOCK)))
     }
 
     /// Takes up the interface that a block of `len` bytes describes.
@@ -229,10 +250,10 @@ impl Reader {
                 }
                 option::IF_TSOFFSET => {
                     if let Ok(seconds) = value.try_into() {
-                        clock = clock.with_offset(self.order.i64(seconds));
+                        clock = clock.with_offset(body::u64(self.order, seconds).cast_signed());
                     }
                 }
-                option::COMMENT if self.is_own => own = own.or(own_record(value)),
+                COMMENT if self.is_own => own = own.or(own_record(value)),
                 _ => {}
             }
         }
@@ -298,17 +319,17 @@ impl Reader {
         }
         let data = start..start + captured_bytes;
         let mut own = comment::Fields::default();
-        if block.kind == block::ENHANCED_PACKET {
+        if block.kind == ENHANCED_PACKET_BLOCK {
             for (code, value) in Options(fields) {
                 match (code, value.first_chunk()) {
                     (option::EPB_FLAGS, Some(flags)) => {
-                        packet.direction = match self.order.u32(*flags) & flags::DIRECTION {
+                        packet.direction = match body::u32(self.order, *flags) & flags::DIRECTION {
                             flags::INBOUND => Some(Direction::In),
                             flags::OUTBOUND => Some(Direction::Out),
                             _ => None,
                         };
                     }
-                    (option::COMMENT, _) if self.is_own => own = comment::read(value),
+                    (COMMENT, _) if self.is_own => own = comment::read(value),
                     _ => {}
                 }
             }
@@ -338,7 +359,7 @@ impl Reader {
         for (code, value) in Options(fields) {
             // dumpcap counts what the kernel had no room for as if_drop.
             if let (option::ISB_IFDROP | option::ISB_OSDROP, Ok(count)) = (code, value.try_into()) {
-                lost_packets = lost_packets.max(self.order.u64(count));
+                lost_packets = lost_packets.max(body::u64(self.order, count));
             }
         }
         let described = self.interfaces.get_mut(interface)?;
@@ -363,11 +384,11 @@ impl Reader {
     /// The record that a block of `len` bytes holds as JSON; none in blocks of others.
     fn other(&mut self, block: &Block) -> Result<Option<Record<'static>>, ReadError> {
         let mut fields = self.body(block.len);
-        let json = if block.kind == block::SYSTEMD_JOURNAL_EXPORT {
+        let json = if block.kind == SYSTEMD_JOURNAL_EXPORT_BLOCK {
             journal::record(fields.rest)
         } else {
             let _pid = fields.u32();
-            Options(fields).find_map(|(code, value)| (code == option::COMMENT).then_some(value))
+            Options(fields).find_map(|(code, value)| (code == COMMENT).then_some(value))
         };
         let Some(json) = json.filter(|_| self.is_own) else {
             return Ok(None);
@@ -399,8 +420,8 @@ fn packet_fields(
     fields: &mut Fields<'_>,
 ) -> Option<(u32, Option<u64>, Option<u32>, u32)> {
     let interface = match kind {
-        block::SIMPLE_PACKET => return Some((0, None, None, fields.u32()?)),
-        block::PACKET => {
+        SIMPLE_PACKET_BLOCK => return Some((0, None, None, fields.u32()?)),
+        PACKET_BLOCK => {
             let interface = fields.u16()?;
             let _drops = fields.u16()?;
             interface.into()
@@ -423,28 +444,28 @@ impl Source for Reader {
             };
             self.given_bytes = block.len;
             match block.kind {
-                block::SECTION_HEADER => {
+                SECTION_HEADER_BLOCK => {
                     let capture = self.section(block.len)?;
                     if self.is_own {
                         return Ok(Some(Record::Capture(capture)));
                     }
                 }
-                block::INTERFACE_DESCRIPTION => {
+                INTERFACE_DESCRIPTION_BLOCK => {
                     return self.interface(block.len).map(Record::Interface).map(Some);
                 }
-                block::ENHANCED_PACKET | block::PACKET | block::SIMPLE_PACKET => {
+                ENHANCED_PACKET_BLOCK | PACKET_BLOCK | SIMPLE_PACKET_BLOCK => {
                     let (packet, data) = self.packet(&block)?;
                     return Ok(Some(Record::Packet(Packet {
                         data: Cow::Borrowed(&self.window.bytes()[data]),
                         ..packet
                     })));
                 }
-                block::SYSTEMD_JOURNAL_EXPORT | block::DARWIN_PROCESS => {
+                SYSTEMD_JOURNAL_EXPORT_BLOCK | DARWIN_PROCESS_BLOCK => {
                     if let Some(record) = self.other(&block)? {
                         return Ok(Some(record));
                     }
                 }
-                block::INTERFACE_STATISTICS if !self.is_own => {
+                INTERFACE_STATISTIC_BLOCK if !self.is_own => {
                     if let Some(loss) = self.loss(block.len) {
                         return Ok(Some(Record::Loss(loss)));
                     }

@@ -1,7 +1,24 @@
 //! pcapng files from records.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{self, Write};
+use std::time::Duration;
+
+use byteorder_slice::LittleEndian;
+use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
+use pcap_file::pcapng::blocks::interface_description::{
+    InterfaceDescriptionBlock, InterfaceDescriptionOption, InterfaceTsResolution,
+};
+use pcap_file::pcapng::blocks::interface_statistics::{
+    InterfaceStatisticsBlock, InterfaceStatisticsOption,
+};
+use pcap_file::pcapng::blocks::opt_common::{COMMENT, CommonOption, UnknownOption};
+use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
+use pcap_file::pcapng::blocks::systemd_journal_export::SystemdJournalExportBlock;
+use pcap_file::pcapng::blocks::unknown::UnknownBlock;
+use pcap_file::pcapng::{PcapNgBlock, PcapNgState};
+use pcap_file::{DataLink, Endianness};
 
 use crate::headers::{self, LinkType};
 use crate::record::{
@@ -12,7 +29,7 @@ use crate::stream::{Annotation, Owner, Sink};
 
 use super::super::frames;
 use super::comment::{self, Kernel};
-use super::{BYTE_ORDER_MAGIC, BlockWriter, block, flags, journal, option};
+use super::{DARWIN_PROCESS_BLOCK, flags, journal};
 
 /// As many bytes of blocks are written at once.
 const WRITE_BYTES: usize = 64 * 1024;
@@ -20,8 +37,14 @@ const WRITE_BYTES: usize = 64 * 1024;
 /// The snap length where none is known: as large as libpcap's largest.
 const MAX_SNAP_BYTES: u32 = 262_144;
 
-/// How times are counted: a second over ten to the power of this.
-const NANOSECONDS: u8 = 9;
+/// Process and thread of a packet; 0 is no thread.
+const EPB_PROCESSID_THREADID: u16 = 8;
+
+/// Place of a packet's process among the process blocks (libpcap of Apple, pcapng.h).
+const EPB_DARWIN_PROCESS: u16 = 0x8001;
+
+/// Name of the process of a process block.
+const DARWIN_PROCESS_NAME: u16 = 2;
 
 /// What to leave out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +62,9 @@ impl Default for PcapngOptions {
 
 /// A pcapng file as a sink.
 pub(in super::super) struct Writer<W: Write> {
-    /// Whole blocks.
-    blocks: Vec<u8>,
+    blocks: Blocks,
+    /// The comment of the present packet.
+    comment: String,
     output: Output<W>,
     options: PcapngOptions,
     begun: bool,
@@ -80,6 +104,25 @@ struct LostPackets {
     in_kernel: u64,
 }
 
+/// Whole blocks, until they are written.
+#[derive(Default)]
+struct Blocks {
+    bytes: Vec<u8>,
+    /// What packets and statistics refer to.
+    state: PcapNgState,
+}
+
+impl Blocks {
+    fn push<'a>(&mut self, block: impl PcapNgBlock<'a>) -> io::Result<()> {
+        let block = block.into_block();
+        block
+            .write_to::<LittleEndian, _>(&self.state, &mut self.bytes)
+            .map_err(io::Error::other)?;
+        self.state.update_from_block(&block);
+        Ok(())
+    }
+}
+
 /// Where blocks go.
 enum Output<W: Write> {
     Plain(W),
@@ -99,7 +142,8 @@ impl<W: Write> Writer<W> {
 
     fn new(output: Output<W>, options: PcapngOptions) -> Self {
         Self {
-            blocks: Vec::new(),
+            blocks: Blocks::default(),
+            comment: String::new(),
             output,
             options,
             begun: false,
@@ -116,24 +160,23 @@ impl<W: Write> Writer<W> {
     }
 
     /// The section header. The capture's record is its comment.
-    fn section(&mut self, capture: Option<&Capture>, record: &[u8]) {
-        const VERSION: (u16, u16) = (1, 0);
-        const LENGTH_UNKNOWN: u32 = u32::MAX;
+    fn section(&mut self, capture: Option<&Capture>, record: &str) -> io::Result<()> {
+        let program = capture.and_then(|capture| text(&capture.program));
+        let kernel = capture.and_then(|capture| text(capture.kernel.as_ref()?));
+        self.blocks.push(SectionHeaderBlock {
+            endianness: Endianness::Little,
+            options: [
+                program.map(SectionHeaderOption::UserApplication),
+                kernel.map(SectionHeaderOption::OS),
+                comment_option(record).map(SectionHeaderOption::Common),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+            ..SectionHeaderBlock::default()
+        })?;
         self.begun = true;
-        let mut block = BlockWriter::begin(&mut self.blocks, block::SECTION_HEADER);
-        block.u32(BYTE_ORDER_MAGIC);
-        block.u16(VERSION.0);
-        block.u16(VERSION.1);
-        block.u32(LENGTH_UNKNOWN);
-        block.u32(LENGTH_UNKNOWN);
-        if let Some(capture) = capture {
-            block.option(option::SHB_USERAPPL, capture.program.as_bytes());
-            if let Some(kernel) = &capture.kernel {
-                block.option(option::SHB_OS, kernel.as_bytes());
-            }
-        }
-        block.option(option::COMMENT, record);
-        block.end();
+        Ok(())
     }
 
     fn capture(&mut self, capture: &Capture, record: &Record<'_>) -> io::Result<()> {
@@ -142,34 +185,47 @@ impl<W: Write> Writer<W> {
             return self.journal(record);
         }
         self.snap_bytes = capture.snap_bytes.unwrap_or(MAX_SNAP_BYTES);
-        let json = own_json(record)?;
-        self.section(Some(capture), &json);
-        Ok(())
+        self.section(Some(capture), &own_json(record)?)
     }
 
     fn interface(&mut self, interface: &Interface, record: &Record<'_>) -> io::Result<()> {
         let json = own_json(record)?;
+        let name = interface.name.as_deref().and_then(text);
+        self.blocks.push(InterfaceDescriptionBlock {
+            linktype: DataLink::from(u32::from(interface.link_type.0)),
+            snaplen: self.snap_bytes,
+            options: [
+                name.map(InterfaceDescriptionOption::IfName),
+                Some(InterfaceDescriptionOption::IfTsResol(
+                    InterfaceTsResolution::NANO,
+                )),
+                comment_option(&json).map(InterfaceDescriptionOption::Common),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+        })?;
         let place = self.interfaces.len() as u32;
         self.places.insert(interface.id, place);
         self.interfaces.push(Written {
             link_type: interface.link_type,
             packets: 0,
         });
-        let mut block = BlockWriter::begin(&mut self.blocks, block::INTERFACE_DESCRIPTION);
-        block.u16(interface.link_type.0);
-        block.u16(0);
-        block.u32(self.snap_bytes);
-        if let Some(name) = &interface.name {
-            block.option(option::IF_NAME, name.as_bytes());
-        }
-        block.option(option::IF_TSRESOL, &[NANOSECONDS]);
-        block.option(option::COMMENT, &json);
-        block.end();
         Ok(())
     }
 
     /// A process block; its comment is the process's record, where there is one.
-    fn process(&mut self, process: &Process, record: &[u8]) -> u32 {
+    fn process(&mut self, process: &Process, record: &str) -> io::Result<u32> {
+        let mut body = process.id.pid.to_le_bytes().to_vec();
+        push_option(&mut body, DARWIN_PROCESS_NAME, &process.comm);
+        push_option(&mut body, COMMENT, record);
+        const END_OF_OPTIONS: [u8; 4] = [0; 4];
+        if body.len() > size_of_val(&process.id.pid) {
+            body.extend(END_OF_OPTIONS);
+        }
+        // The length is worked out when the block is written.
+        self.blocks
+            .push(UnknownBlock::new(DARWIN_PROCESS_BLOCK, 0, &body))?;
         let place = self.process_blocks;
         self.process_blocks += 1;
         self.processes.insert(
@@ -179,19 +235,14 @@ impl<W: Write> Writer<W> {
                 place,
             },
         );
-        let mut block = BlockWriter::begin(&mut self.blocks, block::DARWIN_PROCESS);
-        block.u32(process.id.pid);
-        block.option(option::DARWIN_PROCESS_NAME, process.comm.as_bytes());
-        block.option(option::COMMENT, record);
-        block.end();
-        place
+        Ok(place)
     }
 
     /// Place of the block that tells of `owner`'s process.
-    fn process_place(&mut self, owner: Owner<'_>) -> u32 {
+    fn process_place(&mut self, owner: Owner<'_>) -> io::Result<u32> {
         match self.processes.get(&owner.process.id) {
-            Some(known) if known.comm == owner.process.comm => known.place,
-            _ => self.process(owner.process, &[]),
+            Some(known) if known.comm == owner.process.comm => Ok(known.place),
+            _ => self.process(owner.process, ""),
         }
     }
 
@@ -207,7 +258,7 @@ impl<W: Write> Writer<W> {
             Some(Direction::In) => peer,
             None => None,
         };
-        let process_place = owner.map(|owner| self.process_place(owner));
+        let process_place = owner.map(|owner| self.process_place(owner)).transpose()?;
         let Some((place, interface)) = self
             .places
             .get(&packet.interface)
@@ -218,9 +269,13 @@ impl<W: Write> Writer<W> {
                 packet.interface
             )));
         };
-        interface.packets += 1;
+        let captured_bytes =
+            u32::try_from(packet.data.len()).map_err(|_| invalid("a packet of more than 4 GiB"))?;
+        // No packet was shorter on the wire, whatever another tool wrote;
+        // `pcap_file` refuses one.
+        let wire_bytes = packet.wire_bytes.max(captured_bytes);
         let expected = if self.kernel_parses {
-            let headers = headers::parse(interface.link_type, &packet.data, packet.wire_bytes);
+            let headers = headers::parse(interface.link_type, &packet.data, wire_bytes);
             KernelParse::expected(&headers)
         } else {
             None
@@ -230,49 +285,41 @@ impl<W: Write> Writer<W> {
         } else {
             Kernel::Other(packet.kernel)
         };
-        let captured_bytes =
-            u32::try_from(packet.data.len()).map_err(|_| invalid("a packet of more than 4 GiB"))?;
-
-        let ticks = packet.ts_ns.cast_unsigned();
-        let mut block = BlockWriter::begin(&mut self.blocks, block::ENHANCED_PACKET);
-        block.u32(place);
-        block.u32((ticks >> 32) as u32);
-        block.u32(ticks as u32);
-        block.u32(captured_bytes);
-        block.u32(packet.wire_bytes);
-        block.padded(&packet.data);
-        if let Some(direction) = packet.direction {
-            let direction = match direction {
-                Direction::In => flags::INBOUND,
-                Direction::Out => flags::OUTBOUND,
-            };
-            block.option(option::EPB_FLAGS, &direction.to_le_bytes());
-        }
-        if self.dropped > 0 {
-            block.option(option::EPB_DROPCOUNT, &self.dropped.to_le_bytes());
-            self.dropped = 0;
-        }
-        if let Some(sender) = sender {
-            const THREAD_UNKNOWN: [u8; 4] = [0; 4];
-            block.option_with(option::EPB_PROCESSID_THREADID, |out| {
-                out.extend(sender.process.id.pid.to_le_bytes());
-                out.extend(THREAD_UNKNOWN);
-            });
-        }
-        if let Some(process_place) = process_place {
-            block.option(option::EPB_DARWIN_PROCESS, &process_place.to_le_bytes());
-        }
-        block.option_with(option::COMMENT, |out| {
-            comment::write(
-                out,
-                annotation,
-                comment::Fields {
-                    cookie: packet.cookie,
-                    kernel,
-                },
-            );
+        self.comment.clear();
+        let fields = comment::Fields {
+            cookie: packet.cookie,
+            kernel,
+        };
+        comment::write(&mut self.comment, annotation, fields);
+        let sender = sender.map(|sender| u64::from(sender.process.id.pid).to_le_bytes());
+        let process_place = process_place.map(u32::to_le_bytes);
+        let dropped = (self.dropped > 0).then_some(self.dropped);
+        let direction = packet.direction.map(|direction| match direction {
+            Direction::In => flags::INBOUND,
+            Direction::Out => flags::OUTBOUND,
         });
-        block.end();
+        self.blocks.push(EnhancedPacketBlock {
+            interface_id: place,
+            timestamp: timestamp(packet.ts_ns),
+            original_len: wire_bytes,
+            data: Cow::Borrowed(&packet.data),
+            options: [
+                direction.map(EnhancedPacketOption::Flags),
+                dropped.map(EnhancedPacketOption::DropCount),
+                sender
+                    .as_ref()
+                    .map(|sender| other_option(EPB_PROCESSID_THREADID, sender)),
+                process_place
+                    .as_ref()
+                    .map(|place| other_option(EPB_DARWIN_PROCESS, place)),
+                comment_option(&self.comment).map(EnhancedPacketOption::Common),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+        })?;
+        interface.packets += 1;
+        self.dropped = 0;
         Ok(())
     }
 
@@ -296,18 +343,17 @@ impl<W: Write> Writer<W> {
             _ => None,
         };
         let process = process.map(|id| (id.pid, self.processes.get(&id).map(|known| &*known.comm)));
-        let mut block = BlockWriter::begin(&mut self.blocks, block::SYSTEMD_JOURNAL_EXPORT);
-        journal::write(block.out, record, self.last_ns, process)?;
-        block.pad();
-        block.end();
-        Ok(())
+        let mut entry = String::new();
+        journal::write(&mut entry, record, self.last_ns, process)?;
+        self.blocks.push(SystemdJournalExportBlock {
+            journal_entry: entry.into_bytes().into(),
+        })
     }
 
     /// What was recorded and lost, by interface; all that was lost is if_drop,
     /// as with dumpcap. It is not known where packets were lost: all stand with
     /// the first interface.
-    fn statistics(&mut self) {
-        let ticks = self.last_ns.cast_unsigned();
+    fn statistics(&mut self) -> io::Result<()> {
         let mut lost = std::mem::take(&mut self.lost);
         for (place, interface) in self.interfaces.iter().enumerate() {
             let LostPackets {
@@ -315,23 +361,25 @@ impl<W: Write> Writer<W> {
                 in_kernel,
             } = std::mem::take(&mut lost);
             let received = interface.packets.saturating_add(anywhere);
-            let mut block = BlockWriter::begin(&mut self.blocks, block::INTERFACE_STATISTICS);
-            block.u32(place as u32);
-            block.u32((ticks >> 32) as u32);
-            block.u32(ticks as u32);
-            block.option(option::ISB_IFRECV, &received.to_le_bytes());
-            block.option(option::ISB_IFDROP, &anywhere.to_le_bytes());
-            block.option(option::ISB_OSDROP, &in_kernel.to_le_bytes());
-            block.end();
+            self.blocks.push(InterfaceStatisticsBlock {
+                interface_id: place as u32,
+                timestamp: timestamp(self.last_ns),
+                options: vec![
+                    InterfaceStatisticsOption::IsbIfRecv(received),
+                    InterfaceStatisticsOption::IsbIfDrop(anywhere),
+                    InterfaceStatisticsOption::IsbOsDrop(in_kernel),
+                ],
+            })?;
         }
+        Ok(())
     }
 
     fn write_blocks(&mut self) -> io::Result<()> {
         match &mut self.output {
-            Output::Plain(output) => output.write_all(&self.blocks)?,
-            Output::Zstd(encoder) => encoder.write_all(&self.blocks)?,
+            Output::Plain(output) => output.write_all(&self.blocks.bytes)?,
+            Output::Zstd(encoder) => encoder.write_all(&self.blocks.bytes)?,
         }
-        self.blocks.clear();
+        self.blocks.bytes.clear();
         Ok(())
     }
 }
@@ -347,7 +395,7 @@ impl<W: Write> Sink for Writer<W> {
         }
         match record {
             Record::Capture(capture) => self.capture(capture, record)?,
-            _ if !self.begun => self.section(None, &[]),
+            _ if !self.begun => self.section(None, "")?,
             _ => {}
         }
         match record {
@@ -355,7 +403,7 @@ impl<W: Write> Sink for Writer<W> {
             Record::Interface(interface) => self.interface(interface, record)?,
             Record::Process(process) => match own_json(record) {
                 Ok(json) => {
-                    self.process(process, &json);
+                    self.process(process, &json)?;
                 }
                 Err(_) => self.journal(record)?,
             },
@@ -363,7 +411,7 @@ impl<W: Write> Sink for Writer<W> {
             Record::Loss(loss) => self.loss(loss, record)?,
             Record::End(_) | Record::Event(_) => self.journal(record)?,
         }
-        if self.blocks.len() >= WRITE_BYTES {
+        if self.blocks.bytes.len() >= WRITE_BYTES {
             self.write_blocks()?;
         }
         Ok(())
@@ -379,9 +427,9 @@ impl<W: Write> Sink for Writer<W> {
 
     fn finish(mut self: Box<Self>) -> io::Result<()> {
         if !self.begun {
-            self.section(None, &[]);
+            self.section(None, "")?;
         }
-        self.statistics();
+        self.statistics()?;
         self.write_blocks()?;
         match self.output {
             Output::Plain(mut output) => output.flush(),
@@ -391,8 +439,8 @@ impl<W: Write> Sink for Writer<W> {
 }
 
 /// A record's own JSON, which must fit in an option.
-fn own_json(record: &Record<'_>) -> io::Result<Vec<u8>> {
-    let json = serde_json::to_vec(record)?;
+fn own_json(record: &Record<'_>) -> io::Result<String> {
+    let json = serde_json::to_string(record)?;
     if u16::try_from(json.len()).is_err() {
         return Err(invalid(format!(
             "a record of {} bytes; pcapng has room for {}",
@@ -401,6 +449,38 @@ fn own_json(record: &Record<'_>) -> io::Result<Vec<u8>> {
         )));
     }
     Ok(json)
+}
+
+/// A time as it is counted in the file: all 64 bits, so that reading gives back
+/// one before 1970.
+fn timestamp(ns: i64) -> Duration {
+    Duration::from_nanos(ns.cast_unsigned())
+}
+
+/// The text of an option; one that is empty or too long is left out.
+fn text(text: &str) -> Option<Cow<'_, str>> {
+    let has_room = u16::try_from(text.len()).is_ok_and(|len| len > 0);
+    has_room.then_some(Cow::Borrowed(text))
+}
+
+fn comment_option(comment: &str) -> Option<CommonOption<'_>> {
+    text(comment).map(CommonOption::Comment)
+}
+
+/// An option of packets that `pcap_file` knows no more of than its code.
+fn other_option(code: u16, value: &[u8]) -> EnhancedPacketOption<'_> {
+    EnhancedPacketOption::Common(CommonOption::Unknown(UnknownOption::new(code, value)))
+}
+
+/// Appends an option to a block that `pcap_file` knows nothing of; one that is
+/// empty or too long is left out.
+fn push_option(body: &mut Vec<u8>, code: u16, text: &str) {
+    if let Ok(len @ 1..) = u16::try_from(text.len()) {
+        body.extend(code.to_le_bytes());
+        body.extend(len.to_le_bytes());
+        body.extend(text.as_bytes());
+        body.resize(body.len().next_multiple_of(4), 0);
+    }
 }
 
 fn invalid(what: impl Into<String>) -> io::Error {
