@@ -51,7 +51,7 @@ impl Direction {
     }
 
     /// Counts positions from `syn`, if they are not counted already.
-    fn begin_at(&mut self, syn: Seq) {
+    pub(super) fn begin_at(&mut self, syn: Seq) {
         if self.begin.is_none() {
             self.begin = Some(syn);
             self.numbers = Unwrap::from(syn);
@@ -131,11 +131,10 @@ impl Direction {
         self.data_begin
     }
 
-    /// Takes an ACK of what this end sent. Gives the position up to which all
-    /// is acknowledged, and each stretch of payload that is now known to be
-    /// missing to `missing`.
+    /// Takes an ACK of what this end sent, which has [begun](Self::begin_at).
+    /// Gives the position up to which all is acknowledged, and each stretch of
+    /// payload that is now known to be missing to `missing`.
     pub(super) fn acknowledge(&mut self, ack: Seq, mut missing: impl FnMut(Range)) -> i64 {
-        self.begin_at(ack + -1);
         let position = self.numbers.position(ack);
         // FIN has a number, but is no payload.
         let payload = self.fin.map_or(position, |fin| position.min(fin));

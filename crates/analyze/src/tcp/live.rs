@@ -121,6 +121,10 @@ impl Live {
             direction.begin_anew(Seq(segment.seq));
         }
         let mut acknowledged = None;
+        if ack {
+            peer.begin_at(Seq(segment.ack) + -1);
+        }
+        // What a reset acknowledges is not to be trusted.
         if ack && !rst {
             let (states, missed_bytes) = (&mut self.states, &mut self.missed_bytes);
             let position = peer.acknowledge(Seq(segment.ack), |missing| {

@@ -189,6 +189,17 @@ fn a_syn_with_another_number_begins_another_connection() {
 }
 
 #[test]
+fn an_ack_tells_where_the_other_end_began() {
+    // A reset that answers an earlier SYN: the number is another.
+    let reset = segment(SERVER, CLIENT, "R.", 0, 50, b"");
+    let syn = segment(CLIENT, SERVER, "S", 100, 0, b"");
+    assert_eq!(track([reset, syn]).connections.len(), 2);
+    // One that answers this SYN, and was captured before it.
+    let reset = segment(SERVER, CLIENT, "R.", 0, 101, b"");
+    assert_eq!(track([reset, syn]).connections.len(), 1);
+}
+
+#[test]
 fn a_scope_keeps_connections_apart() {
     let mut all = All::default();
     let mut tracker = Tracker::default();
