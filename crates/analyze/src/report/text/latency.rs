@@ -70,7 +70,8 @@ impl Text<'_> {
             Group::Server(process) | Group::Client(process) => self.name(*process),
             Group::Endpoint(endpoint, None) => endpoint.to_string(),
             Group::Endpoint(endpoint, Some(host)) => format!("{endpoint} {host}"),
-            Group::Route(method, path) => format!("{method} {path}"),
+            // The target of a request line may be empty.
+            Group::Route(method, path) => format!("{method} {path}").trim_end().to_owned(),
         }
     }
 }
