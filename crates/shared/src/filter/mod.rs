@@ -1,6 +1,6 @@
 //! Packet filters in tcpdump's syntax.
 //!
-//! [`compile`] has an expression compiled by libpcap to a [`Program`] of the
+//! [`compile()`] has an expression compiled by libpcap to a [`Program`] of the
 //! classic BPF machine, for one link type. The program runs here, on the
 //! packets of files, and the recorder translates it for the kernel: both take
 //! exactly the packets that tcpdump takes of the same bytes.
