@@ -20,6 +20,7 @@ mod recorder;
 mod records;
 mod report;
 mod rotation;
+mod times;
 mod traffic;
 mod tun;
 mod web;
@@ -32,7 +33,9 @@ use libtest_mimic::{Arguments, Trial};
 use nix::unistd::geteuid;
 
 /// What the tests run, beside the recorder itself.
-const PROGRAMS: &[&str] = &["curl", "ip", "jq", "nginx", "tcpdump", "tshark", "zstdcat"];
+const PROGRAMS: &[&str] = &[
+    "curl", "ip", "jq", "nginx", "python3", "tcpdump", "tshark", "zstdcat",
+];
 
 /// A test goes by the path of its function.
 macro_rules! tests {
@@ -51,6 +54,7 @@ const TESTS: &[(&str, fn())] = tests![
     traffic::any_interface,
     traffic::a_thousand_requests_in_every_format,
     traffic::a_thousand_requests_from_both_hosts,
+    times::causes,
     links::without_headers,
     links::vlan_tags_in_the_bytes,
     links::vlan_tags_beside_the_bytes,

@@ -97,6 +97,12 @@ impl Process {
         kill(Pid::from_raw(pid), signal).expect("sending a signal to a child");
     }
 
+    /// Ends it.
+    pub(crate) fn stop(self) -> Ended {
+        self.signal(Signal::SIGTERM);
+        self.finish()
+    }
+
     /// Waits for its end.
     pub(crate) fn finish(mut self) -> Ended {
         let what = format!("{} ends", self.command);
