@@ -122,6 +122,7 @@ struct nsproxy {
 };
 
 struct task_struct {
+	int pid; /* of the thread */
 	int tgid;
 	__u64 start_boottime;
 	struct task_struct *group_leader;

@@ -9,6 +9,7 @@
  * retransmit                        tp_btf/tcp_retransmit_{skb,synack}
  * reset                             tp_btf/tcp_{send,receive}_reset
  * exec                              tp_btf/sched_process_exec
+ * fork, exit, where followed        tp_btf/sched_process_{fork,exit}
  */
 #include <linux/bpf.h>
 #include <linux/types.h>
@@ -21,6 +22,7 @@
 #include "core.bpf.h"
 #include "tcprec.h"
 #include "rings.bpf.h"
+#include "processes.bpf.h"
 
 /* Only sockets of this network namespace (inode number); 0: of all. */
 const volatile __u32 netns_filter = 0;
@@ -131,9 +133,10 @@ static __always_inline struct socket_event *new_event(enum event_kind kind, __u3
 
 	if (!is_wanted(netns))
 		return NULL;
-	count_seen(0);
 	event = bpf_ringbuf_reserve(&ring, sizeof(*event), 0);
 	if (!event) {
+		/* Whose it was is not known any more. */
+		count_seen(0);
 		count_loss(LOSS_RING_FULL, 0, now);
 		return NULL;
 	}
@@ -146,6 +149,11 @@ static __always_inline struct socket_event *new_event(enum event_kind kind, __u3
 
 static __always_inline void submit(struct socket_event *event)
 {
+	if (by_process && !is_wanted_event(event)) {
+		bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);
+		return;
+	}
+	count_seen(0);
 	bpf_ringbuf_submit(event, wakeup_flags(sizeof(*event)));
 }
 
@@ -347,6 +355,8 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	event->boot_ns = now;
 	event->kind = EVENT_EXEC;
 	fill_task(&event->task, task);
+	if (by_process && !is_wanted_process(&event->task))
+		return 0;
 	bpf_probe_read_kernel_str(event->filename, FILENAME_BYTES, BPF_CORE_READ(bprm, filename));
 	start = BPF_CORE_READ(task, mm, arg_start);
 	length = BPF_CORE_READ(task, mm, arg_end) - start;
@@ -359,6 +369,32 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	length += __builtin_offsetof(struct exec_event, argv);
 	if (bpf_ringbuf_output(&ring, event, length, wakeup_flags(length)))
 		count_loss(LOSS_EXEC, 0, now);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
+{
+	__u32 pid = BPF_CORE_READ(child, tgid);
+	struct task task = {};
+	__u8 yes = 1;
+
+	/* A thread is no process of its own. */
+	if (pid == BPF_CORE_READ(parent, tgid))
+		return 0;
+	fill_task(&task, parent);
+	if (is_wanted_process(&task))
+		bpf_map_update_elem(&followed, &pid, &yes, BPF_ANY);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(process_exit, struct task_struct *task)
+{
+	__u32 pid = BPF_CORE_READ(task, tgid);
+
+	if (pid == BPF_CORE_READ(task, pid))
+		bpf_map_delete_elem(&followed, &pid);
 	return 0;
 }
 
@@ -394,6 +430,8 @@ int scan_sockets(struct bpf_iter__task_file *ctx)
 	event.new_state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	if (event.new_state != TCP_LISTEN && event.new_state != TCP_CLOSE)
 		fill_facts(&event, sk);
+	if (by_process && !is_wanted_event(&event))
+		return 0;
 	bpf_seq_write(ctx->meta->seq, &event, sizeof(event));
 	return 0;
 }

@@ -19,6 +19,7 @@
 #include "tcprec.h"
 #include "rings.bpf.h"
 #include "snap.bpf.h"
+#include "wanted.bpf.h"
 
 /*
  * Where a packet is put together before it goes to the ring in the length it
@@ -53,6 +54,37 @@ static __always_inline __u64 sender_cookie(struct __sk_buff *skb, __u16 sport)
 	return bpf_get_socket_cookie(skb);
 }
 
+/* Whether one end of a packet is a wanted socket. */
+static __always_inline bool is_wanted_end(const struct headers *headers, bool is_sender,
+					  __u64 cookie)
+{
+	struct socket_ends ends = {};
+
+	__builtin_memcpy(ends.local, is_sender ? headers->src : headers->dst, 16);
+	__builtin_memcpy(ends.remote, is_sender ? headers->dst : headers->src, 16);
+	ends.local_port = is_sender ? headers->sport : headers->dport;
+	ends.remote_port = is_sender ? headers->dport : headers->sport;
+	if (bpf_map_lookup_elem(&wanted_ends, &ends) ||
+	    bpf_map_lookup_elem(&wanted_ports, &ends.local_port))
+		return true;
+	if (!cookie || !bpf_map_lookup_elem(&wanted_cookies, &cookie))
+		return false;
+	/* The SYN tells the port of a socket that connects. */
+	want_ends(&ends);
+	return true;
+}
+
+/* On loopback both ends are here. */
+static __always_inline bool is_wanted_packet(const struct packet_record *record)
+{
+	bool is_out = record->direction == DIRECTION_OUT;
+
+	if (!by_process || is_wanted_end(&record->headers, is_out, record->cookie))
+		return true;
+	return record->ifindex == LOOPBACK_IFINDEX &&
+	       is_wanted_end(&record->headers, !is_out, 0);
+}
+
 static __always_inline void capture(struct __sk_buff *skb, bool has_ether, enum direction direction,
 				    bool knows_sender)
 {
@@ -77,6 +109,8 @@ static __always_inline void capture(struct __sk_buff *skb, bool has_ether, enum 
 	record->wire_bytes = skb->len + tag_bytes;
 	record->direction = direction;
 	record->headers.header_bytes += tag_bytes;
+	if (!is_wanted_packet(record))
+		return;
 	count_seen(record->wire_bytes);
 
 	length = bytes_to_keep(&record->headers, record->wire_bytes, now);

@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use crate::kernel::{
     self, Attached, Batch, Clock, Device, Filter, Hook, Kernel, KernelError, LossSlot, Losses,
-    Options, Recorded, Snap,
+    Options, Recorded, Snap, Wanted,
 };
 use crate::output::{Output, WriteError, Written};
 use crate::writer::{Closed, Progress, Totals, Writer};
@@ -44,6 +44,8 @@ pub(crate) struct Recording {
     pub(crate) filter: Option<String>,
     /// The way of the packets that are wanted; both without it.
     pub(crate) direction: Option<Direction>,
+    /// Of which processes.
+    pub(crate) wanted: Wanted,
     /// Stop after so many packets.
     pub(crate) packet_limit: Option<u64>,
     /// Stop after this time.
@@ -115,6 +117,7 @@ pub(crate) fn record(
         snap: recording.snap,
         filter: filter(recording, &recorded)?,
         direction: recording.direction,
+        wanted: recording.wanted.clone(),
         packets_ring_bytes: PACKETS_RING_BYTES,
         events_ring_bytes: EVENTS_RING_BYTES,
     };
@@ -230,6 +233,7 @@ fn capture(recording: &Recording, options: &Options, clock: Clock, attached: &At
         hooks: attached.hooks.clone(),
         missing_hooks: attached.missing.clone(),
         filter: recording.filter.clone(),
+        processes: recording.wanted.words(),
         snap_bytes: Some(options.snap.packet_bytes()),
         message_bytes: options.snap.message_bytes(),
         clock_offset_ns: Some(clock.offset_ns),

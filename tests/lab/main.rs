@@ -23,6 +23,7 @@ mod rotation;
 mod times;
 mod traffic;
 mod tun;
+mod wanted;
 mod web;
 mod world;
 
@@ -70,6 +71,9 @@ const TESTS: &[(&str, fn())] = tests![
     options::not_root,
     filters::tcx,
     filters::socket_filter,
+    wanted::by_name,
+    wanted::of_a_listener,
+    wanted::followed,
     events::each_kind,
     events::processes,
     events::sockets_from_before,

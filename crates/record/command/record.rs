@@ -16,7 +16,7 @@ use tcprec_analyze::report::units;
 use tcprec_shared::format::Format;
 use tcprec_shared::record::{Direction, MissingHook};
 
-use crate::kernel::{self, Device, Hook, MAX_SNAP_BYTES, Snap};
+use crate::kernel::{self, Device, Hook, MAX_SNAP_BYTES, Snap, Wanted};
 use crate::output::{CaptureFile, Output, Written};
 use crate::recorder::{self, RecordError, Recording, Summary, Watcher};
 use crate::rotation::{Names, Rotation, period, size};
@@ -83,6 +83,28 @@ pub struct Record {
         default_value_t = Way::Inout
     )]
     direction: Way,
+
+    /// Only sockets of this process; may be given more than once. Where
+    /// several of --pid, --comm, --uid and --cgroup are given, a process must
+    /// be one of each
+    #[arg(long = "pid", value_name = "PID")]
+    pids: Vec<u32>,
+
+    /// Only sockets of processes of this name (as ps -o comm shows it)
+    #[arg(long = "comm", value_name = "NAME")]
+    comms: Vec<String>,
+
+    /// Only sockets of processes that run as this user (effective uid)
+    #[arg(long = "uid", value_name = "UID")]
+    uids: Vec<u32>,
+
+    /// Only sockets of processes in this control group, but not in those below it
+    #[arg(long = "cgroup", value_name = "PATH")]
+    cgroups: Vec<PathBuf>,
+
+    /// The processes too that such processes start
+    #[arg(long)]
+    follow_forks: bool,
 
     /// How packets are taken
     #[arg(long, value_enum, default_value_t = Hook::Auto)]
@@ -172,6 +194,13 @@ impl Record {
                 Way::In => Some(Direction::In),
                 Way::Out => Some(Direction::Out),
                 Way::Inout => None,
+            },
+            wanted: Wanted {
+                pids: self.pids,
+                comms: self.comms,
+                uids: self.uids,
+                cgroups: self.cgroups,
+                follow_forks: self.follow_forks,
             },
             packet_limit: self.count,
             duration: self.duration,

@@ -15,6 +15,7 @@ mod interfaces;
 mod skeleton;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use std::cell::RefCell;
 use std::io::{self, Read as _};
@@ -41,6 +42,7 @@ pub(crate) use filter::Filter;
 use filter::{Kind, Prefilter};
 pub(crate) use host::{Clock, boot_id, lacking_rights, names, netns};
 pub(crate) use interfaces::{Device, Layer, Recorded, devices};
+pub(crate) use wanted::Wanted;
 
 use skeleton::events::{EventsSkel, EventsSkelBuilder};
 use skeleton::packets::{PacketsSkel, PacketsSkelBuilder, types::direction, types::packet_record};
@@ -99,6 +101,8 @@ pub(crate) struct Options {
     /// The way of the packets that are wanted; both without it. On loopback
     /// each packet goes both ways.
     pub(crate) direction: Option<Direction>,
+    /// Of which processes.
+    pub(crate) wanted: Wanted,
     /// Size of the packets' ring; a power of two, and a multiple of the page size.
     pub(crate) packets_ring_bytes: u32,
     /// The same for the events' ring.
@@ -113,6 +117,8 @@ pub(crate) const MAX_SNAP_BYTES: u32 = 262_144;
 pub(crate) enum KernelError {
     #[error("cannot load the packet programs: {0:#}")]
     Load(#[source] libbpf_rs::Error),
+    #[error("processes cannot be told apart without kernel events: {0:#}")]
+    Events(#[source] libbpf_rs::Error),
     #[error("cannot attach to {interface} with {hook}: {source}")]
     Attach {
         interface: String,
@@ -173,11 +179,14 @@ impl Kernel {
         let mut attached = Attached::default();
         let mut packets = load_packets(options)?;
         let mut links = Vec::new();
-        let mut events = match load_events(options, netns, &mut attached.missing) {
+        let mut events = match load_events(options, &packets, netns, &mut attached.missing) {
             Ok(mut events) => {
+                options.wanted.tell(&events)?;
                 attach_events(&mut events, &mut links, &mut attached)?;
                 Some(events)
             }
+            // Events alone tell whose a socket is.
+            Err(reason) if !options.wanted.is_all() => return Err(KernelError::Events(reason)),
             Err(reason) => {
                 attached.missing.push(MissingHook {
                     hook: "kernel events".to_owned(),
@@ -353,6 +362,7 @@ fn load_packets(options: &Options) -> Result<PacketsSkel<'static>, KernelError> 
                 Some(Direction::Out) => direction::DIRECTION_OUT.0,
             };
         }
+        options.wanted.open_packets(&mut open)?;
         open.maps.ring.set_max_entries(options.packets_ring_bytes)?;
         let cpus = u32::try_from(libbpf_rs::num_possible_cpus()?).unwrap_or(u32::MAX);
         open.maps.scratch.set_max_entries(cpus)?;
@@ -367,6 +377,7 @@ fn load_packets(options: &Options) -> Result<PacketsSkel<'static>, KernelError> 
 
 fn load_events(
     options: &Options,
+    packets: &PacketsSkel<'static>,
     netns: u32,
     missing: &mut Vec<MissingHook>,
 ) -> libbpf_rs::Result<EventsSkel<'static>> {
@@ -381,6 +392,7 @@ fn load_events(
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
         rodata.netns_filter = netns;
     }
+    options.wanted.open_events(&mut open, packets)?;
     open.maps.ring.set_max_entries(options.events_ring_bytes)?;
     for mut program in open.open_object_mut().progs_mut() {
         let section = program.section().to_string_lossy().into_owned();

@@ -36,6 +36,7 @@ impl Runner {
             snap: Snap::Fixed(snap_bytes),
             filter: None,
             direction: None,
+            wanted: Wanted::default(),
             packets_ring_bytes: 1 << 20,
             events_ring_bytes: 1 << 20,
         };

@@ -114,6 +114,10 @@ pub struct Capture {
     /// The packet filter, in tcpdump's syntax.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub filter: Option<String>,
+    /// The processes whose sockets were recorded, as the recorder's options name
+    /// them; none where all were.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub processes: Option<String>,
     /// At most so many bytes of a packet were kept.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub snap_bytes: Option<u32>,

@@ -45,6 +45,9 @@ impl Text<'_> {
             if let Some(filter) = &made.filter {
                 lines.push(("filter", filter.as_str().into()));
             }
+            if let Some(processes) = &made.processes {
+                lines.push(("only", processes.as_str().into()));
+            }
         }
         lines.extend(self.files().map(|files| ("files", files)));
         lines.push(("packets", self.packets().into()));

@@ -212,7 +212,12 @@ fn capture() -> impl Strategy<Value = Capture> {
             option::of(text()),
             option::of(text()),
         ),
-        (vec(text(), 0..2), vec(missing, 0..2), option::of(text())),
+        (
+            vec(text(), 0..2),
+            vec(missing, 0..2),
+            option::of(text()),
+            option::of(text()),
+        ),
         (
             option::of(any::<u32>()),
             option::of(any::<u32>()),
@@ -224,7 +229,7 @@ fn capture() -> impl Strategy<Value = Capture> {
         .prop_map(
             |(
                 (program, host, kernel, boot_id),
-                (hooks, missing_hooks, filter),
+                (hooks, missing_hooks, filter, processes),
                 (snap_bytes, message_bytes, clock_offset_ns, command, sequence),
             )| Capture {
                 schema: Some(SCHEMA),
@@ -235,6 +240,7 @@ fn capture() -> impl Strategy<Value = Capture> {
                 hooks,
                 missing_hooks,
                 filter,
+                processes,
                 snap_bytes,
                 message_bytes,
                 clock_offset_ns,

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The processes that are wanted, where not all are, and which events are theirs.
+ */
+#ifndef PROCESSES_BPF_H
+#define PROCESSES_BPF_H
+
+#include <stdbool.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "core.bpf.h"
+#include "tcprec.h"
+#include "wanted.bpf.h"
+
+/* What a wanted process must be: of each kind that is asked for, one. The
+ * recorder fills the maps before the programs are attached. */
+const volatile __u32 by_pid = 0;
+const volatile __u32 by_comm = 0;
+const volatile __u32 by_uid = 0;
+const volatile __u32 by_cgroup = 0;
+/* Whether the processes that a wanted process starts are wanted too. */
+const volatile __u32 follow_forks = 0;
+
+#define MAX_WANTED 1024
+#define MAX_FOLLOWED 65536
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_WANTED);
+	__type(key, __u32);
+	__type(value, __u8);
+} wanted_pids SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_WANTED);
+	__uint(key_size, COMM_BYTES);
+	__type(value, __u8);
+} wanted_comms SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_WANTED);
+	__type(key, __u32);
+	__type(value, __u8);
+} wanted_uids SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_WANTED);
+	__type(key, __u64);
+	__type(value, __u8);
+} wanted_cgroups SEC(".maps");
+
+/* The processes that wanted processes started, by pid. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_FOLLOWED);
+	__type(key, __u32);
+	__type(value, __u8);
+} followed SEC(".maps");
+
+static __always_inline bool is_wanted_process(const struct task *task)
+{
+	if (!task->pid)
+		return false;
+	if (follow_forks && bpf_map_lookup_elem(&followed, &task->pid))
+		return true;
+	return (!by_pid || bpf_map_lookup_elem(&wanted_pids, &task->pid)) &&
+	       (!by_comm || bpf_map_lookup_elem(&wanted_comms, task->comm)) &&
+	       (!by_uid || bpf_map_lookup_elem(&wanted_uids, &task->uid)) &&
+	       (!by_cgroup || bpf_map_lookup_elem(&wanted_cgroups, &task->cgroup_id));
+}
+
+/* An IPv4 connection of an IPv6 socket has IPv4 packets. */
+static __always_inline void fill_address(__u8 *to, const __u8 *address, __u8 ip_version)
+{
+	const __u32 *words = (const __u32 *)address;
+
+	if (ip_version == 6 && !words[0] && !words[1] && words[2] == bpf_htonl(0xffff))
+		__builtin_memcpy(to, address + 12, 4);
+	else
+		__builtin_memcpy(to, address, 16);
+}
+
+/*
+ * Whether an event is of a wanted socket: one that a wanted process acts on,
+ * that it acted on before, or that came to a port it listens on. What is
+ * learned of the socket is remembered for its packets.
+ */
+static __always_inline bool is_wanted_event(const struct socket_event *event)
+{
+	struct socket_ends ends = {};
+	__u8 yes = 1;
+
+	if (!is_wanted_process(&event->task) &&
+	    !bpf_map_lookup_elem(&wanted_cookies, &event->cookie) &&
+	    !bpf_map_lookup_elem(&wanted_ports, &event->local_port))
+		return false;
+	if (event->cookie)
+		bpf_map_update_elem(&wanted_cookies, &event->cookie, &yes, BPF_ANY);
+	if (event->new_state == TCP_LISTEN)
+		bpf_map_update_elem(&wanted_ports, &event->local_port, &yes, BPF_ANY);
+	else if (event->old_state == TCP_LISTEN)
+		bpf_map_delete_elem(&wanted_ports, &event->local_port);
+	if (event->local_port && event->remote_port) {
+		fill_address(ends.local, event->local, event->ip_version);
+		fill_address(ends.remote, event->remote, event->ip_version);
+		ends.local_port = event->local_port;
+		ends.remote_port = event->remote_port;
+		want_ends(&ends);
+	}
+	return true;
+}
+
+#endif

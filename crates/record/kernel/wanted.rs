@@ -1,0 +1,198 @@
+//! The processes that are wanted, where not all are, as the kernel side is told
+//! them. What they are is decided there, when one acts on a socket.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use libbpf_rs::{MapCore as _, MapFlags, MapMut};
+use procfs::process::{Process, all_processes};
+
+use super::skeleton::events::{EventsSkel, OpenEventsSkel};
+use super::skeleton::packets::{OpenPacketsSkel, PacketsSkel};
+
+/// Sockets whose packets are known to be wanted; the least recent make room.
+const MAX_SOCKETS: u32 = 1 << 16;
+const MAX_PORTS: u32 = 1 << 10;
+/// The kernel's TASK_COMM_LEN, with a zero at the end.
+const COMM_BYTES: usize = 16;
+const YES: [u8; 1] = [1];
+
+/// Of each kind that is not empty, a wanted process is one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) pids: Vec<u32>,
+    pub(crate) comms: Vec<String>,
+    pub(crate) uids: Vec<u32>,
+    /// Paths below the mount of the unified hierarchy, or whole.
+    pub(crate) cgroups: Vec<PathBuf>,
+    /// Whether those are wanted too that wanted processes start.
+    pub(crate) follow_forks: bool,
+}
+
+impl Wanted {
+    /// Whether all processes are wanted.
+    pub(crate) fn is_all(&self) -> bool {
+        let Self {
+            pids,
+            comms,
+            uids,
+            cgroups,
+            follow_forks: _,
+        } = self;
+        pids.is_empty() && comms.is_empty() && uids.is_empty() && cgroups.is_empty()
+    }
+
+    /// As it was asked for; none where all are wanted.
+    pub(crate) fn words(&self) -> Option<String> {
+        if self.is_all() {
+            return None;
+        }
+        let mut words = Vec::new();
+        words.extend(self.pids.iter().map(|pid| format!("--pid {pid}")));
+        words.extend(self.comms.iter().map(|comm| format!("--comm {comm}")));
+        words.extend(self.uids.iter().map(|uid| format!("--uid {uid}")));
+        let paths = self.cgroups.iter();
+        words.extend(paths.map(|path| format!("--cgroup {}", path.display())));
+        words.extend(self.follow_forks.then(|| "--follow-forks".to_owned()));
+        Some(words.join(" "))
+    }
+
+    /// Prepares the packet programs.
+    pub(super) fn open_packets(&self, open: &mut OpenPacketsSkel<'_>) -> libbpf_rs::Result<()> {
+        if self.is_all() {
+            return Ok(());
+        }
+        if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
+            rodata.by_process = 1;
+        }
+        open.maps.wanted_ends.set_max_entries(MAX_SOCKETS)?;
+        open.maps.wanted_cookies.set_max_entries(MAX_SOCKETS)?;
+        open.maps.wanted_ports.set_max_entries(MAX_PORTS)
+    }
+
+    /// Prepares the events' programs: they share the maps of sockets with the
+    /// packets'.
+    pub(super) fn open_events(
+        &self,
+        open: &mut OpenEventsSkel<'_>,
+        packets: &PacketsSkel<'_>,
+    ) -> libbpf_rs::Result<()> {
+        let is_followed = self.follow_forks && !self.is_all();
+        open.progs.process_fork.set_autoload(is_followed);
+        open.progs.process_exit.set_autoload(is_followed);
+        if self.is_all() {
+            return Ok(());
+        }
+        if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
+            rodata.by_process = 1;
+            rodata.by_pid = u32::from(!self.pids.is_empty());
+            rodata.by_comm = u32::from(!self.comms.is_empty());
+            rodata.by_uid = u32::from(!self.uids.is_empty());
+            rodata.by_cgroup = u32::from(!self.cgroups.is_empty());
+            rodata.follow_forks = u32::from(self.follow_forks);
+        }
+        let (maps, shared) = (&mut open.maps, &packets.maps);
+        maps.wanted_ends.reuse_fd(shared.wanted_ends.as_fd())?;
+        maps.wanted_cookies
+            .reuse_fd(shared.wanted_cookies.as_fd())?;
+        maps.wanted_ports.reuse_fd(shared.wanted_ports.as_fd())
+    }
+
+    /// Tells the loaded programs who is wanted, before they are attached.
+    pub(super) fn tell(&self, events: &EventsSkel<'_>) -> io::Result<()> {
+        let maps = &events.maps;
+        for pid in &self.pids {
+            add(&maps.wanted_pids, &pid.to_ne_bytes())?;
+        }
+        for comm in &self.comms {
+            add(&maps.wanted_comms, &name(comm))?;
+        }
+        for uid in &self.uids {
+            add(&maps.wanted_uids, &uid.to_ne_bytes())?;
+        }
+        for path in &self.cgroups {
+            add(&maps.wanted_cgroups, &cgroup_id(path)?.to_ne_bytes())?;
+        }
+        if self.follow_forks && !self.is_all() {
+            for pid in self.descendants()? {
+                add(&maps.followed, &pid.to_ne_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The processes that wanted ones have started already.
+    fn descendants(&self) -> io::Result<Vec<u32>> {
+        let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+        let mut found = Vec::new();
+        for process in all_processes().map_err(io::Error::other)?.flatten() {
+            // It may have ended meanwhile.
+            let Ok(stat) = process.stat() else { continue };
+            children.entry(stat.ppid).or_default().push(stat.pid);
+            if self.is_wanted(&process, &stat.comm) {
+                found.push(stat.pid);
+            }
+        }
+        let mut descendants = Vec::new();
+        // Each has one parent, and is taken out with it: this ends.
+        while let Some(pid) = found.pop() {
+            for child in children.remove(&pid).unwrap_or_default() {
+                descendants.extend(u32::try_from(child));
+                found.push(child);
+            }
+        }
+        Ok(descendants)
+    }
+
+    /// As `is_wanted_process` of bpf/events.bpf.c.
+    fn is_wanted(&self, process: &Process, comm: &str) -> bool {
+        let pid = u32::try_from(process.pid).unwrap_or(0);
+        let uid = || process.status().map(|status| status.euid).ok();
+        let in_group = |wanted: &PathBuf| {
+            let groups = process.cgroups().ok().into_iter().flatten();
+            let mut paths = groups.filter(|group| group.hierarchy == 0);
+            paths.any(|group| cgroup_id(Path::new(&group.pathname)).ok() == cgroup_id(wanted).ok())
+        };
+        (self.pids.is_empty() || self.pids.contains(&pid))
+            && (self.comms.is_empty() || self.comms.iter().any(|wanted| name(wanted) == name(comm)))
+            && (self.uids.is_empty() || uid().is_some_and(|uid| self.uids.contains(&uid)))
+            && (self.cgroups.is_empty() || self.cgroups.iter().any(in_group))
+    }
+}
+
+fn add(map: &MapMut<'_>, key: &[u8]) -> io::Result<()> {
+    map.update(key, &YES, MapFlags::ANY)
+        .map_err(super::hooks::plain)
+}
+
+/// A process's name as the kernel keeps it: cut.
+fn name(comm: &str) -> [u8; COMM_BYTES] {
+    let mut name = [0; COMM_BYTES];
+    for (to, from) in name.iter_mut().take(COMM_BYTES - 1).zip(comm.bytes()) {
+        *to = from;
+    }
+    name
+}
+
+/// The kernel's number of a control group: its folder's inode.
+fn cgroup_id(path: &Path) -> io::Result<u64> {
+    let mounts = Process::myself()
+        .and_then(|process| process.mountinfo())
+        .map_err(io::Error::other)?;
+    let root = mounts.into_iter().find(|mount| mount.fs_type == "cgroup2");
+    let root = root.map_or_else(
+        || PathBuf::from("/sys/fs/cgroup"),
+        |mount| mount.mount_point,
+    );
+    let whole = if path.starts_with(&root) {
+        path.to_owned()
+    } else {
+        root.join(path.strip_prefix("/").unwrap_or(path))
+    };
+    let folder = std::fs::metadata(&whole)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", whole.display())))?;
+    Ok(folder.ino())
+}

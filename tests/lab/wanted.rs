@@ -1,0 +1,123 @@
+//! Recordings of some processes only: all of their packets, and no others.
+
+use std::path::Path;
+
+use crate::netns::Namespace;
+use crate::recorder::Recorder;
+use crate::records;
+use crate::traffic::some_of_everything;
+use crate::web::Nginx;
+use crate::world::World;
+
+/// A connection of a shell's own, and one of a program that a shell starts.
+const SHELL: &str = "exec 3<>/dev/tcp/10.77.0.2/80 && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 \
+                     && cat <&3 >/dev/null";
+
+/// Recorders of what differs in options only, and the packets of each.
+fn recorded(host: fn(&World) -> &Namespace, options: &[&[&str]]) -> Vec<Vec<String>> {
+    let world = World::new();
+    let nginx = Nginx::start(&world, &world.server);
+    let mut recorders = Vec::new();
+    let mut files = Vec::new();
+    for (number, options) in options.iter().enumerate() {
+        let file = world.file(&format!("{number}.jsonl"));
+        let output = file.to_str().expect("a path in UTF-8");
+        let arguments = [&["-i", "eth0", "-o", output][..], options].concat();
+        recorders.push(Recorder::start(&world, host(&world), &arguments));
+        files.push(file);
+    }
+    some_of_everything(&world, &world.client, World::SERVER).join_log(&nginx);
+    world
+        .run(&world.client, "bash", &["-c", SHELL])
+        .expect_code(0);
+    world.settle();
+    for recorder in recorders {
+        recorder.stop();
+    }
+    files.iter().map(|file| packets(file)).collect()
+}
+
+/// The bytes of all packets, sorted.
+fn packets(path: &Path) -> Vec<String> {
+    let records = records::read(path);
+    let packets = records::of_type(&records, "packet");
+    let mut packets: Vec<_> = packets
+        .iter()
+        .map(|packet| packet["data"].as_str().expect("base64").to_owned())
+        .collect();
+    packets.sort();
+    packets
+}
+
+/// Two kinds of clients: what each sent and received, from the first SYN on.
+pub(crate) fn by_name() {
+    let found = recorded(
+        |world| &world.client,
+        &[
+            &[],
+            &["--comm", "curl"],
+            &["--comm", "bash"],
+            &["--comm", "bash", "--comm", "curl", "--uid", "0"],
+            &["--comm", "curl", "--uid", "12345"],
+        ],
+    );
+    let [all, curl, bash, both, none] = &found[..] else {
+        panic!("five recordings");
+    };
+    assert!(!curl.is_empty() && !bash.is_empty());
+    let mut together = [&curl[..], &bash[..]].concat();
+    together.sort();
+    // A refused connection is its client's too.
+    assert_eq!(*all, together);
+    assert_eq!(all, both);
+    assert!(none.is_empty());
+}
+
+/// A server's connections, from the SYN on that comes before any process
+/// knows of it.
+pub(crate) fn of_a_listener() {
+    let found = recorded(
+        |world| &world.server,
+        &[&["port 80"], &["--comm", "nginx"], &["--comm", "curl"]],
+    );
+    let [all, nginx, curl] = &found[..] else {
+        panic!("three recordings");
+    };
+    assert!(!all.is_empty());
+    assert_eq!(all, nginx);
+    assert!(curl.is_empty());
+}
+
+/// What a process starts is followed, over fork and exec.
+pub(crate) fn followed() {
+    let world = World::new();
+    let nginx = Nginx::start(&world, &world.server);
+    let script = "true; curl --silent --output /dev/null http://10.77.0.2/item/1; true";
+    let mut counts = Vec::new();
+    for options in [&["--follow-forks"][..], &[]] {
+        let file = world.file("followed.jsonl");
+        let output = file.to_str().expect("a path in UTF-8");
+        // A name of its own: any shell would do, and there may be others.
+        let shell = world.file("tcprec-shell");
+        if !shell.exists() {
+            std::fs::copy("/bin/sh", &shell).expect("a shell");
+        }
+        let arguments = [
+            &["-i", "eth0", "-o", output, "--comm", "tcprec-shell"][..],
+            options,
+        ]
+        .concat();
+        let recorder = Recorder::start(&world, &world.client, &arguments);
+        let shell = shell.to_str().expect("a path in UTF-8");
+        world
+            .run(&world.client, shell, &["-c", script])
+            .expect_code(0);
+        world.settle();
+        recorder.stop();
+        counts.push(packets(&file).len());
+    }
+    // Three to begin, a request, an answer, and the end, with what acknowledges.
+    assert!(counts[0] >= 8, "{counts:?}");
+    assert_eq!(counts[1], 0);
+    drop(nginx);
+}
