@@ -11,6 +11,8 @@ mod processes;
 #[cfg(feature = "record")]
 mod recorder;
 #[cfg(feature = "record")]
+mod rights;
+#[cfg(feature = "record")]
 mod rotation;
 #[cfg(feature = "record")]
 mod sockets;

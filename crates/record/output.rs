@@ -256,7 +256,9 @@ impl CaptureFile {
         for record in head(sequence) {
             self.write(&record, &Note::default(), processes)?;
         }
-        Ok(())
+        // From now on it is a capture, whatever happens.
+        let flushed = self.sink.flush();
+        self.checked(flushed)
     }
 
     /// Writes a record, and before it the process that it names, if the file

@@ -5,7 +5,7 @@ use std::io;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,11 @@ use tcprec_shared::record::{Capture, Direction, MissingHook, SCHEMA};
 use thiserror::Error;
 
 use crate::kernel::{
-    self, Attached, Batch, Clock, Device, Filter, Hook, Kernel, KernelError, LossSlot, Losses,
-    Options, Recorded, Snap, Wanted,
+    self, Attached, Batch, Changes, Clock, Device, Filter, Hook, Kernel, KernelError, LossSlot,
+    Losses, Options, Recorded, Snap, Wanted, Watched,
 };
 use crate::output::{Output, WriteError, Written};
+use crate::rights::{self, RightsError};
 use crate::writer::{Closed, Progress, Totals, Writer};
 
 /// How long records may wait in a ring while there are few of them.
@@ -27,6 +28,8 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_secs(1);
 /// How long to go on after the command ended: its connections close meanwhile.
 const LINGER: Duration = Duration::from_millis(200);
+/// How long the outputs may take nothing at the end before they are given up.
+const STALL: Duration = Duration::from_secs(5);
 /// How many batches may be on their way to the writer. When all are, the
 /// reader waits, the rings fill, and what they can't hold is counted as lost.
 const BATCHES: usize = 4;
@@ -50,6 +53,8 @@ pub(crate) struct Recording {
     pub(crate) packet_limit: Option<u64>,
     /// Stop after this time.
     pub(crate) duration: Option<Duration>,
+    /// Whether files are created later.
+    pub(crate) is_series: bool,
     /// Run this and stop when it ends.
     pub(crate) command: Vec<String>,
 }
@@ -61,14 +66,26 @@ pub(crate) enum RecordError {
     #[error("{0}")]
     Usage(String),
     /// The process lacks these capabilities.
-    #[error("recording needs root, or {}: run it with sudo", .0.join(" and "))]
+    #[error(
+        "recording needs root, or {}: run it with sudo, or give the program these capabilities \
+         (setcap, see --help)",
+        .0.join(" and ")
+    )]
     Rights(Vec<&'static str>),
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    #[error(transparent)]
+    GiveUp(#[from] RightsError),
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// An output blocks.
+    #[error(
+        "an output takes nothing any more, as a pipe that nobody reads: what was not written is \
+         lost, and the recording has no end"
+    )]
+    Stalled,
     /// The command could not be started.
     #[error("cannot run {command}: {source}")]
     Command { command: String, source: io::Error },
@@ -90,6 +107,8 @@ pub(crate) struct Summary {
 pub(crate) trait Watcher {
     /// All hooks are attached.
     fn started(&mut self, interfaces: &[Device], hooks: &[String], missing: &[MissingHook]);
+    /// Something happened that the user should know.
+    fn note(&mut self, text: &str);
     /// A second went by.
     fn tick(&mut self, elapsed: Duration, progress: &Progress);
 }
@@ -127,68 +146,87 @@ pub(crate) fn record(
     watcher.started(recorded.devices(), &attached.hooks, &attached.missing);
 
     let progress = Arc::new(Progress::default());
-    let mut writer = Writer::new(
+    let watched = watched(&recording.interfaces, &recorded);
+    let writer = Writer::new(
         outputs,
-        recorded,
+        recorded.clone(),
         clock,
         capture(recording, &options, clock, &attached),
         recording.packet_limit,
         Arc::clone(&progress),
     );
-    writer.head(&attached.scan);
+    // The command keeps the user's rights.
     let child = start_command(&recording.command)?;
+    rights::give_up(recording.is_series)?;
 
-    let (to_writer, batches) = sync_channel(BATCHES);
+    let (to_writer, messages) = channel();
     let (to_reader, empties) = channel();
+    let (to_end, closed) = channel();
     for _ in 0..BATCHES {
         // The receiver is still here.
         let _ = to_reader.send(Batch::default());
     }
-    thread::scope(|scope| {
-        let writing = scope.spawn(move || write(writer, &batches, &to_reader));
-        let mut reader = Reader {
-            kernel,
-            clock,
-            to_writer,
-            empties,
-            progress: &progress,
-            stop,
-            child,
-            started: Instant::now(),
-        };
-        let read = reader.run(recording.duration, watcher);
-        let child = reader.child.take();
-        let ended = reader.finish(read);
-        let Closed {
-            totals,
-            written,
-            failure,
-        } = writing
-            .join()
-            .map_err(|_| io::Error::other("the writing thread died"))?;
-        // The files are whole; the command may go on for longer than they do.
-        let status = child.map(|mut child| child.wait()).transpose()?;
-        let (reason, seen) = ended?;
-        match failure {
-            // `| head` has seen enough.
-            Some(failure) if failure.source.kind() == io::ErrorKind::BrokenPipe => {}
-            Some(failure) => return Err(failure.into()),
-            None => {}
-        }
-        Ok(Summary {
-            totals,
-            written,
-            reason,
-            unaccounted: totals.unaccounted(seen.0, seen.1),
-            status,
-        })
+    // Not scoped: one that blocks for good is left behind.
+    thread::spawn(move || {
+        let written = write(writer, &attached.scan, &messages, &to_reader);
+        // The reader may have given up.
+        let _ = to_end.send(written);
+    });
+    let mut reader = Reader {
+        kernel,
+        recorded,
+        watched,
+        clock,
+        to_writer,
+        empties,
+        progress,
+        ticks: 0,
+        stop,
+        child,
+        started: Instant::now(),
+    };
+    let read = reader.run(recording.duration, watcher);
+    let child = reader.child.take();
+    let ended = reader.finish(read, &closed);
+    // The files are whole; the command may go on for longer than they do.
+    let status = child.map(|mut child| child.wait()).transpose()?;
+    let Ended {
+        reason,
+        seen,
+        closed,
+    } = ended?;
+    match closed.failure {
+        Some(failure) if failure.source.kind() == io::ErrorKind::BrokenPipe => {}
+        Some(failure) => return Err(failure.into()),
+        None => {}
+    }
+    Ok(Summary {
+        totals: closed.totals,
+        written: closed.written,
+        reason,
+        unaccounted: closed.totals.unaccounted(seen.0, seen.1),
+        status,
     })
+}
+
+/// Whether all interfaces are to be recorded.
+fn is_any(names: &[String]) -> bool {
+    names.is_empty() || names.iter().any(|name| name == "any")
+}
+
+fn watched(names: &[String], recorded: &Recorded) -> Watched {
+    let names = if is_any(names) {
+        Vec::new()
+    } else {
+        names.to_vec()
+    };
+    Watched::new(names, recorded.devices().to_vec())
 }
 
 /// The interfaces that the user named, or all that can be recorded.
 fn choose(names: &[String]) -> Result<Vec<Device>, RecordError> {
     let devices = kernel::devices()?;
-    if names.is_empty() || names.iter().any(|name| name == "any") {
+    if is_any(names) {
         return Ok(devices.into_iter().filter(|d| d.layer.is_ok()).collect());
     }
     let mut chosen: Vec<Device> = Vec::new();
@@ -257,6 +295,8 @@ fn start_command(command: &[String]) -> Result<Option<Child>, RecordError> {
 enum Message {
     Batch(Batch),
     Losses(Losses),
+    /// An interface that came.
+    Interface(Device),
     /// A second went by.
     Tick {
         ts_ns: i64,
@@ -267,8 +307,14 @@ enum Message {
     },
 }
 
-fn write(mut writer: Writer, messages: &Receiver<Message>, to_reader: &Sender<Batch>) -> Closed {
+fn write(
+    mut writer: Writer,
+    scan: &[u8],
+    messages: &Receiver<Message>,
+    to_reader: &Sender<Batch>,
+) -> Closed {
     let mut end = ("failed", 0);
+    writer.head(scan);
     for message in messages {
         match message {
             Message::Batch(batch) => {
@@ -277,6 +323,7 @@ fn write(mut writer: Writer, messages: &Receiver<Message>, to_reader: &Sender<Ba
                 let _ = to_reader.send(batch);
             }
             Message::Losses(losses) => writer.losses(&losses),
+            Message::Interface(device) => writer.interface(device),
             Message::Tick { ts_ns } => writer.flush(ts_ns),
             Message::Finish { reason, ts_ns } => end = (reason, ts_ns),
         }
@@ -285,18 +332,30 @@ fn write(mut writer: Writer, messages: &Receiver<Message>, to_reader: &Sender<Ba
 }
 
 /// The reading side: the thread that looks into the rings.
-struct Reader<'a> {
+struct Reader {
     kernel: Kernel,
+    recorded: Recorded,
+    watched: Watched,
     clock: Clock,
-    to_writer: SyncSender<Message>,
+    to_writer: Sender<Message>,
     empties: Receiver<Batch>,
-    progress: &'a Progress,
+    progress: Arc<Progress>,
+    /// How many seconds the writer was told of.
+    ticks: u64,
     stop: Stop,
     child: Option<Child>,
     started: Instant,
 }
 
-impl Reader<'_> {
+/// How a recording ended.
+struct Ended {
+    reason: &'static str,
+    /// What the programs saw: packets, events.
+    seen: (u64, u64),
+    closed: Closed,
+}
+
+impl Reader {
     /// Reads until something ends the recording; says what.
     fn run(
         &mut self,
@@ -333,19 +392,55 @@ impl Reader<'_> {
             if now >= next_tick {
                 next_tick = now + TICK;
                 self.tick()?;
-                watcher.tick(now - self.started, self.progress);
+                self.look_at_interfaces(watcher)?;
+                watcher.tick(now - self.started, &self.progress);
             }
             let until = deadline.map_or(FLUSH_INTERVAL, |(at, _)| at - now);
             self.read(until.min(FLUSH_INTERVAL))?;
         }
     }
 
+    /// Losses wait in the kernel while the writer is behind.
     fn tick(&mut self) -> Result<(), RecordError> {
+        if self.progress.ticks.load(Ordering::Relaxed) != self.ticks {
+            return Ok(());
+        }
+        self.ticks += 1;
         let losses = self.kernel.losses(LossSlot::Settled)?;
         self.send(Message::Losses(losses));
         self.send(Message::Tick {
             ts_ns: self.clock.unix_ns(Clock::boot_ns()?),
         });
+        Ok(())
+    }
+
+    /// Records interfaces that came, and tells of those that are gone.
+    fn look_at_interfaces(&mut self, watcher: &mut dyn Watcher) -> Result<(), RecordError> {
+        let Changes { gone, come } = self.watched.look(kernel::devices()?);
+        for device in gone {
+            self.kernel.release(&device);
+            watcher.note(&format!(
+                "interface {} is gone; recording goes on when it returns",
+                device.name
+            ));
+        }
+        for device in come {
+            let name = &device.name;
+            if !self.recorded.takes(&device) {
+                watcher.note(&format!(
+                    "interface {name} came, but cannot be recorded beside the others: its \
+                     packets begin with another header"
+                ));
+                continue;
+            }
+            match self.kernel.attach(&device) {
+                Ok(()) => {
+                    watcher.note(&format!("recording on {name} too, which came"));
+                    self.send(Message::Interface(device));
+                }
+                Err(error) => watcher.note(&error.to_string()),
+            }
+        }
         Ok(())
     }
 
@@ -364,15 +459,16 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Detaches, takes what is left and closes the books. The second value is
-    /// what the programs saw: packets, events.
+    /// Detaches, takes what is left and closes the books.
     fn finish(
         mut self,
         read: Result<&'static str, RecordError>,
-    ) -> Result<(&'static str, (u64, u64)), RecordError> {
+        closed: &Receiver<Closed>,
+    ) -> Result<Ended, RecordError> {
         self.kernel.detach();
         let reason = read?;
-        while let Ok(mut batch) = self.empties.recv() {
+        loop {
+            let mut batch = self.wait_for(&self.empties)?;
             self.kernel.drain(&mut batch)?;
             if batch.is_empty() {
                 break;
@@ -385,7 +481,33 @@ impl Reader<'_> {
             reason,
             ts_ns: self.clock.unix_ns(Clock::boot_ns()?),
         });
-        Ok((reason, self.kernel.seen()?))
+        // The writer ends when nobody can send to it any more.
+        self.to_writer = channel().0;
+        Ok(Ended {
+            reason,
+            seen: self.kernel.seen()?,
+            closed: self.wait_for(closed)?,
+        })
+    }
+
+    /// What the writer gives, as long as it gets on.
+    fn wait_for<T>(&self, from: &Receiver<T>) -> Result<T, RecordError> {
+        let mut steps = self.progress.steps();
+        loop {
+            match from.recv_timeout(STALL) {
+                Ok(value) => return Ok(value),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(io::Error::other("the writing thread died").into());
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let now = self.progress.steps();
+                    if now == steps {
+                        return Err(RecordError::Stalled);
+                    }
+                    steps = now;
+                }
+            }
+        }
     }
 
     fn send(&self, message: Message) {
@@ -399,7 +521,7 @@ struct Stop(Arc<AtomicBool>);
 
 impl Stop {
     fn install() -> io::Result<Self> {
-        use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+        use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
         use signal_hook::flag::{register, register_conditional_shutdown};
         let stop = Arc::new(AtomicBool::new(false));
         let is_told = Arc::new(AtomicBool::new(false));
@@ -413,6 +535,8 @@ impl Stop {
         // Nobody reads this one: the signal ends the wait for the rings, so
         // that the end of the command is seen at once.
         register(SIGCHLD, Arc::new(AtomicBool::new(false)))?;
+        // A write beyond `ulimit -f` shall fail, not kill.
+        register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
         Ok(Self(stop))
     }
 

@@ -4,6 +4,7 @@
 //! It also keeps the books: every packet and event that the kernel side handed
 //! over ends up recorded, lost for a cause, or left out behind the `-c` limit.
 
+use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,7 +12,9 @@ use std::sync::{Arc, OnceLock};
 use tcprec_analyze::annotate::{Annotator, Note};
 use tcprec_shared::record::{Capture, End, Loss, LossCause, Lost, Record};
 
-use crate::kernel::{Batch, Clock, DecodeError, Decoded, Losses, Recorded, Ring, decode, scan};
+use crate::kernel::{
+    Batch, Clock, DecodeError, Decoded, Device, Losses, Recorded, Ring, decode, scan,
+};
 use crate::output::{Output, WriteError, Written};
 use crate::processes::Processes;
 use crate::sockets::Sockets;
@@ -22,11 +25,21 @@ pub(crate) struct Progress {
     pub(crate) packets: AtomicU64,
     pub(crate) events: AtomicU64,
     pub(crate) lost: AtomicU64,
+    /// How many seconds the writer has come past.
+    pub(crate) ticks: AtomicU64,
     /// Why no more records are wanted, as soon as that is so.
     pub(crate) done: OnceLock<&'static str>,
 }
 
 impl Progress {
+    /// A number that rises as long as the writer gets on.
+    pub(crate) fn steps(&self) -> u64 {
+        [&self.packets, &self.events, &self.lost, &self.ticks]
+            .map(|counter| counter.load(Ordering::Relaxed))
+            .into_iter()
+            .fold(0, u64::wrapping_add)
+    }
+
     fn end(&self, reason: &'static str) {
         // The first reason counts.
         let _ = self.done.set(reason);
@@ -184,6 +197,13 @@ impl Writer {
     pub(crate) fn flush(&mut self, ts_ns: i64) {
         self.rotate(ts_ns);
         self.each_output(Output::flush);
+        self.progress.ticks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Writes an interface that came later.
+    pub(crate) fn interface(&mut self, device: Device) {
+        let interface = self.decoder.recorded.add(device).map(Record::Interface);
+        self.write(interface.as_slice());
     }
 
     /// Ends the files in good order.
@@ -349,7 +369,11 @@ fn keep(
     progress: &Progress,
 ) -> bool {
     let Err(error) = result else { return true };
-    progress.end("an output failed");
+    // `| head` has seen enough.
+    progress.end(match error.source.kind() {
+        io::ErrorKind::BrokenPipe => "nobody reads any more",
+        _ => "an output failed",
+    });
     failure.get_or_insert(error);
     false
 }

@@ -19,7 +19,9 @@ mod readers;
 mod recorder;
 mod records;
 mod report;
+mod rights;
 mod rotation;
+mod survival;
 mod times;
 mod traffic;
 mod tun;
@@ -35,7 +37,7 @@ use nix::unistd::geteuid;
 
 /// What the tests run, beside the recorder itself.
 const PROGRAMS: &[&str] = &[
-    "curl", "ip", "jq", "nginx", "python3", "tcpdump", "tshark", "zstdcat",
+    "curl", "ip", "jq", "nginx", "python3", "setcap", "tcpdump", "tshark", "zstdcat",
 ];
 
 /// A test goes by the path of its function.
@@ -85,6 +87,14 @@ const TESTS: &[(&str, fn())] = tests![
     rotation::ring,
     rotation::by_time,
     rotation::misuse,
+    survival::killed_at_any_moment,
+    survival::terminated,
+    survival::full_disk,
+    survival::full_pipe,
+    survival::interface_returns,
+    rights::given_up,
+    rights::file_capabilities,
+    rights::files_are_hidden,
     ends::named_namespace,
     ends::nothing_is_left,
     ends::killed,

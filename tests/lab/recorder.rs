@@ -58,6 +58,21 @@ impl Recorder {
         self.0.finish().expect_code(0)
     }
 
+    /// Waits until it ends, well or not.
+    pub(crate) fn finish_anyhow(self) -> Ended {
+        self.0.finish()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.0.signal(signal);
+    }
+
+    /// What it said so far.
+    pub(crate) fn errors(&self) -> String {
+        self.0.errors()
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.0.pid()

@@ -24,13 +24,18 @@ impl World {
     /// Both hosts, with a cable (a veth pair) and addresses of both families.
     pub(crate) fn new() -> Self {
         let world = Self::without_cable();
-        let Self { client, server, .. } = &world;
+        world.lay_cable();
+        world
+    }
+
+    /// A cable between both hosts, which have none.
+    pub(crate) fn lay_cable(&self) {
+        let Self { client, server, .. } = self;
         client.ip(&format!(
             "link add eth0 type veth peer name eth0 netns {}",
             server.path()
         ));
-        world.give_addresses();
-        world
+        self.give_addresses();
     }
 
     /// Both hosts, with nothing between them.

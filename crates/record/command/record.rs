@@ -24,6 +24,7 @@ use crate::writer::Progress;
 
 /// Record packets and kernel events with their processes
 #[derive(Debug, Args)]
+#[command(after_long_help = RIGHTS)]
 pub struct Record {
     /// Interface to record; may be given more than once. `any` is all of them
     #[arg(
@@ -127,6 +128,13 @@ pub struct Record {
     command: Vec<String>,
 }
 
+const RIGHTS: &str = "\
+Recording needs root, or a program with file capabilities:
+  sudo setcap cap_bpf,cap_perfmon,cap_net_admin,cap_net_raw,cap_sys_ptrace,cap_dac_read_search=ep \
+  $(command -v tcprec)
+The last two are for the programs of other users' processes and for tracefs. Once it records, \
+tcprec keeps only what it needs to go on.";
+
 /// The name of an output that is no file.
 const STANDARD_OUTPUT: &str = "-";
 
@@ -203,6 +211,7 @@ impl Record {
                 follow_forks: self.follow_forks,
             },
             packet_limit: self.count,
+            is_series: rotation.is_some(),
             duration: self.duration,
             command: self.command,
         };
@@ -387,6 +396,10 @@ impl Watcher for Teller {
             let _ = write!(text, " to {}", to.join(" and "));
         }
         self.say(&text);
+    }
+
+    fn note(&mut self, text: &str) {
+        self.say(text);
     }
 
     fn tick(&mut self, elapsed: Duration, progress: &Progress) {

@@ -92,6 +92,45 @@ fn layer(hardware: u16) -> Result<Layer, u16> {
     }
 }
 
+/// The interfaces that are to be recorded whenever they are there.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    /// Their names; empty: all.
+    names: Vec<String>,
+    /// Those that were there at the last look.
+    present: Vec<Device>,
+}
+
+/// What differs from the look before.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) gone: Vec<Device>,
+    pub(crate) come: Vec<Device>,
+}
+
+impl Watched {
+    pub(crate) fn new(names: Vec<String>, present: Vec<Device>) -> Self {
+        Self { names, present }
+    }
+
+    /// Looks which came and which are gone. One that returns has another number.
+    pub(crate) fn look(&mut self, mut devices: Vec<Device>) -> Changes {
+        devices.retain(|device| self.names.is_empty() || self.names.contains(&device.name));
+        let lacks = |devices: &[Device], device: &Device| {
+            !devices.iter().any(|other| other.index == device.index)
+        };
+        let mut come = devices.clone();
+        come.retain(|device| device.layer.is_ok() && lacks(&self.present, device));
+        // One that got another name is still there.
+        let (gone, mut still): (Vec<_>, Vec<_>) = mem::take(&mut self.present)
+            .into_iter()
+            .partition(|device| lacks(&devices, device));
+        still.extend(come.iter().cloned());
+        self.present = still;
+        Changes { gone, come }
+    }
+}
+
 /// The recorded interfaces, as packets find them.
 ///
 /// All packets of a capture begin with the same layer, because libpcap refuses
@@ -118,6 +157,18 @@ impl Recorded {
         }
     }
 
+    /// Whether the packets of another interface can be brought to the layer of
+    /// the others.
+    pub(crate) fn takes(&self, device: &Device) -> bool {
+        self.layer == Layer::Ether || device.layer == Ok(Layer::Ip)
+    }
+
+    /// Adds an interface that came later, and gives its record.
+    pub(crate) fn add(&mut self, device: Device) -> Option<Interface> {
+        self.devices.push(device);
+        self.records().last()
+    }
+
     pub(crate) fn devices(&self) -> &[Device] {
         &self.devices
     }
@@ -129,7 +180,7 @@ impl Recorded {
     /// The capture's number of an interface, and whether its packets need an
     /// Ethernet header.
     pub(crate) fn find(&self, ifindex: u32) -> Option<(u32, bool)> {
-        let id = self.devices.iter().position(|d| d.index == ifindex)?;
+        let id = self.devices.iter().rposition(|d| d.index == ifindex)?;
         let needs_ether =
             self.layer == Layer::Ether && self.devices.get(id)?.layer == Ok(Layer::Ip);
         Some((u32::try_from(id).ok()?, needs_ether))
@@ -146,5 +197,37 @@ impl Recorded {
             },
             netns: Some(self.netns),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(index: u32, name: &str) -> Device {
+        Device {
+            index,
+            name: name.to_owned(),
+            layer: Ok(Layer::Ether),
+        }
+    }
+
+    fn numbers(devices: &[Device]) -> Vec<u32> {
+        devices.iter().map(|device| device.index).collect()
+    }
+
+    #[test]
+    fn an_interface_that_returns_has_another_number() {
+        let mut watched = Watched::new(vec!["eth0".to_owned()], vec![device(2, "eth0")]);
+        let mut look = |devices: &[Device]| {
+            let Changes { gone, come } = watched.look(devices.to_vec());
+            (numbers(&gone), numbers(&come))
+        };
+        assert_eq!(look(&[device(2, "eth0")]), (vec![], vec![]));
+        assert_eq!(look(&[device(3, "eth1")]), (vec![2], vec![]));
+        assert_eq!(look(&[]), (vec![], vec![]));
+        assert_eq!(look(&[device(4, "eth0")]), (vec![], vec![4]));
+        // Between two looks.
+        assert_eq!(look(&[device(5, "eth0")]), (vec![4], vec![5]));
     }
 }

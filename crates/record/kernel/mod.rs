@@ -18,6 +18,7 @@ mod tests;
 mod wanted;
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io::{self, Read as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -41,7 +42,7 @@ pub(crate) use decode::{DecodeError, Decoded, Exec, Task, decode, scan};
 pub(crate) use filter::Filter;
 use filter::{Kind, Prefilter};
 pub(crate) use host::{Clock, boot_id, lacking_rights, names, netns};
-pub(crate) use interfaces::{Device, Layer, Recorded, devices};
+pub(crate) use interfaces::{Changes, Device, Layer, Recorded, Watched, devices};
 pub(crate) use wanted::Wanted;
 
 use skeleton::events::{EventsSkel, EventsSkelBuilder};
@@ -139,9 +140,13 @@ pub(crate) struct Kernel {
     packets: Counters,
     events: Option<Counters>,
     hooks: Vec<Hooked>,
+    /// Those of interfaces that came later, by their numbers.
+    later_hooks: HashMap<u32, Vec<Hooked>>,
+    /// How to attach to those.
+    options: Options,
     links: Vec<Link>,
     // Dropped last: the maps and programs are theirs.
-    _packets: PacketsSkel<'static>,
+    packet_programs: PacketsSkel<'static>,
     _events: Option<EventsSkel<'static>>,
 }
 
@@ -247,8 +252,17 @@ impl Kernel {
             packets: packets_counters,
             events: events_counters,
             hooks,
+            later_hooks: HashMap::new(),
+            options: Options {
+                hook: if attached.hooks.iter().any(|hook| hook == "tcx") {
+                    Hook::Tcx
+                } else {
+                    Hook::SocketFilter
+                },
+                ..options.clone()
+            },
             links,
-            _packets: packets,
+            packet_programs: packets,
             _events: events,
         };
         Ok((kernel, attached))
@@ -305,9 +319,30 @@ impl Kernel {
         }
     }
 
+    /// Attaches to an interface that came when the recording ran.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn attach(&mut self, device: &Device) -> Result<(), KernelError> {
+        let hooks = attach_packets(
+            &mut self.packet_programs,
+            &self.options,
+            std::slice::from_ref(device),
+            &mut Attached::default(),
+        )?;
+        self.later_hooks.insert(device.index, hooks);
+        Ok(())
+    }
+
+    /// Lets go of an interface that is gone.
+    pub(crate) fn release(&mut self, device: &Device) {
+        self.later_hooks.remove(&device.index);
+    }
+
     /// Detaches all programs, and waits until the last has run to its end.
     pub(crate) fn detach(&mut self) {
         self.hooks.clear();
+        self.later_hooks.clear();
         self.links.clear();
         const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
         // The command waits for an RCU grace period (kernel's membarrier.c), and

@@ -118,8 +118,13 @@ pub fn open_reader(input: impl Read + Send + 'static) -> Result<Input, ReadError
     Ok(opened.into_input(read_bytes, Vec::new()))
 }
 
-fn open_series(files: Vec<PathBuf>) -> Result<Input, ReadError> {
+fn open_series(mut files: Vec<PathBuf>) -> Result<Input, ReadError> {
     let read_bytes = Arc::default();
+    // A recorder that was killed when it had just created a file leaves it empty.
+    let is_empty = |file: &PathBuf| file.metadata().is_ok_and(|metadata| metadata.len() == 0);
+    if !files.iter().all(is_empty) {
+        files.retain(|file| !is_empty(file));
+    }
     let files = series::in_order(files);
     let Some(first) = files.first() else {
         return Err(ReadError::Unsupported("no captures in this folder".into()));

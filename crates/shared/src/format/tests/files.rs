@@ -202,6 +202,17 @@ fn a_cut_part_does_not_end_a_series() {
     assert!(matches!(last, Some(ReadError::Truncated { detail, .. }) if detail.contains("cap2")));
 }
 
+/// As a recorder leaves it that was killed between creating and writing it.
+#[test]
+fn an_empty_part_does_not_hide_the_others() {
+    let folder = folder();
+    part(&folder.path().join("cap.jsonl"), 0, 1);
+    fs::write(folder.path().join("cap.1.jsonl"), "").unwrap();
+    let (times, .., errors) = summary(&folder.path().join("cap"));
+    assert_eq!(times, [1, 1]);
+    assert_eq!(errors, [""; 0]);
+}
+
 #[test]
 fn a_later_major_schema_is_refused() {
     let folder = folder();

@@ -1,0 +1,43 @@
+//! Which rights the recorder gives up once its programs are attached.
+
+use caps::{CapSet, Capability, CapsHashSet};
+use thiserror::Error;
+
+/// Rights that could not be given up.
+#[derive(Debug, Error)]
+#[error("cannot give up rights: {0}")]
+pub(crate) struct RightsError(String);
+
+/// What a recording still needs: to look into its maps (kernels before 5.19
+/// ask for it where BPF is privileged), to attach to interfaces that return,
+/// and to read the programs of other users' processes.
+const NEEDED: [Capability; 4] = [
+    Capability::CAP_BPF,
+    Capability::CAP_NET_ADMIN,
+    Capability::CAP_NET_RAW,
+    Capability::CAP_SYS_PTRACE,
+];
+
+/// Gives up all other capabilities, and the way to new ones, for this thread
+/// and those that it starts. A root that `creates_files` later may do so in
+/// folders of others.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn give_up(creates_files: bool) -> Result<(), RightsError> {
+    let failed = |error: &dyn ToString| RightsError(error.to_string());
+    let held = caps::read(None, CapSet::Permitted).map_err(|error| failed(&error))?;
+    let mut kept: CapsHashSet = NEEDED.into_iter().collect();
+    if creates_files {
+        kept.insert(Capability::CAP_DAC_OVERRIDE);
+    }
+    kept.retain(|capability| held.contains(capability));
+    for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
+        let kept = match set {
+            CapSet::Inheritable => &CapsHashSet::new(),
+            _ => &kept,
+        };
+        caps::set(None, set, kept).map_err(|error| failed(&error))?;
+    }
+    nix::sys::prctl::set_no_new_privs().map_err(|error| failed(&error))
+}
