@@ -15,6 +15,8 @@ mod rights;
 #[cfg(feature = "record")]
 mod rotation;
 #[cfg(feature = "record")]
+mod signals;
+#[cfg(feature = "record")]
 mod sockets;
 #[cfg(feature = "record")]
 mod writer;

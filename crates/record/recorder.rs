@@ -4,13 +4,11 @@
 use std::io;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use tcprec_shared::record::{Capture, Direction, MissingHook, SCHEMA};
 use thiserror::Error;
 
@@ -20,6 +18,7 @@ use crate::kernel::{
 };
 use crate::output::{Output, WriteError, Written};
 use crate::rights::{self, RightsError};
+use crate::signals::{Stop, terminate};
 use crate::writer::{Closed, Progress, Totals, Writer};
 
 /// How long records may wait in a ring while there are few of them.
@@ -513,41 +512,5 @@ impl Reader {
     fn send(&self, message: Message) {
         // A writer that is gone shows when it is joined.
         let _ = self.to_writer.send(message);
-    }
-}
-
-/// Set by the signals that end a recording.
-struct Stop(Arc<AtomicBool>);
-
-impl Stop {
-    fn install() -> io::Result<Self> {
-        use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
-        use signal_hook::flag::{register, register_conditional_shutdown};
-        let stop = Arc::new(AtomicBool::new(false));
-        let is_told = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            // The second one ends it at once: an output may take nothing any
-            // more. In this order, or the first would.
-            register_conditional_shutdown(signal, 128 + signal, Arc::clone(&is_told))?;
-            register(signal, Arc::clone(&is_told))?;
-            register(signal, Arc::clone(&stop))?;
-        }
-        // Nobody reads this one: the signal ends the wait for the rings, so
-        // that the end of the command is seen at once.
-        register(SIGCHLD, Arc::new(AtomicBool::new(false)))?;
-        // A write beyond `ulimit -f` shall fail, not kill.
-        register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
-        Ok(Self(stop))
-    }
-
-    fn take(&self) -> bool {
-        self.0.swap(false, Ordering::Relaxed)
-    }
-}
-
-fn terminate(child: &Child) {
-    if let Ok(pid) = i32::try_from(child.id()) {
-        // It may have ended already.
-        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
     }
 }

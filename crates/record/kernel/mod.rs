@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code)]
 
+mod attach;
 mod batch;
 mod counters;
 mod decode;
@@ -12,6 +13,7 @@ mod filter;
 mod hooks;
 mod host;
 mod interfaces;
+mod load;
 mod skeleton;
 #[cfg(test)]
 mod tests;
@@ -19,34 +21,30 @@ mod wanted;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io::{self, Read as _};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use libbpf_rs::btf::{Btf, types::Typedef};
-use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{
-    Iter, Link, OpenObject, PrintLevel, ProgramMut, RingBuffer, RingBufferBuilder, libbpf_sys,
-};
+use libbpf_rs::{Link, PrintLevel, RingBuffer, RingBufferBuilder};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tcprec_shared::record::{Direction, MissingHook};
 use thiserror::Error;
 
+use attach::{Hooked, attach_events, attach_packets};
 pub(crate) use batch::{Batch, Ring};
 use counters::Counters;
 pub(crate) use counters::{LossSlot, Losses};
 pub(crate) use decode::{DecodeError, Decoded, Exec, Task, decode, scan};
 pub(crate) use filter::Filter;
-use filter::{Kind, Prefilter};
 pub(crate) use host::{Clock, boot_id, lacking_rights, names, netns};
 pub(crate) use interfaces::{Changes, Device, Layer, Recorded, Watched, devices};
+use load::{load_events, load_packets};
 pub(crate) use wanted::Wanted;
 
-use skeleton::events::{EventsSkel, EventsSkelBuilder};
-use skeleton::packets::{PacketsSkel, PacketsSkelBuilder, types::direction, types::packet_record};
+use skeleton::events::EventsSkel;
+use skeleton::packets::PacketsSkel;
 
 /// How packets are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -379,217 +377,6 @@ impl Kernel {
 
 /// What the rings' callback returns to end a look: the record it got is taken.
 const BATCH_IS_FULL: i32 = -libc::EAGAIN;
-
-/// A place for an object, which its skeleton borrows: for the whole run.
-fn object() -> &'static mut MaybeUninit<OpenObject> {
-    Box::leak(Box::new(MaybeUninit::uninit()))
-}
-
-fn load_packets(options: &Options) -> Result<PacketsSkel<'static>, KernelError> {
-    let load = || -> libbpf_rs::Result<_> {
-        let mut open = PacketsSkelBuilder::default().open(object())?;
-        if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
-            rodata.snap_bytes = options.snap.packet_bytes();
-            rodata.message_bytes = options.snap.message_bytes().unwrap_or(0);
-            rodata.wanted_direction = match options.direction {
-                None => direction::DIRECTION_NONE.0,
-                Some(Direction::In) => direction::DIRECTION_IN.0,
-                Some(Direction::Out) => direction::DIRECTION_OUT.0,
-            };
-        }
-        options.wanted.open_packets(&mut open)?;
-        open.maps.ring.set_max_entries(options.packets_ring_bytes)?;
-        let cpus = u32::try_from(libbpf_rs::num_possible_cpus()?).unwrap_or(u32::MAX);
-        open.maps.scratch.set_max_entries(cpus)?;
-        let record = u32::try_from(size_of::<packet_record>()).unwrap_or(u32::MAX);
-        open.maps
-            .scratch
-            .set_value_size((record + options.snap.packet_bytes()).next_multiple_of(8))?;
-        open.load()
-    };
-    load().map_err(KernelError::Load)
-}
-
-fn load_events(
-    options: &Options,
-    packets: &PacketsSkel<'static>,
-    netns: u32,
-    missing: &mut Vec<MissingHook>,
-) -> libbpf_rs::Result<EventsSkel<'static>> {
-    if !host::has_btf() {
-        return Err(libbpf_rs::Error::from(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)",
-        )));
-    }
-    let kernel_types = Btf::from_vmlinux()?;
-    let mut open = EventsSkelBuilder::default().open(object())?;
-    if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
-        rodata.netns_filter = netns;
-    }
-    options.wanted.open_events(&mut open, packets)?;
-    open.maps.ring.set_max_entries(options.events_ring_bytes)?;
-    for mut program in open.open_object_mut().progs_mut() {
-        let section = program.section().to_string_lossy().into_owned();
-        let Some(name) = section.strip_prefix("tp_btf/") else {
-            continue;
-        };
-        if kernel_types
-            .type_by_name::<Typedef<'_>>(&format!("btf_trace_{name}"))
-            .is_none()
-        {
-            program.set_autoload(false);
-            missing.push(MissingHook {
-                hook: section,
-                reason: "this kernel has no such tracepoint".to_owned(),
-            });
-        }
-    }
-    open.load()
-}
-
-/// Attaches each program by its section's name, and reads the scan.
-fn attach_events(
-    events: &mut EventsSkel<'static>,
-    links: &mut Vec<Link>,
-    attached: &mut Attached,
-) -> io::Result<()> {
-    for program in events.object_mut().progs_mut() {
-        if !program.autoload() {
-            continue;
-        }
-        let section = program.section().to_string_lossy().into_owned();
-        let mut parts = section.split('/');
-        let link = match (parts.next(), parts.next(), parts.next()) {
-            (Some("tracepoint"), Some(category), Some(name)) => {
-                hooks::tracepoint(&program, category, name)
-            }
-            _ => program.attach().map_err(hooks::plain),
-        };
-        match link {
-            Ok(link) if section.starts_with("iter/") => {
-                Iter::new(&link)
-                    .map_err(hooks::plain)?
-                    .read_to_end(&mut attached.scan)?;
-                attached.hooks.push(section);
-            }
-            Ok(link) => {
-                links.push(link);
-                attached.hooks.push(section);
-            }
-            Err(error) => attached.missing.push(MissingHook {
-                hook: section,
-                reason: error.to_string(),
-            }),
-        }
-    }
-    Ok(())
-}
-
-/// What is attached to an interface. Dropping it detaches.
-struct Hooked {
-    _hook: OwnedFd,
-    /// What is attached in the packet program's place.
-    _prefilter: Option<Prefilter>,
-}
-
-fn attach_packets(
-    packets: &mut PacketsSkel<'static>,
-    options: &Options,
-    devices: &[Device],
-    attached: &mut Attached,
-) -> Result<Vec<Hooked>, KernelError> {
-    if options.hook != Hook::SocketFilter {
-        match attach_tcx(packets, options, devices) {
-            Ok(hooks) => {
-                attached.hooks.push("tcx".to_owned());
-                return Ok(hooks);
-            }
-            Err(error) if options.hook == Hook::Tcx => return Err(error),
-            Err(error) => attached.missing.push(MissingHook {
-                hook: "tcx".to_owned(),
-                reason: error.to_string(),
-            }),
-        }
-    }
-    let hooks = devices
-        .iter()
-        .map(|device| {
-            let program = match device.layer {
-                Ok(Layer::Ip) => &packets.progs.filter_ip,
-                _ => &packets.progs.filter_ether,
-            };
-            let attach = |program: BorrowedFd<'_>| hooks::socket_filter(program, device);
-            hook(options, device, program, Kind::SOCKET_FILTER, attach).map_err(|source| {
-                KernelError::Attach {
-                    interface: device.name.clone(),
-                    hook: "a socket filter",
-                    source,
-                }
-            })
-        })
-        .collect::<Result<_, _>>()?;
-    attached.hooks.push("socket filter".to_owned());
-    Ok(hooks)
-}
-
-fn attach_tcx(
-    packets: &PacketsSkel<'static>,
-    options: &Options,
-    devices: &[Device],
-) -> Result<Vec<Hooked>, KernelError> {
-    let mut hooked = Vec::new();
-    for device in devices {
-        let programs = &packets.progs;
-        let (ingress, egress) = match device.layer {
-            Ok(Layer::Ip) => (&programs.tcx_in_ip, &programs.tcx_out_ip),
-            _ => (&programs.tcx_in_ether, &programs.tcx_out_ether),
-        };
-        let mut attach = |program, attach_type| {
-            let attach = |program: BorrowedFd<'_>| hooks::tcx(program, attach_type, device);
-            let one = hook(options, device, program, Kind::tcx(attach_type), attach);
-            hooked.push(one.map_err(|source| KernelError::Attach {
-                interface: device.name.clone(),
-                hook: "tcx",
-                source,
-            })?);
-            Ok::<_, KernelError>(())
-        };
-        // On loopback a packet passes twice; on its way out it has its socket.
-        let ways = if device.is_loopback() {
-            Some(Direction::Out)
-        } else {
-            options.direction
-        };
-        if ways != Some(Direction::In) {
-            attach(egress, libbpf_sys::BPF_TCX_EGRESS)?;
-        }
-        if ways != Some(Direction::Out) {
-            attach(ingress, libbpf_sys::BPF_TCX_INGRESS)?;
-        }
-    }
-    Ok(hooked)
-}
-
-/// Attaches a packet program to an interface, behind the filter if there is one.
-fn hook(
-    options: &Options,
-    device: &Device,
-    program: &ProgramMut<'_>,
-    kind: Kind,
-    attach: impl FnOnce(BorrowedFd<'_>) -> io::Result<OwnedFd>,
-) -> io::Result<Hooked> {
-    let filter = options.filter.as_ref();
-    let prefilter = filter
-        .and_then(|filter| filter.program(device))
-        .map(|filter| Prefilter::load(filter, program.as_fd(), kind))
-        .transpose()?;
-    let first = prefilter.as_ref().map_or(program.as_fd(), AsFd::as_fd);
-    Ok(Hooked {
-        _hook: attach(first)?,
-        _prefilter: prefilter,
-    })
-}
 
 /// The programs' `loss_slot`, as both sides use it.
 fn slot(slot: Option<*mut u32>) -> io::Result<&'static AtomicU32> {

@@ -1,0 +1,157 @@
+//! Attaching the loaded programs: which one goes where, and what to do without.
+
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use libbpf_rs::skel::Skel as _;
+use libbpf_rs::{Iter, Link, ProgramMut, libbpf_sys};
+use tcprec_shared::record::{Direction, MissingHook};
+
+use super::filter::{Kind, Prefilter};
+use super::skeleton::events::EventsSkel;
+use super::skeleton::packets::PacketsSkel;
+use super::{Attached, Device, Hook, KernelError, Layer, Options, hooks};
+
+/// Attaches each program by its section's name, and reads the scan.
+pub(super) fn attach_events(
+    events: &mut EventsSkel<'static>,
+    links: &mut Vec<Link>,
+    attached: &mut Attached,
+) -> io::Result<()> {
+    for program in events.object_mut().progs_mut() {
+        if !program.autoload() {
+            continue;
+        }
+        let section = program.section().to_string_lossy().into_owned();
+        let mut parts = section.split('/');
+        let link = match (parts.next(), parts.next(), parts.next()) {
+            (Some("tracepoint"), Some(category), Some(name)) => {
+                hooks::tracepoint(&program, category, name)
+            }
+            _ => program.attach().map_err(hooks::plain),
+        };
+        match link {
+            Ok(link) if section.starts_with("iter/") => {
+                Iter::new(&link)
+                    .map_err(hooks::plain)?
+                    .read_to_end(&mut attached.scan)?;
+                attached.hooks.push(section);
+            }
+            Ok(link) => {
+                links.push(link);
+                attached.hooks.push(section);
+            }
+            Err(error) => attached.missing.push(MissingHook {
+                hook: section,
+                reason: error.to_string(),
+            }),
+        }
+    }
+    Ok(())
+}
+
+/// What is attached to an interface. Dropping it detaches.
+pub(super) struct Hooked {
+    _hook: OwnedFd,
+    /// What is attached in the packet program's place.
+    _prefilter: Option<Prefilter>,
+}
+
+/// Attaches the packet programs to devices, by the hook that was asked for.
+pub(super) fn attach_packets(
+    packets: &mut PacketsSkel<'static>,
+    options: &Options,
+    devices: &[Device],
+    attached: &mut Attached,
+) -> Result<Vec<Hooked>, KernelError> {
+    if options.hook != Hook::SocketFilter {
+        match attach_tcx(packets, options, devices) {
+            Ok(hooks) => {
+                attached.hooks.push("tcx".to_owned());
+                return Ok(hooks);
+            }
+            Err(error) if options.hook == Hook::Tcx => return Err(error),
+            Err(error) => attached.missing.push(MissingHook {
+                hook: "tcx".to_owned(),
+                reason: error.to_string(),
+            }),
+        }
+    }
+    let hooks = devices
+        .iter()
+        .map(|device| {
+            let program = match device.layer {
+                Ok(Layer::Ip) => &packets.progs.filter_ip,
+                _ => &packets.progs.filter_ether,
+            };
+            let attach = |program: BorrowedFd<'_>| hooks::socket_filter(program, device);
+            hook(options, device, program, Kind::SOCKET_FILTER, attach).map_err(|source| {
+                KernelError::Attach {
+                    interface: device.name.clone(),
+                    hook: "a socket filter",
+                    source,
+                }
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    attached.hooks.push("socket filter".to_owned());
+    Ok(hooks)
+}
+
+fn attach_tcx(
+    packets: &PacketsSkel<'static>,
+    options: &Options,
+    devices: &[Device],
+) -> Result<Vec<Hooked>, KernelError> {
+    let mut hooked = Vec::new();
+    for device in devices {
+        let programs = &packets.progs;
+        let (ingress, egress) = match device.layer {
+            Ok(Layer::Ip) => (&programs.tcx_in_ip, &programs.tcx_out_ip),
+            _ => (&programs.tcx_in_ether, &programs.tcx_out_ether),
+        };
+        let mut attach = |program, attach_type| {
+            let attach = |program: BorrowedFd<'_>| hooks::tcx(program, attach_type, device);
+            let one = hook(options, device, program, Kind::tcx(attach_type), attach);
+            hooked.push(one.map_err(|source| KernelError::Attach {
+                interface: device.name.clone(),
+                hook: "tcx",
+                source,
+            })?);
+            Ok::<_, KernelError>(())
+        };
+        // On loopback a packet passes twice; on its way out it has its socket.
+        let ways = if device.is_loopback() {
+            Some(Direction::Out)
+        } else {
+            options.direction
+        };
+        if ways != Some(Direction::In) {
+            attach(egress, libbpf_sys::BPF_TCX_EGRESS)?;
+        }
+        if ways != Some(Direction::Out) {
+            attach(ingress, libbpf_sys::BPF_TCX_INGRESS)?;
+        }
+    }
+    Ok(hooked)
+}
+
+/// Attaches a packet program to an interface, behind the filter if there is one.
+fn hook(
+    options: &Options,
+    device: &Device,
+    program: &ProgramMut<'_>,
+    kind: Kind,
+    attach: impl FnOnce(BorrowedFd<'_>) -> io::Result<OwnedFd>,
+) -> io::Result<Hooked> {
+    let filter = options.filter.as_ref();
+    let prefilter = filter
+        .and_then(|filter| filter.program(device))
+        .map(|filter| Prefilter::load(filter, program.as_fd(), kind))
+        .transpose()?;
+    let first = prefilter.as_ref().map_or(program.as_fd(), AsFd::as_fd);
+    Ok(Hooked {
+        _hook: attach(first)?,
+        _prefilter: prefilter,
+    })
+}
