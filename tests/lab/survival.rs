@@ -69,8 +69,9 @@ pub(crate) fn killed_at_any_moment() {
             thread::sleep(Duration::from_millis(round as u64 * 389 % 1100));
             recorder.kill();
             let ending = ending(&world, &world.file(&stem));
+            // Between two files the last one says that it goes on elsewhere.
             assert!(
-                ["abrupt", "cut"].contains(&ending.as_str()),
+                ["abrupt", "cut", "continued"].contains(&ending.as_str()),
                 "{extension}: {ending}"
             );
         }
