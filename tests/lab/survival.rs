@@ -17,6 +17,15 @@ use crate::traffic::some_of_everything;
 use crate::web::{Nginx, Traffic};
 use crate::world::World;
 
+/// Says that it is over when it is dropped, after a failure too.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Runs something while requests are made on the loopback interface.
 fn under_load<T>(world: &World, run: impl FnOnce() -> T) -> T {
     let is_over = AtomicBool::new(false);
@@ -29,9 +38,8 @@ fn under_load<T>(world: &World, run: impl FnOnce() -> T) -> T {
                 traffic.fetch(world, &world.server, "127.0.0.1", &["/big".to_owned()]);
             }
         });
-        let result = run();
-        is_over.store(true, Ordering::Relaxed);
-        result
+        let _over = Over(&is_over);
+        run()
     })
 }
 
