@@ -87,14 +87,17 @@ fn with_hook(hook: &str) {
     assert_eq!(both, all.len());
 }
 
-/// The bytes of all packets.
+/// The bytes of all packets, sorted: each recorder has its own times, and two
+/// CPUs at once may come in another order.
 fn packets(path: &str) -> Vec<String> {
     let records = records::read(Path::new(path));
     let packets = records::of_type(&records, "packet");
-    packets
+    let mut bytes: Vec<_> = packets
         .iter()
         .map(|packet| packet["data"].as_str().expect("base64").to_owned())
-        .collect()
+        .collect();
+    bytes.sort();
+    bytes
 }
 
 pub(crate) fn tcx() {
