@@ -21,6 +21,7 @@
 
 #include "core.bpf.h"
 #include "tcprec.h"
+#define IS_INTERRUPTED /* a softirq's events come between a process's */
 #include "rings.bpf.h"
 #include "processes.bpf.h"
 

@@ -34,14 +34,25 @@ enum loss_cause *unused_loss_cause __attribute__((unused));
 /* 0 or 1: see struct loss. */
 volatile __u32 loss_slot = 0;
 
+/*
+ * Counters are a CPU's own, but an interrupt may run another program on that
+ * CPU in the midst of one that acts for a process. Packet programs are safe
+ * from that, and spare themselves the atomic operation.
+ */
+#ifdef IS_INTERRUPTED
+#define ADD(counter, amount) __sync_fetch_and_add(&(counter), amount)
+#else
+#define ADD(counter, amount) ((counter) += (amount))
+#endif
+
 static __always_inline void count_seen(__u64 bytes)
 {
 	__u32 key = 0;
 	struct seen *counter = bpf_map_lookup_elem(&seen, &key);
 
 	if (counter) {
-		counter->count++;
-		counter->bytes += bytes;
+		ADD(counter->count, 1);
+		ADD(counter->bytes, bytes);
 	}
 }
 
@@ -54,22 +65,26 @@ static __always_inline void count_loss(enum loss_cause cause, __u64 bytes, __u64
 		return;
 	if (!loss->count)
 		loss->first_boot_ns = boot_ns;
-	loss->count++;
-	loss->bytes += bytes;
+	ADD(loss->count, 1);
+	ADD(loss->bytes, bytes);
 	loss->last_boot_ns = boot_ns;
 }
 
+/* With less than two to this power waiting in the ring, the recorder is not
+ * woken: it looks by itself at each flush interval. */
+const volatile __u32 wakeup_shift = 18;
+
 /*
- * Wakes the recorder when the ring's content passes a multiple of
- * WAKEUP_BYTES, not for each record: a wake-up costs more than the record. At
- * every multiple, so that one passed by two CPUs at once does not leave the
- * recorder asleep while the ring fills.
+ * Wakes the recorder when the ring's content passes a multiple of that, not for
+ * each record: a wake-up costs more than the record. At every multiple, so that
+ * one passed by two CPUs at once does not leave the recorder asleep while the
+ * ring fills.
  */
 static __always_inline __u64 wakeup_flags(__u64 bytes)
 {
 	__u64 waiting = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
 
-	return waiting / WAKEUP_BYTES == (waiting + bytes) / WAKEUP_BYTES ?
+	return waiting >> wakeup_shift == (waiting + bytes) >> wakeup_shift ?
 		       BPF_RB_NO_WAKEUP :
 		       BPF_RB_FORCE_WAKEUP;
 }

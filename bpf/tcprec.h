@@ -117,8 +117,4 @@ enum loss_cause {
 	LOSS_CAUSES,
 };
 
-/* With less than this waiting in a ring, the recorder is not woken: it looks
- * by itself at each flush interval. */
-#define WAKEUP_BYTES (256 * 1024)
-
 #endif

@@ -33,15 +33,14 @@ const STALL: Duration = Duration::from_secs(5);
 /// reader waits, the rings fill, and what they can't hold is counted as lost.
 const BATCHES: usize = 4;
 
-const PACKETS_RING_BYTES: u32 = 16 << 20;
-const EVENTS_RING_BYTES: u32 = 4 << 20;
-
 /// What to record.
 pub(crate) struct Recording {
     /// The interfaces; empty: all.
     pub(crate) interfaces: Vec<String>,
     pub(crate) hook: Hook,
     pub(crate) snap: Snap,
+    /// How many bytes of packets may wait in the kernel, at least.
+    pub(crate) buffer_bytes: u32,
     /// The packets that are wanted, in tcpdump's syntax; all without it.
     pub(crate) filter: Option<String>,
     /// The way of the packets that are wanted; both without it.
@@ -136,8 +135,7 @@ pub(crate) fn record(
         filter: filter(recording, &recorded)?,
         direction: recording.direction,
         wanted: recording.wanted.clone(),
-        packets_ring_bytes: PACKETS_RING_BYTES,
-        events_ring_bytes: EVENTS_RING_BYTES,
+        buffer_bytes: recording.buffer_bytes,
     };
     let (kernel, attached) = Kernel::start(&options, &recorded, recorded.netns())?;
     // Not before all else is well: a file of that name may exist.

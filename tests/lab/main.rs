@@ -14,6 +14,7 @@ mod frames;
 mod links;
 mod netns;
 mod options;
+mod overload;
 mod process;
 mod readers;
 mod recorder;
@@ -92,6 +93,10 @@ const TESTS: &[(&str, fn())] = tests![
     survival::full_disk,
     survival::full_pipe,
     survival::interface_returns,
+    overload::small_buffer,
+    overload::losses_in_pcapng,
+    overload::stopped_reader,
+    overload::slow_output,
     rights::given_up,
     rights::file_capabilities,
     rights::files_are_hidden,

@@ -16,7 +16,7 @@ use tcprec_analyze::report::units;
 use tcprec_shared::format::Format;
 use tcprec_shared::record::{Direction, MissingHook};
 
-use crate::kernel::{self, Device, Hook, MAX_SNAP_BYTES, Snap, Wanted};
+use crate::kernel::{self, Device, Hook, MAX_BUFFER_BYTES, MAX_SNAP_BYTES, Snap, Wanted};
 use crate::output::{CaptureFile, Output, Written};
 use crate::recorder::{self, RecordError, Recording, Summary, Watcher};
 use crate::rotation::{Names, Rotation, period, size};
@@ -46,6 +46,12 @@ pub struct Record {
     /// HTTP and TLS), and of the bulk that follows the headers only
     #[arg(short = 's', long = "snapshot-length", value_name = "BYTES", default_value = "adaptive", value_parser = snap)]
     snap: Snap,
+
+    /// Room in the kernel for packets that wait for the recorder, in sizes as
+    /// -C takes them; rounded up to a power of two. More rides out longer bursts
+    /// and slower disks; what finds no room is counted as lost
+    #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = buffer)]
+    buffer: u32,
 
     /// Stop after so many packets
     #[arg(short = 'c', long = "count", value_name = "PACKETS")]
@@ -162,6 +168,14 @@ fn snap(text: &str) -> Result<Snap, String> {
     }
 }
 
+/// A size that the kernel can be asked for.
+fn buffer(text: &str) -> Result<u32, String> {
+    let bytes = u32::try_from(size(text)?).ok();
+    bytes
+        .filter(|bytes| *bytes <= MAX_BUFFER_BYTES)
+        .ok_or_else(|| format!("at most {} GiB", MAX_BUFFER_BYTES >> 30))
+}
+
 /// A time with units, or a number of seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse() {
@@ -197,6 +211,7 @@ impl Record {
             interfaces: self.interfaces,
             hook: self.hook,
             snap: self.snap,
+            buffer_bytes: self.buffer,
             filter: self.filter.expression()?,
             direction: match self.direction {
                 Way::In => Some(Direction::In),

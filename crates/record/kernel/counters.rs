@@ -6,6 +6,7 @@ use libbpf_rs::{MapCore as _, MapFlags, MapHandle, MapMut, Result};
 use tcprec_shared::record::{Loss, LossCause, Lost};
 
 use super::host::Clock;
+use super::misses::Missed;
 use super::skeleton::events::types::{loss, loss_cause};
 
 /// The counter maps of one BPF object (`bpf/rings.bpf.h`).
@@ -41,6 +42,7 @@ pub(crate) struct RawLoss {
 pub(crate) struct Losses {
     pub(super) packets: Vec<RawLoss>,
     pub(super) events: Vec<RawLoss>,
+    pub(super) misses: Vec<Missed>,
 }
 
 impl Losses {
@@ -48,7 +50,7 @@ impl Losses {
     pub(crate) fn records(&self, clock: Clock) -> impl Iterator<Item = Loss> {
         let packets = self.packets.iter().map(|raw| (Lost::Packets, raw));
         let events = self.events.iter().map(|raw| (Lost::Events, raw));
-        packets.chain(events).map(move |(lost, raw)| Loss {
+        let counted = packets.chain(events).map(move |(lost, raw)| Loss {
             cause: match raw.cause {
                 loss_cause::LOSS_SNAP => LossCause::Snap,
                 _ => LossCause::RingFull,
@@ -63,7 +65,8 @@ impl Losses {
             bytes: raw.bytes,
             first_ns: clock.unix_ns(raw.first_boot_ns),
             last_ns: clock.unix_ns(raw.last_boot_ns),
-        })
+        });
+        counted.chain(self.misses.iter().map(move |missed| missed.record(clock)))
     }
 }
 

@@ -12,7 +12,7 @@ use super::skeleton::events::{EventsSkel, EventsSkelBuilder};
 use super::skeleton::packets::{
     PacketsSkel, PacketsSkelBuilder, types::direction, types::packet_record,
 };
-use super::{KernelError, Options, host};
+use super::{KernelError, Options, host, rings};
 
 /// A place for an object, which its skeleton borrows: for the whole run.
 fn object() -> &'static mut MaybeUninit<OpenObject> {
@@ -23,7 +23,9 @@ fn object() -> &'static mut MaybeUninit<OpenObject> {
 pub(super) fn load_packets(options: &Options) -> Result<PacketsSkel<'static>, KernelError> {
     let load = || -> libbpf_rs::Result<_> {
         let mut open = PacketsSkelBuilder::default().open(object())?;
+        let ring_bytes = rings::packets_ring_bytes(options.buffer_bytes, options.snap);
         if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
+            rodata.wakeup_shift = rings::wakeup_shift(ring_bytes);
             rodata.snap_bytes = options.snap.packet_bytes();
             rodata.message_bytes = options.snap.message_bytes().unwrap_or(0);
             rodata.wanted_direction = match options.direction {
@@ -33,7 +35,7 @@ pub(super) fn load_packets(options: &Options) -> Result<PacketsSkel<'static>, Ke
             };
         }
         options.wanted.open_packets(&mut open)?;
-        open.maps.ring.set_max_entries(options.packets_ring_bytes)?;
+        open.maps.ring.set_max_entries(ring_bytes)?;
         let cpus = u32::try_from(libbpf_rs::num_possible_cpus()?).unwrap_or(u32::MAX);
         open.maps.scratch.set_max_entries(cpus)?;
         let record = u32::try_from(size_of::<packet_record>()).unwrap_or(u32::MAX);
@@ -62,9 +64,10 @@ pub(super) fn load_events(
     let mut open = EventsSkelBuilder::default().open(object())?;
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
         rodata.netns_filter = netns;
+        rodata.wakeup_shift = rings::wakeup_shift(rings::EVENTS_RING_BYTES);
     }
     options.wanted.open_events(&mut open, packets)?;
-    open.maps.ring.set_max_entries(options.events_ring_bytes)?;
+    open.maps.ring.set_max_entries(rings::EVENTS_RING_BYTES)?;
     for mut program in open.open_object_mut().progs_mut() {
         let section = program.section().to_string_lossy().into_owned();
         let Some(name) = section.strip_prefix("tp_btf/") else {

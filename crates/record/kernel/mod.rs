@@ -14,6 +14,8 @@ mod hooks;
 mod host;
 mod interfaces;
 mod load;
+mod misses;
+mod rings;
 mod skeleton;
 #[cfg(test)]
 mod tests;
@@ -41,6 +43,8 @@ pub(crate) use filter::Filter;
 pub(crate) use host::{Clock, boot_id, lacking_rights, names, netns};
 pub(crate) use interfaces::{Changes, Device, Layer, Recorded, Watched, devices};
 use load::{load_events, load_packets};
+use misses::Misses;
+pub(crate) use rings::MAX_BUFFER_BYTES;
 pub(crate) use wanted::Wanted;
 
 use skeleton::events::EventsSkel;
@@ -102,10 +106,8 @@ pub(crate) struct Options {
     pub(crate) direction: Option<Direction>,
     /// Of which processes.
     pub(crate) wanted: Wanted,
-    /// Size of the packets' ring; a power of two, and a multiple of the page size.
-    pub(crate) packets_ring_bytes: u32,
-    /// The same for the events' ring.
-    pub(crate) events_ring_bytes: u32,
+    /// How many bytes of packets may wait for the recorder, at least.
+    pub(crate) buffer_bytes: u32,
 }
 
 /// tcpdump's largest snap length, and ours.
@@ -137,6 +139,7 @@ pub(crate) struct Kernel {
     later: Batch,
     packets: Counters,
     events: Option<Counters>,
+    misses: Misses,
     hooks: Vec<Hooked>,
     /// Those of interfaces that came later, by their numbers.
     later_hooks: HashMap<u32, Vec<Hooked>>,
@@ -248,6 +251,7 @@ impl Kernel {
             filling,
             later: Batch::default(),
             packets: packets_counters,
+            misses: Misses::of(events.as_ref())?,
             events: events_counters,
             hooks,
             later_hooks: HashMap::new(),
@@ -362,6 +366,7 @@ impl Kernel {
                 Some(events) => events.losses(slot)?,
                 None => Vec::new(),
             },
+            misses: self.misses.take()?,
         })
     }
 
@@ -371,7 +376,7 @@ impl Kernel {
     /// The kernel's.
     pub(crate) fn seen(&self) -> Result<(u64, u64), KernelError> {
         let events = self.events.as_ref().map_or(Ok(0), Counters::seen)?;
-        Ok((self.packets.seen()?, events))
+        Ok((self.packets.seen()?, events + self.misses.events()))
     }
 }
 

@@ -37,8 +37,7 @@ impl Runner {
             filter: None,
             direction: None,
             wanted: Wanted::default(),
-            packets_ring_bytes: 1 << 20,
-            events_ring_bytes: 1 << 20,
+            buffer_bytes: 1 << 20,
         };
         let device = Device {
             layer: Ok(layer),
@@ -199,7 +198,7 @@ fn a_full_ring_is_counted() {
     .unwrap();
     let losses = Losses {
         packets: counters.losses(LossSlot::All).unwrap(),
-        events: Vec::new(),
+        ..Losses::default()
     };
     let lost: u64 = losses
         .records(Clock { offset_ns: 0 })

@@ -410,6 +410,8 @@ pub enum LossCause {
     RingFull,
     /// The kernel could not copy the packet's bytes.
     Snap,
+    /// The kernel did not run the program, because an interrupt came while it ran.
+    Recursion,
     /// The recorder could not make sense of what the kernel sent.
     Decode,
     /// The file could not be written.

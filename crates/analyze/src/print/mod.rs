@@ -122,6 +122,7 @@ impl Printer {
         let why = match loss.cause {
             LossCause::RingFull => "ring buffer full",
             LossCause::Snap => "not copied",
+            LossCause::Recursion => "interrupted",
             LossCause::Decode => "not decoded",
             LossCause::Writer => "not written",
         };

@@ -430,6 +430,7 @@ fn loss() -> impl Strategy<Value = Loss> {
     let cause = select(vec![
         LossCause::RingFull,
         LossCause::Snap,
+        LossCause::Recursion,
         LossCause::Decode,
         LossCause::Writer,
     ]);

@@ -1,0 +1,315 @@
+//! More than the recorder can take: what it misses it counts, exactly. What
+//! there was to see is told by the kernel's own count of the interface.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::process::{Process, wait_until};
+use crate::recorder::{Recorder, convert};
+use crate::records::{self, of_type};
+use crate::world::World;
+
+/// Connections made, one after the other, each with a flood of small packets.
+const CONNECTIONS: usize = 20;
+/// How often a byte goes to and fro in each.
+const ROUNDS: usize = 1000;
+
+/// Sends many small packets over the loopback interface.
+fn flood(world: &World) {
+    world.server.enter(|| {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        for _ in 0..CONNECTIONS {
+            let mut here = TcpStream::connect(address).expect("a connection");
+            let (mut there, _) = listener.accept().expect("the other end");
+            let mut byte = [b'x'];
+            for _ in 0..ROUNDS {
+                here.write_all(&byte).expect("writing");
+                there.read_exact(&mut byte).expect("reading");
+                there.write_all(&byte).expect("writing");
+                here.read_exact(&mut byte).expect("reading");
+            }
+        }
+    });
+    world.settle();
+}
+
+/// How many packets the loopback interface has sent.
+fn sent_packets(world: &World) -> u64 {
+    let table = world
+        .server
+        .enter(|| fs::read_to_string("/proc/thread-self/net/dev"))
+        .expect("the table of interfaces");
+    let line = table
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("lo:"));
+    // Eight columns of what was received come first.
+    let column = line.and_then(|line| line.split_whitespace().nth(9));
+    column.expect("a count").parse().expect("a number")
+}
+
+fn now_ns() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(now.expect("after 1970").as_nanos()).expect("before 2262")
+}
+
+fn number(record: &Value, field: &str) -> u64 {
+    record[field]
+        .as_u64()
+        .unwrap_or_else(|| panic!("{field} of {record}"))
+}
+
+/// What the losses of a capture add up to, when nothing else was in the way.
+struct Books {
+    records: Vec<Value>,
+    /// Lost packets by cause.
+    lost: BTreeMap<String, u64>,
+}
+
+impl Books {
+    /// Reads a capture and holds it against what there was to see.
+    fn check(capture: &Path, sent: u64, between_ns: [i64; 2]) -> Self {
+        let records = records::read(capture);
+        let end = records.last().expect("a last record");
+        assert_eq!(end["type"], "end");
+        let packets = of_type(&records, "packet").len() as u64;
+        let mut lost = BTreeMap::new();
+        for loss in of_type(&records, "loss") {
+            let text = |field: &str| loss[field].as_str().expect("a word").to_owned();
+            let count = number(loss, "count");
+            // The kernel tells of a missed program neither where nor when exactly.
+            if text("cause") != "recursion" {
+                let cpus = thread::available_parallelism().map_or(1, usize::from) as u64;
+                assert!(number(loss, "cpu") < cpus, "{loss}");
+            }
+            let [first, last] =
+                ["first_ns", "last_ns"].map(|field| loss[field].as_i64().expect("a time"));
+            assert!(between_ns[0] <= first && last <= between_ns[1], "{loss}");
+            assert!(first <= last && (count > 1 || first == last), "{loss}");
+            match text("lost").as_str() {
+                "packets" => {
+                    // Ethernet, IPv4 and TCP headers, as the least.
+                    assert!(number(loss, "bytes") >= count * 54, "{loss}");
+                    *lost.entry(text("cause")).or_default() += count;
+                }
+                what => panic!("lost {what}: {loss}"),
+            }
+        }
+        let all_lost: u64 = lost.values().sum();
+        assert_eq!(packets + all_lost, sent, "recorded + lost = seen; {end}");
+        assert_eq!(number(end, "seen_packets"), sent, "{end}");
+        assert_eq!(number(end, "recorded_packets"), packets, "{end}");
+        assert_eq!(number(end, "lost_packets"), all_lost, "{end}");
+        Self { records, lost }
+    }
+
+    /// Both ends of each connection of the flood are told from their beginning
+    /// to their end, and nothing of it was lost.
+    fn expect_all_events(&self, world: &World) {
+        let end = self.records.last().expect("a last record");
+        assert_eq!(end["lost_events"], 0, "{end}");
+        let netns = world.server.inode();
+        let count = |kind, state: Option<&str>| {
+            let of_kind = of_type(&self.records, kind).into_iter();
+            of_kind
+                .filter(|event| event["netns"] == netns)
+                .filter(|event| state.is_none_or(|state| event["new_state"] == state))
+                .count()
+        };
+        assert_eq!(count("connect", None), CONNECTIONS);
+        assert_eq!(count("accept", None), CONNECTIONS);
+        assert_eq!(count("state", Some("established")), 2 * CONNECTIONS);
+        // The listener's too.
+        assert_eq!(count("close", None), 2 * CONNECTIONS + 1);
+    }
+}
+
+/// A ring that is far too small: packets are lost, but no event.
+pub(crate) fn small_buffer() {
+    for hook in ["tcx", "socket-filter"] {
+        let world = World::without_cable();
+        let capture = world.file("capture.jsonl");
+        let output = capture.display().to_string();
+        let began = now_ns();
+        let recorder = Recorder::start(
+            &world,
+            &world.server,
+            &["-i", "lo", "--hook", hook, "--buffer", "1k", "-o", &output],
+        );
+        let before = sent_packets(&world);
+        flood(&world);
+        let ended = recorder.stop();
+        assert!(!ended.errors.contains("in no book"), "{}", ended.errors);
+        let sent = sent_packets(&world) - before;
+        let books = Books::check(&capture, sent, [began, now_ns()]);
+        let causes: Vec<_> = books.lost.keys().collect();
+        assert_eq!(causes, ["ring_full"], "{hook}");
+        books.expect_all_events(&world);
+    }
+}
+
+/// The same in pcapng, as Wireshark's own tools read it.
+pub(crate) fn losses_in_pcapng() {
+    let world = World::without_cable();
+    let names = ["capture.pcapng", "capture.pcapng.zst"];
+    let outputs = names.map(|name| world.file(name).display().to_string());
+    let began = now_ns();
+    let recorder = Recorder::start(
+        &world,
+        &world.server,
+        &[
+            "-i",
+            "lo",
+            "--buffer",
+            "1k",
+            "-o",
+            &outputs[0],
+            "-o",
+            &outputs[1],
+        ],
+    );
+    let before = sent_packets(&world);
+    flood(&world);
+    recorder.stop();
+    let sent = sent_packets(&world) - before;
+    for output in &outputs {
+        let back = world.file("back.jsonl");
+        convert(&world, Path::new(output), &back);
+        let books = Books::check(&back, sent, [began, now_ns()]);
+        let lost: u64 = books.lost.values().sum();
+        assert!(lost > 0);
+        // Each packet tells how many were lost before it; those after the last
+        // packet are in the statistics only.
+        let fields = ["-T", "fields", "-e", "frame.drop_count"];
+        let arguments = [&["-n", "-r", output, "-Y", "tcp"], &fields[..]].concat();
+        let shown = world
+            .run(&world.server, "tshark", &arguments)
+            .expect_code(0);
+        let dropped = shown
+            .output
+            .lines()
+            .filter_map(|line| line.parse::<u64>().ok());
+        let after: u64 = lost_after_last_packet(&books.records);
+        assert_eq!(dropped.sum::<u64>() + after, lost, "{output}");
+        // As a file, not as packets: the statistics are no packet.
+        if output.ends_with(".zst") {
+            continue;
+        }
+        let as_file = [
+            "-X",
+            "read_format:MIME Files Format",
+            "-V",
+            "-n",
+            "-r",
+            output,
+        ];
+        let shown = world.run(&world.server, "tshark", &as_file).expect_code(0);
+        for (name, count) in [
+            ("Number of Received Packets", sent),
+            ("Number of Dropped Packets", lost),
+            ("Number of Packets Dropped by OS", lost),
+        ] {
+            assert!(
+                shown.output.contains(&format!("{name} = {count}\n")),
+                "{name}: {count}"
+            );
+        }
+    }
+}
+
+fn lost_after_last_packet(records: &[Value]) -> u64 {
+    let tail = records
+        .iter()
+        .rev()
+        .take_while(|record| record["type"] != "packet");
+    let losses = tail.filter(|record| record["type"] == "loss" && record["lost"] == "packets");
+    losses.map(|loss| number(loss, "count")).sum()
+}
+
+/// A pipe into a file, through a program.
+struct Pipe {
+    path: PathBuf,
+    to: PathBuf,
+    reader: Process,
+}
+
+impl Pipe {
+    /// `script` is given the pipe and the file.
+    fn new(world: &World, program: &str, arguments: &[&str]) -> Self {
+        let path = world.file("pipe.jsonl");
+        let to = world.file("capture.jsonl");
+        let name = path.display().to_string();
+        world.run(&world.server, "mkfifo", &[&name]).expect_code(0);
+        let mut command = Command::new(program);
+        command.args(arguments).arg(&path).arg(&to);
+        Self {
+            reader: world.start(&world.server, command),
+            path,
+            to,
+        }
+    }
+
+    fn record(&self, world: &World) -> Recorder {
+        let output = self.path.display().to_string();
+        let arguments = ["-i", "lo", "-s", "0", "--buffer", "64k", "-o", &output];
+        Recorder::start(world, &world.server, &arguments)
+    }
+}
+
+/// What reads the recording stands still for a while: the losses have the times
+/// of that while.
+pub(crate) fn stopped_reader() {
+    let world = World::without_cable();
+    let pipe = Pipe::new(&world, "cp", &[]);
+    let recorder = pipe.record(&world);
+    let before = sent_packets(&world);
+    let is_stopped = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pipe.reader.pid()));
+        stat.is_ok_and(|stat| stat.contains(") T "))
+    };
+    let stopped_ns = now_ns();
+    pipe.reader.signal(Signal::SIGSTOP);
+    wait_until("the reader stands still", is_stopped);
+    flood(&world);
+    pipe.reader.signal(Signal::SIGCONT);
+    recorder.stop();
+    let sent = sent_packets(&world) - before;
+    pipe.reader.finish().expect_code(0);
+    let books = Books::check(&pipe.to, sent, [stopped_ns, now_ns()]);
+    let causes: Vec<_> = books.lost.keys().collect();
+    assert_eq!(causes, ["ring_full"]);
+    books.expect_all_events(&world);
+}
+
+/// What takes the recording is slower than what is to be recorded.
+pub(crate) fn slow_output() {
+    const SLOWLY: &str = "\
+import os, sys, time
+pipe, to = os.open(sys.argv[1], os.O_RDONLY), open(sys.argv[2], 'wb')
+while piece := os.read(pipe, 16384):
+    to.write(piece)
+    time.sleep(0.005)
+";
+    let world = World::without_cable();
+    let pipe = Pipe::new(&world, "python3", &["-c", SLOWLY]);
+    let began = now_ns();
+    let recorder = pipe.record(&world);
+    let before = sent_packets(&world);
+    flood(&world);
+    recorder.stop();
+    let sent = sent_packets(&world) - before;
+    pipe.reader.finish().expect_code(0);
+    let books = Books::check(&pipe.to, sent, [began, now_ns()]);
+    let causes: Vec<_> = books.lost.keys().collect();
+    assert_eq!(causes, ["ring_full"]);
+    books.expect_all_events(&world);
+}
