@@ -4,6 +4,7 @@
 //! case. Nothing is found in what may be missing ([`crate::gaps`]), but for
 //! what was seen to happen.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -11,8 +12,12 @@ use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::ProcessId;
 
 use crate::latency::route;
-use crate::report::{Connection, Report};
-use crate::tcp::{ConnState, ConnectionId, Stall, StallCause};
+use crate::report::{Connection, Ends, Request};
+use crate::tcp::{ConnState, Stall, StallCause};
+
+/// At most so many are kept; beyond, the half that is the least grave, or the
+/// rarest, is forgotten.
+const MAX_FINDINGS: usize = 1 << 13;
 
 /// A stall or a server's thinking that is worth a word. Linux' shortest
 /// retransmission timeout is as long, so that none of these is missed.
@@ -77,7 +82,7 @@ pub struct Finding {
     /// How many connections, stalls or requests it was seen on.
     pub count: u64,
     /// The connection of the worst case, or of the first.
-    pub connection: ConnectionId,
+    pub ends: Ends,
     /// Whether it is the originator's doing; none if it is nobody's.
     pub by_orig: Option<bool>,
     /// When it began there: with this packet.
@@ -109,50 +114,69 @@ struct Key {
     route: Option<String>,
 }
 
-/// What is worth attention in a report, the gravest first.
-#[must_use]
-pub fn findings(report: &Report) -> Vec<Finding> {
-    let mut found = Found::default();
-    for connection in &report.connections {
-        found.connection(report, connection);
-    }
-    found.requests(report);
-    let mut all: Vec<_> = found.0.into_iter().collect();
-    all.sort_by_key(|(key, finding)| (key.kind, std::cmp::Reverse(finding.count)));
-    all.into_iter().map(|(_, finding)| finding).collect()
+/// What is worth attention, so far.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    found: BTreeMap<Key, Finding>,
+    forgotten: u64,
 }
 
-#[derive(Debug, Default)]
-struct Found(BTreeMap<Key, Finding>);
+impl Findings {
+    /// All of them, the gravest first.
+    pub(crate) fn finish(self) -> Vec<Finding> {
+        let mut all: Vec<_> = self.found.into_iter().collect();
+        all.sort_by_key(|(key, finding)| (key.kind, Reverse(finding.count)));
+        all.into_iter().map(|(_, finding)| finding).collect()
+    }
 
-impl Found {
-    fn add(&mut self, connection: &Connection, finding: Finding) {
-        let (orig, resp) = (connection.tcp.orig.endpoint, connection.tcp.resp.endpoint);
+    /// How many were forgotten to bound the memory.
+    pub(crate) const fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    fn add(&mut self, finding: Finding) {
+        let ends = finding.ends;
         let key = Key {
             kind: finding.kind,
             by_orig: finding.by_orig,
-            client: connection.orig.owner.map(|owner| owner.process),
-            client_addr: orig.addr,
-            server: resp,
+            client: ends.orig_owner.map(|owner| owner.process),
+            client_addr: ends.orig.addr,
+            server: ends.resp,
             route: finding.route.clone(),
         };
-        let known = self.0.entry(key).or_insert_with(|| Finding {
+        if self.found.len() >= MAX_FINDINGS && !self.found.contains_key(&key) {
+            self.forget_half();
+        }
+        let known = self.found.entry(key).or_insert_with(|| Finding {
             count: 0,
             ..finding.clone()
         });
         let count = known.count + 1;
-        if finding.duration_ns() > known.duration_ns() {
+        // Of equals the first, in whatever order they come.
+        let rank = |it: &Finding| (it.duration_ns(), Reverse((it.ends.id, it.first_ns)));
+        if rank(&finding) > rank(known) {
             *known = finding;
         }
         known.count = count;
     }
 
-    fn connection(&mut self, report: &Report, connection: &Connection) {
+    fn forget_half(&mut self) {
+        let mut all: Vec<_> = std::mem::take(&mut self.found).into_iter().collect();
+        all.sort_by_key(|(key, finding)| (key.kind, Reverse(finding.count)));
+        let kept = all.len() / 2;
+        self.forgotten += (all.len() - kept) as u64;
+        all.truncate(kept);
+        self.found = all.into_iter().collect();
+    }
+
+    /// Looks at a finished connection, of a capture whose latest packet is of
+    /// `now_ns`.
+    pub(crate) fn connection(&mut self, connection: &Connection, now_ns: i64) {
         let tcp = &connection.tcp;
         let of = |kind, by_orig| Finding {
             kind,
             count: 1,
-            connection: tcp.id,
+            ends: connection.ends(),
             by_orig,
             first_ns: tcp.first_ns,
             last_ns: tcp.last_ns,
@@ -160,37 +184,36 @@ impl Found {
             route: None,
         };
         match tcp.state {
-            ConnState::Rej => self.add(connection, of(FindingKind::Refused, None)),
+            ConnState::Rej => self.add(of(FindingKind::Refused, None)),
             ConnState::Rsto | ConnState::Rstos0 => {
-                self.add(connection, of(FindingKind::Reset, Some(true)));
+                self.add(of(FindingKind::Reset, Some(true)));
             }
             ConnState::Rstr | ConnState::Rstrh => {
-                self.add(connection, of(FindingKind::Reset, Some(false)));
+                self.add(of(FindingKind::Reset, Some(false)));
             }
             _ => {}
         }
         if connection.incomplete.lacks_packets() {
             return;
         }
-        let capture_end_ns = report.capture.last_ns.unwrap_or(tcp.last_ns);
-        let silent_ns = capture_end_ns.saturating_sub(tcp.last_ns);
+        let silent_ns = now_ns.saturating_sub(tcp.last_ns);
         if is_one_sided(connection) {
-            self.add(connection, of(FindingKind::OneSided, None));
+            self.add(of(FindingKind::OneSided, None));
             return; // what the other end did is not known
         }
         match tcp.state {
             ConnState::S0 => {
-                let asked_ns = capture_end_ns.saturating_sub(tcp.first_ns);
+                let asked_ns = now_ns.saturating_sub(tcp.first_ns);
                 if asked_ns >= UNANSWERED_NS {
-                    self.add(connection, of(FindingKind::Unanswered, None));
+                    self.add(of(FindingKind::Unanswered, None));
                 }
                 return; // there is no other cause to look for
             }
             ConnState::S2 if silent_ns >= LEFTOVER_NS => {
-                self.add(connection, of(FindingKind::HalfOpen, Some(false)));
+                self.add(of(FindingKind::HalfOpen, Some(false)));
             }
             ConnState::S3 if silent_ns >= LEFTOVER_NS => {
-                self.add(connection, of(FindingKind::HalfOpen, Some(true)));
+                self.add(of(FindingKind::HalfOpen, Some(true)));
             }
             _ => {}
         }
@@ -215,42 +238,34 @@ impl Found {
                 at_byte: Some(at_byte),
                 ..of(kind, Some(by_orig))
             };
-            self.add(connection, finding);
+            self.add(finding);
         }
     }
 
-    fn requests(&mut self, report: &Report) {
-        for request in &report.requests {
-            let Some(timing) = report.timing(request) else {
-                continue;
-            };
-            let (Some(asked), Some(connection)) =
-                (request.request.as_ref(), report.connection_of(request))
-            else {
-                continue;
-            };
-            let client_is_orig = request.client == connection.tcp.orig.endpoint;
-            let of = |kind, by_orig, first_ns: i64, ns| Finding {
-                kind,
-                count: 1,
-                connection: request.connection,
-                by_orig: Some(by_orig),
-                first_ns,
-                last_ns: first_ns.saturating_add(ns),
-                at_byte: None,
-                route: Some(format!("{} {}", asked.method, route(&asked.target))),
-            };
-            // What the network may have taken is not held against the server.
-            if let Some(server_ns) = timing.server_ns().filter(|ns| *ns >= LONG_NS) {
-                let kind = FindingKind::SlowServer;
-                let finding = of(kind, !client_is_orig, asked.last_ns, server_ns);
-                self.add(connection, finding);
-            }
-            if timing.send_ns >= LONG_SENDING_NS {
-                let kind = FindingKind::SlowClient;
-                let finding = of(kind, client_is_orig, asked.first_ns, timing.send_ns);
-                self.add(connection, finding);
-            }
+    /// Looks at a finished request.
+    pub(crate) fn request(&mut self, request: &Request) {
+        let (Some(asked), Some(timing)) = (&request.app.request, &request.timing) else {
+            return;
+        };
+        let client_is_orig = request.client_is_orig();
+        let of = |kind, by_orig, first_ns: i64, ns| Finding {
+            kind,
+            count: 1,
+            ends: request.ends,
+            by_orig: Some(by_orig),
+            first_ns,
+            last_ns: first_ns.saturating_add(ns),
+            at_byte: None,
+            route: Some(format!("{} {}", asked.method, route(&asked.target))),
+        };
+        // What the network may have taken is not held against the server.
+        if let Some(server_ns) = timing.server_ns().filter(|ns| *ns >= LONG_NS) {
+            let kind = FindingKind::SlowServer;
+            self.add(of(kind, !client_is_orig, asked.last_ns, server_ns));
+        }
+        if timing.send_ns >= LONG_SENDING_NS {
+            let kind = FindingKind::SlowClient;
+            self.add(of(kind, client_is_orig, asked.first_ns, timing.send_ns));
         }
     }
 }

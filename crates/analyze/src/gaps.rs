@@ -113,37 +113,36 @@ fn possible(connection: &tcp::Connection) -> Span {
     }
 }
 
-/// Stretches of time.
+/// Stretches of time: ascending, and no two of them meet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Spans(Vec<Span>);
 
 impl Spans {
     /// Adds a stretch.
     pub fn add(&mut self, span: Span) {
-        self.0.push(span);
-        if self.0.len() > MAX_SPANS {
-            self.merge();
-            while self.0.len() > MAX_SPANS / 2 {
-                let pairs = self.0.chunks(2).map(|pair| Span {
-                    first_ns: pair.first().map_or(i64::MIN, |span| span.first_ns),
-                    last_ns: pair.last().map_or(i64::MAX, |span| span.last_ns),
-                });
-                self.0 = pairs.collect();
-            }
+        // Of a damaged record the end may come first.
+        let mut span = Span {
+            first_ns: span.first_ns.min(span.last_ns),
+            last_ns: span.last_ns.max(span.first_ns),
+        };
+        let from = self
+            .0
+            .partition_point(|known| known.last_ns < span.first_ns);
+        let to = self
+            .0
+            .partition_point(|known| known.first_ns <= span.last_ns);
+        for known in self.0.get(from..to).unwrap_or_default() {
+            span.first_ns = span.first_ns.min(known.first_ns);
+            span.last_ns = span.last_ns.max(known.last_ns);
         }
-    }
-
-    /// Makes the stretches ascending, and one of those that meet. To be
-    /// called after the last was added.
-    pub fn merge(&mut self) {
-        self.0.sort_unstable_by_key(|span| span.first_ns);
-        self.0.dedup_by(|next, span| {
-            let do_meet = next.first_ns <= span.last_ns;
-            if do_meet {
-                span.last_ns = span.last_ns.max(next.last_ns);
-            }
-            do_meet
-        });
+        self.0.splice(from..to, [span]);
+        if self.0.len() > MAX_SPANS {
+            let pairs = self.0.chunks(2).map(|pair| Span {
+                first_ns: pair.first().map_or(i64::MIN, |span| span.first_ns),
+                last_ns: pair.last().map_or(i64::MAX, |span| span.last_ns),
+            });
+            self.0 = pairs.collect();
+        }
     }
 
     /// Whether one of them has a moment in common with `other`.
@@ -168,7 +167,6 @@ mod tests {
         for (first, last) in [(50, 60), (10, 20), (15, 30), (55, 56)] {
             spans.add(span(first, last));
         }
-        spans.merge();
         assert_eq!(spans.0, [span(10, 30), span(50, 60)]);
         for (first, last, meets) in [
             (0, 9, false),
@@ -189,7 +187,6 @@ mod tests {
         for at in 0..100_000 {
             spans.add(Span::at(at * 10));
         }
-        spans.merge();
         assert!(spans.0.len() <= MAX_SPANS);
         for at in 0..100_000 {
             assert!(spans.meet(Span::at(at * 10)));

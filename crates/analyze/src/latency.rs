@@ -1,15 +1,30 @@
 //! How long requests took, by who answered, by who asked, and by what for.
 //!
-//! Quantiles are exact (nearest rank): a report holds all requests anyway.
-//! Only those are in them that were wholly seen.
+//! Only those are in it that were wholly seen. What is kept does not grow with
+//! the requests: many durations become a histogram, and of too many groups
+//! those with the fewest requests are forgotten.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use hdrhistogram::Histogram;
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::ProcessId;
 
-use crate::report::Report;
+use crate::report::Request;
+
+/// At most so many groups of a kind are kept; beyond, the half with the fewest
+/// requests is forgotten.
+const MAX_GROUPS: usize = 1024;
+
+/// So many durations are kept as they are; beyond, they are put into classes.
+const MAX_EXACT: usize = 1000;
+
+/// Significant decimal digits of a class: it is 1 % wide at most.
+const DIGITS: u8 = 2;
+
+/// Names from requests are kept up to this length.
+const MAX_NAME_BYTES: usize = 256;
 
 /// What requests have in common.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,69 +109,156 @@ pub struct Quantiles {
     pub max_ns: i64,
 }
 
-impl Quantiles {
-    /// Those of some durations.
-    #[must_use]
-    pub fn of(mut durations_ns: Vec<i64>) -> Self {
-        durations_ns.sort_unstable();
-        let at = |percent: usize| {
-            let rank = (durations_ns.len() * percent).div_ceil(100).max(1);
-            durations_ns.get(rank - 1).copied().unwrap_or(0)
+/// Durations, of which quantiles are asked for: exact ones (nearest rank) of up
+/// to a thousand, else up to 1 % too long.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Durations {
+    exact_ns: Vec<i64>,
+    /// Once there are more; what is negative counts as 0 there.
+    classes: Option<Histogram<u32>>,
+    max_ns: Option<i64>,
+    count: u64,
+}
+
+impl Durations {
+    pub(crate) fn add(&mut self, ns: i64) {
+        self.count += 1;
+        self.max_ns = self.max_ns.max(Some(ns));
+        if self.classes.is_none() {
+            if self.exact_ns.len() < MAX_EXACT {
+                self.exact_ns.push(ns);
+                return;
+            }
+            self.classes = Histogram::new(DIGITS).ok();
+            for ns in std::mem::take(&mut self.exact_ns) {
+                self.classify(ns);
+            }
+        }
+        self.classify(ns);
+    }
+
+    fn classify(&mut self, ns: i64) {
+        if let Some(classes) = &mut self.classes {
+            // There is a class for any duration.
+            let _ = classes.record(u64::try_from(ns).unwrap_or(0));
+        }
+    }
+
+    /// How many there are.
+    pub(crate) const fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub(crate) fn quantiles(mut self) -> Quantiles {
+        self.exact_ns.sort_unstable();
+        let max_ns = self.max_ns.unwrap_or(0);
+        let at = |percent: u8| {
+            let Some(classes) = &self.classes else {
+                let rank = (self.exact_ns.len() * usize::from(percent)).div_ceil(100);
+                let place = rank.saturating_sub(1);
+                return self.exact_ns.get(place).copied().unwrap_or(0);
+            };
+            let ns = classes.value_at_quantile(f64::from(percent) / 100.0);
+            i64::try_from(ns).unwrap_or(i64::MAX).min(max_ns)
         };
-        Self {
+        Quantiles {
             p50_ns: at(50),
             p90_ns: at(90),
             p99_ns: at(99),
-            max_ns: at(100),
+            max_ns,
         }
     }
 }
 
+/// What is kept of the requests of a group.
 #[derive(Debug, Default)]
-struct Durations {
+struct Sum {
     errors: u64,
-    total_ns: Vec<i64>,
-    wait_ns: Vec<i64>,
+    total: Durations,
+    wait: Durations,
 }
 
-/// How long the requests of a report took: each kind of group in its order,
-/// and in each the one with the most requests first.
-#[must_use]
-pub fn latencies(report: &Report) -> Vec<Latency> {
-    let mut groups: BTreeMap<Group, Durations> = BTreeMap::new();
-    for request in &report.requests {
-        let Some(timing) = report.timing(request) else {
-            continue;
+/// How long requests took, so far.
+#[derive(Debug, Default)]
+pub(crate) struct Latencies {
+    groups: BTreeMap<GroupKind, BTreeMap<Group, Sum>>,
+    forgotten_groups: u64,
+}
+
+impl Latencies {
+    /// Takes a request; one that was not wholly seen has no part in it.
+    pub(crate) fn add(&mut self, request: &Request) {
+        let Some(timing) = &request.timing else {
+            return;
         };
-        let [client, server] = report.owners_of(request);
-        let asked = request.request.as_ref();
-        let status = request.response.as_ref().map(|message| message.status);
-        let host = asked.and_then(|message| message.host.clone());
-        let route =
-            asked.map(|message| Group::Route(message.method.clone(), route(&message.target)));
+        let [client, server] = request.owners();
+        let asked = request.app.request.as_ref();
+        let status = request.app.response.as_ref().map(|message| message.status);
+        let host = asked.and_then(|message| message.host.as_deref().map(short));
+        let route = asked.map(|message| {
+            let method = short(&message.method);
+            Group::Route(method, route(&message.target))
+        });
         let in_groups = [
             server.map(|owner| Group::Server(owner.process)),
             client.map(|owner| Group::Client(owner.process)),
-            Some(Group::Endpoint(request.server, host)),
+            Some(Group::Endpoint(request.app.server, host)),
             route,
         ];
         for group in in_groups.into_iter().flatten() {
-            let durations = groups.entry(group).or_default();
-            durations.errors += u64::from(status.is_some_and(|status| status >= 500));
-            durations.total_ns.push(timing.total_ns());
-            durations.wait_ns.push(timing.wait_ns);
+            let of_kind = self.groups.entry(group.kind()).or_default();
+            if of_kind.len() >= MAX_GROUPS && !of_kind.contains_key(&group) {
+                self.forgotten_groups += forget_half(of_kind);
+            }
+            let sum = of_kind.entry(group).or_default();
+            sum.errors += u64::from(status.is_some_and(|status| status >= 500));
+            sum.total.add(timing.total_ns());
+            sum.wait.add(timing.wait_ns);
         }
     }
-    let all = groups.into_iter().map(|(group, durations)| Latency {
-        group,
-        requests: durations.total_ns.len() as u64,
-        errors: durations.errors,
-        total: Quantiles::of(durations.total_ns),
-        wait: Quantiles::of(durations.wait_ns),
-    });
-    let mut all: Vec<_> = all.collect();
-    all.sort_by_key(|latency| (latency.group.kind(), Reverse(latency.requests)));
-    all
+
+    /// How many groups were forgotten to bound the memory.
+    pub(crate) const fn forgotten_groups(&self) -> u64 {
+        self.forgotten_groups
+    }
+
+    /// Each kind of group in its order, and in each the one with the most
+    /// requests first.
+    pub(crate) fn finish(self) -> Vec<Latency> {
+        let all = self.groups.into_values().flatten();
+        let all = all.map(|(group, sum)| Latency {
+            group,
+            requests: sum.total.count(),
+            errors: sum.errors,
+            total: sum.total.quantiles(),
+            wait: sum.wait.quantiles(),
+        });
+        let mut all: Vec<_> = all.collect();
+        all.sort_by_key(|latency| (latency.group.kind(), Reverse(latency.requests)));
+        all
+    }
+}
+
+/// Forgets the groups with the fewest requests, of equals the last. Says how many.
+fn forget_half(groups: &mut BTreeMap<Group, Sum>) -> u64 {
+    let counts = groups.iter().map(|(group, sum)| (sum.total.count(), group));
+    let mut counts: Vec<_> = counts.collect();
+    counts.sort_by_key(|(count, _)| Reverse(*count));
+    let rest = counts.split_off(counts.len() / 2);
+    let rest: Vec<_> = rest.into_iter().map(|(_, group)| group.clone()).collect();
+    for group in &rest {
+        groups.remove(group);
+    }
+    rest.len() as u64
+}
+
+/// A name, cut where it is longer than any sensible one.
+fn short(name: &str) -> String {
+    let end = name.floor_char_boundary(MAX_NAME_BYTES);
+    match name.split_at_checked(end) {
+        Some((start, rest)) if !rest.is_empty() => format!("{start}…"),
+        _ => name.to_owned(),
+    }
 }
 
 /// The path of a request target (RFC 9112 section 3.2), with numbers and ids
@@ -169,7 +271,7 @@ pub(crate) fn route(target: &str) -> String {
     };
     let path = path.split(['?', '#']).next().unwrap_or_default();
     let folded: Vec<_> = path.split('/').map(fold).collect();
-    folded.join("/")
+    short(&folded.join("/"))
 }
 
 fn fold(segment: &str) -> String {
@@ -218,15 +320,57 @@ mod tests {
         }
     }
 
+    fn durations(all_ns: impl IntoIterator<Item = i64>) -> Durations {
+        let mut durations = Durations::default();
+        all_ns.into_iter().for_each(|ns| durations.add(ns));
+        durations
+    }
+
     #[test]
-    fn quantiles_are_of_the_nearest_rank() {
-        let quantiles = Quantiles::of((1..=200).rev().collect());
+    fn few_quantiles_are_of_the_nearest_rank() {
+        let quantiles = durations((1..=200).rev()).quantiles();
         assert_eq!(quantiles.p50_ns, 100);
         assert_eq!(quantiles.p90_ns, 180);
         assert_eq!(quantiles.p99_ns, 198);
         assert_eq!(quantiles.max_ns, 200);
-        let one = Quantiles::of(vec![7]);
-        assert_eq!((one.p50_ns, one.max_ns), (7, 7));
-        assert_eq!(Quantiles::of(Vec::new()), Quantiles::default());
+        let one = durations([-7]).quantiles();
+        assert_eq!((one.p50_ns, one.max_ns), (-7, -7));
+        assert_eq!(durations([]).quantiles(), Quantiles::default());
+    }
+
+    #[test]
+    fn many_quantiles_are_at_most_one_percent_too_long() {
+        const COUNT: i64 = 100_000;
+        let many = durations((1..=COUNT).map(|ms| ms * 1_000_000 - 3_000_000));
+        let bytes = many.classes.as_ref().unwrap().distinct_values() * 4;
+        assert!(bytes < 32 * 1024, "{bytes}");
+        let quantiles = many.quantiles();
+        for (found, percent) in [
+            (quantiles.p50_ns, 50),
+            (quantiles.p90_ns, 90),
+            (quantiles.p99_ns, 99),
+        ] {
+            let exact_ns = COUNT * percent / 100 * 1_000_000 - 3_000_000;
+            assert!(
+                (0..=exact_ns / 100).contains(&(found - exact_ns)),
+                "{found}"
+            );
+        }
+        assert_eq!(quantiles.max_ns, COUNT * 1_000_000 - 3_000_000);
+        assert_eq!(durations(vec![i64::MAX; 2000]).quantiles().p99_ns, i64::MAX);
+    }
+
+    #[test]
+    fn of_too_many_groups_the_smallest_are_forgotten() {
+        let mut groups = BTreeMap::new();
+        for number in 0..100_u8 {
+            let sum: &mut Sum = groups
+                .entry(Group::Route(String::new(), number.to_string()))
+                .or_default();
+            sum.total = durations((0..i64::from(number)).chain([1]));
+        }
+        assert_eq!(forget_half(&mut groups), 50);
+        assert!(groups.values().all(|sum| sum.total.count() > 50));
+        assert_eq!(short(&"é".repeat(200)), format!("{}…", "é".repeat(128)));
     }
 }

@@ -19,5 +19,6 @@ pub mod pipeline;
 pub mod print;
 pub mod report;
 pub mod select;
+mod summary;
 pub mod tcp;
 pub mod timing;

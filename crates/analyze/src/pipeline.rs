@@ -2,43 +2,43 @@
 //!
 //! One pass, for a live recording and for a file alike: connections come out
 //! of the tracker as they finish, and their owners are looked up then, when
-//! late events are in. No I/O, no clock: equal records give equal reports.
+//! late events are in. They go to whoever wants the rows, and into the sums;
+//! what is kept does not grow with the capture. No I/O, no clock: equal records
+//! give equal reports.
 
+mod carriers;
+mod resolver;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use tcprec_shared::flow::Endpoint;
 use tcprec_shared::headers::{self, Headers, Other};
 use tcprec_shared::record::{
-    Capture, Event, EventKind, Interface, Loss, LossCause, Lost, Packet, ProcessId, Record,
+    Capture, Event, EventKind, Interface, Loss, LossCause, Lost, Packet, Record,
 };
 use tcprec_shared::stream::ReadError;
 
-use crate::app::Request;
-use crate::gaps::Incomplete;
-use crate::owner::{self, Owners, Span};
-use crate::report::{
-    Connection, EndFacts, Ending, InterfaceSummary, LossSummary, OwnerId, Part, ProcessSummary,
-    Report,
-};
-use crate::tcp::{self, Limits, Observer, Seen, Tracker};
+use self::carriers::Carriers;
+use self::resolver::Resolver;
+use crate::gaps::Gaps;
+use crate::owner::{Owners, Span};
+use crate::report::{Ending, InterfaceSummary, Keep, LossSummary, Report, Rows};
+use crate::summary::Summary;
+use crate::tcp::{Limits, Seen, Tracker};
 
 /// At most so many interfaces are known; packets of others are not analyzed.
 const MAX_INTERFACES: usize = 1 << 16;
-
-/// At most so many ways of connections over several interfaces are known;
-/// beyond, all are found out anew.
-const MAX_CARRIERS: usize = 1 << 21;
 
 /// Makes a report of records.
 #[derive(Debug)]
 pub struct Pipeline {
     tracker: Tracker,
     owners: Owners,
-    found: Found,
-    /// What was seen so far, but for connections, requests and processes.
+    summary: Summary,
+    /// When records were lost.
+    gaps: Gaps,
+    /// What was seen so far, but for what is summed up of connections and requests.
     report: Report,
     losses: BTreeMap<(LossCause, Lost), LossSummary>,
     carriers: Carriers,
@@ -52,19 +52,21 @@ pub struct Pipeline {
 
 impl Default for Pipeline {
     fn default() -> Self {
-        Self::new(Limits::default())
+        Self::new(Limits::default(), Keep::default())
     }
 }
 
 impl Pipeline {
     /// A pipeline that has seen nothing, and follows connections within limits.
+    /// The report will have the rows that are to be kept.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, keep: Keep) -> Self {
         Self {
             tracker: Tracker::new(limits),
             // As many as the tracker follows, and so may ask for.
             owners: Owners::new(limits.connections),
-            found: Found::default(),
+            summary: Summary::new(keep),
+            gaps: Gaps::default(),
             report: Report::default(),
             losses: BTreeMap::new(),
             carriers: Carriers::default(),
@@ -74,12 +76,12 @@ impl Pipeline {
         }
     }
 
-    /// Takes the next record of a capture.
-    pub fn push(&mut self, record: &Record<'_>) {
+    /// Takes the next record of a capture. What is finished goes to `rows`.
+    pub fn push(&mut self, record: &Record<'_>, rows: &mut impl Rows) {
         self.owners.observe(record);
         let capture = &mut self.report.capture;
         match record {
-            Record::Packet(packet) => self.packet(packet),
+            Record::Packet(packet) => self.packet(packet, rows),
             Record::Event(event) => self.event(event),
             Record::Interface(interface) => self.interface(interface),
             Record::Loss(loss) => self.loss(loss),
@@ -98,38 +100,39 @@ impl Pipeline {
             capture.damage.get_or_insert_with(|| error.to_string());
             // It may have been any record, of about that time.
             let span = Span::at(self.latest_ns);
-            self.report.gaps.packets.add(span);
-            self.report.gaps.events.add(span);
+            self.gaps.packets.add(span);
+            self.gaps.events.add(span);
         } else {
             capture.ending = Ending::Cut(error.to_string());
         }
     }
 
-    /// Ends the analysis.
+    /// Ends the analysis. The last rows go to `rows`.
     #[must_use]
-    pub fn finish(mut self) -> Report {
+    pub fn finish(mut self, rows: &mut impl Rows) -> Report {
+        let ending = &self.report.capture.ending;
+        self.gaps.is_cut = matches!(ending, Ending::Abrupt | Ending::Cut(_));
+        let evicted_connections = self.tracker.evicted_connections();
+        self.report.capture.left_out.evicted_connections = evicted_connections;
+        let (tracker, mut resolver) = self.resolver(rows);
+        std::mem::take(tracker).finish(&mut resolver);
         let mut report = self.report;
-        report.capture.evicted_connections = self.tracker.evicted_connections();
-        self.tracker.finish(&mut Resolver {
-            owners: &self.owners,
-            carriers: &mut self.carriers,
-            found: &mut self.found,
-        });
         report.losses = self.losses.into_values().collect();
-        report.gaps.packets.merge();
-        report.gaps.events.merge();
-        report.gaps.is_cut = matches!(report.capture.ending, Ending::Abrupt | Ending::Cut(_));
-        report.connections = self.found.connections;
-        report.connections.sort_by_key(|found| found.tcp.id);
-        for connection in &mut report.connections {
-            connection.incomplete = report.gaps.of_connection(&connection.tcp);
-        }
-        report.requests = self.found.requests;
+        self.summary.finish(&self.owners, &mut report);
         report
-            .requests
-            .sort_by_key(|found| (began_ns(found), found.connection, found.index));
-        report.processes = processes(&report, &self.owners);
-        report
+    }
+
+    /// The tracker, and what takes what it finds.
+    fn resolver<'a, R: Rows>(&'a mut self, rows: &'a mut R) -> (&'a mut Tracker, Resolver<'a, R>) {
+        let resolver = Resolver {
+            owners: &self.owners,
+            gaps: &self.gaps,
+            carriers: &mut self.carriers,
+            summary: &mut self.summary,
+            rows,
+            now_ns: self.report.capture.last_ns.unwrap_or(self.latest_ns),
+        };
+        (&mut self.tracker, resolver)
     }
 
     /// Another file begins. It may be the next one of the recording, or a later
@@ -161,7 +164,7 @@ impl Pipeline {
         capture.last_ns = Some(capture.last_ns.map_or(ts_ns, |last| last.max(ts_ns)));
     }
 
-    fn packet(&mut self, packet: &Packet<'_>) {
+    fn packet(&mut self, packet: &Packet<'_>, rows: &mut impl Rows) {
         self.seen_at(packet.ts_ns);
         let counts = &mut self.report.capture.packets;
         counts.all += 1;
@@ -201,17 +204,13 @@ impl Pipeline {
             scope,
             cookie: packet.cookie,
         };
-        let mut resolver = Resolver {
-            owners: &self.owners,
-            carriers: &mut self.carriers,
-            found: &mut self.found,
-        };
+        let (tracker, mut resolver) = self.resolver(rows);
         match &headers {
             Headers::Segment(segment) => {
-                self.tracker.segment(seen, segment, &mut resolver);
+                tracker.segment(seen, segment, &mut resolver);
             }
             Headers::Fragment(fragment) => {
-                self.tracker.fragment(seen, fragment, &mut resolver);
+                tracker.fragment(seen, fragment, &mut resolver);
             }
             Headers::Other(_) => {}
         }
@@ -259,8 +258,8 @@ impl Pipeline {
             (first_ns, last_ns) => Span { first_ns, last_ns },
         };
         match loss.lost {
-            Lost::Packets => self.report.gaps.packets.add(span),
-            Lost::Events => self.report.gaps.events.add(span),
+            Lost::Packets => self.gaps.packets.add(span),
+            Lost::Events => self.gaps.events.add(span),
             Lost::Processes => {}
         }
         let sum = self
@@ -299,154 +298,4 @@ fn find(interfaces: &mut [InterfaceSummary], id: u32) -> Option<&mut InterfaceSu
 /// tools know none and are one scope.
 fn scope(netns: Option<u32>) -> u32 {
     netns.unwrap_or(0)
-}
-
-/// When a request began, as far as it was seen.
-fn began_ns(request: &Request) -> Option<i64> {
-    let request_ns = request.request.as_ref().map(|message| message.first_ns);
-    request_ns.or(request.response.as_ref().map(|message| message.first_ns))
-}
-
-/// Which interface carries a direction of a connection, where several of one
-/// network namespace see its packets (`-i any`, a bridge and its ports): the
-/// one that saw the first. The others have copies.
-#[derive(Debug, Default)]
-struct Carriers {
-    /// The interfaces of each namespace that is known.
-    interfaces: HashMap<u32, Vec<u32>>,
-    /// Whether any namespace has several.
-    is_needed: bool,
-    first: HashMap<(u32, Endpoint, Endpoint), u32>,
-}
-
-impl Carriers {
-    fn interface(&mut self, interface: &Interface) {
-        let Some(netns) = interface.netns else { return };
-        let known = self.interfaces.entry(netns).or_default();
-        if known.len() < 2 && !known.contains(&interface.id) {
-            known.push(interface.id);
-        }
-        self.is_needed |= known.len() > 1;
-    }
-
-    fn is_copy(&mut self, scope: u32, src: Endpoint, dst: Endpoint, interface: u32) -> bool {
-        if !self.is_needed || scope == 0 {
-            return false;
-        }
-        if self.first.len() >= MAX_CARRIERS {
-            self.first.clear();
-        }
-        *self.first.entry((scope, src, dst)).or_insert(interface) != interface
-    }
-
-    fn forget(&mut self, scope: u32, a: Endpoint, b: Endpoint) {
-        if self.is_needed {
-            self.first.remove(&(scope, a, b));
-            self.first.remove(&(scope, b, a));
-        }
-    }
-}
-
-/// What came out of the tracker.
-#[derive(Debug, Default)]
-struct Found {
-    connections: Vec<Connection>,
-    requests: Vec<Request>,
-}
-
-/// Takes connections as they finish, and finds out whose they are.
-struct Resolver<'a> {
-    owners: &'a Owners,
-    carriers: &'a mut Carriers,
-    found: &'a mut Found,
-}
-
-impl Resolver<'_> {
-    fn facts(&self, connection: &tcp::Connection, end: &tcp::End, other: &tcp::End) -> EndFacts {
-        if connection.scope == 0 {
-            return EndFacts::default();
-        }
-        let end = owner::End {
-            netns: connection.scope,
-            local: end.endpoint,
-            remote: other.endpoint,
-            cookie: end.cookie,
-            span: Span {
-                first_ns: connection.first_ns,
-                last_ns: connection.last_ns,
-            },
-        };
-        EndFacts {
-            owner: self.owners.owner(&end).map(|owner| OwnerId {
-                process: owner.process.id,
-                provenance: owner.provenance,
-            }),
-            kernel: self.owners.kernel(&end),
-        }
-    }
-}
-
-impl Observer for Resolver<'_> {
-    fn request(&mut self, request: Request) {
-        self.found.requests.push(request);
-    }
-
-    fn connection(&mut self, connection: tcp::Connection) {
-        let (orig, resp) = (&connection.orig, &connection.resp);
-        self.carriers
-            .forget(connection.scope, orig.endpoint, resp.endpoint);
-        let found = Connection {
-            orig: self.facts(&connection, orig, resp),
-            resp: self.facts(&connection, resp, orig),
-            netns: Some(connection.scope).filter(|scope| *scope != 0),
-            incomplete: Incomplete::default(), // until all losses are known
-            tcp: connection,
-        };
-        self.found.connections.push(found);
-    }
-}
-
-/// The processes that own an end of a connection, with their part in it.
-fn processes(report: &Report, owners: &Owners) -> BTreeMap<ProcessId, ProcessSummary> {
-    let mut all = BTreeMap::new();
-    let mut count = |owner: Option<OwnerId>, part: Part| {
-        if let Some(process) = owner.and_then(|owner| owners.process(owner.process)) {
-            let summary = all.entry(process.id).or_insert_with(|| ProcessSummary {
-                process: process.clone(),
-                part: Part::default(),
-            });
-            summary.part += part;
-        }
-    };
-    for connection in &report.connections {
-        let (orig, resp) = (&connection.tcp.orig, &connection.tcp.resp);
-        let made = Part {
-            connections_made: 1,
-            sent_bytes: orig.bytes,
-            received_bytes: resp.bytes,
-            ..Part::default()
-        };
-        let taken = Part {
-            connections_taken: 1,
-            sent_bytes: resp.bytes,
-            received_bytes: orig.bytes,
-            ..Part::default()
-        };
-        count(connection.orig.owner, made);
-        count(connection.resp.owner, taken);
-    }
-    for request in &report.requests {
-        let [client, server] = report.owners_of(request);
-        let made = Part {
-            requests_made: 1,
-            ..Part::default()
-        };
-        let taken = Part {
-            requests_taken: 1,
-            ..Part::default()
-        };
-        count(client, made);
-        count(server, taken);
-    }
-    all
 }

@@ -14,7 +14,7 @@ use proptest::sample::select;
 use tcprec_analyze::annotate::Annotator;
 use tcprec_analyze::pipeline::Pipeline;
 use tcprec_analyze::print::Printer;
-use tcprec_analyze::report::{json, jsonl, text};
+use tcprec_analyze::report::{Keep, json, jsonl, text};
 use tcprec_analyze::tcp::Limits;
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::headers::LinkType;
@@ -240,24 +240,32 @@ fn everything(records: &[Record<'static>], width: usize) -> Vec<u8> {
         let note = annotator.note(record);
         printer.write(record, &note, &mut output).unwrap();
     }
-    let mut pipeline = Pipeline::new(Limits {
+    let limits = Limits {
         connections: 2,
+        lingering: 1,
+        waiting_bytes: 1000,
         ..Limits::default()
-    });
+    };
+    let keep = Keep {
+        rows: None,
+        slowest: 3,
+    };
+    let mut pipeline = Pipeline::new(limits, keep);
+    let mut lines = jsonl::Writer::new(Vec::new());
     for record in records {
-        pipeline.push(record);
+        pipeline.push(record, &mut lines);
     }
     pipeline.read_error(&ReadError::Truncated {
         at_bytes: 1,
         detail: String::new(),
     });
-    let report = pipeline.finish();
+    let report = pipeline.finish(&mut lines);
     let looks = text::Looks {
         width: Some(width),
         color: false,
         zone: TimeZone::UTC,
         rows: Some(3),
-        slow: Some(3),
+        slow: true,
         all_option: "--all",
     };
     text::write(&report, &looks, &mut output).unwrap();
@@ -267,7 +275,7 @@ fn everything(records: &[Record<'static>], width: usize) -> Vec<u8> {
             .all(|byte| *byte == b'\n' || !byte.is_ascii_control()),
         "something in a capture reaches the terminal"
     );
-    jsonl::write(&report, &mut output).unwrap();
+    output.extend(lines.finish(&report).unwrap());
     json::write(&report, &mut output).unwrap();
     output
 }

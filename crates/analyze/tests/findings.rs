@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use tcprec_analyze::finding::{FindingKind, findings};
+use tcprec_analyze::finding::FindingKind;
 use tcprec_analyze::pipeline::Pipeline;
 use tcprec_shared::format;
 use tcprec_shared::stream::Source as _;
@@ -53,10 +53,11 @@ fn what_is_wrong_is_found_and_nothing_else() {
             let mut input = format::open(input).unwrap();
             let mut pipeline = Pipeline::default();
             while let Some(record) = input.next().unwrap() {
-                pipeline.push(&record);
+                pipeline.push(&record, &mut ());
             }
             let name = folder.file_name().unwrap().to_string_lossy();
-            let found = findings(&pipeline.finish()).into_iter().map(|finding| {
+            let report = pipeline.finish(&mut ());
+            let found = report.findings.iter().map(|finding| {
                 let ms = finding.duration_ns() / 1_000_000;
                 (finding.kind, finding.count, finding.by_orig, ms)
             });

@@ -58,9 +58,9 @@ fn collect(folder: &Path, to: &mut Vec<PathBuf>) {
 fn comparable(report: &str) -> Result<Vec<serde_json::Value>, serde_json::Error> {
     let mut rows: Vec<serde_json::Value> = report
         .lines()
-        .skip(1)
         .map(serde_json::from_str)
         .collect::<Result<_, _>>()?;
+    rows.retain(|row| row["kind"] != "capture");
     for row in rows.iter_mut().filter_map(serde_json::Value::as_object_mut) {
         row.remove("incomplete");
     }
@@ -74,7 +74,7 @@ fn check(capture: &Path) -> Result<(), Failed> {
         .lines()
         .map(serde_json::from_str)
         .collect::<Result<_, _>>()?;
-    let packets = rows.first().and_then(|capture| capture["packets"].as_u64());
+    let packets = rows.last().and_then(|capture| capture["packets"].as_u64());
     let document: serde_json::Value =
         serde_json::from_str(&run(&["analyze", "--format=json"], &[path])?)?;
     if document["capture"]["packets"].as_u64() != packets {

@@ -4,9 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use tcprec_analyze::app::Request;
 use tcprec_analyze::pipeline::Pipeline;
-use tcprec_analyze::report::Report;
+use tcprec_analyze::report::{Report, Request};
 use tcprec_analyze::tcp::StallCause;
 use tcprec_analyze::timing::Timing;
 use tcprec_shared::format;
@@ -20,9 +19,9 @@ fn report(capture: &Path) -> Report {
     let mut input = format::open(capture).unwrap();
     let mut pipeline = Pipeline::default();
     while let Some(record) = input.next().unwrap() {
-        pipeline.push(&record);
+        pipeline.push(&record, &mut ());
     }
-    pipeline.finish()
+    pipeline.finish(&mut ())
 }
 
 /// The times of a request in microseconds.
@@ -73,9 +72,9 @@ fn time_is_found_where_it_went() {
     }
     let report = report(&path);
     let times = |number: u16| {
-        let made_by = |request: &&Request| request.client.port == 40_001 + number;
+        let made_by = |request: &&Request| request.app.client.port == 40_001 + number;
         let request = report.requests.iter().find(made_by).unwrap();
-        Times::of(&report.timing(request).unwrap())
+        Times::of(request.timing.as_ref().unwrap())
     };
     let thinking = |connect, network| Times {
         connect,
@@ -123,17 +122,20 @@ fn times_add_up() {
         for input in inputs.iter().filter(|path| path.exists()) {
             let report = report(input);
             for request in &report.requests {
-                let Some(timing) = report.timing(request) else {
+                let Some(timing) = &request.timing else {
                     continue;
                 };
-                let tcp = &report.connection_of(request).unwrap().tcp;
+                let mut connections = report.connections.iter();
+                let is_its = |id| id == request.ends.id;
+                let connection = connections.find(|connection| is_its(connection.tcp.id));
+                let tcp = &connection.unwrap().tcp;
                 let handshake_ns = timing
                     .connect_ns
                     .map_or(0, |_| tcp.established_ns.unwrap() - tcp.syn_ns.unwrap());
                 let lost_later = timing.stalls.iter().map(|stall| stall.to_ns).max();
-                let last_ns = request.response.as_ref().unwrap().last_ns;
+                let last_ns = request.app.response.as_ref().unwrap().last_ns;
                 let extra_ns = lost_later.map_or(0, |to_ns| (to_ns - last_ns).max(0));
-                let whole_ns = handshake_ns + request.total_ns().unwrap() + extra_ns;
+                let whole_ns = handshake_ns + request.app.total_ns().unwrap() + extra_ns;
                 assert_eq!(timing.total_ns(), whole_ns, "{request:?}");
                 let parts = [
                     timing.connect_ns.unwrap_or(0),

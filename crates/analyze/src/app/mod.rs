@@ -35,6 +35,33 @@ pub struct Request {
 }
 
 impl Request {
+    /// When the last of it was seen.
+    #[must_use]
+    pub fn last_ns(&self) -> i64 {
+        let request_ns = self.request.as_ref().map(|message| message.last_ns);
+        let response_ns = self.response.as_ref().map(|message| message.last_ns);
+        request_ns.max(response_ns).unwrap_or(i64::MIN)
+    }
+
+    /// When it began, as far as it was seen.
+    #[must_use]
+    pub fn first_ns(&self) -> Option<i64> {
+        let request_ns = self.request.as_ref().map(|message| message.first_ns);
+        request_ns.or(self.response.as_ref().map(|message| message.first_ns))
+    }
+
+    /// How much memory it takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let asked = self.request.as_ref().map_or(0, |message| {
+            let optional = [&message.host, &message.user_agent];
+            let optional = optional.into_iter().flatten().map(String::len);
+            let always = [&message.method, &message.target, &message.version];
+            optional.chain(always.map(String::len)).sum()
+        });
+        let answered = self.response.as_ref();
+        size_of::<Self>() + asked + answered.map_or(0, |message| message.version.len())
+    }
+
     /// Time to the first byte: from the last byte of the request to the first
     /// byte of the response. Negative if the server did not wait for the end
     /// of the request.

@@ -1,7 +1,7 @@
 //! `tcprec analyze`.
 
 use std::env;
-use std::io::{self, BufWriter, IsTerminal as _, Write as _};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -12,7 +12,8 @@ use super::progress::Progress;
 use super::{Failure, FilterArgs, open, read_on, select, zone};
 use crate::pipeline::Pipeline;
 use crate::report::text::{self, Looks};
-use crate::report::{json, jsonl};
+use crate::report::{Keep, Report, Rows, json, jsonl};
+use crate::tcp::Limits;
 
 /// So many rows of each table are shown if not all are asked for.
 const ROWS: usize = 20;
@@ -49,16 +50,62 @@ enum Format {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let stdout = BufWriter::new(io::stdout().lock());
+    match args.format {
+        Format::Text => {
+            let keep = Keep {
+                rows: (!args.all).then_some(ROWS),
+                slowest: args.slow.unwrap_or(0),
+            };
+            let (report, whole) = report(args, keep, &mut (), |()| Ok(()))?;
+            written(stdout, |to| text::write(&report, &looks(args), to))?;
+            whole
+        }
+        Format::Json => {
+            let (report, whole) = report(args, Keep::default(), &mut (), |()| Ok(()))?;
+            written(stdout, |to| json::write(&report, to))?;
+            whole
+        }
+        Format::Jsonl => {
+            let none = Keep {
+                rows: Some(0),
+                slowest: 0,
+            };
+            let mut writer = jsonl::Writer::new(stdout);
+            let (report, whole) = report(args, none, &mut writer, jsonl::Writer::check)?;
+            writer.finish(&report)?;
+            whole
+        }
+    }
+}
+
+fn written<W: Write>(
+    mut to: W,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Failure> {
+    write(&mut to)?;
+    Ok(to.flush()?)
+}
+
+/// Makes the report, and says whether it is of the whole capture. Rows go to
+/// `rows` meanwhile; `check` says whether they can be written.
+fn report<R: Rows>(
+    args: &Args,
+    keep: Keep,
+    rows: &mut R,
+    check: impl Fn(&mut R) -> io::Result<()>,
+) -> Result<(Report, Result<(), Failure>), Failure> {
     let mut selection = args.filter.selection()?;
     let mut input = open(&args.capture)?;
-    let mut pipeline = Pipeline::default();
+    let mut pipeline = Pipeline::new(Limits::default(), keep);
     let mut progress = Progress::new();
-    let mut failure = None;
+    let mut whole = Ok(());
     loop {
         match input.next() {
             Ok(Some(record)) => {
                 if let Some(record) = select(&mut selection, &args.capture, record)? {
-                    pipeline.push(&record);
+                    pipeline.push(&record, rows);
+                    check(rows)?;
                 }
             }
             Ok(None) => break,
@@ -67,7 +114,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
                 pipeline.read_error(&error);
                 if !error.is_passing() {
                     read_on(&args.capture, &error)?;
-                    failure = matches!(error, ReadError::Io(_)).then(|| error.to_string());
+                    if matches!(error, ReadError::Io(_)) {
+                        let what = format!("the report is not whole: {error}");
+                        whole = Err(Failure::Failed(what));
+                    }
                     break;
                 }
             }
@@ -75,17 +125,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         progress.record(&input);
     }
     drop(progress);
-    let report = pipeline.finish();
-    let mut to = BufWriter::new(io::stdout().lock());
-    match args.format {
-        Format::Text => text::write(&report, &looks(args), &mut to)?,
-        Format::Jsonl => jsonl::write(&report, &mut to)?,
-        Format::Json => json::write(&report, &mut to)?,
-    }
-    to.flush()?;
-    failure.map_or(Ok(()), |error| {
-        Err(Failure::Failed(format!("the report is not whole: {error}")))
-    })
+    Ok((pipeline.finish(rows), whole))
 }
 
 fn looks(args: &Args) -> Looks {
@@ -98,7 +138,7 @@ fn looks(args: &Args) -> Looks {
         color: is_terminal && !no_color,
         zone: zone(args.utc),
         rows: (!args.all).then_some(ROWS),
-        slow: args.slow,
+        slow: args.slow.is_some(),
         all_option: "--all",
     }
 }

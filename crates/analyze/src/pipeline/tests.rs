@@ -1,9 +1,12 @@
 use std::borrow::Cow;
 
+use tcprec_shared::flow::Endpoint;
 use tcprec_shared::headers::LinkType;
 use tcprec_shared::record::{Capture, End, KernelParse, SCHEMA};
 
 use super::*;
+use crate::gaps::Incomplete;
+use crate::tcp;
 
 fn interface(id: u32, netns: Option<u32>) -> Record<'static> {
     Record::Interface(Interface {
@@ -37,9 +40,9 @@ fn packet(interface: u32, ts_ns: i64, is_answer: bool) -> Packet<'static> {
 fn report(records: Vec<Record<'_>>) -> Report {
     let mut pipeline = Pipeline::default();
     for record in &records {
-        pipeline.push(record);
+        pipeline.push(record, &mut ());
     }
-    pipeline.finish()
+    pipeline.finish(&mut ())
 }
 
 /// A handshake that crosses a bridge: each packet passes both interfaces.
@@ -161,7 +164,7 @@ fn how_a_capture_ended_is_told() {
         Ending::Continued(going_on)
     );
     let mut pipeline = Pipeline::default();
-    pipeline.push(&own());
+    pipeline.push(&own(), &mut ());
     let error = |at_bytes| ReadError::Damaged {
         at_bytes,
         detail: "?".into(),
@@ -172,7 +175,7 @@ fn how_a_capture_ended_is_told() {
         at_bytes: 3,
         detail: "?".into(),
     });
-    let capture = pipeline.finish().capture;
+    let capture = pipeline.finish(&mut ()).capture;
     assert_eq!(capture.damaged_records, 2);
     assert_eq!(capture.damage, Some(error(1).to_string()));
     assert!(matches!(capture.ending, Ending::Cut(_)));
@@ -249,14 +252,14 @@ fn what_has_no_end_may_have_lost_it() {
 #[test]
 fn a_damaged_record_may_have_been_a_packet() {
     let mut pipeline = Pipeline::default();
-    pipeline.push(&interface(0, None));
-    pipeline.push(&Record::Packet(packet(0, 10, false)));
+    pipeline.push(&interface(0, None), &mut ());
+    pipeline.push(&Record::Packet(packet(0, 10, false)), &mut ());
     pipeline.read_error(&ReadError::Damaged {
         at_bytes: 1,
         detail: "?".into(),
     });
-    pipeline.push(&Record::Packet(packet(0, 20, true)));
-    let incomplete = pipeline.finish().connections[0].incomplete;
+    pipeline.push(&Record::Packet(packet(0, 20, true)), &mut ());
+    let incomplete = pipeline.finish(&mut ()).connections[0].incomplete;
     assert!(incomplete.packets && incomplete.events);
 }
 

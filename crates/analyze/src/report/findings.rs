@@ -4,9 +4,9 @@ use super::{OwnerId, Report, units};
 use crate::finding::{Finding, FindingKind};
 use tcprec_shared::flow::Endpoint;
 
-/// A finding as a sentence; none if its connection is not in the report.
-pub(super) fn sentence(report: &Report, finding: &Finding) -> Option<String> {
-    let connection = report.connection(finding.connection)?;
+/// A finding as a sentence.
+pub(super) fn sentence(report: &Report, finding: &Finding) -> String {
+    let ends = finding.ends;
     let who = |owner: Option<OwnerId>, endpoint: Endpoint| {
         let process = owner.and_then(|owner| report.processes.get(&owner.process));
         match process {
@@ -17,10 +17,10 @@ pub(super) fn sentence(report: &Report, finding: &Finding) -> Option<String> {
             None => endpoint.addr.to_string(),
         }
     };
-    let server_at = connection.tcp.resp.endpoint;
-    let client = who(connection.orig.owner, connection.tcp.orig.endpoint);
-    let server = match connection.resp.owner {
-        Some(_) => format!("{} at {server_at}", who(connection.resp.owner, server_at)),
+    let server_at = ends.resp;
+    let client = who(ends.orig_owner, ends.orig);
+    let server = match ends.resp_owner {
+        Some(_) => format!("{} at {server_at}", who(ends.resp_owner, server_at)),
         None => server_at.to_string(),
     };
     let (by, other) = if finding.by_orig == Some(false) {
@@ -50,7 +50,7 @@ pub(super) fn sentence(report: &Report, finding: &Finding) -> Option<String> {
             format!("of {client} and {server} only one sends, as far as was captured")
         }
     };
-    Some(match finding.count {
+    match finding.count {
         1 => text,
         many => {
             let shown = match finding.kind {
@@ -62,5 +62,5 @@ pub(super) fn sentence(report: &Report, finding: &Finding) -> Option<String> {
             };
             format!("{text} ({} times{shown})", units::count(many))
         }
-    })
+    }
 }

@@ -5,10 +5,9 @@ use std::io::{self, Write};
 use serde::{Serialize, Serializer};
 
 use super::{Report, row};
-use crate::finding::findings;
-use crate::latency::latencies;
 
-/// Writes a report as a JSON document.
+/// Writes a report as a JSON document, with the connections and requests that
+/// it keeps.
 ///
 /// # Errors
 /// The output's.
@@ -27,27 +26,26 @@ impl Serialize for Document<'_> {
         let mut document = to.serialize_struct("Document", 7)?;
         document.serialize_field("capture", &row::capture(report))?;
         document.serialize_field("losses", &List(|| report.losses.iter().map(row::loss)))?;
-        let found = findings(report);
-        let found = || {
-            let all = found.iter();
+        let findings = || {
+            let all = report.findings.iter();
             all.map(|finding| row::FindingRow { report, finding })
         };
-        document.serialize_field("findings", &List(found))?;
+        document.serialize_field("findings", &List(findings))?;
         let processes = || report.processes.values().map(row::process);
         document.serialize_field("processes", &List(processes))?;
+        let names = report;
         let connections = || {
             let all = report.connections.iter();
-            all.map(|connection| row::Conn { report, connection })
+            all.map(|connection| row::Conn { names, connection })
         };
         document.serialize_field("connections", &List(connections))?;
         let requests = || {
             let all = report.requests.iter();
-            all.map(|request| row::Http { report, request })
+            all.map(|request| row::Http { names, request })
         };
         document.serialize_field("requests", &List(requests))?;
-        let all = latencies(report);
         let latencies = || {
-            let all = all.iter();
+            let all = report.latencies.iter();
             all.map(|latency| row::LatencyRow { report, latency })
         };
         document.serialize_field("latencies", &List(latencies))?;

@@ -2,6 +2,8 @@
 //!
 //! A [`Report`] is finished when a renderer sees it. [`text`] is for people,
 //! [`jsonl`] and [`json`] for programs; `docs/report.md` names their fields.
+//! The rows of connections and requests, which may be many, go to who wants
+//! them as they are finished ([`Rows`]); a report has as many as it is to keep.
 
 mod findings;
 pub mod json;
@@ -13,15 +15,42 @@ pub mod units;
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
+use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::{
     Capture, End, Interface, LossCause, Lost, Process, ProcessId, Provenance,
 };
 
-use crate::app::Request;
-use crate::gaps::{Gaps, Incomplete};
-use crate::owner::KernelFacts;
-use crate::tcp::{self, ConnectionId};
+use crate::app;
+use crate::finding::Finding;
+use crate::gaps::Incomplete;
+use crate::latency::{Latency, Quantiles};
+use crate::owner::{KernelFacts, Owners};
+use crate::tcp::{self, ConnState, ConnectionId};
 use crate::timing::Timing;
+
+/// Takes the rows of a report as they are finished: a report does not keep them.
+/// `owners` knows the names of processes, so far.
+pub trait Rows {
+    /// A connection was finished.
+    fn connection(&mut self, connection: &Connection, owners: &Owners);
+    /// A request was finished; those of a connection come before it.
+    fn request(&mut self, request: &Request, owners: &Owners);
+}
+
+/// For those who want no rows but what the report keeps.
+impl Rows for () {
+    fn connection(&mut self, _: &Connection, _: &Owners) {}
+    fn request(&mut self, _: &Request, _: &Owners) {}
+}
+
+/// Which rows a report keeps. All of them take memory that grows with the capture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Keep {
+    /// So many connections and so many requests, the first; none for all.
+    pub rows: Option<usize>,
+    /// So many of the slowest requests.
+    pub slowest: usize,
+}
 
 /// What an analysis found.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -32,70 +61,45 @@ pub struct Report {
     pub interfaces: Vec<InterfaceSummary>,
     /// What was lost, by cause.
     pub losses: Vec<LossSummary>,
-    /// When it was lost.
-    pub gaps: Gaps,
     /// The processes that own an end of a connection.
     pub processes: BTreeMap<ProcessId, ProcessSummary>,
-    /// The connections in the order of their first packets.
+    /// How many connections and requests there were.
+    pub totals: Totals,
+    /// What is worth attention, the gravest first.
+    pub findings: Vec<Finding>,
+    /// The connections that are [kept](Keep), in the order of their first packets.
     pub connections: Vec<Connection>,
-    /// The requests in the order they began.
+    /// The requests that are kept, in the order they began.
     pub requests: Vec<Request>,
+    /// The slowest requests that are kept, the slowest first.
+    pub slowest: Vec<Request>,
+    /// How long requests took.
+    pub latencies: Vec<Latency>,
 }
 
-impl Report {
-    /// The connection that a request was made on.
-    #[must_use]
-    pub fn connection_of(&self, request: &Request) -> Option<&Connection> {
-        self.connection(request.connection)
-    }
+/// All connections and requests, by what became of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Connections by how they ended.
+    pub connections: BTreeMap<ConnState, u64>,
+    /// Requests by what came of them.
+    pub requests: BTreeMap<Outcome, u64>,
+    /// The requests of which it is known where their time went.
+    pub timed_requests: u64,
+    /// How long the first bytes of responses were waited for
+    /// ([`app::Request::ttfb_ns`]), if several were.
+    pub waits: Option<Quantiles>,
+}
 
-    /// The connection with this number.
-    #[must_use]
-    pub fn connection(&self, id: ConnectionId) -> Option<&Connection> {
-        let place = self
-            .connections
-            .binary_search_by_key(&id, |connection| connection.tcp.id);
-        self.connections.get(place.ok()?)
-    }
-
-    /// Who owns the client's and the server's end of a request's connection.
-    #[must_use]
-    pub fn owners_of(&self, request: &Request) -> [Option<OwnerId>; 2] {
-        let Some(connection) = self.connection_of(request) else {
-            return [None, None];
-        };
-        let mut owners = [connection.orig.owner, connection.resp.owner];
-        if request.client == connection.tcp.resp.endpoint {
-            owners.reverse();
-        }
-        owners
-    }
-
-    /// Where the time of a request went; none where it was not wholly seen.
-    #[must_use]
-    pub fn timing(&self, request: &Request) -> Option<Timing> {
-        if self.incomplete(request).lacks_packets() {
-            return None;
-        }
-        Timing::of(request, self.connection_of(request)?)
-    }
-
-    /// What may be missing of a request.
-    #[must_use]
-    pub fn incomplete(&self, request: &Request) -> Incomplete {
-        let Some(connection) = self.connection_of(request) else {
-            return Incomplete::default();
-        };
-        let asked = request.request.as_ref();
-        let answered = request.response.as_ref();
-        self.gaps.of_part(
-            &connection.tcp,
-            asked.map(|message| message.first_ns),
-            answered
-                .filter(|message| message.is_ended)
-                .map(|message| message.last_ns),
-        )
-    }
+/// What came of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// A response with this status.
+    Status(u16),
+    /// No response.
+    Unanswered,
+    /// No response was seen, but it may have been lost.
+    Unknown,
 }
 
 /// What was recorded, and how completely.
@@ -126,8 +130,19 @@ pub struct CaptureSummary {
     pub damaged_records: u64,
     /// What was wrong with the first of them.
     pub damage: Option<String>,
-    /// Connections whose analysis was ended early to bound the memory.
+    /// What was left out to bound the memory.
+    pub left_out: LeftOut,
+}
+
+/// What an analysis left out to bound its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LeftOut {
+    /// Connections whose analysis was ended early.
     pub evicted_connections: u64,
+    /// Findings that were forgotten, the least grave and rarest.
+    pub findings: u64,
+    /// Groups of requests whose times were forgotten, the smallest.
+    pub latencies: u64,
 }
 
 impl CaptureSummary {
@@ -265,6 +280,76 @@ pub struct Connection {
     pub orig: EndFacts,
     /// What is known of the end that was asked.
     pub resp: EndFacts,
+}
+
+impl Connection {
+    /// Its ends, and who owns them.
+    #[must_use]
+    pub const fn ends(&self) -> Ends {
+        Ends {
+            id: self.tcp.id,
+            orig: self.tcp.orig.endpoint,
+            resp: self.tcp.resp.endpoint,
+            orig_owner: self.orig.owner,
+            resp_owner: self.resp.owner,
+        }
+    }
+}
+
+/// What names a connection to those who are told of something on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// Its number.
+    pub id: ConnectionId,
+    /// The end that asked for it.
+    pub orig: Endpoint,
+    /// The end that was asked.
+    pub resp: Endpoint,
+    /// The owner of the former.
+    pub orig_owner: Option<OwnerId>,
+    /// The owner of the latter.
+    pub resp_owner: Option<OwnerId>,
+}
+
+/// A request, its connection, and where its time went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// What was asked and answered.
+    pub app: app::Request,
+    /// The connection it was made on.
+    pub ends: Ends,
+    /// What may be missing of it.
+    pub incomplete: Incomplete,
+    /// Where its time went; none if it was not wholly seen.
+    pub timing: Option<Timing>,
+}
+
+impl Request {
+    /// Whether the client is the end that asked for the connection.
+    #[must_use]
+    pub fn client_is_orig(&self) -> bool {
+        self.app.client == self.ends.orig
+    }
+
+    /// Who owns the client's and the server's end.
+    #[must_use]
+    pub fn owners(&self) -> [Option<OwnerId>; 2] {
+        let mut owners = [self.ends.orig_owner, self.ends.resp_owner];
+        if self.app.client == self.ends.resp {
+            owners.reverse();
+        }
+        owners
+    }
+
+    /// What came of it.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match &self.app.response {
+            Some(response) => Outcome::Status(response.status),
+            None if self.incomplete.lacks_packets() => Outcome::Unknown,
+            None => Outcome::Unanswered,
+        }
+    }
 }
 
 /// What is known of one end of a connection beyond its packets; nothing if it

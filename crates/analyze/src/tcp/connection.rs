@@ -238,7 +238,7 @@ pub struct SynOptions {
 }
 
 /// How a connection began and ended: Zeek's `conn_state`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ConnState {
     /// Attempt without an answer.
     S0,

@@ -149,10 +149,10 @@ impl Direction {
         position
     }
 
-    /// What is told of it in the end, with what others found: `bytes` of
-    /// payload by sequence numbers, and Wireshark's view.
-    pub(super) fn into_end(
-        self,
+    /// What is told of it, with what others found: `bytes` of payload by
+    /// sequence numbers, and Wireshark's view.
+    pub(super) fn end(
+        &self,
         endpoint: Endpoint,
         bytes: u64,
         (analysis, round_trips): (Analysis, Option<RoundTrips>),

@@ -11,9 +11,10 @@ use super::ports;
 use super::seq::Seq;
 use super::stalls::{Sent, Stalls};
 use super::state::States;
-use super::tracker::{Observer, Seen};
+use super::tracker::Seen;
+use super::waiting::Waiting;
 use super::{Connection, ConnectionId};
-use crate::app::{Budget, Conversation};
+use crate::app::{Budget, Conversation, Request};
 
 /// A connection that is being followed, and all that is known of it so far.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(super) struct Live {
     stalls: Stalls,
     directions: Pair<Direction>,
     application: Application,
+    /// Requests that are finished, and not told yet.
+    waiting: Waiting,
 }
 
 /// What is known of the payload.
@@ -72,6 +75,7 @@ impl Live {
             stalls: Stalls::default(),
             directions: Pair::default(),
             application: Application::Silent,
+            waiting: Waiting::default(),
         }
     }
 
@@ -96,13 +100,7 @@ impl Live {
     }
 
     /// Takes a packet. What is kept of its payload is `budget`'s.
-    pub(super) fn packet(
-        &mut self,
-        seen: Seen,
-        segment: &Segment<'_>,
-        budget: &Budget,
-        observer: &mut impl Observer,
-    ) {
+    pub(super) fn packet(&mut self, seen: Seen, segment: &Segment<'_>, budget: &Budget) {
         let side = Self::sender(self.flow, segment);
         let [syn, ack, rst] =
             [TcpFlags::SYN, TcpFlags::ACK, TcpFlags::RST].map(|flag| segment.flags.has(flag));
@@ -134,9 +132,8 @@ impl Live {
             });
             acknowledged = Some(position);
             if let Application::Talking(conversation) = &mut self.application {
-                conversation.acknowledged(side.other(), position, |request| {
-                    observer.request(request);
-                });
+                let waiting = &mut self.waiting;
+                conversation.acknowledged(side.other(), position, |request| waiting.push(request));
             }
         }
         let repairs = direction.repairs();
@@ -153,7 +150,7 @@ impl Live {
         self.stalls
             .packet(sent, segment, self.handshake.initial_rtt_ns());
         if segment.payload_bytes > 0 && !rst {
-            self.payload(side, position, seen.ts_ns, segment, budget, observer);
+            self.payload(side, position, seen.ts_ns, segment, budget);
         }
     }
 
@@ -164,7 +161,6 @@ impl Live {
         ts_ns: i64,
         segment: &Segment<'_>,
         budget: &Budget,
-        observer: &mut impl Observer,
     ) {
         if matches!(self.application, Application::Silent) {
             let begins = Pair {
@@ -175,13 +171,14 @@ impl Live {
             self.application = Application::Talking(Box::new(conversation));
         }
         if let Application::Talking(conversation) = &mut self.application {
+            let waiting = &mut self.waiting;
             conversation.payload(
                 side,
                 position,
                 segment.payload_bytes,
                 segment.payload,
                 ts_ns,
-                |request| observer.request(request),
+                |request| waiting.push(request),
             );
             if conversation.is_over() {
                 self.application = Application::Over {
@@ -201,31 +198,40 @@ impl Live {
         self.last_ns
     }
 
-    /// Tells what is known of it.
-    pub(super) fn finish(mut self, observer: &mut impl Observer) {
-        let requests = match &mut self.application {
-            Application::Silent => 0,
-            Application::Talking(conversation) => {
-                conversation.finish(|request| observer.request(request));
-                conversation.requests()
-            }
-            Application::Over { requests } => *requests,
-        };
-        observer.connection(self.into_connection(requests));
+    /// The bytes that its waiting requests take.
+    pub(super) const fn waiting_bytes(&self) -> usize {
+        self.waiting.bytes()
     }
 
-    fn into_connection(self, requests: u64) -> Connection {
+    /// Takes out the waiting requests that were over by `until_ns`.
+    pub(super) fn take_requests(&mut self, until_ns: i64) -> Vec<Request> {
+        self.waiting.take(until_ns)
+    }
+
+    /// What is known of it, and of the requests that were not taken out.
+    pub(super) fn finish(mut self) -> (Connection, Vec<Request>) {
+        if let Application::Talking(conversation) = &mut self.application {
+            let waiting = &mut self.waiting;
+            conversation.finish(|request| waiting.push(request));
+        }
+        (self.so_far(), self.waiting.take(i64::MAX))
+    }
+
+    /// What is known of it so far.
+    pub(super) fn so_far(&self) -> Connection {
+        let requests = match &self.application {
+            Application::Silent => 0,
+            Application::Talking(conversation) => conversation.requests(),
+            Application::Over { requests } => *requests,
+        };
         let originator = self
             .handshake
             .originator()
             .unwrap_or(self.states.originator());
         let [low, high] =
             [Side::Low, Side::High].map(|side| (self.states.size(side), self.analyzer.of(side)));
-        let low = self.directions.low.into_end(self.flow.low, low.0, low.1);
-        let high = self
-            .directions
-            .high
-            .into_end(self.flow.high, high.0, high.1);
+        let low = self.directions.low.end(self.flow.low, low.0, low.1);
+        let high = self.directions.high.end(self.flow.high, high.0, high.1);
         let (orig, resp) = match originator {
             Side::Low => (low, high),
             Side::High => (high, low),
@@ -239,14 +245,14 @@ impl Live {
             last_ns: self.last_ns,
             duration_ns: self.states.last_ns().saturating_sub(self.begin_ns),
             state: self.states.summary(),
-            history: self.states.into_history(originator),
+            history: self.states.history(originator),
             missed_bytes: self.missed_bytes,
             syn_synack_ns: self.handshake.syn_synack_ns(),
             synack_ack_ns: self.handshake.synack_ack_ns(),
             initial_rtt_ns: self.handshake.initial_rtt_ns(),
             syn_ns: self.handshake.first_syn_ns(),
             established_ns: self.handshake.established_ns(),
-            stalls: self.stalls.finish(originator, self.last_ns),
+            stalls: self.stalls.all(originator, self.last_ns),
             reused_ports: self.reused_ports,
             requests,
         }

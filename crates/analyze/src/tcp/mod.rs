@@ -1,7 +1,7 @@
 //! TCP connections from segments.
 //!
 //! [`Tracker`] takes the segments of a capture in file order and gives each
-//! connection, and each request on it, to an [`Observer`] once it is finished.
+//! connection, and the requests on it, to an [`Observer`] once it is finished.
 //! Numbers have the definitions of Zeek and Wireshark, named where they are
 //! computed. Reports and owners are others' to make.
 
@@ -20,6 +20,7 @@ mod seq;
 mod stalls;
 mod state;
 mod tracker;
+mod waiting;
 
 pub(crate) use pair::{Pair, Side};
 

@@ -77,30 +77,36 @@ impl Stalls {
     }
 
     fn found(&mut self, side: Side, cause: StallCause, from_ns: i64, to_ns: i64, position: i64) {
-        if self.found.len() < MAX_STALLS && from_ns < to_ns {
-            let stall = Stall {
-                by_orig: false, // until it is known who that is
-                cause,
-                from_ns,
-                to_ns,
-                // The first byte has position 1: the SYN stands before it.
-                at_byte: position.saturating_sub(1).max(0).cast_unsigned(),
-            };
+        if self.found.len() < MAX_STALLS
+            && let Some(stall) = stall(cause, from_ns, to_ns, position)
+        {
             self.found.push((side, stall));
         }
     }
 
-    /// All of them, of a connection that ends at `end_ns`.
-    pub(super) fn finish(mut self, originator: Side, end_ns: i64) -> Vec<Stall> {
-        for side in [Side::Low, Side::High] {
-            if let Some((closed_ns, position)) = self.senders[side].closed {
-                self.found(side, StallCause::ZeroWindow, closed_ns, end_ns, position);
-            }
-        }
-        let all = self.found.into_iter().map(|(side, stall)| Stall {
+    /// All of them, of a connection whose last packet came at `end_ns`.
+    pub(super) fn all(&self, originator: Side, end_ns: i64) -> Vec<Stall> {
+        let closed = [Side::Low, Side::High].into_iter().filter_map(|side| {
+            let (closed_ns, position) = self.senders[side].closed?;
+            stall(StallCause::ZeroWindow, closed_ns, end_ns, position).map(|stall| (side, stall))
+        });
+        let all = self.found.iter().copied().chain(closed).take(MAX_STALLS);
+        let all = all.map(|(side, stall)| Stall {
             by_orig: side == originator,
             ..stall
         });
         all.collect()
     }
+}
+
+/// A stall, if it lasted; whose it is has still to be told.
+fn stall(cause: StallCause, from_ns: i64, to_ns: i64, position: i64) -> Option<Stall> {
+    (from_ns < to_ns).then(|| Stall {
+        by_orig: false,
+        cause,
+        from_ns,
+        to_ns,
+        // The first byte has position 1: the SYN stands before it.
+        at_byte: position.saturating_sub(1).max(0).cast_unsigned(),
+    })
 }

@@ -380,10 +380,11 @@ impl States {
     }
 
     /// The history in Zeek's letters, those of `originator` in upper case.
-    pub(super) fn into_history(mut self, originator: Side) -> String {
+    pub(super) fn history(&self, originator: Side) -> String {
+        let mut history = self.history.clone();
         if originator != self.originator {
-            self.history.flip();
+            history.flip();
         }
-        self.history.into_text()
+        history.into_text()
     }
 }

@@ -25,22 +25,40 @@ pub struct Seen {
 
 /// Takes what the tracker finds.
 pub trait Observer {
-    /// A request was finished; those of a connection come before it.
-    fn request(&mut self, request: Request);
-    /// A connection was finished.
-    fn connection(&mut self, connection: Connection);
+    /// A connection was finished, with the requests on it that were not given
+    /// before. `is_latest` says that there is none after it on its 5-tuple.
+    fn connection(&mut self, connection: Connection, requests: Vec<Request>, is_latest: bool);
+    /// Requests of a connection that goes on: there are too many to keep them
+    /// until it is finished. `so_far` is what is known of it.
+    fn requests(&mut self, so_far: Connection, requests: Vec<Request>);
 }
 
+/// A connection that is over is finished when it was quiet for so long: twice
+/// the maximum segment lifetime (RFC 9293 section 3.4.2), when nothing of it
+/// can be under way any more. (Wireshark waits for ever, Zeek for 5 s.)
+const LINGER_NS: i64 = 240_000_000_000;
+
+/// Nothing is given before it is over for so long, if there is any room: the
+/// recorder tells of a loss up to a second after it, when its counters are read.
+const LATE_NS: i64 = 2_000_000_000;
+
 /// What bounds the tracker's memory.
+///
+/// Time has a part in it too, but none in the bounds: clocks jump, and
+/// timestamps are damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// So many connections are followed at a time; beyond, those that have
     /// been idle longest are finished.
     pub connections: usize,
-    /// So many of them may be over, and wait for late packets; beyond, those
-    /// that have been over longest are finished. (There is no time limit:
-    /// clocks jump, and timestamps are damaged.)
+    /// So many connections may be over, and wait for late packets; beyond,
+    /// those that have been over longest are finished. If that is not for two
+    /// seconds yet, there may be four times as many.
     pub lingering: usize,
+    /// So much memory may be taken by requests that wait for their connection
+    /// to be finished; beyond, they are given before it. If they are not over
+    /// for two seconds yet, it may be four times as much.
+    pub waiting_bytes: usize,
     /// So many bytes of payload are kept: heads that are not whole, and what
     /// came out of order. Beyond, such heads count as cut and holes as lost.
     pub kept_bytes: usize,
@@ -50,7 +68,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 1 << 18,
-            lingering: 1 << 15,
+            lingering: 1 << 13,
+            waiting_bytes: 1 << 24,
             kept_bytes: 1 << 26,
         }
     }
@@ -58,19 +77,38 @@ impl Default for Limits {
 
 /// Follows all TCP connections of a capture.
 ///
-/// A connection is finished when another begins on its 5-tuple, some time after
-/// it is over, when there are too many, or at the end.
+/// A connection is finished some time after it is over or another begins on its
+/// 5-tuple, when there are too many, or at the end.
 #[derive(Debug)]
 pub struct Tracker {
     limits: Limits,
     /// The hash is seeded at random: a capture cannot be made to be slow.
     live: HashMap<Key, Box<Live>>,
     /// Connections that are over, in the order of that; some were finished since.
-    over: VecDeque<(Key, ConnectionId)>,
+    over: VecDeque<Over>,
+    /// Connections that have waiting requests, in the order of the first of
+    /// these; some were finished since.
+    holders: VecDeque<(Key, ConnectionId)>,
+    waiting_bytes: usize,
     fragments: Fragments,
     budget: Budget,
     seen_connections: u64,
     evicted_connections: u64,
+}
+
+/// A connection that is over.
+#[derive(Debug)]
+struct Over {
+    since_ns: i64,
+    connection: Lingering,
+}
+
+#[derive(Debug)]
+enum Lingering {
+    /// Its 5-tuple is its own.
+    Followed(Key, ConnectionId),
+    /// Another connection has its 5-tuple.
+    Replaced(Box<Live>),
 }
 
 impl Default for Tracker {
@@ -87,6 +125,8 @@ impl Tracker {
             limits,
             live: HashMap::default(),
             over: VecDeque::new(),
+            holders: VecDeque::new(),
+            waiting_bytes: 0,
             fragments: Fragments::default(),
             budget: Budget::new(limits.kept_bytes),
             seen_connections: 0,
@@ -106,18 +146,26 @@ impl Tracker {
         if let Some(live) = self.live.get_mut(&key)
             && !live.is_ended_by(segment)
         {
-            let was_over = live.is_over();
-            live.packet(seen, segment, &self.budget, observer);
-            let id = live.id;
-            if live.is_over() && !was_over {
-                self.linger(key, id, observer);
+            let (was_over, waiting_bytes) = (live.is_over(), live.waiting_bytes());
+            live.packet(seen, segment, &self.budget);
+            let (id, is_over) = (live.id, live.is_over() && !was_over);
+            let more_bytes = live.waiting_bytes() - waiting_bytes;
+            if more_bytes > 0 {
+                self.waiting_bytes += more_bytes;
+                if waiting_bytes == 0 {
+                    self.hold(key, id);
+                }
             }
+            if is_over {
+                self.linger(seen.ts_ns, Lingering::Followed(key, id));
+            }
+            self.tidy(seen.ts_ns, observer);
             return id;
         }
         let before = self.live.remove(&key);
         let reused_ports = before.is_some();
         if let Some(before) = before {
-            before.finish(observer);
+            self.linger(seen.ts_ns, Lingering::Replaced(before));
         }
         if self.live.len() >= self.limits.connections.max(1) {
             self.evict(observer);
@@ -125,12 +173,17 @@ impl Tracker {
         let id = ConnectionId(self.seen_connections);
         self.seen_connections += 1;
         let mut live = Box::new(Live::new(id, flow, seen, segment, reused_ports));
-        live.packet(seen, segment, &self.budget, observer);
-        let is_over = live.is_over();
+        live.packet(seen, segment, &self.budget);
+        let (is_over, waiting_bytes) = (live.is_over(), live.waiting_bytes());
         self.live.insert(key, live);
-        if is_over {
-            self.linger(key, id, observer);
+        if waiting_bytes > 0 {
+            self.waiting_bytes += waiting_bytes;
+            self.hold(key, id);
         }
+        if is_over {
+            self.linger(seen.ts_ns, Lingering::Followed(key, id));
+        }
+        self.tidy(seen.ts_ns, observer);
         id
     }
 
@@ -153,26 +206,105 @@ impl Tracker {
         self.evicted_connections
     }
 
-    /// Finishes all connections, in the order of their first packets.
-    pub fn finish(self, observer: &mut impl Observer) {
-        let mut all: Vec<_> = self.live.into_values().collect();
+    /// Finishes all connections: those that are over in the order of that,
+    /// then the others in the order of their first packets.
+    pub fn finish(mut self, observer: &mut impl Observer) {
+        while let Some(over) = self.over.pop_front() {
+            match over.connection {
+                Lingering::Followed(key, id) => self.finish_followed(key, id, observer),
+                Lingering::Replaced(live) => self.finish_one(*live, false, observer),
+            }
+        }
+        let mut all: Vec<_> = self.live.drain().map(|(_, live)| live).collect();
         all.sort_unstable_by_key(|live| live.id);
         for live in all {
-            live.finish(observer);
+            self.finish_one(*live, true, observer);
         }
     }
 
-    /// Notes that a connection is over. Finishes the one that has been so
-    /// longest, if there are too many.
-    fn linger(&mut self, key: Key, id: ConnectionId, observer: &mut impl Observer) {
-        self.over.push_back((key, id));
-        if self.over.len() > self.limits.lingering
-            && let Some((key, id)) = self.over.pop_front()
-            // The 5-tuple may have passed to another connection.
-            && self.live.get(&key).is_some_and(|live| live.id == id)
+    fn finish_one(&mut self, live: Live, is_latest: bool, observer: &mut impl Observer) {
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(live.waiting_bytes());
+        let (connection, requests) = live.finish();
+        observer.connection(connection, requests, is_latest);
+    }
+
+    /// Finishes the connection of a 5-tuple, if it is still the same.
+    fn finish_followed(&mut self, key: Key, id: ConnectionId, observer: &mut impl Observer) {
+        if self.live.get(&key).is_some_and(|live| live.id == id)
             && let Some(live) = self.live.remove(&key)
         {
-            live.finish(observer);
+            self.finish_one(*live, true, observer);
+        }
+    }
+
+    fn linger(&mut self, since_ns: i64, connection: Lingering) {
+        self.over.push_back(Over {
+            since_ns,
+            connection,
+        });
+    }
+
+    fn hold(&mut self, key: Key, id: ConnectionId) {
+        // Those that were finished since are left in it, but not without a bound.
+        if self.holders.len() >= 1024 + 2 * self.live.len() {
+            let live = &self.live;
+            self.holders
+                .retain(|(key, id)| live.get(key).is_some_and(|live| live.id == *id));
+        }
+        self.holders.push_back((key, id));
+    }
+
+    /// Gives what has waited long enough, or has to go to bound the memory.
+    fn tidy(&mut self, now_ns: i64, observer: &mut impl Observer) {
+        let lingering = self.limits.lingering;
+        while let Some(first) = self.over.front() {
+            let age_ns = now_ns.saturating_sub(first.since_ns);
+            let is_crowded = self.over.len() > lingering && age_ns >= LATE_NS;
+            let is_full = self.over.len() > lingering.saturating_mul(4);
+            if age_ns < LINGER_NS && !is_crowded && !is_full {
+                break;
+            }
+            match self.over.pop_front().map(|over| over.connection) {
+                Some(Lingering::Followed(key, id)) => {
+                    let live = self.live.get(&key).filter(|live| live.id == id);
+                    let last_ns = live.map_or(i64::MIN, |live| live.last_ns());
+                    let is_quiet = now_ns.saturating_sub(last_ns) >= LINGER_NS;
+                    if is_quiet || is_crowded || is_full {
+                        self.finish_followed(key, id, observer);
+                    } else {
+                        self.linger(last_ns, Lingering::Followed(key, id));
+                    }
+                }
+                Some(Lingering::Replaced(live)) => self.finish_one(*live, false, observer),
+                None => break,
+            }
+        }
+        while self.waiting_bytes > self.limits.waiting_bytes
+            && let Some((key, id)) = self.holders.pop_front()
+        {
+            let Some(live) = self.live.get_mut(&key).filter(|live| live.id == id) else {
+                continue;
+            };
+            let is_full = self.waiting_bytes > self.limits.waiting_bytes.saturating_mul(4);
+            let until_ns = if is_full {
+                i64::MAX
+            } else {
+                now_ns.saturating_sub(LATE_NS)
+            };
+            let waiting_bytes = live.waiting_bytes();
+            let requests = live.take_requests(until_ns);
+            let left_bytes = live.waiting_bytes();
+            self.waiting_bytes -= waiting_bytes - left_bytes;
+            let is_young = requests.is_empty();
+            if !is_young {
+                observer.requests(live.so_far(), requests);
+            }
+            if left_bytes > 0 {
+                self.holders.push_back((key, id));
+            }
+            if is_young {
+                break;
+            }
         }
     }
 
@@ -191,7 +323,7 @@ impl Tracker {
         for (open, _, _, key) in idle {
             if let Some(live) = self.live.remove(&key) {
                 self.evicted_connections += u64::from(open);
-                live.finish(observer);
+                self.finish_one(*live, true, observer);
             }
         }
     }

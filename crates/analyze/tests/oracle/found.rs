@@ -63,12 +63,13 @@ struct All {
 }
 
 impl Observer for All {
-    fn request(&mut self, request: Request) {
-        self.requests.push(request_fields(&request));
+    fn connection(&mut self, connection: Connection, requests: Vec<Request>, _: bool) {
+        self.connections.push(connection_fields(&connection));
+        self.requests.extend(requests.iter().map(request_fields));
     }
 
-    fn connection(&mut self, connection: Connection) {
-        self.connections.push(connection_fields(&connection));
+    fn requests(&mut self, _: Connection, requests: Vec<Request>) {
+        self.requests.extend(requests.iter().map(request_fields));
     }
 }
 

@@ -9,15 +9,15 @@ mod times;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use tcprec_shared::headers::LinkType;
-use tcprec_shared::record::{Capture, End, LossCause, Lost, Process};
+use tcprec_shared::record::{Capture, End, LossCause, Lost, Process, ProcessId};
 
 use super::{
-    Connection, EndFacts, Ending, InterfaceSummary, LossSummary, OwnerId, PacketCounts,
-    ProcessSummary, Report, findings::sentence,
+    Connection, EndFacts, Ending, Ends, InterfaceSummary, LeftOut, LossSummary, OwnerId,
+    PacketCounts, ProcessSummary, Report, Request, findings::sentence,
 };
-use crate::app::Request;
 use crate::finding::Finding;
 use crate::gaps::Incomplete;
+use crate::owner::Owners;
 use crate::tcp;
 
 pub(super) use self::times::LatencyRow;
@@ -68,6 +68,10 @@ pub(super) struct CaptureRow<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     damage: Option<&'a str>,
     evicted_connections: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forgotten_findings: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forgotten_latencies: Option<u64>,
 }
 
 /// The recorder's own totals ([`tcprec_shared::record::End`]).
@@ -106,6 +110,11 @@ pub(super) fn capture(report: &Report) -> CaptureRow<'_> {
         copies,
         disagreements,
     } = capture.packets;
+    let LeftOut {
+        evicted_connections,
+        findings,
+        latencies,
+    } = capture.left_out;
     let duration = |first: i64| Some(capture.last_ns?.saturating_sub(first));
     let (ending, ending_detail, totals) = match &capture.ending {
         Ending::Unknown => ("unknown", None, None),
@@ -142,7 +151,9 @@ pub(super) fn capture(report: &Report) -> CaptureRow<'_> {
         totals,
         damaged_records: capture.damaged_records,
         damage: capture.damage.as_deref(),
-        evicted_connections: capture.evicted_connections,
+        evicted_connections,
+        forgotten_findings: Some(findings).filter(|count| *count > 0),
+        forgotten_latencies: Some(latencies).filter(|count| *count > 0),
     }
 }
 
@@ -289,13 +300,12 @@ macro_rules! tcp_end_fields {
 }
 
 macro_rules! owner_fields {
-    ($to:expr, $prefix:literal, $report:expr, $owner:expr) => {{
-        let (report, owner): (&Report, Option<OwnerId>) = ($report, $owner);
-        let process = owner.and_then(|owner| report.processes.get(&owner.process));
+    ($to:expr, $prefix:literal, $names:expr, $owner:expr) => {{
+        let (names, owner): (&dyn Names, Option<OwnerId>) = ($names, $owner);
         known_end_fields!($to, $prefix,
             "pid": owner.map(|owner| owner.process.pid),
             "pid_start_ns": owner.map(|owner| owner.process.start_ns),
-            "comm": process.map(|process| process.process.comm.as_str()),
+            "comm": owner.and_then(|owner| names.comm(owner.process)),
             "owner": owner.map(|owner| owner.provenance),
         );
     }};
@@ -317,9 +327,27 @@ macro_rules! kernel_fields {
     }};
 }
 
-fn ids<M: SerializeMap>(to: &mut M, connection: &tcp::Connection) -> Result<(), M::Error> {
-    let (orig, resp) = (connection.orig.endpoint, connection.resp.endpoint);
-    to.serialize_entry("conn_id", &connection.id.0)?;
+/// Knows the names of processes.
+pub(super) trait Names {
+    fn comm(&self, process: ProcessId) -> Option<&str>;
+}
+
+impl Names for Owners {
+    fn comm(&self, process: ProcessId) -> Option<&str> {
+        self.process(process).map(|process| process.comm.as_str())
+    }
+}
+
+impl Names for Report {
+    fn comm(&self, process: ProcessId) -> Option<&str> {
+        let summary = self.processes.get(&process);
+        summary.map(|summary| summary.process.comm.as_str())
+    }
+}
+
+fn ids<M: SerializeMap>(to: &mut M, ends: Ends) -> Result<(), M::Error> {
+    let Ends { id, orig, resp, .. } = ends;
+    to.serialize_entry("conn_id", &id.0)?;
     to.serialize_entry("id.orig_h", &orig.addr)?;
     to.serialize_entry("id.orig_p", &orig.port)?;
     to.serialize_entry("id.resp_h", &resp.addr)?;
@@ -337,13 +365,13 @@ fn missing<M: SerializeMap>(to: &mut M, incomplete: Incomplete) -> Result<(), M:
 
 /// A [`Connection`].
 pub(super) struct Conn<'a> {
-    pub(super) report: &'a Report,
+    pub(super) names: &'a dyn Names,
     pub(super) connection: &'a Connection,
 }
 
 impl Serialize for Conn<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let Self { report, connection } = *self;
+        let Self { names, connection } = *self;
         let Connection {
             tcp,
             netns,
@@ -354,14 +382,14 @@ impl Serialize for Conn<'_> {
         let mut row = to.serialize_map(None)?;
         row.serialize_entry("kind", "conn")?;
         row.serialize_entry("ts", &seconds(tcp.first_ns))?;
-        ids(&mut row, tcp)?;
+        ids(&mut row, connection.ends())?;
         row.serialize_entry("community_id", &tcp.flow().community_id())?;
         if let Some(netns) = netns {
             row.serialize_entry("netns", netns)?;
         }
         missing(&mut row, *incomplete)?;
-        owner_fields!(row, "orig_", report, orig.owner);
-        owner_fields!(row, "resp_", report, resp.owner);
+        owner_fields!(row, "orig_", names, orig.owner);
+        owner_fields!(row, "resp_", names, resp.owner);
         row.serialize_entry("conn_state", tcp.state.word())?;
         row.serialize_entry("history", &tcp.history)?;
         row.serialize_entry("duration", &seconds(tcp.duration_ns))?;
@@ -383,28 +411,28 @@ impl Serialize for Conn<'_> {
 
 /// A [`Request`].
 pub(super) struct Http<'a> {
-    pub(super) report: &'a Report,
+    pub(super) names: &'a dyn Names,
     pub(super) request: &'a Request,
 }
 
 impl Serialize for Http<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let Self { report, request } = *self;
-        let (asked, answered) = (request.request.as_ref(), request.response.as_ref());
-        let first_ns = asked
-            .map(|message| message.first_ns)
-            .or(answered.map(|message| message.first_ns));
+        let Self { names, request } = *self;
+        let Request {
+            app,
+            ends,
+            incomplete,
+            timing,
+        } = request;
+        let (asked, answered) = (app.request.as_ref(), app.response.as_ref());
         let mut row = to.serialize_map(None)?;
         row.serialize_entry("kind", "http")?;
-        row.serialize_entry("ts", &first_ns.map(seconds))?;
-        if let Some(connection) = report.connection_of(request) {
-            ids(&mut row, &connection.tcp)?;
-            owner_fields!(row, "orig_", report, connection.orig.owner);
-            owner_fields!(row, "resp_", report, connection.resp.owner);
-        }
-        let incomplete = report.incomplete(request);
-        missing(&mut row, incomplete)?;
-        row.serialize_entry("index", &request.index)?;
+        row.serialize_entry("ts", &app.first_ns().map(seconds))?;
+        ids(&mut row, *ends)?;
+        owner_fields!(row, "orig_", names, ends.orig_owner);
+        owner_fields!(row, "resp_", names, ends.resp_owner);
+        missing(&mut row, *incomplete)?;
+        row.serialize_entry("index", &app.index)?;
         row.serialize_entry("method", &asked.map(|message| &message.method))?;
         row.serialize_entry("host", &asked.map(|message| &message.host))?;
         row.serialize_entry("uri", &asked.map(|message| &message.target))?;
@@ -417,13 +445,13 @@ impl Serialize for Http<'_> {
             ("req_ts_last", asked.map(|message| message.last_ns)),
             ("resp_ts_first", answered.map(|message| message.first_ns)),
             ("resp_ts_last", answered.map(|message| message.last_ns)),
-            ("latency_ttfb", request.ttfb_ns().filter(|_| is_whole)),
-            ("latency_total", request.total_ns().filter(|_| is_whole)),
+            ("latency_ttfb", app.ttfb_ns().filter(|_| is_whole)),
+            ("latency_total", app.total_ns().filter(|_| is_whole)),
         ] {
             row.serialize_entry(name, &ns.map(seconds))?;
         }
-        if let Some(timing) = report.timing(request) {
-            times(&mut row, &timing)?;
+        if let Some(timing) = timing {
+            times(&mut row, timing)?;
         }
         let body = asked.map(|message| message.body_bytes);
         row.serialize_entry("request_body_len", &body)?;
@@ -459,11 +487,10 @@ impl Serialize for FindingRow<'_> {
         if let Some(route) = &finding.route {
             row.serialize_entry("route", route)?;
         }
-        if let Some(connection) = report.connection(finding.connection) {
-            ids(&mut row, &connection.tcp)?;
-            owner_fields!(row, "orig_", report, connection.orig.owner);
-            owner_fields!(row, "resp_", report, connection.resp.owner);
-        }
+        let ends = finding.ends;
+        ids(&mut row, ends)?;
+        owner_fields!(row, "orig_", report, ends.orig_owner);
+        owner_fields!(row, "resp_", report, ends.resp_owner);
         row.end()
     }
 }

@@ -9,7 +9,7 @@ use tcprec_shared::record::{Capture, LossCause};
 use super::table::{Cell, GAP, Kind, Table};
 use super::{BAD, BOLD, DIM, GOOD, Text, WARN};
 use crate::report::units::{self, counted};
-use crate::report::{Ending, LossSummary};
+use crate::report::{Ending, LeftOut, LossSummary};
 
 impl Text<'_> {
     pub(super) fn capture(&self, to: &mut dyn Write) -> io::Result<()> {
@@ -92,11 +92,7 @@ impl Text<'_> {
             );
             lines.push(("defect", Cell::styled(&line, BAD)));
         }
-        if capture.evicted_connections > 0 {
-            let connections = counted(capture.evicted_connections, "connection");
-            let line = format!("{connections} ended early in the analysis to bound its memory");
-            lines.push(("limits", Cell::styled(&line, WARN)));
-        }
+        lines.extend(self.left_out().map(|left_out| ("limits", left_out)));
         lines.extend(self.owners_unknown().map(|why| ("owners", why)));
         lines
     }
@@ -141,6 +137,25 @@ impl Text<'_> {
             return Some(Cell::styled(&line, WARN));
         }
         (capture.files > 1).then(|| line.into())
+    }
+
+    /// What the analysis left out to bound its memory.
+    fn left_out(&self) -> Option<Cell> {
+        let LeftOut {
+            evicted_connections,
+            findings,
+            latencies,
+        } = self.report.capture.left_out;
+        let parts = [
+            (evicted_connections, "connection", "ended early"),
+            (findings, "finding", "left out"),
+            (latencies, "group of requests", "left out of the latencies"),
+        ];
+        let parts = parts.into_iter().filter(|(count, ..)| *count > 0);
+        let parts = parts.map(|(count, noun, what)| format!("{} {what}", counted(count, noun)));
+        let parts: Vec<_> = parts.collect();
+        let line = format!("to bound the memory of the analysis: {}", parts.join(", "));
+        (!parts.is_empty()).then(|| Cell::styled(&line, WARN))
     }
 
     /// When it was recorded, and for how long.

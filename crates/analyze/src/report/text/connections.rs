@@ -12,13 +12,14 @@ use crate::tcp::{self, ConnState};
 
 impl Text<'_> {
     pub(super) fn connections(&self, to: &mut dyn Write) -> io::Result<()> {
-        let all = &self.report.connections;
+        let totals = &self.report.totals.connections;
+        let all = totals.values().sum();
         let mut by_state = BTreeMap::new();
-        for connection in all {
-            *by_state.entry(ended(connection.tcp.state).0).or_insert(0) += 1;
+        for (state, count) in totals {
+            *by_state.entry(ended(*state).0).or_insert(0) += count;
         }
-        self.heading(to, "Connections", &tally(all.len(), by_state))?;
-        if all.is_empty() {
+        self.heading(to, "Connections", &tally(all, by_state))?;
+        if all == 0 {
             return Ok(());
         }
         let mut table = Table::new([
@@ -32,7 +33,7 @@ impl Text<'_> {
             ("RTT", Kind::Figure),
             ("MISSING", Kind::Text),
         ]);
-        let (first, note) = self.first(all);
+        let (first, note) = self.first(&self.report.connections, all);
         for connection in first {
             self.connection(&mut table, connection);
         }

@@ -4,12 +4,11 @@ use std::io::{self, Write};
 
 use super::table::{Cell, Kind, Table};
 use super::{BAD, Text};
-use crate::finding::findings;
 use crate::report::{self, units};
 
 impl Text<'_> {
     pub(super) fn findings(&self, to: &mut dyn Write) -> io::Result<()> {
-        let all = findings(self.report);
+        let all = &self.report.findings;
         if all.is_empty() {
             return Ok(());
         }
@@ -19,14 +18,14 @@ impl Text<'_> {
             ("WHAT", Kind::Text),
             ("", Kind::Flexible),
         ]);
-        let (first, note) = self.first(&all);
+        let (first, note) = self.first(all, all.len() as u64);
         for finding in first {
             let word = finding.kind.word().replace('_', " ");
             let sentence = report::findings::sentence(self.report, finding);
             table.row([
                 self.moment(finding.first_ns).into(),
                 Cell::styled(&word, BAD),
-                sentence.unwrap_or_default().into(),
+                sentence.into(),
             ]);
         }
         self.table(to, &table)?;

@@ -4,12 +4,12 @@ use std::io::{self, Write};
 
 use super::table::{Cell, Kind, Table};
 use super::{BAD, Text};
-use crate::latency::{Group, GroupKind, Latency, latencies};
+use crate::latency::{Group, GroupKind, Latency};
 use crate::report::units;
 
 impl Text<'_> {
     pub(super) fn latencies(&self, to: &mut dyn Write) -> io::Result<()> {
-        let all = latencies(self.report);
+        let all = &self.report.latencies;
         // Of one request there is no more to say than stands in its line.
         if all.iter().all(|latency| latency.requests < 2) {
             return Ok(());
@@ -22,7 +22,7 @@ impl Text<'_> {
             }
             let title = format!("Latency by {}", kind.word());
             self.heading(to, &title, &units::count(of_kind.len() as u64))?;
-            let (first, note) = self.first(&of_kind);
+            let (first, note) = self.first(&of_kind, of_kind.len() as u64);
             self.table(to, &self.latency_table(first))?;
             self.note(to, note.as_deref())?;
         }

@@ -43,13 +43,13 @@ pub struct Looks {
     pub zone: TimeZone,
     /// At most so many rows of each table; none for all.
     pub rows: Option<usize>,
-    /// Show where the time of so many of the slowest requests went.
-    pub slow: Option<usize>,
+    /// Show where the time of the slowest requests went that the report keeps.
+    pub slow: bool,
     /// What the reader can do to see all rows, as `--all`.
     pub all_option: &'static str,
 }
 
-/// Writes a report for people.
+/// Writes a report for people, with as many of the rows that it keeps as wanted.
 ///
 /// # Errors
 /// The output's.
@@ -99,17 +99,17 @@ impl Text<'_> {
         writeln!(to, "\n{style}{title}{style:#}{colon}{rest}")
     }
 
-    /// The first rows of a list, with a line that says how many are left.
-    fn first<'r, T>(&self, all: &'r [T]) -> (&'r [T], Option<String>) {
-        let shown = self.looks.rows.unwrap_or(usize::MAX);
-        match all.split_at_checked(shown) {
-            Some((first, rest)) if !rest.is_empty() => {
-                let left = units::count(rest.len() as u64);
-                let note = format!("… {left} more; {} shows them", self.looks.all_option);
-                (first, Some(note))
-            }
-            _ => (all, None),
-        }
+    /// The first rows of a list, with a line that says how many of `count`
+    /// are left.
+    fn first<'r, T>(&self, all: &'r [T], count: u64) -> (&'r [T], Option<String>) {
+        let shown = self.looks.rows.unwrap_or(usize::MAX).min(all.len());
+        let first = all.get(..shown).unwrap_or(all);
+        let left = count.saturating_sub(shown as u64);
+        let note = (left > 0).then(|| {
+            let left = units::count(left);
+            format!("… {left} more; {} shows them", self.looks.all_option)
+        });
+        (first, note)
     }
 
     fn note(&self, to: &mut dyn Write, note: Option<&str>) -> io::Result<()> {
@@ -139,8 +139,8 @@ fn missing(incomplete: Incomplete) -> Cell {
 }
 
 /// The whole and its parts, as `12: 10 closed, 2 refused`; the largest first.
-fn tally<K: std::fmt::Display + Ord>(all: usize, parts: BTreeMap<K, u64>) -> String {
-    let whole = units::count(all as u64);
+fn tally<K: std::fmt::Display + Ord>(all: u64, parts: BTreeMap<K, u64>) -> String {
+    let whole = units::count(all);
     let mut parts: Vec<_> = parts.into_iter().collect();
     match parts.as_slice() {
         [] => return whole,

@@ -54,7 +54,7 @@ impl Text<'_> {
             ("RECEIVED", Kind::Figure),
             ("COMMAND", Kind::Flexible),
         ]);
-        let (first, left) = self.first(&rows);
+        let (first, left) = self.first(&rows, rows.len() as u64);
         for row in first {
             let uid = row.process.uid.map_or(String::new(), |uid| uid.to_string());
             table.row([

@@ -1,6 +1,5 @@
 //! The requests.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use anstyle::Style;
@@ -8,34 +7,25 @@ use tcprec_shared::flow::Endpoint;
 
 use super::table::{Cell, Kind, Table};
 use super::{BAD, Text, WARN, missing, tally};
-use crate::app::Request;
-use crate::latency::Quantiles;
-use crate::report::{OwnerId, units};
+use crate::report::{Outcome, OwnerId, Request, units};
 
 impl Text<'_> {
     pub(super) fn requests(&self, to: &mut dyn Write) -> io::Result<()> {
-        let all = &self.report.requests;
-        if all.is_empty() {
+        let totals = &self.report.totals;
+        let all = totals.requests.values().sum();
+        if all == 0 {
             return Ok(());
         }
-        let mut by_status = BTreeMap::new();
-        for request in all {
-            let status = request.response.as_ref().map(|message| message.status);
-            let is_whole = || !self.report.incomplete(request).lacks_packets();
-            let status = match status {
-                Some(status) => format!("with {status}"),
-                None if is_whole() => "unanswered".into(),
-                None => "with an answer that may be lost".into(),
+        let by_outcome = totals.requests.iter().map(|(outcome, count)| {
+            let outcome = match outcome {
+                Outcome::Status(status) => format!("with {status}"),
+                Outcome::Unanswered => "unanswered".into(),
+                Outcome::Unknown => "with an answer that may be lost".into(),
             };
-            *by_status.entry(status).or_insert(0) += 1;
-        }
-        self.heading(to, "HTTP requests", &tally(all.len(), by_status))?;
-        let whole = all
-            .iter()
-            .filter(|request| !self.report.incomplete(request).lacks_packets());
-        let waits: Vec<_> = whole.filter_map(Request::ttfb_ns).collect();
-        if waits.len() > 1 {
-            let waits = Quantiles::of(waits);
+            (outcome, *count)
+        });
+        self.heading(to, "HTTP requests", &tally(all, by_outcome.collect()))?;
+        if let Some(waits) = totals.waits {
             let line = format!(
                 "waited for the first byte: median {}, 99% within {}, longest {}",
                 units::duration(waits.p50_ns),
@@ -54,7 +44,7 @@ impl Text<'_> {
             ("REQUEST", Kind::Flexible),
             ("MISSING", Kind::Text),
         ]);
-        let (first, note) = self.first(all);
+        let (first, note) = self.first(&self.report.requests, all);
         for request in first {
             self.request(&mut table, request);
         }
@@ -63,13 +53,10 @@ impl Text<'_> {
     }
 
     fn request(&self, table: &mut Table, request: &Request) {
-        let (asked, answered) = (request.request.as_ref(), request.response.as_ref());
-        let start = asked
-            .map(|message| message.first_ns)
-            .or(answered.map(|message| message.first_ns));
-        let incomplete = self.report.incomplete(request);
+        let app = &request.app;
+        let incomplete = request.incomplete;
         let is_whole = !incomplete.lacks_packets();
-        let status = match answered.map(|message| message.status) {
+        let status = match app.response.as_ref().map(|message| message.status) {
             None if !is_whole => Cell::styled("?", WARN),
             None => Cell::styled("none", BAD),
             Some(status) => {
@@ -81,15 +68,17 @@ impl Text<'_> {
                 Cell::styled(&status.to_string(), style)
             }
         };
-        let [client, server] = self.report.owners_of(request);
+        let [client, server] = request.owners();
         let duration = |ns: Option<i64>| Cell::from(ns.map_or(String::new(), units::duration));
         table.row([
-            start.map_or(String::new(), |ns| self.moment(ns)).into(),
+            app.first_ns()
+                .map_or(String::new(), |ns| self.moment(ns))
+                .into(),
             status,
-            duration(request.ttfb_ns().filter(|_| is_whole)),
-            duration(request.total_ns().filter(|_| is_whole)),
-            self.who(client, request.client).into(),
-            self.who(server, request.server).into(),
+            duration(app.ttfb_ns().filter(|_| is_whole)),
+            duration(app.total_ns().filter(|_| is_whole)),
+            self.who(client, app.client).into(),
+            self.who(server, app.server).into(),
             self.asked(request).into(),
             missing(incomplete),
         ]);
@@ -102,7 +91,7 @@ impl Text<'_> {
 
     /// What was asked for, as `GET example.org/index.html`.
     pub(super) fn asked(&self, request: &Request) -> String {
-        let Some(message) = &request.request else {
+        let Some(message) = &request.app.request else {
             return "(not seen)".into();
         };
         // An absolute target has the host in it; `*` and CONNECT's have none.

@@ -1,30 +1,22 @@
 //! The slowest requests, and where their time went.
 
-use std::cmp::Reverse;
 use std::io::{self, Write};
 
 use super::table::{Cell, Kind, Table};
 use super::{BAD, BOLD, Text};
-use crate::app::Request;
-use crate::report::units;
+use crate::report::{Request, units};
 use crate::tcp::StallCause;
 use crate::timing::Timing;
 
 impl Text<'_> {
     /// Two lines for each: the figures with the request, and the reason.
     pub(super) fn slow(&self, to: &mut dyn Write) -> io::Result<()> {
-        let Some(shown) = self.looks.slow else {
+        if !self.looks.slow {
             return Ok(());
-        };
-        let all = &self.report.requests;
-        let timed = all
-            .iter()
-            .filter_map(|request| Some((request, self.report.timing(request)?)));
-        let mut timed: Vec<_> = timed.collect();
-        timed.sort_by_key(|(_, timing)| Reverse(timing.total_ns()));
-        let whole = units::count(timed.len() as u64);
-        timed.truncate(shown);
-        let title = format!("{} of {whole} whole", units::count(timed.len() as u64));
+        }
+        let all = &self.report.slowest;
+        let whole = units::count(self.report.totals.timed_requests);
+        let title = format!("{} of {whole} whole", units::count(all.len() as u64));
         self.heading(to, "Slowest requests", &title)?;
         let mut table = Table::new([
             ("START", Kind::Text),
@@ -37,8 +29,10 @@ impl Text<'_> {
             ("STALLED", Kind::Figure),
             ("WHAT AND WHY", Kind::Flexible),
         ]);
-        for (request, timing) in &timed {
-            self.slow_request(&mut table, request, timing);
+        for request in all {
+            if let Some(timing) = &request.timing {
+                self.slow_request(&mut table, request, timing);
+            }
         }
         self.table(to, &table)
     }
@@ -55,7 +49,7 @@ impl Text<'_> {
                 text.into()
             }
         };
-        let start_ns = request.request.as_ref().map(|message| message.first_ns);
+        let start_ns = request.app.request.as_ref().map(|message| message.first_ns);
         // What is not known to be either stands with the server, who is asked.
         let server_ns = timing.server_ns().unwrap_or(timing.wait_ns);
         table.row([
@@ -69,9 +63,9 @@ impl Text<'_> {
             figure(Some(timing.stalled_ns), Part::Stalled),
             self.asked(request).into(),
         ]);
-        let [client, server] = self.report.owners_of(request);
-        let client = self.who(client, request.client);
-        let server = self.who(server, request.server);
+        let [client, server] = request.owners();
+        let client = self.who(client, request.app.client);
+        let server = self.who(server, request.app.server);
         let mut row = vec![Cell::default(); 8];
         row.push(format!("{client} -> {server}: {}", cause.reason).into());
         table.row(row);

@@ -1,5 +1,7 @@
 //! Segments at random.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use tcprec_shared::headers::TcpFlags;
 
@@ -54,10 +56,12 @@ proptest! {
         segments in prop::collection::vec(any_segment(), 0..200),
         connections in 1..5usize,
         lingering in 0..3usize,
+        waiting_bytes in prop_oneof![Just(0), Just(1000), Just(100_000)],
     ) {
         let text = b"GET / HTTP/1.1\r\n\r\nHTTP/1.1 200 OK\r\n\r\n0123456789";
         let mut all = All::default();
-        let mut tracker = Tracker::new(Limits { connections, lingering, kept_bytes: 100 });
+        let limits = Limits { connections, lingering, waiting_bytes, kept_bytes: 100 };
+        let mut tracker = Tracker::new(limits);
         let (mut packets, mut wire_bytes) = (0, 0);
         for any in &segments {
             let payload = &text[..any.payload];
@@ -80,6 +84,8 @@ proptest! {
         }
         let requests: u64 = all.connections.iter().map(|it| it.requests).sum();
         prop_assert_eq!(requests, all.requests.len() as u64);
+        let numbers = all.requests.iter().map(|it| (it.connection, it.index));
+        prop_assert_eq!(requests, numbers.collect::<BTreeSet<_>>().len() as u64);
         for connection in &all.connections {
             prop_assert!(connection.first_ns <= connection.last_ns);
             prop_assert!(connection.history.len() <= 130);

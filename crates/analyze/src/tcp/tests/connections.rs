@@ -264,38 +264,3 @@ fn too_many_connections_are_finished_early() {
     let first = all.connections.iter().find(|it| it.id.0 == 0).unwrap();
     assert_eq!(first.orig.packets, 157);
 }
-
-#[test]
-fn what_is_over_waits_for_late_packets() {
-    let mut all = All::default();
-    let mut tracker = Tracker::new(Limits {
-        connections: 1000,
-        lingering: 4,
-        ..Limits::default()
-    });
-    for host in 100..110 {
-        for flags in ["S", "R"] {
-            let segment = segment(host, SERVER, flags, 1, 0, b"");
-            tracker.segment(at(0), &segment, &mut all);
-        }
-    }
-    assert_eq!(all.connections.len(), 6);
-    tracker.segment(at(0), &segment(SERVER, 109, "R.", 0, 2, b""), &mut all);
-    tracker.finish(&mut all);
-    assert_eq!(all.connections.len(), 10);
-    assert_eq!(all.connections[9].resp.packets, 1);
-    assert_eq!(all.connections[9].history, "SRr");
-}
-
-#[test]
-fn requests_come_before_their_connection() {
-    let get = b"GET / HTTP/1.1\r\n\r\n";
-    let all = track([
-        segment(CLIENT, SERVER, "S", 100, 0, b""),
-        segment(CLIENT, SERVER, "P.", 101, 1, get),
-        segment(CLIENT, SERVER, "R", 119, 1, get),
-    ]);
-    assert_eq!(all.requests.len(), 1);
-    assert_eq!(all.requests[0].connection, all.connections[0].id);
-    assert_eq!(all.connections[0].requests, 1);
-}

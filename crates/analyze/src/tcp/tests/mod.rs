@@ -10,6 +10,7 @@ mod analysis;
 mod any;
 mod connections;
 mod fragments;
+mod order;
 
 const CLIENT: u8 = 9;
 const SERVER: u8 = 1;
@@ -62,12 +63,13 @@ struct All {
 }
 
 impl Observer for All {
-    fn request(&mut self, request: Request) {
-        self.requests.push(request);
+    fn connection(&mut self, connection: Connection, requests: Vec<Request>, _: bool) {
+        self.connections.push(connection);
+        self.requests.extend(requests);
     }
 
-    fn connection(&mut self, connection: Connection) {
-        self.connections.push(connection);
+    fn requests(&mut self, _: Connection, requests: Vec<Request>) {
+        self.requests.extend(requests);
     }
 }
 

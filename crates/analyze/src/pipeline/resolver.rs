@@ -1,0 +1,108 @@
+//! Whose connections and requests are, and what may be missing of them.
+
+use super::carriers::Carriers;
+use crate::app;
+use crate::gaps::{Gaps, Incomplete};
+use crate::owner::{self, Owners, Span};
+use crate::report::{Connection, EndFacts, OwnerId, Request, Rows};
+use crate::summary::Summary;
+use crate::tcp::{self, Observer};
+use crate::timing::Timing;
+
+/// Takes connections and requests as they finish, finds out what is known of
+/// them by then, and hands them on.
+pub(super) struct Resolver<'a, R> {
+    pub(super) owners: &'a Owners,
+    pub(super) gaps: &'a Gaps,
+    pub(super) carriers: &'a mut Carriers,
+    pub(super) summary: &'a mut Summary,
+    pub(super) rows: &'a mut R,
+    /// Time of the latest record.
+    pub(super) now_ns: i64,
+}
+
+impl<R: Rows> Resolver<'_, R> {
+    fn resolve(&self, tcp: tcp::Connection) -> Connection {
+        let (orig, resp) = (&tcp.orig, &tcp.resp);
+        Connection {
+            orig: self.facts(&tcp, orig, resp),
+            resp: self.facts(&tcp, resp, orig),
+            netns: Some(tcp.scope).filter(|scope| *scope != 0),
+            incomplete: self.gaps.of_connection(&tcp),
+            tcp,
+        }
+    }
+
+    fn facts(&self, connection: &tcp::Connection, end: &tcp::End, other: &tcp::End) -> EndFacts {
+        if connection.scope == 0 {
+            return EndFacts::default();
+        }
+        let end = owner::End {
+            netns: connection.scope,
+            local: end.endpoint,
+            remote: other.endpoint,
+            cookie: end.cookie,
+            span: Span {
+                first_ns: connection.first_ns,
+                last_ns: connection.last_ns,
+            },
+        };
+        EndFacts {
+            owner: self.owners.owner(&end).map(|owner| OwnerId {
+                process: owner.process.id,
+                provenance: owner.provenance,
+            }),
+            kernel: self.owners.kernel(&end),
+        }
+    }
+
+    fn hand_on(&mut self, connection: &Connection, requests: Vec<app::Request>) {
+        for app in requests {
+            let incomplete = self.incomplete(connection, &app);
+            let timing = Timing::of(&app, connection).filter(|_| !incomplete.lacks_packets());
+            let request = Request {
+                app,
+                ends: connection.ends(),
+                incomplete,
+                timing,
+            };
+            self.rows.request(&request, self.owners);
+            self.summary.request(request);
+        }
+    }
+
+    fn incomplete(&self, connection: &Connection, request: &app::Request) -> Incomplete {
+        let asked = request.request.as_ref();
+        let answered = request.response.as_ref();
+        self.gaps.of_part(
+            &connection.tcp,
+            asked.map(|message| message.first_ns),
+            answered
+                .filter(|message| message.is_ended)
+                .map(|message| message.last_ns),
+        )
+    }
+}
+
+impl<R: Rows> Observer for Resolver<'_, R> {
+    fn connection(
+        &mut self,
+        connection: tcp::Connection,
+        requests: Vec<app::Request>,
+        is_latest: bool,
+    ) {
+        if is_latest {
+            let (orig, resp) = (connection.orig.endpoint, connection.resp.endpoint);
+            self.carriers.forget(connection.scope, orig, resp);
+        }
+        let connection = self.resolve(connection);
+        self.hand_on(&connection, requests);
+        self.rows.connection(&connection, self.owners);
+        self.summary.connection(connection, self.now_ns);
+    }
+
+    fn requests(&mut self, so_far: tcp::Connection, requests: Vec<app::Request>) {
+        let connection = self.resolve(so_far);
+        self.hand_on(&connection, requests);
+    }
+}

@@ -1,0 +1,181 @@
+//! What stays of connections and requests when they leave the memory: counts,
+//! findings, latencies, and the few rows that a report is to show.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use tcprec_shared::record::ProcessId;
+
+use crate::finding::Findings;
+use crate::latency::{Durations, Latencies};
+use crate::owner::Owners;
+use crate::report::{Connection, Keep, OwnerId, Part, ProcessSummary, Report, Request, Totals};
+use crate::tcp::ConnectionId;
+
+/// All that was summed up so far.
+#[derive(Debug)]
+pub(crate) struct Summary {
+    totals: Totals,
+    waits: Durations,
+    processes: BTreeMap<ProcessId, Part>,
+    findings: Findings,
+    latencies: Latencies,
+    connections: First<ConnectionId, Connection>,
+    requests: First<Began, Request>,
+    slowest: First<(Reverse<i64>, Began), Request>,
+}
+
+/// The order of requests: when they began, and what of equals is the first.
+type Began = (Option<i64>, ConnectionId, u64);
+
+impl Summary {
+    /// Nothing so far; of the rows so many are to be kept.
+    pub(crate) fn new(keep: Keep) -> Self {
+        Self {
+            totals: Totals::default(),
+            waits: Durations::default(),
+            processes: BTreeMap::new(),
+            findings: Findings::default(),
+            latencies: Latencies::default(),
+            connections: First::new(keep.rows),
+            requests: First::new(keep.rows),
+            slowest: First::new(Some(keep.slowest)),
+        }
+    }
+
+    /// Takes a finished connection, of a capture whose latest record is of `now_ns`.
+    pub(crate) fn connection(&mut self, connection: Connection, now_ns: i64) {
+        let state = connection.tcp.state;
+        *self.totals.connections.entry(state).or_default() += 1;
+        self.findings.connection(&connection, now_ns);
+        let (orig, resp) = (connection.tcp.orig.bytes, connection.tcp.resp.bytes);
+        let made = Part {
+            connections_made: 1,
+            sent_bytes: orig,
+            received_bytes: resp,
+            ..Part::default()
+        };
+        let taken = Part {
+            connections_taken: 1,
+            sent_bytes: resp,
+            received_bytes: orig,
+            ..Part::default()
+        };
+        self.count(connection.orig.owner, made);
+        self.count(connection.resp.owner, taken);
+        self.connections.add(connection.tcp.id, connection);
+    }
+
+    /// Takes a finished request.
+    pub(crate) fn request(&mut self, request: Request) {
+        *self.totals.requests.entry(request.outcome()).or_default() += 1;
+        if !request.incomplete.lacks_packets()
+            && let Some(ttfb_ns) = request.app.ttfb_ns()
+        {
+            self.waits.add(ttfb_ns);
+        }
+        self.findings.request(&request);
+        self.latencies.add(&request);
+        let [client, server] = request.owners();
+        let made = Part {
+            requests_made: 1,
+            ..Part::default()
+        };
+        let taken = Part {
+            requests_taken: 1,
+            ..Part::default()
+        };
+        self.count(client, made);
+        self.count(server, taken);
+        let app = &request.app;
+        let began = (app.first_ns(), app.connection, app.index);
+        if let Some(timing) = &request.timing {
+            self.totals.timed_requests += 1;
+            let key = (Reverse(timing.total_ns()), began);
+            if self.slowest.wants(&key) {
+                self.slowest.add(key, request.clone());
+            }
+        }
+        self.requests.add(began, request);
+    }
+
+    fn count(&mut self, owner: Option<OwnerId>, part: Part) {
+        if let Some(owner) = owner {
+            *self.processes.entry(owner.process).or_default() += part;
+        }
+    }
+
+    /// Puts all of it into a report.
+    pub(crate) fn finish(self, owners: &Owners, report: &mut Report) {
+        report.totals = self.totals;
+        report.totals.waits = (self.waits.count() > 1).then(|| self.waits.quantiles());
+        let left_out = &mut report.capture.left_out;
+        left_out.findings = self.findings.forgotten();
+        left_out.latencies = self.latencies.forgotten_groups();
+        report.findings = self.findings.finish();
+        report.latencies = self.latencies.finish();
+        report.connections = self.connections.finish();
+        report.requests = self.requests.finish();
+        report.slowest = self.slowest.finish();
+        let processes = self.processes.into_iter().filter_map(|(id, part)| {
+            let process = owners.process(id)?.clone();
+            Some((id, ProcessSummary { process, part }))
+        });
+        report.processes = processes.collect();
+    }
+}
+
+/// The first few in an order, whenever they come.
+#[derive(Debug)]
+struct First<K, T> {
+    count: usize,
+    kept: BTreeMap<K, T>,
+}
+
+impl<K: Ord, T> First<K, T> {
+    /// So many are wanted; none for all.
+    fn new(count: Option<usize>) -> Self {
+        Self {
+            count: count.unwrap_or(usize::MAX),
+            kept: BTreeMap::new(),
+        }
+    }
+
+    /// Whether this would be one of them, by now.
+    fn wants(&self, key: &K) -> bool {
+        let last = self.kept.last_key_value();
+        self.kept.len() < self.count || last.is_some_and(|(last, _)| key < last)
+    }
+
+    fn add(&mut self, key: K, value: T) {
+        if self.wants(&key) {
+            self.kept.insert(key, value);
+            if self.kept.len() > self.count {
+                self.kept.pop_last();
+            }
+        }
+    }
+
+    fn finish(self) -> Vec<T> {
+        self.kept.into_values().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_are_kept_whenever_they_come() {
+        for order in [[1, 2, 3, 4, 5], [5, 4, 3, 2, 1], [3, 5, 1, 4, 2]] {
+            let kept = |count| {
+                let mut first = First::new(count);
+                order.iter().for_each(|number| first.add(*number, *number));
+                first.finish()
+            };
+            assert_eq!(kept(Some(2)), [1, 2]);
+            assert_eq!(kept(Some(0)), [0; 0]);
+            assert_eq!(kept(None), [1, 2, 3, 4, 5]);
+        }
+    }
+}
