@@ -125,43 +125,33 @@ static __always_inline __u32 netns_of(const struct sock_common *sk)
 	return BPF_CORE_READ(sk, skc_net.net, ns.inum);
 }
 
-/* A new event of a wanted namespace, all zero but for its head; NULL when it
- * is not wanted or the ring is full (then it is counted). */
-static __always_inline struct socket_event *new_event(enum event_kind kind, __u32 netns)
+/* Begins an event of a wanted namespace in the space that is given: all zero
+ * but for its head. NULL when it is not wanted. */
+static __always_inline struct socket_event *new_event(struct socket_event *event,
+						      enum event_kind kind, __u32 netns)
 {
-	__u64 now = bpf_ktime_get_boot_ns();
-	struct socket_event *event;
-
 	if (!is_wanted(netns))
 		return NULL;
-	event = bpf_ringbuf_reserve(&ring, sizeof(*event), 0);
-	if (!event) {
-		/* Whose it was is not known any more. */
-		count_seen(0);
-		count_loss(LOSS_RING_FULL, 0, now);
-		return NULL;
-	}
 	__builtin_memset(event, 0, sizeof(*event));
-	event->boot_ns = now;
+	event->boot_ns = now_boot_ns();
 	event->kind = kind;
 	event->netns = netns;
 	return event;
 }
 
-static __always_inline void submit(struct socket_event *event)
+static __always_inline void submit(void *ctx, struct socket_event *event)
 {
-	if (by_process && !is_wanted_event(event)) {
-		bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);
+	if (by_process && !is_wanted_event(event))
 		return;
-	}
 	count_seen(0);
-	bpf_ringbuf_submit(event, wakeup_flags(sizeof(*event)));
+	if (hand_over(ctx, event, sizeof(*event)))
+		count_loss(LOSS_RING_FULL, 0, event->boot_ns);
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 {
-	struct socket_event *event;
+	struct socket_event space, *event;
 	enum event_kind kind;
 
 	if (!is_tcp(sk))
@@ -183,7 +173,7 @@ int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 	default:
 		kind = EVENT_STATE;
 	}
-	event = new_event(kind, netns_of(&sk->__sk_common));
+	event = new_event(&space, kind, netns_of(&sk->__sk_common));
 	if (!event)
 		return 0;
 	fill_acting_task(&event->task, sk);
@@ -192,7 +182,7 @@ int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 	event->new_state = new_state;
 	if (new_state != TCP_LISTEN && old_state != TCP_LISTEN)
 		fill_facts(event, sk);
-	submit(event);
+	submit(ctx, event);
 	return 0;
 }
 
@@ -200,7 +190,7 @@ int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 static __always_inline int accepted(struct trace_event_raw_sys_exit *ctx)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct socket_event *event;
+	struct socket_event space, *event;
 	struct socket *socket;
 	struct fdtable *table;
 	struct file **files;
@@ -219,7 +209,7 @@ static __always_inline int accepted(struct trace_event_raw_sys_exit *ctx)
 	sk = BPF_CORE_READ(socket, sk);
 	if (!is_tcp(sk))
 		return 0;
-	event = new_event(EVENT_ACCEPT, netns_of(&sk->__sk_common));
+	event = new_event(&space, EVENT_ACCEPT, netns_of(&sk->__sk_common));
 	if (!event)
 		return 0;
 	fill_current_task(&event->task);
@@ -227,7 +217,7 @@ static __always_inline int accepted(struct trace_event_raw_sys_exit *ctx)
 	event->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 	fill_ends(event, &sk->__sk_common);
 	event->new_state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	submit(event);
+	submit(ctx, event);
 	return 0;
 }
 
@@ -246,13 +236,14 @@ int exit_accept4(struct trace_event_raw_sys_exit *ctx)
 SEC("tp_btf/tcp_retransmit_skb")
 int BPF_PROG(retransmit_skb, struct sock *sk)
 {
-	struct socket_event *event = new_event(EVENT_RETRANSMIT, netns_of(&sk->__sk_common));
+	struct socket_event space, *event;
 
+	event = new_event(&space, EVENT_RETRANSMIT, netns_of(&sk->__sk_common));
 	if (!event)
 		return 0;
 	fill_socket(event, sk);
 	fill_facts(event, sk);
-	submit(event);
+	submit(ctx, event);
 	return 0;
 }
 
@@ -260,28 +251,30 @@ int BPF_PROG(retransmit_skb, struct sock *sk)
 SEC("tp_btf/tcp_retransmit_synack")
 int BPF_PROG(retransmit_synack, struct sock *listener, struct request_sock *request)
 {
-	struct socket_event *event = new_event(EVENT_RETRANSMIT, netns_of(&request->__req_common));
+	struct socket_event space, *event;
 
+	event = new_event(&space, EVENT_RETRANSMIT, netns_of(&request->__req_common));
 	if (!event)
 		return 0;
 	event->cookie = BPF_CORE_READ(request, __req_common.skc_cookie.counter);
 	fill_ends(event, &request->__req_common);
 	event->new_state = TCP_NEW_SYN_RECV;
-	submit(event);
+	submit(ctx, event);
 	return 0;
 }
 
 SEC("tp_btf/tcp_receive_reset")
 int BPF_PROG(receive_reset, struct sock *sk)
 {
-	struct socket_event *event = new_event(EVENT_RESET, netns_of(&sk->__sk_common));
+	struct socket_event space, *event;
 
+	event = new_event(&space, EVENT_RESET, netns_of(&sk->__sk_common));
 	if (!event)
 		return 0;
 	event->direction = DIRECTION_IN;
 	fill_socket(event, sk);
 	fill_facts(event, sk);
-	submit(event);
+	submit(ctx, event);
 	return 0;
 }
 
@@ -314,7 +307,7 @@ static __always_inline void fill_ends_from_segment(struct socket_event *event,
 SEC("tp_btf/tcp_send_reset")
 int BPF_PROG(send_reset, struct sock *sk, struct sk_buff *skb)
 {
-	struct socket_event *event;
+	struct socket_event space, *event;
 	__u16 remote_port = 0;
 	__u32 netns;
 
@@ -326,7 +319,7 @@ int BPF_PROG(send_reset, struct sock *sk, struct sk_buff *skb)
 		netns = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);
 	else
 		return 0;
-	event = new_event(EVENT_RESET, netns);
+	event = new_event(&space, EVENT_RESET, netns);
 	if (!event)
 		return 0;
 	event->direction = DIRECTION_OUT;
@@ -336,14 +329,14 @@ int BPF_PROG(send_reset, struct sock *sk, struct sk_buff *skb)
 	} else if (skb) {
 		fill_ends_from_segment(event, skb);
 	}
-	submit(event);
+	submit(ctx, event);
 	return 0;
 }
 
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
-	__u64 now = bpf_ktime_get_boot_ns();
+	__u64 now = now_boot_ns();
 	struct exec_event *event;
 	unsigned long start;
 	__u32 key = 0, length;
@@ -368,7 +361,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	event->argv_bytes = length;
 
 	length += __builtin_offsetof(struct exec_event, argv);
-	if (bpf_ringbuf_output(&ring, event, length, wakeup_flags(length)))
+	if (hand_over(ctx, event, length))
 		count_loss(LOSS_EXEC, 0, now);
 	return 0;
 }
@@ -422,7 +415,7 @@ int scan_sockets(struct bpf_iter__task_file *ctx)
 	if (!is_wanted(netns))
 		return 0;
 	__builtin_memset(&event, 0, sizeof(event));
-	event.boot_ns = bpf_ktime_get_boot_ns();
+	event.boot_ns = now_boot_ns();
 	event.kind = EVENT_SCAN;
 	event.netns = netns;
 	fill_task(&event.task, task);

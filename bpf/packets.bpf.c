@@ -88,7 +88,7 @@ static __always_inline bool is_wanted_packet(const struct packet_record *record)
 static __always_inline void capture(struct __sk_buff *skb, bool has_ether, enum direction direction,
 				    bool knows_sender)
 {
-	__u64 now = bpf_ktime_get_boot_ns();
+	__u64 now = now_boot_ns();
 	__u32 cpu = bpf_get_smp_processor_id();
 	struct packet_record *record;
 	__u32 tag_bytes = 0, length;
@@ -133,7 +133,7 @@ static __always_inline void capture(struct __sk_buff *skb, bool has_ether, enum 
 		return;
 	}
 	length += sizeof(*record);
-	if (bpf_ringbuf_output(&ring, record, length, wakeup_flags(length)))
+	if (hand_over(skb, record, length))
 		count_loss(LOSS_RING_FULL, record->wire_bytes, now);
 }
 

@@ -8,11 +8,35 @@
 
 #include <bpf/bpf_helpers.h>
 
+/*
+ * How records reach the recorder: through one ring for all CPUs (Linux 5.8), or
+ * a ring of perf's for each. The recorder makes only the map that is used; the
+ * verifier knows the constant, and never sees the other way.
+ */
+const volatile __u32 uses_perf = 0;
+
 /* The size is set by the recorder before the programs are loaded. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
 } ring SEC(".maps");
+
+/* One entry a CPU, which libbpf sees to. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} cpu_rings SEC(".maps");
+
+/* The boot clock came to programs with Linux 5.8 too. Before, it is the
+ * monotonic clock and the time spent in suspend, as of the recording's start. */
+const volatile __u32 has_boot_clock = 1;
+const volatile __u64 suspended_ns = 0;
+
+static __always_inline __u64 now_boot_ns(void)
+{
+	return has_boot_clock ? bpf_ktime_get_boot_ns() : bpf_ktime_get_ns() + suspended_ns;
+}
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -87,6 +111,15 @@ static __always_inline __u64 wakeup_flags(__u64 bytes)
 	return waiting >> wakeup_shift == (waiting + bytes) >> wakeup_shift ?
 		       BPF_RB_NO_WAKEUP :
 		       BPF_RB_FORCE_WAKEUP;
+}
+
+/* Gives a record to the recorder; not 0 where there is no room. perf counts
+ * what it lost too, but tells of it only with the next record that finds room. */
+static __always_inline long hand_over(void *ctx, void *record, __u64 bytes)
+{
+	if (uses_perf)
+		return bpf_perf_event_output(ctx, &cpu_rings, BPF_F_CURRENT_CPU, record, bytes);
+	return bpf_ringbuf_output(&ring, record, bytes, wakeup_flags(bytes));
 }
 
 #endif

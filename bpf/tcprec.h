@@ -5,7 +5,7 @@
  * types are generated from this file, and crates/record/kernel/decode.rs
  * asserts their sizes.
  *
- * Times are the boot clock's (bpf_ktime_get_boot_ns), in nanoseconds; the
+ * Times are the boot clock's (now_boot_ns), in nanoseconds; the
  * recorder adds its offset from Unix time. Ports are in host byte order,
  * addresses as on the wire; an IPv4 address takes the first four bytes.
  */

@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::kernel::{
     self, Attached, Batch, Changes, Clock, Device, Filter, Hook, Kernel, KernelError, LossSlot,
-    Losses, Options, Recorded, Snap, Wanted, Watched,
+    Losses, Options, Recorded, Snap, Transport, Wanted, Watched,
 };
 use crate::output::{Output, WriteError, Written};
 use crate::rights::{self, RightsError};
@@ -38,6 +38,7 @@ pub(crate) struct Recording {
     /// The interfaces; empty: all.
     pub(crate) interfaces: Vec<String>,
     pub(crate) hook: Hook,
+    pub(crate) transport: Transport,
     pub(crate) snap: Snap,
     /// How many bytes of packets may wait in the kernel, at least.
     pub(crate) buffer_bytes: u32,
@@ -123,21 +124,24 @@ pub(crate) fn record(
     watcher: &mut dyn Watcher,
 ) -> Result<Summary, RecordError> {
     let recorded = Recorded::new(choose(&recording.interfaces)?, kernel::netns()?);
-    let lacking = kernel::lacking_rights()?;
+    let lacking = kernel::lacking_rights(recording.transport)?;
     if !lacking.is_empty() {
         return Err(RecordError::Rights(lacking));
     }
     let clock = Clock::measure()?;
     let stop = Stop::install()?;
+    let (transport, no_ring) = recording.transport.choose()?;
     let options = Options {
         hook: recording.hook,
-        snap: recording.snap,
+        transport,
+        snap: transport.limit(recording.snap),
         filter: filter(recording, &recorded)?,
         direction: recording.direction,
         wanted: recording.wanted.clone(),
         buffer_bytes: recording.buffer_bytes,
     };
-    let (kernel, attached) = Kernel::start(&options, &recorded, recorded.netns())?;
+    let (kernel, mut attached) = Kernel::start(&options, &recorded, recorded.netns())?;
+    attached.missing.extend(no_ring);
     // Not before all else is well: a file of that name may exist.
     let outputs = open(clock.unix_ns(Clock::boot_ns()?))?;
     watcher.started(recorded.devices(), &attached.hooks, &attached.missing);

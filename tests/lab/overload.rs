@@ -21,7 +21,7 @@ use crate::world::World;
 /// Connections made, one after the other, each with a flood of small packets.
 const CONNECTIONS: usize = 20;
 /// How often a byte goes to and fro in each.
-const ROUNDS: usize = 1000;
+const ROUNDS: usize = 500;
 
 /// Sends many small packets over the loopback interface.
 fn flood(world: &World) {
@@ -135,7 +135,12 @@ impl Books {
 
 /// A ring that is far too small: packets are lost, but no event.
 pub(crate) fn small_buffer() {
-    for hook in ["tcx", "socket-filter"] {
+    for (hook, transport) in [
+        ("tcx", "ring"),
+        ("socket-filter", "ring"),
+        ("tcx", "perf"),
+        ("socket-filter", "perf"),
+    ] {
         let world = World::without_cable();
         let capture = world.file("capture.jsonl");
         let output = capture.display().to_string();
@@ -143,7 +148,18 @@ pub(crate) fn small_buffer() {
         let recorder = Recorder::start(
             &world,
             &world.server,
-            &["-i", "lo", "--hook", hook, "--buffer", "1k", "-o", &output],
+            &[
+                "-i",
+                "lo",
+                "--hook",
+                hook,
+                "--transport",
+                transport,
+                "--buffer",
+                "1k",
+                "-o",
+                &output,
+            ],
         );
         let before = sent_packets(&world);
         flood(&world);
@@ -152,7 +168,7 @@ pub(crate) fn small_buffer() {
         let sent = sent_packets(&world) - before;
         let books = Books::check(&capture, sent, [began, now_ns()]);
         let causes: Vec<_> = books.lost.keys().collect();
-        assert_eq!(causes, ["ring_full"], "{hook}");
+        assert_eq!(causes, ["ring_full"], "{hook} {transport}");
         books.expect_all_events(&world);
     }
 }
@@ -258,9 +274,10 @@ impl Pipe {
         }
     }
 
-    fn record(&self, world: &World) -> Recorder {
+    fn record(&self, world: &World, transport: &str) -> Recorder {
         let output = self.path.display().to_string();
-        let arguments = ["-i", "lo", "-s", "0", "--buffer", "64k", "-o", &output];
+        let arguments = ["-i", "lo", "--buffer", "64k", "--transport", transport];
+        let arguments = [&arguments[..], &["-o", &output]].concat();
         Recorder::start(world, &world.server, &arguments)
     }
 }
@@ -268,26 +285,28 @@ impl Pipe {
 /// What reads the recording stands still for a while: the losses have the times
 /// of that while.
 pub(crate) fn stopped_reader() {
-    let world = World::without_cable();
-    let pipe = Pipe::new(&world, "cp", &[]);
-    let recorder = pipe.record(&world);
-    let before = sent_packets(&world);
-    let is_stopped = || {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", pipe.reader.pid()));
-        stat.is_ok_and(|stat| stat.contains(") T "))
-    };
-    let stopped_ns = now_ns();
-    pipe.reader.signal(Signal::SIGSTOP);
-    wait_until("the reader stands still", is_stopped);
-    flood(&world);
-    pipe.reader.signal(Signal::SIGCONT);
-    recorder.stop();
-    let sent = sent_packets(&world) - before;
-    pipe.reader.finish().expect_code(0);
-    let books = Books::check(&pipe.to, sent, [stopped_ns, now_ns()]);
-    let causes: Vec<_> = books.lost.keys().collect();
-    assert_eq!(causes, ["ring_full"]);
-    books.expect_all_events(&world);
+    for transport in ["ring", "perf"] {
+        let world = World::without_cable();
+        let pipe = Pipe::new(&world, "cp", &[]);
+        let recorder = pipe.record(&world, transport);
+        let before = sent_packets(&world);
+        let is_stopped = || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", pipe.reader.pid()));
+            stat.is_ok_and(|stat| stat.contains(") T "))
+        };
+        let stopped_ns = now_ns();
+        pipe.reader.signal(Signal::SIGSTOP);
+        wait_until("the reader stands still", is_stopped);
+        flood(&world);
+        pipe.reader.signal(Signal::SIGCONT);
+        recorder.stop();
+        let sent = sent_packets(&world) - before;
+        pipe.reader.finish().expect_code(0);
+        let books = Books::check(&pipe.to, sent, [stopped_ns, now_ns()]);
+        let causes: Vec<_> = books.lost.keys().collect();
+        assert_eq!(causes, ["ring_full"], "{transport}");
+        books.expect_all_events(&world);
+    }
 }
 
 /// What takes the recording is slower than what is to be recorded.
@@ -302,7 +321,7 @@ while piece := os.read(pipe, 16384):
     let world = World::without_cable();
     let pipe = Pipe::new(&world, "python3", &["-c", SLOWLY]);
     let began = now_ns();
-    let recorder = pipe.record(&world);
+    let recorder = pipe.record(&world, "ring");
     let before = sent_packets(&world);
     flood(&world);
     recorder.stop();

@@ -86,6 +86,12 @@ pub(crate) fn loopback_socket_filter() {
     over_loopback(&["-i", "lo", "--hook", "socket-filter"]);
 }
 
+pub(crate) fn loopback_perf() {
+    for hook in ["tcx", "socket-filter"] {
+        over_loopback(&["-i", "lo", "--transport", "perf", "--hook", hook]);
+    }
+}
+
 pub(crate) fn any_interface() {
     over_loopback(&["-i", "any"]);
 }

@@ -16,7 +16,9 @@ use tcprec_analyze::report::units;
 use tcprec_shared::format::Format;
 use tcprec_shared::record::{Direction, MissingHook};
 
-use crate::kernel::{self, Device, Hook, MAX_BUFFER_BYTES, MAX_SNAP_BYTES, Snap, Wanted};
+use crate::kernel::{
+    self, Device, Hook, MAX_BUFFER_BYTES, MAX_SNAP_BYTES, Snap, Transport, Wanted,
+};
 use crate::output::{CaptureFile, Output, Written};
 use crate::recorder::{self, RecordError, Recording, Summary, Watcher};
 use crate::rotation::{Names, Rotation, period, size};
@@ -117,6 +119,10 @@ pub struct Record {
     #[arg(long, value_enum, default_value_t = Hook::Auto)]
     hook: Hook,
 
+    /// How records come from the kernel
+    #[arg(long, value_enum, default_value_t = Transport::Auto)]
+    transport: Transport,
+
     /// Print each record as one line, as `tcprec print` does
     #[arg(long)]
     print: bool,
@@ -210,6 +216,7 @@ impl Record {
         let recording = Recording {
             interfaces: self.interfaces,
             hook: self.hook,
+            transport: self.transport,
             snap: self.snap,
             buffer_bytes: self.buffer,
             filter: self.filter.expression()?,

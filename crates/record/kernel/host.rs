@@ -7,9 +7,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::ptr;
 
+use libbpf_rs::{ProgramType, libbpf_sys};
 use nix::time::{ClockId, clock_gettime};
 
-use super::hooks::owned;
+use super::hooks::{owned, plain};
+use super::rings::Transport;
 
 /// The kernel's boot clock and its distance from Unix time, measured once: a
 /// record's time is `boot + offset`, so that the same moment has the same time
@@ -52,6 +54,21 @@ impl Clock {
     }
 }
 
+/// How far the monotonic clock is behind the boot clock, for programs that have
+/// only that one: before Linux 5.8. None where they have the boot clock.
+pub(super) fn suspended_ns() -> io::Result<Option<u64>> {
+    let has_boot_clock =
+        ProgramType::SocketFilter.is_helper_supported(libbpf_sys::BPF_FUNC_ktime_get_boot_ns);
+    if has_boot_clock.map_err(plain)? {
+        return Ok(None);
+    }
+    let (monotonic, boot) = (
+        read(ClockId::CLOCK_MONOTONIC)?,
+        read(ClockId::CLOCK_BOOTTIME)?,
+    );
+    Ok(Some(u64::try_from(boot - monotonic).unwrap_or(0)))
+}
+
 fn read(clock: ClockId) -> io::Result<i64> {
     let time = clock_gettime(clock)?;
     Ok(time.tv_sec() * 1_000_000_000 + time.tv_nsec())
@@ -89,11 +106,14 @@ pub(crate) fn netns() -> io::Result<u32> {
 ///
 /// # Errors
 /// When /proc cannot be read.
-pub(crate) fn lacking_rights() -> io::Result<Vec<&'static str>> {
+pub(crate) fn lacking_rights(transport: Transport) -> io::Result<Vec<&'static str>> {
     // Numbers of linux/capability.h. CAP_SYS_ADMIN stood for the last two
     // before Linux 5.8, and still does.
     const SYS_ADMIN: u32 = 21;
-    const NEEDED: [(u32, &str); 4] = [
+    const IPC_LOCK: u32 = 14;
+    const NEEDED: [(u32, &str); 5] = [
+        // perf's rings are larger than a user may lock in memory.
+        (IPC_LOCK, "CAP_IPC_LOCK"),
         (12, "CAP_NET_ADMIN"),
         (13, "CAP_NET_RAW"),
         (38, "CAP_PERFMON"),
@@ -106,6 +126,7 @@ pub(crate) fn lacking_rights() -> io::Result<Vec<&'static str>> {
     let may = |number: u32| has(number) || number >= 38 && has(SYS_ADMIN);
     Ok(NEEDED
         .into_iter()
+        .filter(|(number, _)| *number != IPC_LOCK || transport == Transport::Perf)
         .filter(|(number, _)| !may(*number))
         .map(|(_, name)| name)
         .collect())

@@ -12,20 +12,35 @@ use super::skeleton::events::{EventsSkel, EventsSkelBuilder};
 use super::skeleton::packets::{
     PacketsSkel, PacketsSkelBuilder, types::direction, types::packet_record,
 };
-use super::{KernelError, Options, host, rings};
+use super::{KernelError, Options, host};
 
 /// A place for an object, which its skeleton borrows: for the whole run.
 fn object() -> &'static mut MaybeUninit<OpenObject> {
     Box::leak(Box::new(MaybeUninit::uninit()))
 }
 
+/// Tells an object's programs how their records go, and which clock there is
+/// (`bpf/rings.bpf.h`).
+macro_rules! tell {
+    ($rodata:expr, $size:expr) => {{
+        $rodata.uses_perf = $size.uses_perf();
+        $rodata.wakeup_shift = $size.wakeup_shift();
+        if let Some(suspended_ns) = host::suspended_ns()? {
+            $rodata.has_boot_clock = 0;
+            $rodata.suspended_ns = suspended_ns;
+        }
+    }};
+}
+
 /// Loads the packet programs; none is attached yet.
 pub(super) fn load_packets(options: &Options) -> Result<PacketsSkel<'static>, KernelError> {
     let load = || -> libbpf_rs::Result<_> {
         let mut open = PacketsSkelBuilder::default().open(object())?;
-        let ring_bytes = rings::packets_ring_bytes(options.buffer_bytes, options.snap);
+        let size = options
+            .transport
+            .for_packets(options.buffer_bytes, options.snap)?;
         if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
-            rodata.wakeup_shift = rings::wakeup_shift(ring_bytes);
+            tell!(rodata, size);
             rodata.snap_bytes = options.snap.packet_bytes();
             rodata.message_bytes = options.snap.message_bytes().unwrap_or(0);
             rodata.wanted_direction = match options.direction {
@@ -35,7 +50,7 @@ pub(super) fn load_packets(options: &Options) -> Result<PacketsSkel<'static>, Ke
             };
         }
         options.wanted.open_packets(&mut open)?;
-        open.maps.ring.set_max_entries(ring_bytes)?;
+        size.set(&mut open.maps.ring, &mut open.maps.cpu_rings)?;
         let cpus = u32::try_from(libbpf_rs::num_possible_cpus()?).unwrap_or(u32::MAX);
         open.maps.scratch.set_max_entries(cpus)?;
         let record = u32::try_from(size_of::<packet_record>()).unwrap_or(u32::MAX);
@@ -61,13 +76,14 @@ pub(super) fn load_events(
         )));
     }
     let kernel_types = Btf::from_vmlinux()?;
+    let size = options.transport.for_events()?;
     let mut open = EventsSkelBuilder::default().open(object())?;
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
         rodata.netns_filter = netns;
-        rodata.wakeup_shift = rings::wakeup_shift(rings::EVENTS_RING_BYTES);
+        tell!(rodata, size);
     }
     options.wanted.open_events(&mut open, packets)?;
-    open.maps.ring.set_max_entries(rings::EVENTS_RING_BYTES)?;
+    size.set(&mut open.maps.ring, &mut open.maps.cpu_rings)?;
     for mut program in open.open_object_mut().progs_mut() {
         let section = program.section().to_string_lossy().into_owned();
         let Some(name) = section.strip_prefix("tp_btf/") else {

@@ -15,22 +15,19 @@ mod host;
 mod interfaces;
 mod load;
 mod misses;
+mod perf;
 mod rings;
 mod skeleton;
 #[cfg(test)]
 mod tests;
 mod wanted;
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::BorrowedFd;
-use std::rc::Rc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use libbpf_rs::{Link, PrintLevel, RingBuffer, RingBufferBuilder};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use libbpf_rs::{Link, PrintLevel};
 use tcprec_shared::record::{Direction, MissingHook};
 use thiserror::Error;
 
@@ -44,7 +41,8 @@ pub(crate) use host::{Clock, boot_id, lacking_rights, names, netns};
 pub(crate) use interfaces::{Changes, Device, Layer, Recorded, Watched, devices};
 use load::{load_events, load_packets};
 use misses::Misses;
-pub(crate) use rings::MAX_BUFFER_BYTES;
+use rings::{End, Rings};
+pub(crate) use rings::{MAX_BUFFER_BYTES, Transport};
 pub(crate) use wanted::Wanted;
 
 use skeleton::events::EventsSkel;
@@ -98,6 +96,8 @@ impl Snap {
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     pub(crate) hook: Hook,
+    /// As [`Transport::choose`] gave it.
+    pub(crate) transport: Transport,
     pub(crate) snap: Snap,
     /// The packets that are wanted; all without it.
     pub(crate) filter: Option<Filter>,
@@ -134,8 +134,7 @@ pub(crate) enum KernelError {
 
 /// The programs, attached.
 pub(crate) struct Kernel {
-    rings: RingBuffer<'static>,
-    filling: Rc<RefCell<Batch>>,
+    rings: Rings,
     later: Batch,
     packets: Counters,
     events: Option<Counters>,
@@ -203,23 +202,27 @@ impl Kernel {
         };
         let hooks = attach_packets(&mut packets, options, recorded.devices(), &mut attached)?;
 
-        let filling = Rc::new(RefCell::new(Batch::default()));
-        let callback = |ring: Ring| {
-            let filling = Rc::clone(&filling);
-            move |raw: &[u8]| {
-                let mut batch = filling.borrow_mut();
-                batch.push(ring, raw);
-                if batch.is_full() { BATCH_IS_FULL } else { 0 }
-            }
-        };
-        let mut rings = RingBufferBuilder::new();
-        // Looked into first, so that of two records of the same time the event
-        // comes before the packet.
+        // Events are looked into first, so that of two records of the same time
+        // the event comes before the packet.
+        let mut ends = Vec::new();
         if let Some(events) = &events {
-            rings.add(&events.maps.ring, callback(Ring::Events))?;
+            ends.push(End {
+                ring: Ring::Events,
+                map: &events.maps.ring,
+                cpu_maps: &events.maps.cpu_rings,
+                size: options.transport.for_events()?,
+            });
         }
-        rings.add(&packets.maps.ring, callback(Ring::Packets))?;
-        let rings = rings.build()?;
+        ends.push(End {
+            ring: Ring::Packets,
+            map: &packets.maps.ring,
+            cpu_maps: &packets.maps.cpu_rings,
+            size: options
+                .transport
+                .for_packets(options.buffer_bytes, options.snap)?,
+        });
+        let rings = Rings::open(options.transport, &ends)?;
+        drop(ends);
 
         let packets_counters = Counters::new(
             &packets.maps.seen,
@@ -248,7 +251,6 @@ impl Kernel {
         };
         let kernel = Self {
             rings,
-            filling,
             later: Batch::default(),
             packets: packets_counters,
             misses: Misses::of(events.as_ref())?,
@@ -276,7 +278,7 @@ impl Kernel {
     /// # Errors
     /// The kernel's, when the rings cannot be read.
     pub(crate) fn collect(&mut self, timeout: Duration, batch: &mut Batch) -> io::Result<()> {
-        self.wait(timeout)?;
+        self.rings.wait(timeout)?;
         // Whatever has an earlier time than this is in a ring by now.
         let horizon = Clock::boot_ns()?;
         let whole = self.consume(batch)?;
@@ -299,26 +301,7 @@ impl Kernel {
     fn consume(&mut self, batch: &mut Batch) -> io::Result<bool> {
         batch.clear();
         std::mem::swap(batch, &mut self.later);
-        std::mem::swap(&mut *self.filling.borrow_mut(), batch);
-        let consumed = self.rings.consume_raw();
-        std::mem::swap(&mut *self.filling.borrow_mut(), batch);
-        match consumed {
-            BATCH_IS_FULL => Ok(false),
-            ..0 => Err(io::Error::from_raw_os_error(-consumed)),
-            0.. => Ok(true),
-        }
-    }
-
-    fn wait(&self, timeout: Duration) -> io::Result<()> {
-        // SAFETY: the descriptor is the ring buffer's, which outlives the call.
-        let fd = unsafe { BorrowedFd::borrow_raw(self.rings.epoll_fd()) };
-        let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
-        let timeout = PollTimeout::try_from(timeout).map_err(io::Error::other)?;
-        match poll(&mut fds, timeout) {
-            // A signal: the caller looks what it means.
-            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        self.rings.take(batch)
     }
 
     /// Attaches to an interface that came when the recording ran.
@@ -379,9 +362,6 @@ impl Kernel {
         Ok((self.packets.seen()?, events + self.misses.events()))
     }
 }
-
-/// What the rings' callback returns to end a look: the record it got is taken.
-const BATCH_IS_FULL: i32 = -libc::EAGAIN;
 
 /// The programs' `loss_slot`, as both sides use it.
 fn slot(slot: Option<*mut u32>) -> io::Result<&'static AtomicU32> {

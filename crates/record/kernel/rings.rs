@@ -1,26 +1,143 @@
-//! The rings between the programs and the recorder: how large they are.
+//! The rings between the programs and the recorder: how large they are, and how
+//! they are read.
 
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use libbpf_rs::{MapMut, MapType, RingBuffer, RingBufferBuilder};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{SysconfVar, sysconf};
+use tcprec_shared::record::MissingHook;
 
 use super::Snap;
+use super::batch::{Batch, Ring};
+use super::perf::PerfRings;
 use super::skeleton::packets::types::packet_record;
 
-/// The largest that may be asked for: the kernel keeps it in memory.
+/// The largest size that may be asked for: the kernel keeps it in memory.
 pub(crate) const MAX_BUFFER_BYTES: u32 = 1 << 30;
 /// Events are few and small.
-pub(super) const EVENTS_RING_BYTES: u32 = 4 << 20;
+const EVENTS_BYTES: u32 = 4 << 20;
+/// How many bytes of a packet fit a record of perf's, whose length has 16 bits:
+/// with its head, ours, and a few to spare.
+const MAX_PERF_SNAP_BYTES: u32 = 65_000;
 
-/// The size of a ring for `asked` bytes of packets: a power of two and whole
-/// pages, as the kernel wants it, and room for at least one of the largest.
-pub(super) fn packets_ring_bytes(asked: u32, snap: Snap) -> u32 {
-    // Linux: kernel/bpf/ringbuf.c.
-    const HEADER_BYTES: u32 = 8;
-    let record = size_of::<packet_record>() as u32 + snap.packet_bytes() + HEADER_BYTES;
-    asked
-        .max(page_bytes())
-        .max(record)
-        .checked_next_power_of_two()
-        .unwrap_or(MAX_BUFFER_BYTES)
+/// How records come from the programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Transport {
+    /// A ring buffer where the kernel has it (Linux 5.8), else perf.
+    Auto,
+    /// One ring for all CPUs.
+    Ring,
+    /// A ring of perf's for each CPU.
+    Perf,
+}
+
+impl Transport {
+    /// What this kernel has of it, [`Transport::Auto`] no more; and what it
+    /// lacks of what would be better.
+    ///
+    /// # Errors
+    /// The kernel's, when it cannot be asked.
+    pub(crate) fn choose(self) -> io::Result<(Self, Option<MissingHook>)> {
+        if self != Self::Auto {
+            return Ok((self, None));
+        }
+        let is_there = MapType::RingBuf.is_supported();
+        if is_there.map_err(super::hooks::plain)? {
+            return Ok((Self::Ring, None));
+        }
+        let missing = MissingHook {
+            hook: "ring buffer".to_owned(),
+            reason: "this kernel has none (it came with Linux 5.8); perf's rings are used"
+                .to_owned(),
+        };
+        Ok((Self::Perf, Some(missing)))
+    }
+
+    /// How much of a packet can be kept this way.
+    pub(crate) fn limit(self, snap: Snap) -> Snap {
+        match (self, snap) {
+            (Self::Perf, Snap::Fixed(bytes)) => Snap::Fixed(bytes.min(MAX_PERF_SNAP_BYTES)),
+            _ => snap,
+        }
+    }
+
+    /// The sizes of the packets' rings for `asked` bytes, at least.
+    pub(super) fn for_packets(self, asked: u32, snap: Snap) -> io::Result<Size> {
+        // A record has 8 bytes of a head in a ring (kernel/bpf/ringbuf.c), and
+        // 12 in perf's.
+        const HEADER_BYTES: u32 = 16;
+        let record = size_of::<packet_record>() as u32 + snap.packet_bytes() + HEADER_BYTES;
+        Size::new(self, asked, record)
+    }
+
+    /// The sizes of the events' rings.
+    pub(super) fn for_events(self) -> io::Result<Size> {
+        Size::new(self, EVENTS_BYTES, 0)
+    }
+}
+
+/// How large the ring of a BPF object is, or each of its rings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size {
+    /// A power of two of whole pages, as the kernel wants it.
+    bytes: u32,
+    transport: Transport,
+}
+
+impl Size {
+    /// Room for `asked` bytes in all, and for at least one record of
+    /// `record_bytes` in each ring.
+    fn new(transport: Transport, asked: u32, record_bytes: u32) -> io::Result<Self> {
+        let rings = match transport {
+            Transport::Perf => libbpf_rs::num_possible_cpus().map_err(super::hooks::plain)?,
+            Transport::Auto | Transport::Ring => 1,
+        };
+        let share = asked / u32::try_from(rings).unwrap_or(u32::MAX).max(1);
+        let bytes = share.max(page_bytes()).max(record_bytes);
+        Ok(Self {
+            bytes: bytes
+                .checked_next_power_of_two()
+                .unwrap_or(MAX_BUFFER_BYTES),
+            transport,
+        })
+    }
+
+    /// Prepares an object's two maps, of which one is used.
+    pub(super) fn set(
+        self,
+        ring: &mut libbpf_rs::OpenMapMut<'_>,
+        cpu_rings: &mut libbpf_rs::OpenMapMut<'_>,
+    ) -> libbpf_rs::Result<()> {
+        let uses_perf = self.transport == Transport::Perf;
+        ring.set_autocreate(!uses_perf)?;
+        cpu_rings.set_autocreate(uses_perf)?;
+        if uses_perf {
+            return Ok(());
+        }
+        ring.set_max_entries(self.bytes)
+    }
+
+    /// Of each of perf's rings.
+    pub(super) fn pages(self) -> u32 {
+        self.bytes / page_bytes()
+    }
+
+    /// As `uses_perf` of bpf/rings.bpf.h.
+    pub(super) fn uses_perf(self) -> u32 {
+        u32::from(self.transport == Transport::Perf)
+    }
+
+    /// How much may wait before the recorder is woken, as a power of two: 256
+    /// KiB, and of a small ring a quarter (`wakeup_shift` of bpf/rings.bpf.h).
+    pub(super) fn wakeup_shift(self) -> u32 {
+        const LARGEST: u32 = 18;
+        self.bytes.ilog2().saturating_sub(2).min(LARGEST)
+    }
 }
 
 fn page_bytes() -> u32 {
@@ -30,20 +147,100 @@ fn page_bytes() -> u32 {
         .unwrap_or(USUAL)
 }
 
-/// How much may wait in a ring before the recorder is woken, as a power of two:
-/// 256 KiB, and of a small ring a quarter (`wakeup_shift` of bpf/rings.bpf.h).
-pub(super) fn wakeup_shift(ring_bytes: u32) -> u32 {
-    const LARGEST: u32 = 18;
-    ring_bytes.ilog2().saturating_sub(2).min(LARGEST)
+/// One BPF object's end of a transport: whose records they are, its two maps,
+/// their size.
+pub(super) struct End<'a, 'map> {
+    pub(super) ring: Ring,
+    pub(super) map: &'a MapMut<'map>,
+    pub(super) cpu_maps: &'a MapMut<'map>,
+    pub(super) size: Size,
 }
+
+/// The rings, as the recorder reads them.
+pub(super) struct Rings {
+    filling: Rc<RefCell<Batch>>,
+    open: Open,
+}
+
+enum Open {
+    Ring(RingBuffer<'static>),
+    Perf(Vec<PerfRings>),
+}
+
+impl Rings {
+    /// Those of each object, to be read in this order.
+    pub(super) fn open(transport: Transport, ends: &[End<'_, '_>]) -> libbpf_rs::Result<Self> {
+        let filling = Rc::new(RefCell::new(Batch::default()));
+        let open = if transport == Transport::Perf {
+            let rings = ends
+                .iter()
+                .map(|end| PerfRings::open(end, Rc::clone(&filling)));
+            Open::Perf(rings.collect::<io::Result<_>>()?)
+        } else {
+            let mut rings = RingBufferBuilder::new();
+            for end in ends {
+                let (ring, filling) = (end.ring, Rc::clone(&filling));
+                rings.add(end.map, move |raw: &[u8]| {
+                    let mut batch = filling.borrow_mut();
+                    batch.push(ring, raw);
+                    if batch.is_full() { BATCH_IS_FULL } else { 0 }
+                })?;
+            }
+            Open::Ring(rings.build()?)
+        };
+        Ok(Self { filling, open })
+    }
+
+    /// Waits until a ring holds much, or for `timeout`.
+    pub(super) fn wait(&self, timeout: Duration) -> io::Result<()> {
+        let descriptors = match &self.open {
+            Open::Ring(rings) => vec![rings.epoll_fd()],
+            Open::Perf(rings) => rings.iter().map(PerfRings::epoll_fd).collect(),
+        };
+        let descriptors = descriptors.into_iter().map(|fd| {
+            // SAFETY: the descriptors are those of the rings, which outlive the call.
+            let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+            PollFd::new(fd, PollFlags::POLLIN)
+        });
+        let mut descriptors: Vec<_> = descriptors.collect();
+        let timeout = PollTimeout::try_from(timeout).map_err(io::Error::other)?;
+        match poll(&mut descriptors, timeout) {
+            // A signal: the caller looks what it means.
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes what the rings hold into `batch`, beside what is there. Whether
+    /// they were emptied: there may be more than fits a batch.
+    pub(super) fn take(&self, batch: &mut Batch) -> io::Result<bool> {
+        std::mem::swap(&mut *self.filling.borrow_mut(), batch);
+        let taken = match &self.open {
+            Open::Ring(rings) => match rings.consume_raw() {
+                BATCH_IS_FULL => Ok(false),
+                error @ ..0 => Err(io::Error::from_raw_os_error(-error)),
+                0.. => Ok(true),
+            },
+            Open::Perf(rings) => rings.iter().try_for_each(PerfRings::take).map(|()| true),
+        };
+        std::mem::swap(&mut *self.filling.borrow_mut(), batch);
+        taken
+    }
+}
+
+/// What the rings' callback returns to end a look: the record it got is taken.
+const BATCH_IS_FULL: i32 = -libc::EAGAIN;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn bytes(asked: u32, snap: Snap) -> u32 {
+        Transport::Ring.for_packets(asked, snap).unwrap().bytes
+    }
+
     #[test]
     fn rings_are_powers_of_two_that_hold_a_packet() {
-        let bytes = |asked, snap| packets_ring_bytes(asked, snap);
         assert_eq!(bytes(10 << 20, Snap::Adaptive), 16 << 20);
         assert_eq!(bytes(16 << 20, Snap::Adaptive), 16 << 20);
         assert_eq!(bytes(1, Snap::Fixed(100)), page_bytes());
@@ -57,8 +254,29 @@ mod tests {
 
     #[test]
     fn a_small_ring_wakes_the_recorder_earlier() {
-        assert_eq!(wakeup_shift(16 << 20), 18);
-        assert_eq!(wakeup_shift(1 << 20), 18);
-        assert_eq!(1 << wakeup_shift(16 << 10), 4 << 10);
+        let shift = |bytes| {
+            let transport = Transport::Ring;
+            Size { bytes, transport }.wakeup_shift()
+        };
+        assert_eq!(shift(16 << 20), 18);
+        assert_eq!(shift(1 << 20), 18);
+        assert_eq!(1 << shift(16 << 10), 4 << 10);
+    }
+
+    #[test]
+    fn the_cpus_share_what_perf_is_given() {
+        let size = Transport::Perf.for_packets(64 << 20, Snap::Adaptive);
+        let cpus = libbpf_rs::num_possible_cpus().unwrap() as u32;
+        let each = size.unwrap().bytes;
+        assert!(each >= (64 << 20) / cpus && each < 2 * (64 << 20) / cpus);
+    }
+
+    #[test]
+    fn a_packet_fits_a_record_of_perfs() {
+        let all = Snap::Fixed(super::super::MAX_SNAP_BYTES);
+        assert_eq!(Transport::Ring.limit(all), all);
+        let record = size_of::<packet_record>() as u32 + Transport::Perf.limit(all).packet_bytes();
+        // Its header, its length and padding.
+        assert!(record + 8 + 4 + 8 <= u32::from(u16::MAX));
     }
 }

@@ -1,9 +1,11 @@
 //! With root: the packet programs, run by the kernel itself on the packets of
 //! the fixtures, say what the userspace parser says of the same bytes.
 
+use std::cell::RefCell;
 use std::path::Path;
+use std::rc::Rc;
 
-use libbpf_rs::{ProgramInput, ProgramMut};
+use libbpf_rs::{ProgramInput, ProgramMut, RingBufferBuilder};
 use tcprec_shared::format;
 use tcprec_shared::headers::{self, LinkType};
 use tcprec_shared::record::{Direction, KernelParse, Packet, Record};
@@ -33,6 +35,7 @@ impl Runner {
     fn new(snap_bytes: u32, layer: Layer) -> Self {
         let options = Options {
             hook: Hook::Auto,
+            transport: Transport::Ring,
             snap: Snap::Fixed(snap_bytes),
             filter: None,
             direction: None,
