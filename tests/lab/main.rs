@@ -24,6 +24,7 @@ mod rights;
 mod rotation;
 mod survival;
 mod times;
+mod tls;
 mod traffic;
 mod tun;
 mod wanted;
@@ -38,7 +39,7 @@ use nix::unistd::geteuid;
 
 /// What the tests run, beside the recorder itself.
 const PROGRAMS: &[&str] = &[
-    "curl", "ip", "jq", "nginx", "python3", "setcap", "tcpdump", "tshark", "zstdcat",
+    "curl", "ip", "jq", "nginx", "openssl", "python3", "setcap", "tcpdump", "tshark", "zstdcat",
 ];
 
 /// A test goes by the path of its function.
@@ -60,6 +61,7 @@ const TESTS: &[(&str, fn())] = tests![
     traffic::a_thousand_requests_in_every_format,
     traffic::a_thousand_requests_from_both_hosts,
     times::causes,
+    tls::handshakes,
     links::without_headers,
     links::vlan_tags_in_the_bytes,
     links::vlan_tags_beside_the_bytes,

@@ -31,6 +31,17 @@ pub(crate) struct Nginx {
 
 impl Nginx {
     pub(crate) fn start(world: &World, host: &Namespace) -> Self {
+        Self::start_with(world, host, "", "")
+    }
+
+    /// As [`Nginx::start`], with more formats for logs, and more directives for
+    /// the server.
+    pub(crate) fn start_with(
+        world: &World,
+        host: &Namespace,
+        formats: &str,
+        directives: &str,
+    ) -> Self {
         let folder = world.file("nginx");
         fs::create_dir(&folder).expect("a folder for nginx");
         fs::write(folder.join("big"), "0123456789".repeat(BIG_BYTES / 10))
@@ -41,10 +52,12 @@ impl Nginx {
              events {{ worker_connections 1024; }}
              http {{
                log_format lab '$remote_addr $remote_port $pid $status $request_method $request_uri';
+               {formats}
                access_log {path}/log lab;
                keepalive_requests 100000;
                server {{
                  listen {PORT}; listen [::]:{PORT} ipv6only=on;
+                 {directives}
                  root {path};
                  location /item/ {{ return 200 'an item\\n'; }}
                  location = /big {{ }}
@@ -261,7 +274,7 @@ impl Traffic {
 }
 
 /// curl that reads no file of the user's and says what it did, a line a transfer.
-fn curl() -> Command {
+pub(crate) fn curl() -> Command {
     let mut command = Command::new("curl");
     command.args(["--disable", "--silent", "--show-error", "--noproxy", "*"]);
     command.args(["--write-out", "%{local_ip} %{local_port} %{http_code}\\n"]);

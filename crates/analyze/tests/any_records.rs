@@ -63,6 +63,12 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
     let payload = prop_oneof![
         Just(b"GET /\x1b[2J HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
         Just(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec()),
+        // A ClientHello for `h`, two records of alerts, and half a one.
+        Just(
+            b"\x16\x03\x01\0\x38\x01\0\0\x34\x03\x03................................\0\0\x02\x13\x01\x01\0\
+              \0\x0a\0\0\0\x06\0\x04\0\0\x01h\x15\x03\x03\0\x02\x02\x28\x15\x03\x03\0\x1a"
+                .to_vec()
+        ),
         vec(any::<u8>(), 0..40),
     ];
     let segment = (any::<bool>(), 0..6u32, 0..6u32, any::<u8>(), payload).prop_map(

@@ -2,10 +2,10 @@
 
 use tcprec_shared::flow::Flow;
 
-use super::Request;
 use super::budget::Budget;
 use super::http1::Http1;
-use super::reassembly::Reassembly;
+use super::reassembly::{Piece, Reassembly};
+use super::{Request, Tls, tls};
 use crate::tcp::{ConnectionId, Pair, Side};
 
 /// The payload of a connection, as far as it is not understood yet.
@@ -14,8 +14,50 @@ pub(crate) struct Conversation {
     connection: ConnectionId,
     flow: Flow,
     directions: Pair<Reassembly>,
-    http1: Http1,
+    protocols: Protocols,
     requests: u64,
+}
+
+/// What the ends speak: HTTP/1, as far as is known, until something else begins.
+#[derive(Debug)]
+struct Protocols {
+    budget: Budget,
+    http1: Http1,
+    tls: Option<Box<tls::Session>>,
+}
+
+impl Protocols {
+    fn piece(&mut self, side: Side, piece: Piece<'_>) {
+        if self.tls.is_none() && tls::begins(piece.bytes) && self.http1.is_looking(side) {
+            self.tls = Some(Box::new(tls::Session::new(&self.budget)));
+        }
+        match &mut self.tls {
+            Some(session) => session.piece(side, piece),
+            None => self.http1.piece(side, piece),
+        }
+    }
+
+    /// Whether nothing that `side` sends is looked at, for now.
+    fn is_opaque(&self, side: Side) -> bool {
+        self.tls.is_none() && self.http1.is_opaque(side)
+    }
+
+    /// Whether nothing will be found any more.
+    fn is_over(&self) -> bool {
+        match &self.tls {
+            Some(session) => session.is_over(),
+            None => self.http1.is_over(),
+        }
+    }
+}
+
+/// What was found in a conversation, but for the requests themselves.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Outcome {
+    /// How many requests there were.
+    pub(crate) requests: u64,
+    /// What was seen of its TLS.
+    pub(crate) tls: Option<Box<Tls>>,
 }
 
 impl Conversation {
@@ -34,7 +76,11 @@ impl Conversation {
                 low: Reassembly::new(begins.low, budget.clone()),
                 high: Reassembly::new(begins.high, budget.clone()),
             },
-            http1: Http1::new(budget.clone()),
+            protocols: Protocols {
+                budget: budget.clone(),
+                http1: Http1::new(budget.clone()),
+                tls: None,
+            },
             requests: 0,
         }
     }
@@ -49,51 +95,54 @@ impl Conversation {
         arrived_ns: i64,
         out: impl FnMut(Request),
     ) {
-        let http1 = &mut self.http1;
-        if http1.is_opaque(side) {
+        let protocols = &mut self.protocols;
+        if protocols.is_opaque(side) {
             self.directions[side].pass(position, length);
             return;
         }
         self.directions[side].segment(position, length, bytes, arrived_ns, |piece| {
-            http1.piece(side, piece);
+            protocols.piece(side, piece);
         });
         self.give(out);
     }
 
     /// Takes it that what `side` sent before `position` has arrived.
     pub(crate) fn acknowledged(&mut self, side: Side, position: i64, out: impl FnMut(Request)) {
-        let http1 = &mut self.http1;
-        self.directions[side].acknowledged(position, |piece| http1.piece(side, piece));
+        let protocols = &mut self.protocols;
+        self.directions[side].acknowledged(position, |piece| protocols.piece(side, piece));
         self.give(out);
     }
 
     /// Whether nothing will be found any more.
     pub(crate) fn is_over(&self) -> bool {
-        self.http1.is_over()
+        self.protocols.is_over()
     }
 
-    /// How many requests were found.
-    pub(crate) const fn requests(&self) -> u64 {
-        self.requests
+    /// What was found.
+    pub(crate) fn outcome(&self) -> Outcome {
+        Outcome {
+            requests: self.requests,
+            tls: (self.protocols.tls.as_ref()).and_then(|session| session.facts(self.flow)),
+        }
     }
 
     /// Takes it that nothing more comes.
     pub(crate) fn finish(&mut self, out: impl FnMut(Request)) {
-        let http1 = &mut self.http1;
+        let protocols = &mut self.protocols;
         for side in [Side::Low, Side::High] {
-            self.directions[side].finish(|piece| http1.piece(side, piece));
+            self.directions[side].finish(|piece| protocols.piece(side, piece));
         }
-        http1.finish();
+        protocols.http1.finish();
         self.give(out);
     }
 
     fn give(&mut self, mut out: impl FnMut(Request)) {
-        let client = self.http1.client().unwrap_or(Side::Low);
-        let (client, server) = match client {
+        let http1 = &mut self.protocols.http1;
+        let (client, server) = match http1.client().unwrap_or(Side::Low) {
             Side::Low => (self.flow.low, self.flow.high),
             Side::High => (self.flow.high, self.flow.low),
         };
-        for finished in self.http1.finished() {
+        for finished in http1.finished() {
             out(Request {
                 connection: self.connection,
                 index: self.requests,

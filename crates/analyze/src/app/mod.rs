@@ -1,8 +1,9 @@
-//! Requests: what applications asked of each other over a connection.
+//! What applications said to each other over a connection: requests, and the
+//! TLS that hides them.
 //!
-//! `Conversation` takes the payload of both directions of a connection and
-//! finds the messages in it; which packets belong to the connection is
-//! [`crate::tcp`]'s to say.
+//! `Conversation` takes the payload of both directions of a connection, finds
+//! out by content what it is, and finds the messages in it; which packets belong
+//! to the connection is [`crate::tcp`]'s to say.
 
 use tcprec_shared::flow::Endpoint;
 
@@ -12,9 +13,13 @@ mod budget;
 mod conversation;
 mod http1;
 mod reassembly;
+mod text;
+mod tls;
 
 pub(crate) use budget::Budget;
-pub(crate) use conversation::Conversation;
+pub(crate) use conversation::{Conversation, Outcome};
+pub(crate) use tls::describe as describe_tls;
+pub use tls::{Alert, CipherSuite, Tls, Version};
 
 /// One exchange of HTTP/1: a request and its final response, or one of the
 /// two where the other was not seen.

@@ -78,7 +78,10 @@ impl Talk {
 
     fn finish(mut self) -> Vec<Request> {
         self.conversation.finish(|request| self.found.push(request));
-        assert_eq!(self.conversation.requests(), self.found.len() as u64);
+        assert_eq!(
+            self.conversation.outcome().requests,
+            self.found.len() as u64
+        );
         self.found
     }
 
@@ -381,7 +384,7 @@ fn a_connection_without_http_is_given_up() {
 #[test]
 fn a_head_without_end_is_no_message_and_bounded() {
     let mut talk = Talk::new().says(CLIENT, "GET / HTTP/1.1\r\n");
-    assert_eq!(talk.conversation.requests(), 0);
+    assert_eq!(talk.conversation.outcome().requests, 0);
     for _ in 0..2000 {
         talk = talk.says(CLIENT, &format!("{}: x\r\n", "x".repeat(100)));
     }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use tcprec_shared::flow::{Endpoint, Flow};
 use tcprec_shared::headers::{Fragment, Segment, TcpFlags};
 
+use crate::app;
 use crate::report::units::clean;
 
 /// So many connections are remembered for their sequence numbers; beyond, all
@@ -86,6 +87,8 @@ pub(super) fn write_segment(
     write!(to, ", length {length}")?;
     if let Some(line) = http_line(segment.payload) {
         write!(to, ": HTTP: {}", clean(&line))?;
+    } else if let Some(line) = app::describe_tls(segment.payload) {
+        write!(to, ": TLS: {}", clean(&line))?;
     }
     Ok(())
 }

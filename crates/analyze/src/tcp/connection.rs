@@ -4,6 +4,8 @@ use std::fmt;
 
 use tcprec_shared::flow::{Endpoint, Flow};
 
+use crate::app::Tls;
+
 /// Number of a connection within one analysis: its place in the order of first
 /// packets, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +59,8 @@ pub struct Connection {
     pub reused_ports: bool,
     /// How many requests were found on it.
     pub requests: u64,
+    /// What was seen of its TLS, if there was any.
+    pub tls: Option<Box<Tls>>,
 }
 
 impl Connection {

@@ -14,7 +14,7 @@ use super::state::States;
 use super::tracker::Seen;
 use super::waiting::Waiting;
 use super::{Connection, ConnectionId};
-use crate::app::{Budget, Conversation, Request};
+use crate::app::{Budget, Conversation, Outcome, Request};
 
 /// A connection that is being followed, and all that is known of it so far.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ enum Application {
     /// It is looked into.
     Talking(Box<Conversation>),
     /// It is not looked into any more.
-    Over { requests: u64 },
+    Over(Outcome),
 }
 
 impl Live {
@@ -181,9 +181,7 @@ impl Live {
                 |request| waiting.push(request),
             );
             if conversation.is_over() {
-                self.application = Application::Over {
-                    requests: conversation.requests(),
-                };
+                self.application = Application::Over(conversation.outcome());
             }
         }
     }
@@ -219,10 +217,10 @@ impl Live {
 
     /// What is known of it so far.
     pub(super) fn so_far(&self) -> Connection {
-        let requests = match &self.application {
-            Application::Silent => 0,
-            Application::Talking(conversation) => conversation.requests(),
-            Application::Over { requests } => *requests,
+        let outcome = match &self.application {
+            Application::Silent => Outcome::default(),
+            Application::Talking(conversation) => conversation.outcome(),
+            Application::Over(outcome) => outcome.clone(),
         };
         let originator = self
             .handshake
@@ -254,7 +252,8 @@ impl Live {
             established_ns: self.handshake.established_ns(),
             stalls: self.stalls.all(originator, self.last_ns),
             reused_ports: self.reused_ports,
-            requests,
+            requests: outcome.requests,
+            tls: outcome.tls,
         }
     }
 }

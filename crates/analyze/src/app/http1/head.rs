@@ -4,6 +4,8 @@
 
 use memchr::memchr;
 
+use crate::app::text::text;
+
 /// Methods that make a request of a line without a version, as HTTP/0.9 and
 /// broken clients send: those of the IANA registry that are in use, and
 /// Microsoft's. Lines of other protocols look like that too.
@@ -241,16 +243,4 @@ impl Framing {
             self.coded = !self.chunked && !value.eq_ignore_ascii_case(b"identity");
         }
     }
-}
-
-/// Bytes as text; those that are no UTF-8 as `\xff`.
-fn text(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    text
 }

@@ -81,9 +81,20 @@ impl Http1 {
         matches!(self.directions[side].state, State::Opaque)
     }
 
+    /// Whether the next piece of `side` may begin something else: no message was
+    /// found yet, or the connection was handed over.
+    pub(super) fn is_looking(&self, side: Side) -> bool {
+        let state = &self.directions[side].state;
+        self.is_unclaimed() && matches!(state, State::Between | State::Lost)
+    }
+
+    const fn is_unclaimed(&self) -> bool {
+        self.client.is_none() || self.handed_over
+    }
+
     /// Whether nothing will be found any more.
     pub(super) fn is_over(&self) -> bool {
-        (self.handed_over || self.client.is_none())
+        self.is_unclaimed()
             && self.is_opaque(Side::Low)
             && self.is_opaque(Side::High)
             && self.exchanges.is_empty()
@@ -124,6 +135,7 @@ impl Http1 {
     /// Whether a message that begins so may come from the end `side`.
     fn fits(&self, side: Side, start: Start) -> bool {
         match start {
+            _ if self.handed_over => false,
             Start::Request => self.client.is_none_or(|client| client == side),
             Start::Response => self.client.is_none_or(|client| client != side),
             Start::Unsure => true,
@@ -173,9 +185,10 @@ impl Http1 {
     }
 
     fn miss(&mut self, side: Side) {
+        let is_unclaimed = self.is_unclaimed();
         let direction = &mut self.directions[side];
         direction.misses = direction.misses.saturating_add(1);
-        if self.client.is_none() && direction.misses >= MAX_MISSES {
+        if is_unclaimed && direction.misses >= MAX_MISSES {
             direction.state = State::Opaque;
         }
     }
@@ -292,15 +305,18 @@ impl Http1 {
         }
     }
 
+    /// Ends all messages. What follows may be something that others know.
     fn hand_over(&mut self) {
         self.handed_over = true;
-        self.directions.low.state = State::Opaque;
-        self.directions.high.state = State::Opaque;
         for side in [Side::Low, Side::High] {
-            self.directions[side].open = false;
+            let direction = &mut self.directions[side];
+            direction.state = State::Lost;
+            direction.open = false;
+            direction.misses = 0;
         }
         self.exchanges.end_request();
         self.exchanges.end_response();
+        self.exchanges.give();
     }
 
     /// Takes more of a body. Gives what follows it.

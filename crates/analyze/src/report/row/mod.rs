@@ -5,6 +5,7 @@
 //! that cannot be known is left out or null.
 
 mod times;
+mod tls;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -400,6 +401,9 @@ impl Serialize for Conn<'_> {
         row.serialize_entry("initial_rtt", &tcp.initial_rtt_ns.map(seconds))?;
         row.serialize_entry("reused_ports", &tcp.reused_ports)?;
         row.serialize_entry("requests", &tcp.requests)?;
+        if let Some(facts) = &tcp.tls {
+            row.serialize_entry("tls", &tls::row(facts, tcp))?;
+        }
         stalls(&mut row, &tcp.stalls)?;
         tcp_end_fields!(row, "orig_", &tcp.orig);
         tcp_end_fields!(row, "resp_", &tcp.resp);

@@ -7,6 +7,7 @@ use anstyle::Style;
 
 use super::table::{Cell, Kind, Table};
 use super::{BAD, DIM, GOOD, Text, WARN, missing, tally};
+use crate::app::Tls;
 use crate::report::{Connection, EndFacts, units};
 use crate::tcp::{self, ConnState};
 
@@ -27,6 +28,7 @@ impl Text<'_> {
             ("STATE", Kind::Text),
             ("FROM -> TO", Kind::Text),
             ("OWNER", Kind::Flexible),
+            ("TLS", Kind::Flexible),
             ("PACKETS", Kind::Figure),
             ("BYTES", Kind::Figure),
             ("RESENT", Kind::Figure),
@@ -73,11 +75,13 @@ impl Text<'_> {
                 rtt.into(),
             ]
         };
+        let [tls_first, tls_second] = tcp.tls.as_deref().map(tls).unwrap_or_default();
         let mut row: Vec<Cell> = vec![
             self.moment(tcp.first_ns).into(),
             Cell::styled(&state, style),
             tcp.orig.endpoint.to_string().into(),
             self.owner(orig.owner).into(),
+            tls_first,
         ];
         row.extend(figures(&tcp.orig, orig));
         row.push(missing(*incomplete));
@@ -87,10 +91,29 @@ impl Text<'_> {
             Cell::styled(&units::duration(tcp.duration_ns), DIM),
             format!("-> {}", tcp.resp.endpoint).into(),
             self.owner(resp.owner).into(),
+            tls_second,
         ];
         row.extend(figures(&tcp.resp, resp));
         table.row(row);
     }
+}
+
+/// The server that TLS was asked for, and what came of it.
+fn tls(tls: &Tls) -> [Cell; 2] {
+    let version = tls.version.or(tls.offered_version);
+    let version = version.map_or("TLS".into(), |version| version.to_string());
+    let fatal = tls.alerts.iter().find(|alert| alert.is_fatal());
+    let outcome = match (tls.is_established, tls.handshake_ns(), fatal) {
+        (true, Some(ns), _) => format!("{version} in {}", units::duration(ns)).into(),
+        (true, None, _) => version.into(),
+        (false, _, Some(alert)) => {
+            let failed = format!("{version} failed: {}", alert.description_word());
+            Cell::styled(&failed, BAD)
+        }
+        (false, _, None) => Cell::styled(&format!("{version} not completed"), WARN),
+    };
+    let name = tls.server_name.as_deref().unwrap_or_default();
+    [name.into(), outcome]
 }
 
 /// How a connection ended, in words, and how that looks. The client is the
