@@ -124,7 +124,7 @@ impl Annotator {
             match headers::parse(link, &packet.data, packet.wire_bytes) {
                 Headers::Segment(segment) => (segment.src, segment.dst),
                 Headers::Fragment(fragment) => (fragment.src, fragment.dst),
-                Headers::Other(_) => return None,
+                Headers::TunnelFragment(_) | Headers::Other(_) => return None,
             }
         };
         (src.port != 0 && dst.port != 0).then_some((src, dst))

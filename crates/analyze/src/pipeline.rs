@@ -183,6 +183,17 @@ impl Pipeline {
         let (src, dst) = match &headers {
             Headers::Segment(segment) => (segment.src, segment.dst),
             Headers::Fragment(fragment) => (fragment.src, fragment.dst),
+            Headers::TunnelFragment(fragment) => {
+                let seen = Seen {
+                    ts_ns: packet.ts_ns,
+                    scope: scope(on.interface.netns),
+                    cookie: None,
+                };
+                let (tracker, mut resolver) = self.resolver(rows);
+                let inside = tracker.tunnel_fragment(seen, fragment, &mut resolver);
+                self.report.capture.packets.not_tcp += u64::from(inside.is_none());
+                return;
+            }
             Headers::Other(other) => {
                 *match other {
                     Other::NotTcp => &mut counts.not_tcp,
@@ -212,7 +223,7 @@ impl Pipeline {
             Headers::Fragment(fragment) => {
                 tracker.fragment(seen, fragment, &mut resolver);
             }
-            Headers::Other(_) => {}
+            Headers::TunnelFragment(_) | Headers::Other(_) => {}
         }
     }
 

@@ -8,7 +8,7 @@ mod captures;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use tcprec_shared::headers::{self, Fragment, Headers, LinkType, Other, Segment};
+use tcprec_shared::headers::{self, Fragment, Headers, LinkType, Other, Segment, TunnelFragment};
 
 /// A frame of a fixture.
 #[derive(Debug, Clone)]
@@ -52,6 +52,9 @@ fn parse(frame: &Frame) -> Headers<'_> {
             assert!(fragment.payload_bytes < fragment.ip_bytes);
             assert!(fragment.data.len() <= fragment.ip_bytes as usize);
         }
+        Headers::TunnelFragment(fragment) => {
+            assert!(fragment.data.len() <= fragment.payload_bytes as usize);
+        }
         Headers::Other(_) => {}
     }
     headers
@@ -66,6 +69,10 @@ fn lengths(headers: Headers<'_>) -> Headers<'_> {
             ..segment
         }),
         Headers::Fragment(fragment) => Headers::Fragment(Fragment {
+            data: &[],
+            ..fragment
+        }),
+        Headers::TunnelFragment(fragment) => Headers::TunnelFragment(TunnelFragment {
             data: &[],
             ..fragment
         }),

@@ -118,7 +118,8 @@ pub struct ResponseMessage {
     /// Time of the packet that completed it.
     pub last_ns: i64,
     /// Length of its body on the wire, without the framing of chunks, as far
-    /// as it was seen or announced.
+    /// as it was seen or announced. If its request has no version, its head
+    /// counts as body.
     pub body_bytes: u64,
     /// Whether its end was seen; that of a body that goes on until the
     /// connection is closed never is.

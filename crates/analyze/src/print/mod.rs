@@ -103,6 +103,7 @@ impl Printer {
                 packet::write_segment(&segment, &mut self.sequences, scope, to)?;
             }
             Headers::Fragment(fragment) => packet::write_fragment(&fragment, to)?,
+            Headers::TunnelFragment(fragment) => packet::write_tunnel_fragment(&fragment, to)?,
             Headers::Other(other) => {
                 match other {
                     Other::NotTcp => write!(to, " not TCP")?,

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 
 use tcprec_shared::flow::{Endpoint, Flow};
-use tcprec_shared::headers::{Fragment, Segment, TcpFlags};
+use tcprec_shared::headers::{Fragment, Segment, TcpFlags, TunnelFragment};
 
 use crate::app;
 use crate::report::units::clean;
@@ -110,6 +110,24 @@ pub(super) fn write_fragment(fragment: &Fragment<'_>, to: &mut dyn Write) -> io:
         to,
         ": TCP fragment id {}, offset {}{more}, length {}",
         fragment.id, fragment.offset_bytes, fragment.payload_bytes
+    )
+}
+
+/// Writes addresses and place of a fragment that is a piece of another protocol.
+pub(super) fn write_tunnel_fragment(
+    fragment: &TunnelFragment<'_>,
+    to: &mut dyn Write,
+) -> io::Result<()> {
+    let (src, dst) = (fragment.src, fragment.dst);
+    let more = if fragment.more { "+" } else { "" };
+    write!(
+        to,
+        " {} {src} > {dst}: fragment of protocol {}, id {}, offset {}{more}, length {}",
+        ip(src),
+        fragment.protocol,
+        fragment.id,
+        fragment.offset_bytes,
+        fragment.payload_bytes
     )
 }
 

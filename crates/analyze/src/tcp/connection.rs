@@ -40,7 +40,8 @@ pub struct Connection {
     /// first appearance, upper case from the originator, lower case from the
     /// responder, `^` where the ends changed places.
     pub history: String,
-    /// Zeek's `missed_bytes`: payload that was acknowledged but not captured.
+    /// Zeek's `missed_bytes`: payload that was acknowledged but not captured,
+    /// which is all of a packet that the snap length cut.
     pub missed_bytes: u64,
     /// From the latest SYN to the first SYN-ACK.
     pub syn_synack_ns: Option<i64>,

@@ -18,7 +18,9 @@ pub(super) struct Direction {
     sent: Ranges,
     /// The payload seen.
     payload: Ranges,
-    /// Up to here it is known what was acknowledged and not seen.
+    /// The payload of packets that were captured whole, once one was cut.
+    captured: Option<Box<Ranges>>,
+    /// Up to here it is known what was acknowledged and not captured.
     settled: i64,
     /// Where the payload begins, if a SYN said so.
     data_begin: Option<i64>,
@@ -105,6 +107,7 @@ impl Direction {
         }
         if payload_bytes > 0 {
             let highest = self.payload.end();
+            self.capture(Range { start: data, end }, segment);
             let new = self.payload.insert(Range { start: data, end });
             self.uniq_bytes += new;
             if new == 0 {
@@ -114,6 +117,18 @@ impl Direction {
             }
         }
         data
+    }
+
+    /// Notes which payload was captured, before it is noted as seen. Zeek takes
+    /// none of a packet that was cut (`TCP_Endpoint::DataSent`).
+    fn capture(&mut self, range: Range, segment: &Segment<'_>) {
+        let is_cut = segment.payload.len() < segment.payload_bytes as usize;
+        if is_cut && self.captured.is_none() {
+            self.captured = Some(Box::new(self.payload.clone()));
+        }
+        if let (Some(captured), false) = (&mut self.captured, is_cut) {
+            captured.insert(range);
+        }
     }
 
     /// How many packets were sent again, or fill a hole.
@@ -133,7 +148,7 @@ impl Direction {
 
     /// Takes an ACK of what this end sent, which has [begun](Self::begin_at).
     /// Gives the position up to which all is acknowledged, and each stretch of
-    /// payload that is now known to be missing to `missing`.
+    /// payload that is now known to be missing, or cut, to `missing`.
     pub(super) fn acknowledge(&mut self, ack: Seq, mut missing: impl FnMut(Range)) -> i64 {
         let position = self.numbers.position(ack);
         // FIN has a number, but is no payload.
@@ -144,7 +159,8 @@ impl Direction {
                 end: payload,
             };
             self.settled = payload;
-            self.payload.holes(within).for_each(&mut missing);
+            let captured = self.captured.as_deref().unwrap_or(&self.payload);
+            captured.holes(within).for_each(&mut missing);
         }
         position
     }

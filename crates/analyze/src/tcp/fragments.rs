@@ -1,9 +1,9 @@
-//! Segments from their IP fragments (RFC 791 section 3.2, RFC 8200 section 4.5).
+//! Segments, and packets of tunnels, from their IP fragments (RFC 791 section 3.2, RFC 8200 section 4.5).
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
-use tcprec_shared::headers::{Fragment, Segment, segment_of_payload};
+use tcprec_shared::headers::{Fragment, Segment, TunnelFragment, segment_of_payload};
 
 use super::ranges::{Range, Ranges};
 use super::tracker::Seen;
@@ -21,6 +21,56 @@ const TIMEOUT_NS: i64 = 60_000_000_000;
 /// Length of the TCP header without options.
 const TCP_HEADER_BYTES: u32 = 20;
 
+/// Number of TCP among the protocols of IP.
+const TCP: u8 = 6;
+
+/// A fragment of any protocol.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Piece<'a> {
+    src: IpAddr,
+    dst: IpAddr,
+    protocol: u8,
+    id: u32,
+    offset_bytes: u32,
+    more: bool,
+    ip_bytes: u32,
+    /// Length of the IP payload on the wire.
+    wire_bytes: u32,
+    data: &'a [u8],
+}
+
+impl<'a> From<&Fragment<'a>> for Piece<'a> {
+    fn from(fragment: &Fragment<'a>) -> Self {
+        Self {
+            src: fragment.src.addr,
+            dst: fragment.dst.addr,
+            protocol: TCP,
+            id: fragment.id,
+            offset_bytes: fragment.offset_bytes,
+            more: fragment.more,
+            ip_bytes: fragment.ip_bytes,
+            wire_bytes: wire_bytes(fragment),
+            data: fragment.data,
+        }
+    }
+}
+
+impl<'a> From<&TunnelFragment<'a>> for Piece<'a> {
+    fn from(fragment: &TunnelFragment<'a>) -> Self {
+        Self {
+            src: fragment.src,
+            dst: fragment.dst,
+            protocol: fragment.protocol,
+            id: fragment.id,
+            offset_bytes: fragment.offset_bytes,
+            more: fragment.more,
+            ip_bytes: 0, // of no use: the packet inside has its own
+            wire_bytes: fragment.payload_bytes,
+            data: fragment.data,
+        }
+    }
+}
+
 /// The packets of which some fragments were seen.
 #[derive(Debug, Default)]
 pub(super) struct Fragments {
@@ -34,12 +84,13 @@ struct Key {
     scope: u32,
     src: IpAddr,
     dst: IpAddr,
+    protocol: u8,
     id: u32,
 }
 
 impl Fragments {
     /// Takes a fragment, and gives the packet if it is whole now.
-    pub(super) fn push(&mut self, seen: Seen, fragment: &Fragment<'_>) -> Option<Whole> {
+    pub(super) fn push(&mut self, seen: Seen, fragment: &Piece<'_>) -> Option<Whole> {
         while let Some(&(begun_ns, key)) = self.begun.front()
             && (self.begun.len() >= MAX_PACKETS || begun_ns.saturating_add(TIMEOUT_NS) < seen.ts_ns)
         {
@@ -48,8 +99,9 @@ impl Fragments {
         }
         let key = Key {
             scope: seen.scope,
-            src: fragment.src.addr,
-            dst: fragment.dst.addr,
+            src: fragment.src,
+            dst: fragment.dst,
+            protocol: fragment.protocol,
             id: fragment.id,
         };
         let packet = self.packets.entry(key).or_insert_with(|| {
@@ -88,8 +140,8 @@ impl Whole {
         }
     }
 
-    fn add(&mut self, fragment: &Fragment<'_>) {
-        let wire_bytes = wire_bytes(fragment);
+    fn add(&mut self, fragment: &Piece<'_>) {
+        let wire_bytes = fragment.wire_bytes;
         let end = fragment.offset_bytes.saturating_add(wire_bytes);
         if end > MAX_BYTES {
             return;
@@ -123,15 +175,21 @@ impl Whole {
             .is_some_and(|end| self.seen.holes(range(0, end)).next().is_none())
     }
 
-    /// The segment, with as much of its payload as was captured without a hole.
-    pub(super) fn segment(&self) -> Option<Segment<'_>> {
+    /// The IP payload, as much of it as was captured without a hole, with its
+    /// protocol and its length on the wire.
+    pub(super) fn payload(&self) -> Option<(u8, &[u8], u32)> {
         let wire_bytes = self.wire_bytes?;
         let captured = self
             .captured
             .holes(range(0, wire_bytes))
             .next()
             .map_or(wire_bytes as usize, |hole| hole.start as usize);
-        let data = self.data.get(..captured)?;
+        Some((self.key.protocol, self.data.get(..captured)?, wire_bytes))
+    }
+
+    /// The segment, if it is one.
+    pub(super) fn segment(&self) -> Option<Segment<'_>> {
+        let (_, data, wire_bytes) = self.payload()?;
         let mut segment = segment_of_payload(self.key.src, self.key.dst, self.ip_bytes, data)?;
         segment.payload_bytes = wire_bytes.checked_sub(header_bytes(data))?;
         Some(segment)

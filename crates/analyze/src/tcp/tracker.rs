@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use foldhash::HashMap;
 use tcprec_shared::flow::{Endpoint, Flow};
-use tcprec_shared::headers::{Fragment, Segment};
+use tcprec_shared::headers::{self, Fragment, Headers, Segment, TunnelFragment};
 
 use super::fragments::Fragments;
 use super::live::Live;
@@ -195,9 +195,27 @@ impl Tracker {
         fragment: &Fragment<'_>,
         observer: &mut impl Observer,
     ) -> Option<ConnectionId> {
-        let whole = self.fragments.push(seen, fragment)?;
+        let whole = self.fragments.push(seen, &fragment.into())?;
         let segment = whole.segment()?;
         Some(self.segment(seen, &segment, observer))
+    }
+
+    /// Takes a fragment of a packet that may be a tunnel's; once that is whole
+    /// and has a segment inside, says which connection it belongs to.
+    pub fn tunnel_fragment(
+        &mut self,
+        seen: Seen,
+        fragment: &TunnelFragment<'_>,
+        observer: &mut impl Observer,
+    ) -> Option<ConnectionId> {
+        let whole = self.fragments.push(seen, &fragment.into())?;
+        let (protocol, payload, wire_bytes) = whole.payload()?;
+        match headers::parse_tunnel(protocol, payload, wire_bytes) {
+            Headers::Segment(segment) => Some(self.segment(seen, &segment, observer)),
+            Headers::Fragment(fragment) => self.fragment(seen, &fragment, observer),
+            Headers::TunnelFragment(fragment) => self.tunnel_fragment(seen, &fragment, observer),
+            Headers::Other(_) => None,
+        }
     }
 
     /// How many connections were finished early to stay within the limits.

@@ -40,6 +40,9 @@ pub(crate) fn read(capture: &Path) -> Result<Records, Failed> {
                     Headers::Fragment(fragment) => {
                         tracker.fragment(seen, &fragment, &mut all);
                     }
+                    Headers::TunnelFragment(fragment) => {
+                        tracker.tunnel_fragment(seen, &fragment, &mut all);
+                    }
                     Headers::Other(_) => {}
                 }
             }

@@ -5,6 +5,8 @@
 //! the slice (Ethernet pads short packets, and captures cut long ones), but
 //! for an IP length of 0 (TSO, BIG TCP): then the frame tells.
 
+use std::net::IpAddr;
+
 use etherparse::IpNumber;
 
 use crate::flow::Endpoint;
@@ -34,6 +36,8 @@ pub enum Headers<'a> {
     Segment(Segment<'a>),
     /// A piece of a fragmented TCP segment.
     Fragment(Fragment<'a>),
+    /// A piece of a fragmented packet that may be a tunnel's.
+    TunnelFragment(TunnelFragment<'a>),
     /// No TCP segment of a connection: another protocol, an ICMP error, or
     /// headers that are cut or make no sense.
     Other(Other),
@@ -113,6 +117,28 @@ pub struct Fragment<'a> {
     pub tunnels: u8,
 }
 
+/// A piece of an IP packet that may have another packet inside. Nothing is
+/// known of that before all pieces are together ([`parse_tunnel`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TunnelFragment<'a> {
+    /// The sender.
+    pub src: IpAddr,
+    /// The receiver.
+    pub dst: IpAddr,
+    /// The number of the protocol in the packet.
+    pub protocol: u8,
+    /// The identification that all fragments of one packet share.
+    pub id: u32,
+    /// Place of `data` in the payload of the whole IP packet, in bytes.
+    pub offset_bytes: u32,
+    /// Whether more follow.
+    pub more: bool,
+    /// Length of the fragment's IP payload on the wire.
+    pub payload_bytes: u32,
+    /// The IP payload of this fragment as far as it was captured.
+    pub data: &'a [u8],
+}
+
 /// What the rest of a packet begins with.
 #[derive(Debug, Clone, Copy)]
 enum Layer {
@@ -133,8 +159,21 @@ type Step<'a> = Result<(Layer, Rest<'a>), Other>;
 /// `wire_bytes`.
 #[must_use]
 pub fn parse(link: LinkType, data: &[u8], wire_bytes: u32) -> Headers<'_> {
-    let mut layer = Layer::Link(link);
-    let mut rest = Rest::new(data, wire_bytes);
+    follow(Layer::Link(link), Rest::new(data, wire_bytes))
+}
+
+/// Parses the payload of a whole IP packet with a tunnel's `protocol`, put
+/// together from its fragments: `payload` was captured out of `wire_bytes`.
+/// Offsets count from its start.
+#[must_use]
+pub fn parse_tunnel(protocol: u8, payload: &[u8], wire_bytes: u32) -> Headers<'_> {
+    match tunnel::ip_protocol(IpNumber(protocol), Rest::new(payload, wire_bytes)) {
+        Ok((layer, rest)) => follow(layer, rest),
+        Err(other) => Headers::Other(other),
+    }
+}
+
+fn follow<'a>(mut layer: Layer, mut rest: Rest<'a>) -> Headers<'a> {
     for _ in 0..MAX_HEADERS {
         let step = match layer {
             Layer::Link(link) => link::link(link, rest),
@@ -142,7 +181,10 @@ pub fn parse(link: LinkType, data: &[u8], wire_bytes: u32) -> Headers<'_> {
             Layer::Llc => ether::llc(rest),
             Layer::Ip => match network::packet(rest) {
                 Ok(packet) if packet.protocol == IpNumber::TCP => return tcp::headers(&packet),
-                Ok(packet) => tunnel::ip_protocol(&packet),
+                Ok(packet) => match packet.fragment {
+                    Some(place) => return tunnel::fragment(&packet, place),
+                    None => tunnel::ip_protocol(packet.protocol, packet.payload),
+                },
                 Err(other) => Err(other),
             },
         };

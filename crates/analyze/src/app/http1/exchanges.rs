@@ -89,8 +89,14 @@ impl Exchanges {
         self.asking = Some(self.push(exchange));
     }
 
-    /// A final response begins.
-    pub(super) fn response(&mut self, head: &ResponseHead, first_ns: i64, last_ns: i64) -> Asked {
+    /// A final response begins, with a head of `head_bytes`.
+    pub(super) fn response(
+        &mut self,
+        head: &ResponseHead,
+        head_bytes: u64,
+        first_ns: i64,
+        last_ns: i64,
+    ) -> Asked {
         let waiting = self
             .queue
             .iter()
@@ -103,12 +109,18 @@ impl Exchanges {
         let Some(exchange) = self.get(Some(number)) else {
             return Asked::default();
         };
+        // What answers a request without a version is all body (RFC 1945
+        // section 6), and Zeek counts it so, though many servers send a head.
+        let is_simple = exchange
+            .request
+            .as_ref()
+            .is_some_and(|request| request.version.is_empty());
         exchange.response = Some(ResponseMessage {
             status: head.status,
             version: head.version.clone(),
             first_ns,
             last_ns,
-            body_bytes: 0,
+            body_bytes: if is_simple { head_bytes } else { 0 },
             is_ended: false,
         });
         exchange

@@ -250,7 +250,7 @@ impl Http1 {
             }
             Some(Head::Response(head)) if self.fits(side, Start::Response) => {
                 self.found(side.other());
-                self.response(&head, first, last)
+                self.response(&head, bytes.len() as u64, first, last)
             }
             _ => {
                 self.directions[side].state = State::Lost;
@@ -290,12 +290,18 @@ impl Http1 {
         Body::of_request(head.framing).map_or(After::Nothing, After::Body)
     }
 
-    fn response(&mut self, head: &ResponseHead, first_ns: i64, last_ns: i64) -> After {
+    fn response(
+        &mut self,
+        head: &ResponseHead,
+        head_bytes: u64,
+        first_ns: i64,
+        last_ns: i64,
+    ) -> After {
         let interim = (100..200).contains(&head.status) && head.status != 101;
         if interim {
             return After::Nothing;
         }
-        let asked = self.exchanges.response(head, first_ns, last_ns);
+        let asked = self.exchanges.response(head, head_bytes, first_ns, last_ns);
         match head.status {
             101 => After::Handed,
             200..300 if asked.connect => After::Handed,

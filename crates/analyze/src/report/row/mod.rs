@@ -457,10 +457,11 @@ impl Serialize for Http<'_> {
         if let Some(timing) = timing {
             times(&mut row, timing)?;
         }
-        let body = asked.map(|message| message.body_bytes);
-        row.serialize_entry("request_body_len", &body)?;
-        let body = answered.map(|message| message.body_bytes);
-        row.serialize_entry("response_body_len", &body)?;
+        // Zeek's rule: of a message that was not seen there were 0 bytes.
+        let body_bytes = asked.map_or(0, |message| message.body_bytes);
+        row.serialize_entry("request_body_len", &body_bytes)?;
+        let body_bytes = answered.map_or(0, |message| message.body_bytes);
+        row.serialize_entry("response_body_len", &body_bytes)?;
         row.end()
     }
 }

@@ -152,6 +152,24 @@ fn what_was_acknowledged_and_not_seen_is_missing() {
 }
 
 #[test]
+fn what_was_cut_off_is_missing_but_no_gap() {
+    let mut segments = vec![
+        segment(CLIENT, SERVER, "S", 100, 0, b""),
+        segment(SERVER, CLIENT, "S.", 500, 101, b""),
+        segment(CLIENT, SERVER, ".", 101, 501, b"aaaa"),
+        segment(CLIENT, SERVER, ".", 105, 501, b"bb"),
+        segment(SERVER, CLIENT, ".", 501, 109, b""),
+    ];
+    segments[3].payload_bytes = 4;
+    let connection = &track(segments).connections[0];
+    assert_eq!(connection.missed_bytes, 4);
+    assert_eq!(
+        (connection.orig.uniq_bytes, connection.orig.gap_bytes),
+        (8, 0)
+    );
+}
+
+#[test]
 fn sequence_numbers_wrap() {
     let mut segments = vec![
         segment(CLIENT, SERVER, "S", u32::MAX - 1, 0, b""),

@@ -1,7 +1,7 @@
 //! Segments from fragments.
 
 use proptest::prelude::*;
-use tcprec_shared::headers::{Fragment, TcpFlags};
+use tcprec_shared::headers::{Fragment, TcpFlags, TunnelFragment};
 
 use super::{All, CLIENT, SERVER, at, endpoint};
 use crate::tcp::Tracker;
@@ -127,5 +127,48 @@ proptest! {
             tracker.fragment(at(0), &fragment, &mut all);
         }
         tracker.finish(&mut all);
+    }
+}
+
+/// A tunnel's packet in pieces: IP in IP, protocol 4 (RFC 2003).
+fn tunnel_fragments(inside: &[u8]) -> Vec<TunnelFragment<'_>> {
+    let last = inside.len().div_ceil(24) - 1;
+    let pieces = inside.chunks(24).enumerate();
+    pieces
+        .map(|(count, data)| TunnelFragment {
+            src: [10, 9, 0, 1].into(),
+            dst: [10, 9, 0, 2].into(),
+            protocol: 4,
+            id: 7,
+            offset_bytes: count as u32 * 24,
+            more: count != last,
+            payload_bytes: data.len() as u32,
+            data,
+        })
+        .collect()
+}
+
+#[test]
+fn fragments_of_a_tunnel_make_the_segment_inside_when_the_last_comes() {
+    let segment = whole(60);
+    let mut inside = vec![
+        0x45, 0, 0, 100, 0, 1, 0, 0, 64, 6, 0, 0, 10, 0, 0, CLIENT, 10, 0, 0, SERVER,
+    ];
+    inside.extend(&segment);
+    let mut pieces = tunnel_fragments(&inside);
+    for turn in 0..pieces.len() {
+        pieces.rotate_left(1);
+        let mut all = All::default();
+        let mut tracker = Tracker::default();
+        for (count, piece) in pieces.iter().enumerate() {
+            let id = tracker.tunnel_fragment(at(count as i64), piece, &mut all);
+            assert_eq!(id.is_some(), count + 1 == pieces.len(), "{turn}");
+        }
+        tracker.finish(&mut all);
+        let connection = &all.connections[0];
+        assert_eq!(connection.orig.endpoint, endpoint(CLIENT));
+        assert_eq!(connection.orig.wire_bytes, 60);
+        assert_eq!(connection.orig.ip_bytes, 100);
+        assert_eq!(connection.first_ns, pieces.len() as i64 - 1);
     }
 }

@@ -2,26 +2,46 @@
 
 use etherparse::IpNumber;
 
-use super::network::Packet;
-use super::{Layer, LinkType, Other, Step, ether};
+use super::network::{Packet, Place};
+use super::rest::Rest;
+use super::{Headers, Layer, LinkType, Other, Step, TunnelFragment, ether};
 
 mod gre;
 mod udp;
 
+/// IP in IP of KA9Q NOS.
+const KA9Q: IpNumber = IpNumber(94);
+const ETHERIP: IpNumber = IpNumber(97);
+
+/// What a fragment of an IP packet that is not TCP is a piece of.
+pub(super) fn fragment<'a>(packet: &Packet<'a>, place: Place) -> Headers<'a> {
+    match packet.protocol {
+        IpNumber::UDP
+        | IpNumber::IPV4
+        | IpNumber::IPV6
+        | KA9Q
+        | IpNumber::GRE
+        | IpNumber::MPLS_IN_IP
+        | ETHERIP => Headers::TunnelFragment(TunnelFragment {
+            src: packet.src,
+            dst: packet.dst,
+            protocol: packet.protocol.0,
+            id: place.id,
+            offset_bytes: place.offset_bytes,
+            more: place.more,
+            payload_bytes: packet.payload.wire_bytes,
+            data: packet.payload.data,
+        }),
+        _ => Headers::Other(Other::NotTcp),
+    }
+}
+
 /// What an IP packet that is not TCP has inside.
 ///
-/// The first fragment of a tunnel packet is taken like one that was cut: the
-/// headers inside say how long it was. ICMP has pieces of packets inside that
-/// came back; they belong to no connection.
-pub(super) fn ip_protocol<'a>(packet: &Packet<'a>) -> Step<'a> {
-    /// IP in IP of KA9Q NOS.
-    const KA9Q: IpNumber = IpNumber(94);
-    const ETHERIP: IpNumber = IpNumber(97);
-    if packet.fragment.is_some_and(|place| !place.first) {
-        return Err(Other::NotTcp);
-    }
-    let rest = packet.payload;
-    match packet.protocol {
+/// ICMP has pieces of packets inside that came back; they belong to no
+/// connection.
+pub(super) fn ip_protocol(protocol: IpNumber, rest: Rest<'_>) -> Step<'_> {
+    match protocol {
         IpNumber::UDP => udp::udp(rest),
         IpNumber::IPV4 | IpNumber::IPV6 | KA9Q => Ok((Layer::Ip, rest.tunneled())),
         IpNumber::GRE => gre::gre(rest),
