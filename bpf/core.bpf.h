@@ -81,7 +81,12 @@ struct socket {
 	struct sock *sk;
 };
 
+struct inode {
+	unsigned short i_mode;
+};
+
 struct file {
+	struct inode *f_inode;
 	void *private_data;
 };
 
@@ -122,6 +127,7 @@ struct nsproxy {
 };
 
 struct task_struct {
+	unsigned int flags;
 	int pid; /* of the thread */
 	int tgid;
 	__u64 start_boottime;
@@ -161,6 +167,9 @@ struct trace_event_raw_sys_exit {
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
+#define S_IFMT 00170000  /* linux/stat.h */
+#define S_IFSOCK 0140000
+#define PF_KTHREAD 0x00200000 /* linux/sched.h */
 
 /* Kernel's include/net/tcp_states.h. */
 enum {

@@ -6,6 +6,7 @@
  * sockets that exist already        iter/task_file
  * connect, listen, state, close     tp_btf/inet_sock_set_state
  * accept                            tracepoint/syscalls/sys_exit_accept{,4}
+ * handover                          tp_btf/tcp_rcv_space_adjust, and exec
  * retransmit                        tp_btf/tcp_retransmit_{skb,synack}
  * reset                             tp_btf/tcp_{send,receive}_reset
  * exec                              tp_btf/sched_process_exec
@@ -24,6 +25,7 @@
 #define IS_INTERRUPTED /* a softirq's events come between a process's */
 #include "rings.bpf.h"
 #include "processes.bpf.h"
+#include "users.bpf.h"
 
 /* Only sockets of this network namespace (inode number); 0: of all. */
 const volatile __u32 netns_filter = 0;
@@ -46,6 +48,7 @@ static __always_inline void fill_task(struct task *out, struct task_struct *task
 	out->pid = BPF_CORE_READ(task, tgid);
 	out->start_boot_ns = BPF_CORE_READ(leader, start_boottime);
 	out->ppid = BPF_CORE_READ(leader, real_parent, tgid);
+	out->tid = BPF_CORE_READ(task, pid);
 	out->uid = BPF_CORE_READ(task, cred, euid.val);
 	out->cgroup_id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
 	BPF_CORE_READ_INTO(&out->comm, leader, comm);
@@ -139,13 +142,17 @@ static __always_inline struct socket_event *new_event(struct socket_event *event
 	return event;
 }
 
-static __always_inline void submit(void *ctx, struct socket_event *event)
+/* Whether the recorder gets it. */
+static __always_inline bool submit(void *ctx, struct socket_event *event)
 {
 	if (by_process && !is_wanted_event(event))
-		return;
+		return false;
 	count_seen(0);
-	if (hand_over(ctx, event, sizeof(*event)))
+	if (hand_over(ctx, event, sizeof(*event))) {
 		count_loss(LOSS_RING_FULL, 0, event->boot_ns);
+		return false;
+	}
+	return true;
 }
 
 SEC("tp_btf/inet_sock_set_state")
@@ -153,6 +160,7 @@ int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 {
 	struct socket_event space, *event;
 	enum event_kind kind;
+	__u32 netns;
 
 	if (!is_tcp(sk))
 		return 0;
@@ -173,7 +181,10 @@ int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 	default:
 		kind = EVENT_STATE;
 	}
-	event = new_event(&space, kind, netns_of(&sk->__sk_common));
+	netns = netns_of(&sk->__sk_common);
+	if (kind == EVENT_CLOSE && is_wanted(netns))
+		forget_user(bpf_get_socket_cookie(sk));
+	event = new_event(&space, kind, netns);
 	if (!event)
 		return 0;
 	fill_acting_task(&event->task, sk);
@@ -182,8 +193,37 @@ int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 	event->new_state = new_state;
 	if (new_state != TCP_LISTEN && old_state != TCP_LISTEN)
 		fill_facts(event, sk);
-	submit(ctx, event);
+	if (submit(ctx, event) && kind == EVENT_CONNECT)
+		set_user(event->cookie, event->task.pid);
 	return 0;
+}
+
+/* The TCP socket behind a file descriptor of a task; NULL where there is none. */
+static __always_inline struct sock *tcp_socket(struct task_struct *task, unsigned int fd)
+{
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **files = BPF_CORE_READ(table, fd);
+	struct socket *socket;
+	struct file *file;
+	struct sock *sk;
+
+	if (fd >= BPF_CORE_READ(table, max_fds) ||
+	    bpf_probe_read_kernel(&file, sizeof(file), files + fd) ||
+	    (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return NULL;
+	socket = BPF_CORE_READ(file, private_data);
+	sk = BPF_CORE_READ(socket, sk);
+	return sk && is_tcp(sk) ? sk : NULL;
+}
+
+/* As fill_socket, of a socket that the kernel's helpers do not take from us:
+ * its cookie was given when the connection was established, see set_state. */
+static __always_inline void fill_socket_behind_fd(struct socket_event *event,
+						  const struct sock *sk)
+{
+	event->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	fill_ends(event, &sk->__sk_common);
+	event->new_state = BPF_CORE_READ(sk, __sk_common.skc_state);
 }
 
 /* The socket behind a file descriptor that accept just returned. */
@@ -191,33 +231,20 @@ static __always_inline int accepted(struct trace_event_raw_sys_exit *ctx)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct socket_event space, *event;
-	struct socket *socket;
-	struct fdtable *table;
-	struct file **files;
-	struct file *file;
 	struct sock *sk;
 
 	if (ctx->ret < 0)
 		return 0;
-	table = BPF_CORE_READ(task, files, fdt);
-	if (ctx->ret >= BPF_CORE_READ(table, max_fds))
-		return 0;
-	files = BPF_CORE_READ(table, fd);
-	if (bpf_probe_read_kernel(&file, sizeof(file), files + ctx->ret))
-		return 0;
-	socket = BPF_CORE_READ(file, private_data);
-	sk = BPF_CORE_READ(socket, sk);
-	if (!is_tcp(sk))
+	sk = tcp_socket(task, ctx->ret);
+	if (!sk)
 		return 0;
 	event = new_event(&space, EVENT_ACCEPT, netns_of(&sk->__sk_common));
 	if (!event)
 		return 0;
 	fill_current_task(&event->task);
-	/* Given when the connection was established: see set_state. */
-	event->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
-	fill_ends(event, &sk->__sk_common);
-	event->new_state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	submit(ctx, event);
+	fill_socket_behind_fd(event, sk);
+	if (submit(ctx, event))
+		set_user(event->cookie, event->task.pid);
 	return 0;
 }
 
@@ -231,6 +258,58 @@ SEC("tracepoint/syscalls/sys_exit_accept4")
 int exit_accept4(struct trace_event_raw_sys_exit *ctx)
 {
 	return accepted(ctx);
+}
+
+/* Told when it is another process than before. Runs at each message: reads the
+ * socket as it is, without a helper's help. */
+SEC("tp_btf/tcp_rcv_space_adjust")
+int BPF_PROG(received, struct sock *sk)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	__u32 netns, pid = bpf_get_current_pid_tgid() >> 32;
+	__u64 cookie = sk->__sk_common.skc_cookie.counter;
+	struct socket_event space, *event;
+
+	if (!sk->sk_lock.owned || is_user(cookie, pid))
+		return 0;
+	netns = netns_of(&sk->__sk_common);
+	/* A thread of the kernel does it for somebody. */
+	if (!is_wanted(netns) || BPF_CORE_READ(task, flags) & PF_KTHREAD)
+		return 0;
+	if (!change_user(bpf_get_socket_cookie(sk), pid))
+		return 0;
+	event = new_event(&space, EVENT_HANDOVER, netns);
+	if (!event)
+		return 0;
+	fill_current_task(&event->task);
+	fill_socket(event, sk);
+	submit(ctx, event);
+	return 0;
+}
+
+/* A program was started with a socket as its input or output, as inetd does. */
+static __always_inline void tell_standard_streams(void *ctx, struct task_struct *task)
+{
+	struct socket_event space, *event;
+	struct sock *sk;
+	__u32 fd, netns;
+
+	for (fd = 0; fd <= 2; fd++) {
+		sk = tcp_socket(task, fd);
+		if (!sk)
+			continue;
+		netns = netns_of(&sk->__sk_common);
+		if (!is_wanted(netns) ||
+		    !pass_on(BPF_CORE_READ(sk, __sk_common.skc_cookie.counter),
+			     BPF_CORE_READ(task, tgid)))
+			continue;
+		event = new_event(&space, EVENT_HANDOVER, netns);
+		if (!event)
+			continue;
+		fill_task(&event->task, task);
+		fill_socket_behind_fd(event, sk);
+		submit(ctx, event);
+	}
 }
 
 SEC("tp_btf/tcp_retransmit_skb")
@@ -363,6 +442,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	length += __builtin_offsetof(struct exec_event, argv);
 	if (hand_over(ctx, event, length))
 		count_loss(LOSS_EXEC, 0, now);
+	tell_standard_streams(ctx, task);
 	return 0;
 }
 

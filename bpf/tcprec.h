@@ -45,6 +45,7 @@ enum event_kind {
 	EVENT_RESET,
 	EVENT_CLOSE,
 	EVENT_SCAN,
+	EVENT_HANDOVER, /* another process than before uses the socket */
 	EVENT_EXEC,
 };
 
@@ -55,7 +56,7 @@ struct task {
 	__u32 pid; /* the process (tgid); 0: no process, the kernel acted on its own */
 	__u32 ppid;
 	__u32 uid;
-	__u32 reserved;
+	__u32 tid; /* the thread */
 	__u8 comm[COMM_BYTES];
 };
 

@@ -31,7 +31,7 @@ struct Socket {
 /// Who holds a socket.
 #[derive(Debug)]
 enum Holders {
-    /// The process that asked for it or took it.
+    /// The process that asked for it or took it, or was given it.
     Owner(ProcessId),
     /// Those that held it when the recording began, or did something to it.
     Users(Vec<ProcessId>),
@@ -68,7 +68,10 @@ impl Sockets {
         socket.state = event.new_state.or(socket.state);
         let Some(process) = event.process else { return };
         match (event.kind, &mut socket.holders) {
-            (EventKind::Connect | EventKind::Accept | EventKind::Listen, _) => {
+            (
+                EventKind::Connect | EventKind::Accept | EventKind::Listen | EventKind::Handover,
+                _,
+            ) => {
                 socket.holders = Holders::Owner(process);
             }
             (EventKind::Scan, Holders::Users(users)) => users.push(process),
@@ -102,6 +105,7 @@ impl Sockets {
                 local: socket.local,
                 remote: socket.remote,
                 process: Some(*process),
+                tid: None,
                 old_state: None,
                 new_state: socket.state,
                 direction: None,
@@ -126,6 +130,7 @@ mod tests {
             local: Endpoint::new(host, local_port),
             remote: Endpoint::new(host, 80),
             process: (pid != 0).then_some(ProcessId { pid, start_ns: 1 }),
+            tid: None,
             old_state: None,
             new_state: None,
             direction: None,

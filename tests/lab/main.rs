@@ -15,6 +15,7 @@ mod links;
 mod netns;
 mod options;
 mod overload;
+mod owners;
 mod process;
 mod readers;
 mod recorder;
@@ -84,6 +85,18 @@ const TESTS: &[(&str, fn())] = tests![
     events::processes,
     events::sockets_from_before,
     events::totals,
+    owners::blocking_and_not,
+    owners::refused,
+    owners::unanswered,
+    owners::workers,
+    owners::listeners_on_one_port,
+    owners::threads,
+    owners::mapped_addresses,
+    owners::from_before,
+    owners::inherited,
+    owners::held_by_bystanders,
+    owners::gone_at_once,
+    owners::resets,
     readers::tshark,
     readers::tcpdump,
     readers::jq,

@@ -275,6 +275,7 @@ mod tests {
                 pid: 1,
                 start_ns: 0,
             }),
+            tid: None,
             old_state: None,
             new_state: None,
             direction: None,

@@ -258,6 +258,7 @@ mod tests {
             local: endpoint("::", 80),
             remote: endpoint("::", 0),
             process: None,
+            tid: None,
             old_state: None,
             new_state: None,
             direction: None,

@@ -125,7 +125,7 @@ fn packet() -> impl Strategy<Value = Record<'static>> {
 }
 
 fn event() -> impl Strategy<Value = Record<'static>> {
-    const KINDS: [EventKind; 8] = [
+    const KINDS: [EventKind; 9] = [
         EventKind::Connect,
         EventKind::Accept,
         EventKind::Listen,
@@ -134,6 +134,7 @@ fn event() -> impl Strategy<Value = Record<'static>> {
         EventKind::Reset,
         EventKind::Close,
         EventKind::Scan,
+        EventKind::Handover,
     ];
     const STATES: [TcpState; 5] = [
         TcpState::Established,
@@ -168,6 +169,7 @@ fn event() -> impl Strategy<Value = Record<'static>> {
                 local: ends.0,
                 remote: ends.1,
                 process,
+                tid: None,
                 old_state,
                 new_state,
                 direction,

@@ -156,6 +156,7 @@ fn event(raw: &[u8], clock: Clock) -> Result<Decoded<'_>, DecodeError> {
         local: endpoint(record.ip_version, record.local, record.local_port),
         remote: endpoint(record.ip_version, record.remote, record.remote_port),
         process: task.as_ref().map(|task| task.id),
+        tid: Some(record.task.tid).filter(|tid| *tid != record.task.pid),
         old_state: state(record.old_state),
         new_state: state(record.new_state),
         direction: direction(record.direction.0),
@@ -264,6 +265,7 @@ fn event_kind(kind: events::event_kind) -> Result<EventKind, DecodeError> {
         events::event_kind::EVENT_RESET => EventKind::Reset,
         events::event_kind::EVENT_CLOSE => EventKind::Close,
         events::event_kind::EVENT_SCAN => EventKind::Scan,
+        events::event_kind::EVENT_HANDOVER => EventKind::Handover,
         other => return Err(DecodeError::Kind(other.0)),
     })
 }

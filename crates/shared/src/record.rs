@@ -19,7 +19,7 @@ use crate::headers::{Fragment, Headers, LinkType, Other, Segment};
 ///
 /// A reader takes any file with the same `major`, whatever its `minor`:
 /// unknown record types and fields are passed over.
-pub const SCHEMA: Schema = Schema { major: 1, minor: 1 };
+pub const SCHEMA: Schema = Schema { major: 1, minor: 2 };
 
 /// A schema version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -327,6 +327,9 @@ pub enum EventKind {
     Reset,
     /// The connection came to its end.
     Close,
+    /// Another process than before uses the socket: it received from it, or
+    /// its program was started with it as input or output.
+    Handover,
     /// Nothing happened: the socket existed before the recording, or before
     /// this file of a rotated series.
     Scan,
@@ -353,6 +356,9 @@ pub struct Event {
     /// timer, an arriving packet): the task it interrupted has no part in it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub process: Option<ProcessId>,
+    /// The thread of the process, where it was not its first one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tid: Option<u32>,
     /// The state it left.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub old_state: Option<TcpState>,
@@ -498,11 +504,11 @@ pub enum Provenance {
     Connect,
     /// It accepted the connection.
     Accept,
-    /// The packet carries the cookie of its socket.
+    /// It did something to the socket, as closing it; no more is known.
     Cookie,
     /// It held the socket when the recording began.
     Scan,
-    /// It got the socket from the process that opened it.
+    /// It uses the socket, and got it from the process that opened it.
     Inherited,
     /// It listens on the port; another process may have accepted.
     Guess,

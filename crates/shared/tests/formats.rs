@@ -208,6 +208,7 @@ fn write_recording(mut sink: Box<dyn Sink + Send>) -> Result<(), Failed> {
         local: kernel.src,
         remote: kernel.dst,
         process: Some(curl.id),
+        tid: None,
         old_state: Some(TcpState::Close),
         new_state: Some(TcpState::SynSent),
         direction: None,

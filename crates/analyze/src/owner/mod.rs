@@ -7,6 +7,7 @@
 //!
 //! An end has an owner only if it is a socket of the recorded host.
 
+mod holders;
 mod sockets;
 
 #[cfg(test)]

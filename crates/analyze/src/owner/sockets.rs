@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::{Event, EventKind, ProcessId, Provenance, TcpState};
 
+use super::holders::Holders;
 use super::{End, KernelFacts, Span};
 
 /// At most so many sockets are known; beyond, the oldest is forgotten though
@@ -36,7 +37,7 @@ pub(super) struct Socket {
     /// When it came to be; the beginning of time if before the recording.
     opened_ns: i64,
     closed_ns: Option<i64>,
-    claim: Option<(ProcessId, Provenance)>,
+    holders: Holders,
     pub(super) facts: KernelFacts,
     kind: SocketKind,
 }
@@ -53,34 +54,7 @@ enum SocketKind {
 impl Socket {
     /// The process that holds it, and how that is known.
     pub(super) fn claim(&self) -> Option<(ProcessId, Provenance)> {
-        self.claim
-    }
-
-    fn claim_by(&mut self, event: &Event) {
-        let Some(process) = event.process else { return };
-        let provenance = match event.kind {
-            EventKind::Connect => Provenance::Connect,
-            EventKind::Accept => Provenance::Accept,
-            EventKind::Scan | EventKind::Listen => Provenance::Scan,
-            EventKind::State | EventKind::Close | EventKind::Retransmit | EventKind::Reset => {
-                Provenance::Cookie
-            }
-        };
-        self.claim = Some(match self.claim {
-            Some(held) if strength(held.1) > strength(provenance) => held,
-            // Of several holders the youngest got the socket from an older
-            // one (a worker from its master) and is the one that serves it.
-            Some((holder, _)) if provenance == Provenance::Scan && holder != process => {
-                let youngest = if (holder.start_ns, holder.pid) > (process.start_ns, process.pid) {
-                    holder
-                } else {
-                    process
-                };
-                (youngest, Provenance::Inherited)
-            }
-            Some(held) if strength(held.1) == strength(provenance) => held,
-            _ => (process, provenance),
-        });
+        self.holders.claim()
     }
 
     /// How long it and `span` have in common, and how far they are apart;
@@ -96,16 +70,6 @@ impl Socket {
 
     fn is_between(&self, local: Endpoint, remote: Endpoint) -> bool {
         self.local == local && self.remote == remote
-    }
-}
-
-/// What says more: asking for and taking a connection, over holding it, over
-/// having done something to it.
-const fn strength(provenance: Provenance) -> u8 {
-    match provenance {
-        Provenance::Connect | Provenance::Accept => 2,
-        Provenance::Scan | Provenance::Inherited => 1,
-        Provenance::Cookie | Provenance::Guess => 0,
     }
 }
 
@@ -149,7 +113,7 @@ impl Sockets {
         let Some(socket) = self.sockets.get_mut(&id) else {
             return;
         };
-        socket.claim_by(event);
+        socket.holders.observe(event);
         socket.facts.observe(event);
         let has_port = socket.local.port != 0;
         if event.kind == EventKind::Close {
@@ -212,7 +176,7 @@ impl Sockets {
                     before
                 },
                 closed_ns: None,
-                claim: None,
+                holders: Holders::default(),
                 facts: KernelFacts::default(),
                 kind,
             },

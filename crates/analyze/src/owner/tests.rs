@@ -25,6 +25,7 @@ fn event(kind: EventKind, ts: i64, local: &str, remote: &str) -> Event {
         local: endpoint(local),
         remote: endpoint(remote),
         process: None,
+        tid: None,
         old_state: None,
         new_state: None,
         direction: None,
@@ -229,6 +230,55 @@ fn a_scan_names_the_youngest_holder_and_an_accept_outdoes_it() {
         ..event(EventKind::Accept, 1, SERVER, CLIENT)
     });
     assert_eq!(table.owner(&asked), Some((50, Provenance::Accept)));
+}
+
+#[test]
+fn who_uses_a_socket_owns_it_however_it_came_by_it() {
+    let mut table = Table::new();
+    let asked = end(SERVER, CLIENT, 0, 2);
+    let mut does = |kind, process| {
+        table.see(Event {
+            cookie: Some(5),
+            process: Some(pid(process)),
+            new_state: Some(TcpState::Established),
+            ..event(kind, 1, SERVER, CLIENT)
+        });
+        table.owner(&asked)
+    };
+    // Who accepted it is not known.
+    let found = does(EventKind::Handover, 40);
+    assert_eq!(found, Some((40, Provenance::Cookie)));
+    let found = does(EventKind::Accept, 50);
+    assert_eq!(found, Some((40, Provenance::Inherited)));
+    let found = does(EventKind::Handover, 60);
+    assert_eq!(found, Some((60, Provenance::Inherited)));
+    let found = does(EventKind::Close, 70);
+    assert_eq!(found, Some((60, Provenance::Inherited)));
+    // And back.
+    let found = does(EventKind::Handover, 50);
+    assert_eq!(found, Some((50, Provenance::Accept)));
+}
+
+#[test]
+fn of_several_holders_the_one_that_uses_it_is_the_owner() {
+    let mut table = Table::new();
+    let asked = end(SERVER, CLIENT, 0, 2);
+    let mut does = |kind, process| {
+        table.see(Event {
+            cookie: Some(5),
+            process: Some(pid(process)),
+            new_state: Some(TcpState::Established),
+            ..event(kind, 1, SERVER, CLIENT)
+        });
+        table.owner(&asked)
+    };
+    does(EventKind::Scan, 50);
+    does(EventKind::Scan, 60);
+    let found = does(EventKind::Handover, 50);
+    assert_eq!(found, Some((50, Provenance::Scan)));
+    // One that was born later.
+    let found = does(EventKind::Handover, 70);
+    assert_eq!(found, Some((70, Provenance::Inherited)));
 }
 
 #[test]

@@ -176,6 +176,7 @@ fn write_event(event: &Event, process: Option<&Process>, to: &mut dyn Write) -> 
         EventKind::Reset => ("reset", "->"),
         EventKind::Close => ("close", "--"),
         EventKind::Scan => ("scan", "--"),
+        EventKind::Handover => ("handover", "--"),
     };
     write!(to, " {kind}")?;
     match (process, event.process) {

@@ -10,9 +10,10 @@ use std::io::{self, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::de::value::{self, StrDeserializer};
 use serde::{Deserialize, de};
 
-use crate::record::{Capture, Direction, KernelParse, Packet, Record, SCHEMA};
+use crate::record::{Capture, Direction, EventKind, KernelParse, Packet, Record, SCHEMA};
 use crate::stream::{Annotation, ReadError, Sink, Source};
 
 use super::frames::Frames;
@@ -173,11 +174,14 @@ pub(super) fn parse(line: &[u8], data: &mut Vec<u8>) -> serde_json::Result<Line>
         "process" => Record::Process(serde_json::from_slice(line)?),
         "loss" => Record::Loss(serde_json::from_slice(line)?),
         "end" => Record::End(serde_json::from_slice(line)?),
-        "connect" | "accept" | "listen" | "state" | "retransmit" | "reset" | "close" | "scan" => {
-            Record::Event(serde_json::from_slice(line)?)
-        }
+        kind if is_event(kind) => Record::Event(serde_json::from_slice(line)?),
         _ => return Ok(Line::Unknown(kind.into_owned())),
     }))
+}
+
+/// Whether it is the type of an event.
+fn is_event(kind: &str) -> bool {
+    EventKind::deserialize(StrDeserializer::<value::Error>::new(kind)).is_ok()
 }
 
 /// Reads a packet of any form, its bytes into `data`.

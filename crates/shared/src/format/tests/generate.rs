@@ -92,6 +92,7 @@ pub(super) fn example() -> Stream {
             local,
             remote,
             process: Some(id),
+            tid: Some(4711),
             old_state: Some(TcpState::NewSynRecv),
             new_state: Some(TcpState::Established),
             direction: None,
@@ -374,6 +375,7 @@ fn event() -> impl Strategy<Value = Event> {
         EventKind::Reset,
         EventKind::Close,
         EventKind::Scan,
+        EventKind::Handover,
     ]);
     let state = || {
         option::of(select(vec![
@@ -402,13 +404,18 @@ fn event() -> impl Strategy<Value = Event> {
         );
     (
         (kind, any::<i64>(), option::of(any::<u64>()), any::<u32>()),
-        (endpoint(), endpoint(), option::of(process_id())),
+        (
+            endpoint(),
+            endpoint(),
+            option::of(process_id()),
+            option::of(any::<u32>()),
+        ),
         (state(), state(), direction(), option::of(tcp)),
     )
         .prop_map(
             |(
                 (kind, ts_ns, cookie, netns),
-                (local, remote, process),
+                (local, remote, process, tid),
                 (old_state, new_state, direction, tcp),
             )| Event {
                 kind,
@@ -418,6 +425,7 @@ fn event() -> impl Strategy<Value = Event> {
                 local,
                 remote,
                 process,
+                tid,
                 old_state,
                 new_state,
                 direction,
