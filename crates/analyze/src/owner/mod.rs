@@ -205,25 +205,29 @@ impl Owners {
     }
 
     fn claim(&self, end: &End) -> Option<(ProcessId, Provenance)> {
-        let socket = self.sockets.find(end);
+        let socket = self.sockets.find(end, self.is_local(end.netns, end));
         if let Some(claim) = socket.and_then(Socket::claim) {
             return Some(claim);
         }
         // A wildcard listener says nothing of an address that is not this host's.
         let netns = socket.map_or(end.netns, |socket| socket.netns);
-        let is_local = self.local_addresses.contains(&(netns, end.local.addr));
-        let (listener, _) = is_local
-            .then(|| self.sockets.listener(netns, end.local, end.span))?
-            .and_then(Socket::claim)?;
+        let is_local = self.is_local(netns, end);
+        let listener = is_local.then(|| self.sockets.listener(netns, end.local, end.span))??;
         Some((listener, Provenance::Guess))
+    }
+
+    /// Whether a namespace is known to have the address of an end.
+    fn is_local(&self, netns: u32, end: &End) -> bool {
+        self.local_addresses.contains(&(netns, end.local.addr))
     }
 
     /// What the kernel did at an end; none where it told nothing of it.
     #[must_use]
     pub fn kernel(&self, end: &End) -> Option<KernelFacts> {
-        let socket = self.sockets.find(end);
+        let is_local = self.is_local(end.netns, end);
+        let socket = self.sockets.find(end, is_local);
         let mut facts = socket.map(|socket| socket.facts);
-        for stray in self.sockets.strays(end) {
+        for stray in self.sockets.strays(end, is_local) {
             facts.get_or_insert_default().add(stray);
         }
         if let Some(facts) = &mut facts {

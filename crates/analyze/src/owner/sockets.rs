@@ -24,6 +24,10 @@ const MAX_SAME: usize = 256;
 /// the kernel tells of a reset before it leaves and after it arrived.
 const STRAY_SLACK_NS: i64 = 100_000_000;
 
+/// So far from a socket's life its packets may be, late ones: as long as the
+/// kernel keeps a tuple from being used again (TCP_TIMEWAIT_LEN of net/tcp.h).
+const MAX_APART_NS: i64 = 60_000_000_000;
+
 /// Sockets in the order they became known.
 type SocketId = u64;
 
@@ -292,10 +296,11 @@ impl Sockets {
     /// The incarnation that an end is: by cookie, else the one on the same
     /// tuple that shares the most time with it, else the nearest in time.
     ///
-    /// A socket of another namespace stands for the end too (a container's,
-    /// seen from its host's side of the veth pair), but not on loopback, which
-    /// every namespace has its own of.
-    pub(super) fn find(&self, end: &End) -> Option<&Socket> {
+    /// Where no socket of the namespace is the end, and `is_local` does not say
+    /// that one must be, one of another namespace stands for it (a container's,
+    /// seen from its host's side of the veth pair): if there are such sockets in
+    /// one namespace only. Not on loopback, which every namespace has its own of.
+    pub(super) fn find(&self, end: &End, is_local: bool) -> Option<&Socket> {
         if let Some(cookie) = end.cookie
             && let Some(id) = self.by_cookie.get(&(end.netns, cookie))
             && let Some(socket) = self.sockets.get(id)
@@ -304,18 +309,25 @@ impl Sockets {
         {
             return Some(socket);
         }
-        self.at(end)
-            .filter(|socket| socket.kind == SocketKind::Connection)
-            .max_by_key(|socket| {
-                let (shared_ns, apart_ns) = socket.nearness(end.span);
-                let is_same_netns = socket.netns == end.netns;
-                (is_same_netns, shared_ns, Reverse(apart_ns))
-            })
+        let near = || {
+            self.at(end, is_local)
+                .filter(|socket| socket.kind == SocketKind::Connection)
+                .map(|socket| (socket.nearness(end.span), socket))
+                .filter(|((_, apart_ns), _)| *apart_ns <= MAX_APART_NS)
+        };
+        let ((_, apart_ns), nearest) = near().max_by_key(|((shared_ns, apart_ns), socket)| {
+            let is_same_netns = socket.netns == end.netns;
+            (is_same_netns, *shared_ns, Reverse(*apart_ns))
+        })?;
+        let is_rival = |((_, apart), socket): ((i64, i64), &Socket)| {
+            socket.netns != nearest.netns && apart <= apart_ns
+        };
+        (nearest.netns == end.netns || !near().any(is_rival)).then_some(nearest)
     }
 
     /// What the kernel did at an end without a socket.
-    pub(super) fn strays(&self, end: &End) -> impl Iterator<Item = &KernelFacts> {
-        self.at(end)
+    pub(super) fn strays(&self, end: &End, is_local: bool) -> impl Iterator<Item = &KernelFacts> {
+        self.at(end, is_local)
             .filter(|socket| {
                 let (_, apart_ns) = socket.nearness(end.span);
                 socket.kind == SocketKind::Stray && apart_ns <= STRAY_SLACK_NS
@@ -323,25 +335,34 @@ impl Sockets {
             .map(|socket| &socket.facts)
     }
 
-    /// All entries on the tuple of an end.
-    fn at(&self, end: &End) -> impl Iterator<Item = &Socket> {
+    /// All entries on the tuple of an end: of its namespace, and where that does
+    /// not have the address, of others.
+    fn at(&self, end: &End, is_local: bool) -> impl Iterator<Item = &Socket> {
         let ids = self.by_tuple.get(&(end.local, end.remote));
         ids.into_iter()
             .flatten()
             .filter_map(|id| self.sockets.get(id))
-            .filter(|socket| socket.netns == end.netns || !socket.local.addr.is_loopback())
+            .filter(move |socket| {
+                socket.netns == end.netns || !is_local && !socket.local.addr.is_loopback()
+            })
     }
 
-    /// The listener that a connection to `local` would have come to: the most
-    /// specific one, and of several equal ones the latest.
-    pub(super) fn listener(&self, netns: u32, local: Endpoint, span: Span) -> Option<&Socket> {
+    /// Who listens where a connection to `local` would have come to: at the most
+    /// specific address. None where several do, each with a socket of its own.
+    pub(super) fn listener(&self, netns: u32, local: Endpoint, span: Span) -> Option<ProcessId> {
         let ids = self.listeners.get(&(netns, local.port))?;
-        ids.iter()
-            .filter_map(|id| self.sockets.get(id))
-            .filter(|socket| socket.nearness(span).1 == 0)
-            .filter_map(|socket| Some((specificity(socket.local.addr, local.addr)?, socket)))
-            .max_by_key(|(specificity, _)| *specificity)
-            .map(|(_, socket)| socket)
+        let matching = || {
+            ids.iter()
+                .filter_map(|id| self.sockets.get(id))
+                .filter(|socket| socket.nearness(span).1 == 0)
+                .filter_map(|socket| Some((specificity(socket.local.addr, local.addr)?, socket)))
+        };
+        let most = matching().map(|(specificity, _)| specificity).max()?;
+        let mut best = matching().filter(|(specificity, _)| *specificity == most);
+        let claim = |socket: &Socket| socket.claim().map(|(process, _)| process);
+        let (_, first) = best.next()?;
+        best.all(|(_, other)| claim(other) == claim(first))
+            .then(|| claim(first))?
     }
 
     fn forget(&mut self, id: SocketId) {

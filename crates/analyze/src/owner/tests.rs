@@ -183,6 +183,13 @@ fn the_most_specific_listener_is_guessed() {
     assert_eq!(owner("10.0.0.3:8080"), None);
     // Another host's address.
     assert_eq!(owner("10.0.0.9:443"), None);
+    table.see(Event {
+        cookie: Some(6),
+        process: Some(pid(15)),
+        ..event(EventKind::Listen, 0, "0.0.0.0:80", NONE)
+    });
+    // Either of two (SO_REUSEPORT).
+    assert_eq!(table.owner(&end("10.0.0.3:80", CLIENT, 1, 2)), None);
 }
 
 #[test]
@@ -310,6 +317,47 @@ fn a_socket_of_another_namespace_stands_for_the_end_but_not_on_loopback() {
         Some((50, Provenance::Accept))
     );
     assert_eq!(table.owner(&end("127.0.0.1:80", CLIENT, 0, 2)), None);
+}
+
+#[test]
+fn two_namespaces_with_the_same_ends_are_not_mixed_up() {
+    let mut table = Table::new();
+    let seen_in = |netns| End {
+        netns,
+        ..end(SERVER, CLIENT, 0, 2)
+    };
+    for netns in [NS, NS + 1] {
+        table.see(Event {
+            netns,
+            process: Some(pid(netns - NS + 50)),
+            ..event(EventKind::Accept, 1, SERVER, CLIENT)
+        });
+    }
+    let owner = |netns| table.owner(&seen_in(netns)).map(|(pid, _)| pid);
+    assert_eq!(owner(NS), Some(50));
+    assert_eq!(owner(NS + 1), Some(51));
+    // Seen from a third one it may be either.
+    assert_eq!(owner(NS + 2), None);
+    // The end is in a namespace that has the address, though its socket is not known.
+    table.see(Event {
+        netns: NS + 3,
+        ..event(EventKind::Reset, 1, "10.0.0.2:9", "10.0.0.9:5000")
+    });
+    assert_eq!(table.owner(&seen_in(NS + 3)), None);
+}
+
+#[test]
+fn packets_long_after_a_socket_are_not_its_own() {
+    let mut table = Table::new();
+    for kind in [EventKind::Connect, EventKind::Close] {
+        table.see(Event {
+            cookie: Some(1),
+            process: Some(pid(50)),
+            ..event(kind, 1, CLIENT, SERVER)
+        });
+    }
+    assert!(table.owner(&end(CLIENT, SERVER, 60, 60)).is_some());
+    assert_eq!(table.owner(&end(CLIENT, SERVER, 62, 62)), None);
 }
 
 #[test]
