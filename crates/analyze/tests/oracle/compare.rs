@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use crate::expected::{Fields, Records};
+use crate::figures::Figures;
 
 /// What is compared of a connection.
 const CONNECTION_FIELDS: [&str; 83] = [
@@ -138,9 +139,16 @@ impl fmt::Display for Mismatch {
     }
 }
 
+/// What came of comparing.
+#[derive(Debug, Default)]
+pub(crate) struct Comparison {
+    pub(crate) mismatches: Vec<Mismatch>,
+    pub(crate) figures: Figures,
+}
+
 /// Compares what the expectation speaks of.
-pub(crate) fn compare(expected: &Records, found: &Records) -> Vec<Mismatch> {
-    let mut mismatches = Vec::new();
+pub(crate) fn compare(expected: &Records, found: &Records) -> Comparison {
+    let mut comparison = Comparison::default();
     for (expected, found, compare) in [
         (
             &expected.connections,
@@ -158,10 +166,10 @@ pub(crate) fn compare(expected: &Records, found: &Records) -> Vec<Mismatch> {
             groups.entry(tuple(fields)).or_default().1.push(fields);
         }
         for (tuple, (expected, found)) in groups {
-            compare(&tuple, &expected, &found, &mut mismatches);
+            compare(&tuple, &expected, &found, &mut comparison);
         }
     }
-    mismatches
+    comparison
 }
 
 /// The two endpoints, in one order.
@@ -182,7 +190,7 @@ fn endpoint(fields: &Fields, end: &str) -> String {
 }
 
 /// Pairs connections of one 5-tuple by their begin, nearest first.
-fn connections(tuple: &str, expected: &[&Fields], found: &[&Fields], to: &mut Vec<Mismatch>) {
+fn connections(tuple: &str, expected: &[&Fields], found: &[&Fields], to: &mut Comparison) {
     let ts = |fields: &Fields| fields.get("ts").and_then(Value::as_f64);
     let mut near: Vec<_> = expected
         .iter()
@@ -222,7 +230,7 @@ fn unpaired<'a>(free: &[bool], all: &[&'a Fields]) -> impl Iterator<Item = &'a F
         .filter_map(|(fields, free)| free.then_some(*fields))
 }
 
-fn connection(tuple: &str, expected: &Fields, found: &Fields, to: &mut Vec<Mismatch>) {
+fn connection(tuple: &str, expected: &Fields, found: &Fields, to: &mut Comparison) {
     let same = endpoint(expected, "orig") == endpoint(found, "orig");
     let mut expected = expected.clone();
     let mut found = found.clone();
@@ -255,7 +263,7 @@ fn swapped(name: &str) -> String {
 
 /// Pairs requests of one 5-tuple in their order: the longest sequence with the
 /// same method and target, and what stands between in turn.
-fn requests(tuple: &str, expected: &[&Fields], found: &[&Fields], to: &mut Vec<Mismatch>) {
+fn requests(tuple: &str, expected: &[&Fields], found: &[&Fields], to: &mut Comparison) {
     let what = |fields: &Fields| {
         (
             fields.get("method").cloned().unwrap_or_default(),
@@ -317,18 +325,19 @@ fn alone(
     expected: Option<&Fields>,
     found: Option<&Fields>,
     field: &str,
-    to: &mut Vec<Mismatch>,
+    to: &mut Comparison,
 ) {
     let optional = |fields: &Fields| fields.get("optional").is_some_and(|value| value == true);
     if expected.is_some_and(optional) {
         return;
     }
+    to.figures.count("record", true, false);
     let told = |fields: Option<&Fields>| {
         fields.map_or(Value::from("nothing"), |fields| {
             fields.get(field).cloned().unwrap_or_default()
         })
     };
-    to.push(Mismatch {
+    to.mismatches.push(Mismatch {
         place: place.to_owned(),
         field: String::from("record"),
         expected: told(expected),
@@ -336,7 +345,8 @@ fn alone(
     });
 }
 
-fn fields(place: &str, names: &[&str], expected: &Fields, found: &Fields, to: &mut Vec<Mismatch>) {
+fn fields(place: &str, names: &[&str], expected: &Fields, found: &Fields, to: &mut Comparison) {
+    to.figures.count("record", true, true);
     let unsure: Vec<_> = expected
         .get("unsure")
         .and_then(Value::as_array)
@@ -374,8 +384,14 @@ fn fields(place: &str, names: &[&str], expected: &Fields, found: &Fields, to: &m
                 .get("uri_decoded")
                 .is_some_and(|value| value == true)
             && decoded(wanted) == decoded(&got);
-        if !equal(name, wanted, &got) && !decoded_alike {
-            to.push(Mismatch {
+        let exact = equal(name, wanted, &got) || decoded_alike;
+        let is_zero = |value: &Value| {
+            value.is_null() || value == false || value == "" || value.as_f64() == Some(0.0)
+        };
+        let nonzero = !(is_zero(wanted) && is_zero(&got));
+        to.figures.count(name, nonzero, exact);
+        if !exact {
+            to.mismatches.push(Mismatch {
                 place: place.to_owned(),
                 field: (*name).to_owned(),
                 expected: wanted.clone(),

@@ -8,8 +8,10 @@
 mod compare;
 mod differences;
 mod expected;
+mod figures;
 mod found;
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -43,9 +45,11 @@ fn trials(folder: &Path) -> Vec<Trial> {
     let mut expectations = Vec::new();
     list_expectations(folder, &mut expectations);
     expectations.sort();
-    let mut trials = Vec::new();
+    let all = expectations.clone();
+    let figures = Trial::test("the figures of docs/accuracy.md", move || figures(&all));
+    let mut trials = vec![figures];
     for (path, tool) in expectations {
-        let capture = path.with_extension("").with_extension("");
+        let capture = capture_of(&path);
         let name = capture
             .strip_prefix(folder)
             .unwrap_or(&capture)
@@ -56,6 +60,32 @@ fn trials(folder: &Path) -> Vec<Trial> {
         }));
     }
     trials
+}
+
+/// The capture that an expectation is of.
+fn capture_of(expectation: &Path) -> PathBuf {
+    expectation.with_extension("").with_extension("")
+}
+
+/// Holds the page's figures against those of now.
+fn figures(expectations: &[(PathBuf, Tool)]) -> Result<(), Failed> {
+    let mut all: BTreeMap<Tool, figures::Figures> = BTreeMap::new();
+    for (path, tool) in expectations {
+        let expected = expected::read(path)?;
+        let found = found::read(&capture_of(path))?;
+        let comparison = compare::compare(&expected, &found);
+        all.entry(*tool).or_default().add(&comparison.figures);
+    }
+    let table = figures::table(&all);
+    let page = fs::read_to_string(differences::page())?;
+    let (text, told) = differences::parts(&page)?;
+    if told == table {
+        Ok(())
+    } else if env::var_os("TCPREC_BLESS").is_some() {
+        Ok(fs::write(differences::page(), format!("{text}{table}"))?)
+    } else {
+        Err(format!("the figures are other ones (TCPREC_BLESS=1 writes them):\n{table}").into())
+    }
 }
 
 fn list_expectations(folder: &Path, to: &mut Vec<(PathBuf, Tool)>) {
@@ -72,8 +102,8 @@ fn list_expectations(folder: &Path, to: &mut Vec<(PathBuf, Tool)>) {
 fn check(name: &str, capture: &Path, tool: Tool, expectation: &Path) -> Result<(), Failed> {
     let expected = expected::read(expectation)?;
     let found = found::read(capture)?;
-    let mut report = compare::compare(&expected, &found);
-    differences::settle(name, tool, &mut report);
+    let mut report = compare::compare(&expected, &found).mismatches;
+    differences::settle(name, tool, &mut report)?;
     if report.is_empty() {
         return Ok(());
     }
