@@ -25,6 +25,7 @@
 #define IS_INTERRUPTED /* a softirq's events come between a process's */
 #include "rings.bpf.h"
 #include "processes.bpf.h"
+#include "sockets.bpf.h"
 #include "users.bpf.h"
 
 /* Only sockets of this network namespace (inode number); 0: of all. */
@@ -110,14 +111,6 @@ static __always_inline void fill_facts(struct socket_event *event, const struct 
 	event->received_bytes = BPF_CORE_READ(tp, bytes_received);
 }
 
-static __always_inline bool is_tcp(const struct sock *sk)
-{
-	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
-
-	return (family == AF_INET || family == AF_INET6) &&
-	       BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP;
-}
-
 static __always_inline bool is_wanted(__u32 netns)
 {
 	return !netns_filter || netns == netns_filter;
@@ -196,24 +189,6 @@ int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 	if (submit(ctx, event) && kind == EVENT_CONNECT)
 		set_user(event->cookie, event->task.pid);
 	return 0;
-}
-
-/* The TCP socket behind a file descriptor of a task; NULL where there is none. */
-static __always_inline struct sock *tcp_socket(struct task_struct *task, unsigned int fd)
-{
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **files = BPF_CORE_READ(table, fd);
-	struct socket *socket;
-	struct file *file;
-	struct sock *sk;
-
-	if (fd >= BPF_CORE_READ(table, max_fds) ||
-	    bpf_probe_read_kernel(&file, sizeof(file), files + fd) ||
-	    (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
-		return NULL;
-	socket = BPF_CORE_READ(file, private_data);
-	sk = BPF_CORE_READ(socket, sk);
-	return sk && is_tcp(sk) ? sk : NULL;
 }
 
 /* As fill_socket, of a socket that the kernel's helpers do not take from us:

@@ -19,4 +19,6 @@ mod signals;
 #[cfg(feature = "record")]
 mod sockets;
 #[cfg(feature = "record")]
+mod top;
+#[cfg(feature = "record")]
 mod writer;

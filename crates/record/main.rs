@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 #[cfg(feature = "record")]
-use tcprec::command::Record;
+use tcprec::command::{Record, Top};
 use tcprec_analyze::command::{self, Offline};
 
 /// A flight recorder for TCP
@@ -19,6 +19,8 @@ struct Cli {
 enum Command {
     #[cfg(feature = "record")]
     Record(Record),
+    #[cfg(feature = "record")]
+    Top(Top),
     #[command(flatten)]
     Offline(Offline),
 }
@@ -27,6 +29,8 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         #[cfg(feature = "record")]
         Command::Record(record) => command::exit(record.run()),
+        #[cfg(feature = "record")]
+        Command::Top(top) => command::exit(top.run()),
         Command::Offline(offline) => command::exit(offline.run()),
     }
 }

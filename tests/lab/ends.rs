@@ -63,7 +63,7 @@ pub(crate) fn named_namespace() {
 }
 
 /// The ids of the BPF programs that a process holds.
-fn programs_of(pid: u32) -> Vec<u32> {
+pub(crate) fn programs_of(pid: u32) -> Vec<u32> {
     let folder = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the descriptors of a process");
     let texts = folder.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
     let id = |text: String| {
@@ -73,7 +73,7 @@ fn programs_of(pid: u32) -> Vec<u32> {
     texts.filter_map(id).collect()
 }
 
-fn expect_gone(programs: &[u32]) {
+pub(crate) fn expect_gone(programs: &[u32]) {
     assert!(!programs.is_empty(), "a recorder has BPF programs");
     // The kernel frees them a little after their last user.
     wait_until("the BPF programs are gone", || {

@@ -26,6 +26,7 @@ mod rotation;
 mod survival;
 mod times;
 mod tls;
+mod top;
 mod traffic;
 mod tun;
 mod wanted;
@@ -100,6 +101,13 @@ const TESTS: &[(&str, fn())] = tests![
     readers::tshark,
     readers::tcpdump,
     readers::jq,
+    top::against_the_wire,
+    top::owners,
+    top::retransmissions,
+    top::into_a_pipe,
+    top::on_a_terminal,
+    top::killed,
+    top::misuse,
     rotation::by_size,
     rotation::ring,
     rotation::by_time,

@@ -19,7 +19,7 @@ const NOBODY: u32 = 65534;
 const KEPT: u64 = 1 << 12 | 1 << 13 | 1 << 19 | 1 << 39;
 
 /// A field of a `status` file of /proc.
-fn field(status: &str, name: &str) -> String {
+pub(crate) fn field(status: &str, name: &str) -> String {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.unwrap_or_default()
         .trim_start_matches(':')

@@ -1,5 +1,6 @@
 //! What this host and its kernel are, and what they allow.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -137,6 +138,14 @@ pub(crate) fn has_btf() -> bool {
     Path::new("/sys/kernel/btf/vmlinux").exists()
 }
 
+/// What is wrong without.
+pub(crate) fn no_btf() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)",
+    )
+}
+
 /// The number by which perf knows a tracepoint.
 ///
 /// # Errors
@@ -145,7 +154,7 @@ pub(crate) fn tracepoint_id(category: &str, name: &str) -> io::Result<u64> {
     let file = format!("events/{category}/{name}/id");
     match read_number(&format!("/sys/kernel/tracing/{file}")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let tracefs = tracefs()?;
+            let tracefs = private_mount(c"tracefs")?;
             read_number(&format!("/proc/self/fd/{}/{file}", tracefs.as_raw_fd()))
         }
         id => id,
@@ -158,15 +167,34 @@ fn read_number(path: &str) -> io::Result<u64> {
     text.trim().parse().map_err(io::Error::other)
 }
 
-/// A tracefs of our own that stands nowhere among the mounts, and goes when it
-/// is closed. Not every host mounts one, and `ip netns exec` hides it.
-fn tracefs() -> io::Result<OwnedFd> {
+/// The root of the control groups (the unified hierarchy), or of those that this
+/// process can see.
+///
+/// # Errors
+/// The kernel's, where it is not mounted and cannot be.
+pub(super) fn cgroup_root() -> io::Result<OwnedFd> {
+    let mounts = procfs::process::Process::myself()
+        .and_then(|process| process.mountinfo())
+        .map_err(io::Error::other)?;
+    let mounted = mounts
+        .into_iter()
+        .find(|mount| mount.fs_type == "cgroup2" && mount.root == "/");
+    match mounted {
+        Some(mount) => Ok(File::open(mount.mount_point)?.into()),
+        None => private_mount(c"cgroup2"),
+    }
+}
+
+/// A file system of our own that stands nowhere among the mounts, and goes when
+/// it is closed. Not every host mounts each, and `ip netns exec` hides those
+/// below /sys.
+fn private_mount(kind: &CStr) -> io::Result<OwnedFd> {
     // linux/mount.h
     const FSOPEN_CLOEXEC: libc::c_uint = 1;
     const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
     const FSMOUNT_CLOEXEC: libc::c_uint = 1;
     // SAFETY: the name ends with a zero byte.
-    let opened = unsafe { libc::syscall(libc::SYS_fsopen, c"tracefs".as_ptr(), FSOPEN_CLOEXEC) };
+    let opened = unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) };
     let context = owned(opened)?;
     let (key, value) = (ptr::null::<libc::c_char>(), ptr::null::<libc::c_void>());
     // SAFETY: the descriptor is open, and this command takes no key and no value.

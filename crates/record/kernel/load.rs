@@ -1,6 +1,5 @@
 //! Opening the BPF objects, telling them what is asked for, loading them.
 
-use std::io;
 use std::mem::MaybeUninit;
 
 use libbpf_rs::OpenObject;
@@ -15,7 +14,7 @@ use super::skeleton::packets::{
 use super::{KernelError, Options, host};
 
 /// A place for an object, which its skeleton borrows: for the whole run.
-fn object() -> &'static mut MaybeUninit<OpenObject> {
+pub(super) fn object() -> &'static mut MaybeUninit<OpenObject> {
     Box::leak(Box::new(MaybeUninit::uninit()))
 }
 
@@ -70,10 +69,7 @@ pub(super) fn load_events(
     missing: &mut Vec<MissingHook>,
 ) -> libbpf_rs::Result<EventsSkel<'static>> {
     if !host::has_btf() {
-        return Err(libbpf_rs::Error::from(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)",
-        )));
+        return Err(libbpf_rs::Error::from(host::no_btf()));
     }
     let kernel_types = Btf::from_vmlinux()?;
     let size = options.transport.for_events()?;

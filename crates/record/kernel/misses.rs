@@ -4,7 +4,7 @@
 //! 5.12). It counts only how often.
 
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
 use libbpf_rs::libbpf_sys as sys;
 use libbpf_rs::skel::Skel as _;
@@ -114,13 +114,13 @@ impl Misses {
 }
 
 /// How often a program was not run because it ran already.
-fn missed(program: &OwnedFd) -> io::Result<u64> {
+pub(super) fn missed(program: impl AsFd) -> io::Result<u64> {
     let mut info = sys::bpf_prog_info::default();
     // A kernel that does not count them leaves the zero.
     let mut length = u32::try_from(size_of_val(&info)).map_err(io::Error::other)?;
     // SAFETY: the value lives over the call, and its size is given.
     check(unsafe {
-        sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &raw mut info, &raw mut length)
+        sys::bpf_prog_get_info_by_fd(program.as_fd().as_raw_fd(), &raw mut info, &raw mut length)
     })?;
     Ok(info.recursion_misses)
 }

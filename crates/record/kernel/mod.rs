@@ -20,6 +20,7 @@ mod rings;
 mod skeleton;
 #[cfg(test)]
 mod tests;
+mod top;
 mod wanted;
 
 use std::collections::HashMap;
@@ -43,6 +44,7 @@ use load::{load_events, load_packets};
 use misses::Misses;
 use rings::{End, Rings};
 pub(crate) use rings::{MAX_BUFFER_BYTES, Transport};
+pub(crate) use top::{Counted, Counts, Doubts, Owner, Room, Top};
 pub(crate) use wanted::Wanted;
 
 use skeleton::events::EventsSkel;
@@ -116,7 +118,7 @@ pub(crate) const MAX_SNAP_BYTES: u32 = 262_144;
 /// Why the kernel side does not run.
 #[derive(Debug, Error)]
 pub(crate) enum KernelError {
-    #[error("cannot load the packet programs: {0:#}")]
+    #[error("cannot load the BPF programs: {0:#}")]
     Load(#[source] libbpf_rs::Error),
     #[error("processes cannot be told apart without kernel events: {0:#}")]
     Events(#[source] libbpf_rs::Error),
@@ -126,6 +128,8 @@ pub(crate) enum KernelError {
         hook: &'static str,
         source: io::Error,
     },
+    #[error("cannot attach to {hook}: {source}")]
+    Hook { hook: String, source: io::Error },
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("{0:#}")]

@@ -19,3 +19,7 @@ pub(super) mod packets {
 pub(super) mod events {
     include!(concat!(env!("OUT_DIR"), "/events.skel.rs"));
 }
+
+pub(super) mod top {
+    include!(concat!(env!("OUT_DIR"), "/top.skel.rs"));
+}
