@@ -7,9 +7,11 @@ mod packet;
 
 use std::borrow::Cow;
 use std::io::{self, Write};
+use std::sync::LazyLock;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::Simd;
+use base64::engine::general_purpose::PAD;
 use serde::de::value::{self, StrDeserializer};
 use serde::{Deserialize, de};
 
@@ -19,10 +21,17 @@ use crate::stream::{Annotation, ReadError, Sink, Source};
 use super::frames::Frames;
 use super::window::{MAX_RECORD_BYTES, Window};
 
-/// As many bytes of lines are written at once, in a frame of their own where
-/// they are compressed: enough for zstd to find what repeats, and little to
-/// lose or to read in vain for one who seeks.
+/// As many bytes of lines are written at once where they are not compressed.
 const WRITE_BYTES: usize = 128 * 1024;
+
+/// As many bytes of lines make a frame where they are compressed, fewer where
+/// the output is flushed before: zstd finds what repeats within a frame only,
+/// and frames of 128 KiB are a tenth larger in sum. It is what one who seeks
+/// reads in vain at most.
+const FRAME_BYTES: usize = 1024 * 1024;
+
+/// The encoding of packets' bytes (RFC 4648 section 4, padded).
+static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
 
 /// JSON lines as a source.
 pub(super) struct Reader {
@@ -201,7 +210,7 @@ fn parse_packet(line: &[u8], data: &mut Vec<u8>) -> serde_json::Result<Packet<'s
     }
     let packet: PacketLine<'_> = serde_json::from_slice(line)?;
     data.clear();
-    STANDARD
+    BASE64
         .decode_vec(&*packet.data, data)
         .map_err(de::Error::custom)?;
     Ok(Packet {
@@ -226,6 +235,16 @@ pub(super) struct Writer<W> {
 enum Output<W> {
     Plain(W),
     Zstd(Frames<W>),
+}
+
+impl<W> Output<W> {
+    /// How many bytes of lines it takes at once.
+    const fn whole_bytes(&self) -> usize {
+        match self {
+            Self::Plain(_) => WRITE_BYTES,
+            Self::Zstd(_) => FRAME_BYTES,
+        }
+    }
 }
 
 impl<W: Write> Writer<W> {
@@ -263,7 +282,7 @@ impl<W: Write> Sink for Writer<W> {
             _ => serde_json::to_writer(&mut self.lines, record)?,
         }
         self.lines.push(b'\n');
-        if self.lines.len() >= WRITE_BYTES {
+        if self.lines.len() >= self.output.whole_bytes() {
             self.write_lines()?;
         }
         Ok(())

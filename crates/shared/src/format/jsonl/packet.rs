@@ -10,10 +10,11 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 
 use crate::flow::Endpoint;
 use crate::record::{Direction, KernelParse, Packet};
+
+use super::BASE64;
 
 /// Appends the line of a packet, without its end.
 pub(super) fn write(out: &mut Vec<u8>, packet: &Packet<'_>) {
@@ -72,9 +73,21 @@ impl Line<'_> {
     }
 
     fn endpoint(&mut self, name: &str, endpoint: &Endpoint) {
-        self.text(name);
-        // Writing to memory does not fail.
-        let _ = write!(self.0, "{}", endpoint.addr);
+        match endpoint.addr {
+            // Several times faster than `Display`.
+            IpAddr::V4(addr) => {
+                let [a, b, c, d] = addr.octets();
+                self.number(name, a);
+                for octet in [b, c, d] {
+                    self.number(".", octet);
+                }
+            }
+            IpAddr::V6(addr) => {
+                self.text(name);
+                // Writing to memory does not fail.
+                let _ = write!(self.0, "{addr}");
+            }
+        }
         self.number("\",\"port\":", endpoint.port);
         self.text("}");
     }
@@ -83,7 +96,7 @@ impl Line<'_> {
         let start = self.0.len();
         self.0.resize(start + data.len().div_ceil(3) * 4, 0);
         // There is room for all of it.
-        let _ = STANDARD.encode_slice(data, &mut self.0[start..]);
+        let _ = BASE64.encode_slice(data, &mut self.0[start..]);
     }
 }
 
@@ -135,7 +148,7 @@ pub(super) fn parse(line: &[u8], data: &mut Vec<u8>) -> Option<Packet<'static>> 
         return None;
     }
     data.clear();
-    STANDARD.decode_vec(text, data).ok()?;
+    BASE64.decode_vec(text, data).ok()?;
     Some(Packet {
         ts_ns,
         interface,
