@@ -5,14 +5,15 @@
 //! before it is asked for their owners: a recorder shows it what is to be
 //! written next, and what is read from a file goes through [`LookAhead`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
+use foldhash::HashMap;
 use tcprec_shared::flow::{Endpoint, Flow};
 use tcprec_shared::headers::{self, Headers, LinkType};
-use tcprec_shared::record::{Direction, Packet, Process, Record};
-use tcprec_shared::stream::{Annotation, ReadError, Source};
+use tcprec_shared::record::{Direction, Packet, Process, ProcessId, Provenance, Record};
+use tcprec_shared::stream::{Annotation, Owner, ReadError, Source};
 
-use crate::owner::{End, Owners, Span};
+use crate::owner::{Claim, End, Owners, Span};
 
 /// What is known of a record beyond what stands in it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,15 +27,48 @@ pub struct Note<'a> {
 /// How many closed sockets are remembered: late packets come soon.
 const CLOSED_SOCKETS: usize = 1 << 16;
 
-/// How many Community IDs are kept at hand.
-const COMMUNITY_IDS: usize = 1 << 14;
+/// Of how many ways of connections what was found is kept at hand.
+const MAX_WAYS: usize = 1 << 14;
 
 /// Finds the owners of packets.
+///
+/// Nearly all packets belong to a connection that had others, and say of it
+/// what those said: what was found for one is kept for the next.
 #[derive(Debug)]
 pub struct Annotator {
     owners: Owners,
     links: HashMap<u32, LinkType>,
-    community_ids: HashMap<Flow, String>,
+    ways: HashMap<Way, Found>,
+    /// The number that the next finding gets.
+    next_number: u64,
+}
+
+/// One way of a connection: what packets have in common that have the same
+/// owners, unless these change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Way {
+    interface: u32,
+    direction: Option<Direction>,
+    src: Endpoint,
+    dst: Endpoint,
+    cookie: Option<u64>,
+}
+
+/// The owners of the packets of one way.
+#[derive(Debug)]
+struct Found {
+    owner: Claim,
+    peer: Claim,
+    community_id: String,
+    number: u64,
+    /// [`Owners::changes`] when it was found.
+    changes: u64,
+}
+
+impl Found {
+    fn holds_at(&self, ts_ns: i64) -> bool {
+        self.owner.span.contains(ts_ns) && self.peer.span.contains(ts_ns)
+    }
 }
 
 impl Default for Annotator {
@@ -49,8 +83,9 @@ impl Annotator {
     pub fn new() -> Self {
         Self {
             owners: Owners::new(CLOSED_SOCKETS),
-            links: HashMap::new(),
-            community_ids: HashMap::new(),
+            links: HashMap::default(),
+            ways: HashMap::default(),
+            next_number: 0,
         }
     }
 
@@ -84,33 +119,80 @@ impl Annotator {
 
     fn packet(&mut self, packet: &Packet<'_>) -> Option<Annotation<'_>> {
         let (src, dst) = self.endpoints(packet)?;
-        let flow = Flow::between(src, dst);
-        if self.community_ids.len() >= COMMUNITY_IDS {
-            self.community_ids.clear();
+        let way = Way {
+            interface: packet.interface,
+            direction: packet.direction,
+            src,
+            dst,
+            cookie: packet.cookie,
+        };
+        let is_found = self.ways.get(&way).is_some_and(|found| {
+            found.changes == self.owners.changes() && found.holds_at(packet.ts_ns)
+        });
+        if !is_found {
+            self.find(way, packet.ts_ns);
         }
-        let community_id = self
-            .community_ids
-            .entry(flow)
-            .or_insert_with(|| flow.community_id());
-        let owner = |local, remote, cookie| {
-            self.owners.owner(&End {
-                netns: self.owners.netns(packet.interface)?,
-                local,
-                remote,
-                cookie,
-                span: Span::at(packet.ts_ns),
+        let found = self.ways.get(&way)?;
+        Some(Annotation {
+            owner: self.owner(found.owner.holder),
+            peer: self.owner(found.peer.holder),
+            community_id: &found.community_id,
+            number: found.number,
+        })
+    }
+
+    /// Finds the owners of a packet of this way and time.
+    fn find(&mut self, way: Way, ts_ns: i64) {
+        let claim = |local, remote, cookie| {
+            let netns = self.owners.netns(way.interface);
+            let nobody = Claim {
+                holder: None,
+                span: Span::ALWAYS,
+            };
+            netns.map_or(nobody, |netns| {
+                self.owners.claim(&End {
+                    netns,
+                    local,
+                    remote,
+                    cookie,
+                    span: Span::at(ts_ns),
+                })
             })
         };
-        let sender = owner(src, dst, packet.cookie);
-        let receiver = owner(dst, src, None);
-        let (owner, peer) = match packet.direction {
+        let sender = claim(way.src, way.dst, way.cookie);
+        let receiver = claim(way.dst, way.src, None);
+        let (owner, peer) = match way.direction {
             Some(Direction::In) => (receiver, sender),
             Some(Direction::Out) | None => (sender, receiver),
         };
-        Some(Annotation {
-            owner,
-            peer,
-            community_id,
+        let changes = self.owners.changes();
+        if let Some(found) = self.ways.get_mut(&way) {
+            // Processes may have other names by now: the number is new.
+            found.owner = owner;
+            found.peer = peer;
+            found.changes = changes;
+            found.number = self.next_number;
+        } else {
+            if self.ways.len() >= MAX_WAYS {
+                self.ways.clear();
+            }
+            let found = Found {
+                owner,
+                peer,
+                community_id: Flow::between(way.src, way.dst).community_id(),
+                number: self.next_number,
+                changes,
+            };
+            self.ways.insert(way, found);
+        }
+        self.next_number += 1;
+    }
+
+    fn owner(&self, holder: Option<(ProcessId, Provenance)>) -> Option<Owner<'_>> {
+        let (id, provenance) = holder?;
+        Some(Owner {
+            process: self.owners.process(id)?,
+            provenance,
         })
     }
 
@@ -310,6 +392,66 @@ mod tests {
             owned([syn(0), syn(1_000_000_000), accept(1_100_000_000)]),
             [false, true]
         );
+    }
+
+    #[test]
+    fn what_was_found_lasts_until_something_changes() {
+        let interface = Record::Interface(Interface {
+            id: 0,
+            name: None,
+            link_type: LinkType::RAW,
+            netns: Some(NETNS),
+        });
+        let mut annotator = Annotator::new();
+        annotator.note(&interface);
+        annotator.observe(&[interface, accept(0)]);
+        let ask = |annotator: &mut Annotator, ts_ns| {
+            let note = annotator.note(&syn(ts_ns)).annotation.unwrap();
+            (note.owner.unwrap().process.comm.clone(), note.number)
+        };
+        let first = ask(&mut annotator, 1);
+        assert_eq!(ask(&mut annotator, 2), first);
+
+        annotator.observe(&[Record::Process(Process {
+            id: ProcessId {
+                pid: 1,
+                start_ns: 0,
+            },
+            ppid: None,
+            uid: None,
+            comm: "nginx".to_owned(),
+            exe: None,
+            argv: Vec::new(),
+            cgroup: None,
+            container: None,
+        })]);
+        let (comm, number) = ask(&mut annotator, 3);
+        assert_eq!(comm, "nginx");
+        assert_ne!(number, first.1);
+
+        // Another connection between the same ends: the time tells which.
+        let Record::Event(event) = accept(10) else {
+            unreachable!()
+        };
+        annotator.observe(&[
+            Record::Event(Event {
+                kind: EventKind::Close,
+                ..event.clone()
+            }),
+            Record::Event(Event {
+                ts_ns: 20,
+                process: Some(ProcessId {
+                    pid: 2,
+                    start_ns: 0,
+                }),
+                ..event
+            }),
+        ]);
+        let nginx = ask(&mut annotator, 4);
+        assert_eq!(nginx.0, "nginx");
+        let other = ask(&mut annotator, 30);
+        assert_eq!(other.0, "");
+        assert_ne!(nginx.1, other.1);
     }
 
     #[test]

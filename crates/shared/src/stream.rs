@@ -72,6 +72,9 @@ pub struct Annotation<'a> {
     pub peer: Option<Owner<'a>>,
     /// The connection's Community ID.
     pub community_id: &'a str,
+    /// Annotations of the same number are the same, so that a sink can keep
+    /// what it makes of one for the next.
+    pub number: u64,
 }
 
 /// Where records go.

@@ -224,6 +224,7 @@ fn write_recording(mut sink: Box<dyn Sink + Send>) -> Result<(), Failed> {
             provenance: Provenance::Accept,
         }),
         community_id: &community_id,
+        number: 1,
     };
     sink.write(&Record::Packet(packet.clone()), Some(&annotation))?;
     sink.write(
@@ -248,6 +249,7 @@ fn write_recording(mut sink: Box<dyn Sink + Send>) -> Result<(), Failed> {
         owner: annotation.peer,
         peer: None,
         community_id: &community_id,
+        number: 2,
     };
     sink.write(&Record::Packet(answer), Some(&annotation))?;
     let end = End {

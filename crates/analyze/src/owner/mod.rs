@@ -13,9 +13,10 @@ mod sockets;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
+use foldhash::{HashMap, HashSet};
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::{
     Direction, Event, EventKind, Packet, Process, ProcessId, Provenance, Record, TcpFacts,
@@ -62,6 +63,28 @@ impl Span {
             last_ns: ts_ns,
         }
     }
+
+    /// All of time.
+    pub const ALWAYS: Self = Self {
+        first_ns: i64::MIN,
+        last_ns: i64::MAX,
+    };
+
+    /// Whether a moment is in it.
+    #[must_use]
+    pub const fn contains(self, ts_ns: i64) -> bool {
+        self.first_ns <= ts_ns && ts_ns <= self.last_ns
+    }
+}
+
+/// The answer to who owns an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// The process, and how that is known.
+    pub holder: Option<(ProcessId, Provenance)>,
+    /// When packets may have been seen that get the same answer, as long as
+    /// nothing new is observed.
+    pub span: Span,
 }
 
 /// What the kernel did at one end of a connection.
@@ -110,6 +133,7 @@ pub struct Owners {
     local_addresses: HashSet<(u32, IpAddr)>,
     /// The namespace of each interface that has one.
     netns: HashMap<u32, u32>,
+    changes: u64,
 }
 
 impl Owners {
@@ -118,16 +142,20 @@ impl Owners {
     #[must_use]
     pub fn new(closed_sockets: usize) -> Self {
         Self {
-            processes: HashMap::new(),
+            processes: HashMap::default(),
             process_order: VecDeque::new(),
             sockets: Sockets::new(closed_sockets),
-            local_addresses: HashSet::new(),
-            netns: HashMap::new(),
+            local_addresses: HashSet::default(),
+            netns: HashMap::default(),
+            changes: 0,
         }
     }
 
     /// Takes in what a record tells of processes and sockets.
     pub fn observe(&mut self, record: &Record<'_>) {
+        if !matches!(record, Record::Packet(_)) {
+            self.changes += 1;
+        }
         match record {
             Record::Interface(interface) => {
                 if let Some(netns) = interface.netns {
@@ -165,9 +193,16 @@ impl Owners {
             && let Some(parse) = packet.kernel
             && let Some(netns) = self.netns.get(&packet.interface)
         {
-            self.sockets
+            let has_learned = self
+                .sockets
                 .learn_port(*netns, cookie, parse.src, parse.dst);
+            self.changes += u64::from(has_learned);
         }
+    }
+
+    /// A number that rises with all that may change an answer.
+    pub(crate) const fn changes(&self) -> u64 {
+        self.changes
     }
 
     fn observe_event(&mut self, event: &Event) {
@@ -197,23 +232,34 @@ impl Owners {
     /// The process that owns an end, and how that is known.
     #[must_use]
     pub fn owner(&self, end: &End) -> Option<Owner<'_>> {
-        let (id, provenance) = self.claim(end)?;
+        let (id, provenance) = self.claim(end).holder?;
         Some(Owner {
             process: self.processes.get(&id)?,
             provenance,
         })
     }
 
-    fn claim(&self, end: &End) -> Option<(ProcessId, Provenance)> {
+    /// As [`Self::owner`], and for which packets that is so.
+    #[must_use]
+    pub fn claim(&self, end: &End) -> Claim {
         let socket = self.sockets.find(end, self.is_local(end.netns, end));
-        if let Some(claim) = socket.and_then(Socket::claim) {
-            return Some(claim);
+        let span = self.sockets.span_of_find(end);
+        if let Some(holder) = socket.and_then(Socket::claim) {
+            return Claim {
+                holder: Some(holder),
+                span,
+            };
         }
         // A wildcard listener says nothing of an address that is not this host's.
         let netns = socket.map_or(end.netns, |socket| socket.netns);
-        let is_local = self.is_local(netns, end);
-        let listener = is_local.then(|| self.sockets.listener(netns, end.local, end.span))??;
-        Some((listener, Provenance::Guess))
+        if !self.is_local(netns, end) {
+            return Claim { holder: None, span };
+        }
+        let listener = self.sockets.listener(netns, end.local, end.span);
+        Claim {
+            holder: listener.map(|process| (process, Provenance::Guess)),
+            span: end.span,
+        }
     }
 
     /// Whether a namespace is known to have the address of an end.

@@ -2,10 +2,11 @@
 //! entry for each incarnation of a tuple, and one for each listener.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use foldhash::{HashMap, HashSet};
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::{Event, EventKind, ProcessId, Provenance, TcpState};
 
@@ -101,10 +102,10 @@ impl Sockets {
         Self {
             sockets: BTreeMap::new(),
             next_id: 0,
-            by_cookie: HashMap::new(),
-            by_tuple: HashMap::new(),
-            listeners: HashMap::new(),
-            without_port: HashSet::new(),
+            by_cookie: HashMap::default(),
+            by_tuple: HashMap::default(),
+            listeners: HashMap::default(),
+            without_port: HashSet::default(),
             closed: VecDeque::new(),
             max_closed,
         }
@@ -277,20 +278,23 @@ impl Sockets {
         !self.without_port.is_empty()
     }
 
-    /// Gives the socket of a cookie its ends, if it has no port yet.
+    /// Gives the socket of a cookie its ends, if it has no port yet, and says
+    /// whether it did.
     pub(super) fn learn_port(
         &mut self,
         netns: u32,
         cookie: u64,
         local: Endpoint,
         remote: Endpoint,
-    ) {
+    ) -> bool {
         if local.port != 0
             && self.without_port.contains(&(netns, cookie))
             && let Some(id) = self.by_cookie.get(&(netns, cookie))
         {
             self.bind(*id, local, remote);
+            return true;
         }
+        false
     }
 
     /// The incarnation that an end is: by cookie, else the one on the same
@@ -301,12 +305,7 @@ impl Sockets {
     /// seen from its host's side of the veth pair): if there are such sockets in
     /// one namespace only. Not on loopback, which every namespace has its own of.
     pub(super) fn find(&self, end: &End, is_local: bool) -> Option<&Socket> {
-        if let Some(cookie) = end.cookie
-            && let Some(id) = self.by_cookie.get(&(end.netns, cookie))
-            && let Some(socket) = self.sockets.get(id)
-            && socket.kind == SocketKind::Connection
-            && (socket.local.port == 0 || socket.is_between(end.local, end.remote))
-        {
+        if let Some(socket) = self.of_cookie(end) {
             return Some(socket);
         }
         let near = || {
@@ -323,6 +322,32 @@ impl Sockets {
             socket.netns != nearest.netns && apart <= apart_ns
         };
         (nearest.netns == end.netns || !near().any(is_rival)).then_some(nearest)
+    }
+
+    fn of_cookie(&self, end: &End) -> Option<&Socket> {
+        let id = self.by_cookie.get(&(end.netns, end.cookie?))?;
+        self.sockets.get(id).filter(|socket| {
+            socket.kind == SocketKind::Connection
+                && (socket.local.port == 0 || socket.is_between(end.local, end.remote))
+        })
+    }
+
+    /// For packets of which time [`Self::find`] gives the same.
+    pub(super) fn span_of_find(&self, end: &End) -> Span {
+        if self.of_cookie(end).is_some() {
+            return Span::ALWAYS;
+        }
+        let ids = self.by_tuple.get(&(end.local, end.remote));
+        let only = match ids.map(Vec::as_slice) {
+            None | Some([]) => return Span::ALWAYS,
+            Some([id]) => self.sockets.get(id),
+            Some(_) => None,
+        };
+        only.filter(|socket| socket.nearness(end.span).1 <= MAX_APART_NS)
+            .map_or(end.span, |socket| Span {
+                first_ns: socket.opened_ns.saturating_sub(MAX_APART_NS),
+                last_ns: (socket.closed_ns.unwrap_or(i64::MAX)).saturating_add(MAX_APART_NS),
+            })
     }
 
     /// What the kernel did at an end without a socket.

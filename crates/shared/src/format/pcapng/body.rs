@@ -16,6 +16,7 @@ pub(super) mod option {
     pub(in super::super) const IF_TSRESOL: u16 = 9;
     pub(in super::super) const IF_TSOFFSET: u16 = 14;
     pub(in super::super) const EPB_FLAGS: u16 = 2;
+    pub(in super::super) const EPB_DROPCOUNT: u16 = 4;
     pub(in super::super) const ISB_IFDROP: u16 = 5;
     pub(in super::super) const ISB_OSDROP: u16 = 7;
 }

@@ -1,8 +1,8 @@
 //! pcapng (draft-ietf-opsawg-pcapng).
 //!
 //! [`mod@read`] makes records of blocks and [`mod@write`] blocks of records.
-//! `pcap_file` finds the blocks of a file and lays out those that are written;
-//! what is inside of a block is read by [`body`].
+//! `pcap_file` finds the blocks of a file and lays out those that are written,
+//! but for packets ([`mod@packet`]); what is inside of a block is read by [`body`].
 //!
 //! Where records stand, so that reading gives back what was written:
 //!
@@ -18,6 +18,7 @@ mod body;
 mod clock;
 mod comment;
 mod journal;
+mod packet;
 mod read;
 mod write;
 

@@ -1,19 +1,18 @@
 //! pcapng files from records.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use byteorder_slice::LittleEndian;
-use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
+use foldhash::HashMap;
 use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption, InterfaceTsResolution,
 };
 use pcap_file::pcapng::blocks::interface_statistics::{
     InterfaceStatisticsBlock, InterfaceStatisticsOption,
 };
-use pcap_file::pcapng::blocks::opt_common::{COMMENT, CommonOption, UnknownOption};
+use pcap_file::pcapng::blocks::opt_common::{COMMENT, CommonOption};
 use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
 use pcap_file::pcapng::blocks::systemd_journal_export::SystemdJournalExportBlock;
 use pcap_file::pcapng::blocks::unknown::UnknownBlock;
@@ -29,19 +28,17 @@ use crate::stream::{Annotation, Owner, Sink};
 
 use super::super::frames;
 use super::comment::{self, Kernel};
-use super::{DARWIN_PROCESS_BLOCK, flags, journal};
+use super::packet::{self, push_option};
+use super::{DARWIN_PROCESS_BLOCK, journal};
 
 /// As many bytes of blocks are written at once.
-const WRITE_BYTES: usize = 64 * 1024;
+const WRITE_BYTES: usize = 256 * 1024;
+
+/// As many ways of connections have their packets' options kept at hand.
+const MAX_WAYS: usize = 1 << 14;
 
 /// The snap length where none is known: as large as libpcap's largest.
 const MAX_SNAP_BYTES: u32 = 262_144;
-
-/// Process and thread of a packet; 0 is no thread.
-const EPB_PROCESSID_THREADID: u16 = 8;
-
-/// Place of a packet's process among the process blocks (libpcap of Apple, pcapng.h).
-const EPB_DARWIN_PROCESS: u16 = 0x8001;
 
 /// Name of the process of a process block.
 const DARWIN_PROCESS_NAME: u16 = 2;
@@ -63,8 +60,11 @@ impl Default for PcapngOptions {
 /// A pcapng file as a sink.
 pub(in super::super) struct Writer<W: Write> {
     blocks: Blocks,
-    /// The comment of the present packet.
+    /// The options that packets had.
+    options_of: HashMap<Way, Vec<u8>>,
+    /// The comment and the options of the present packet.
     comment: String,
+    packet_options: Vec<u8>,
     output: Output<W>,
     options: PcapngOptions,
     begun: bool,
@@ -82,6 +82,14 @@ pub(in super::super) struct Writer<W: Write> {
     dropped: u64,
     lost: LostPackets,
     last_ns: i64,
+}
+
+/// What packets have in common whose options are the same.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Way {
+    annotation: u64,
+    direction: Option<Direction>,
+    cookie: Option<u64>,
 }
 
 /// An interface that has a block.
@@ -143,15 +151,17 @@ impl<W: Write> Writer<W> {
     fn new(output: Output<W>, options: PcapngOptions) -> Self {
         Self {
             blocks: Blocks::default(),
+            options_of: HashMap::default(),
             comment: String::new(),
+            packet_options: Vec::new(),
             output,
             options,
             begun: false,
             kernel_parses: false,
             snap_bytes: MAX_SNAP_BYTES,
             interfaces: Vec::new(),
-            places: HashMap::new(),
-            processes: HashMap::new(),
+            places: HashMap::default(),
+            processes: HashMap::default(),
             process_blocks: 0,
             dropped: 0,
             lost: LostPackets::default(),
@@ -217,8 +227,8 @@ impl<W: Write> Writer<W> {
     /// A process block; its comment is the process's record, where there is one.
     fn process(&mut self, process: &Process, record: &str) -> io::Result<u32> {
         let mut body = process.id.pid.to_le_bytes().to_vec();
-        push_option(&mut body, DARWIN_PROCESS_NAME, &process.comm);
-        push_option(&mut body, COMMENT, record);
+        push_option(&mut body, DARWIN_PROCESS_NAME, process.comm.as_bytes());
+        push_option(&mut body, COMMENT, record.as_bytes());
         const END_OF_OPTIONS: [u8; 4] = [0; 4];
         if body.len() > size_of_val(&process.id.pid) {
             body.extend(END_OF_OPTIONS);
@@ -228,6 +238,7 @@ impl<W: Write> Writer<W> {
             .push(UnknownBlock::new(DARWIN_PROCESS_BLOCK, 0, &body))?;
         let place = self.process_blocks;
         self.process_blocks += 1;
+        self.options_of.clear();
         self.processes.insert(
             process.id,
             Known {
@@ -251,14 +262,6 @@ impl<W: Write> Writer<W> {
         packet: &Packet<'_>,
         annotation: Option<&Annotation<'_>>,
     ) -> io::Result<()> {
-        let owner = annotation.and_then(|annotation| annotation.owner);
-        let peer = annotation.and_then(|annotation| annotation.peer);
-        let sender = match packet.direction {
-            Some(Direction::Out) => owner,
-            Some(Direction::In) => peer,
-            None => None,
-        };
-        let process_place = owner.map(|owner| self.process_place(owner)).transpose()?;
         let Some((place, interface)) = self
             .places
             .get(&packet.interface)
@@ -271,8 +274,7 @@ impl<W: Write> Writer<W> {
         };
         let captured_bytes =
             u32::try_from(packet.data.len()).map_err(|_| invalid("a packet of more than 4 GiB"))?;
-        // No packet was shorter on the wire, whatever another tool wrote;
-        // `pcap_file` refuses one.
+        // No packet was shorter on the wire, whatever another tool wrote.
         let wire_bytes = packet.wire_bytes.max(captured_bytes);
         let expected = if self.kernel_parses {
             let headers = headers::parse(interface.link_type, &packet.data, wire_bytes);
@@ -285,41 +287,66 @@ impl<W: Write> Writer<W> {
         } else {
             Kernel::Other(packet.kernel)
         };
+        interface.packets += 1;
+        let fields = packet::Fields {
+            interface: place,
+            ts_ns: packet.ts_ns,
+            wire_bytes,
+            data: &packet.data,
+            dropped: std::mem::take(&mut self.dropped),
+        };
+        let way = annotation
+            .filter(|_| kernel == Kernel::Expected)
+            .map(|annotation| Way {
+                annotation: annotation.number,
+                direction: packet.direction,
+                cookie: packet.cookie,
+            });
+        if let Some(options) = way.and_then(|way| self.options_of.get(&way)) {
+            packet::write(&mut self.blocks.bytes, &fields, options);
+            return Ok(());
+        }
+        self.write_options(packet, annotation, kernel)?;
+        packet::write(&mut self.blocks.bytes, &fields, &self.packet_options);
+        if let Some(way) = way {
+            if self.options_of.len() >= MAX_WAYS {
+                self.options_of.clear();
+            }
+            self.options_of.insert(way, self.packet_options.clone());
+        }
+        Ok(())
+    }
+
+    /// Puts together the options of a packet, and writes the block of a process
+    /// that they refer to and that has none.
+    fn write_options(
+        &mut self,
+        packet: &Packet<'_>,
+        annotation: Option<&Annotation<'_>>,
+        kernel: Kernel,
+    ) -> io::Result<()> {
+        let owner = annotation.and_then(|annotation| annotation.owner);
+        let peer = annotation.and_then(|annotation| annotation.peer);
+        let sender = match packet.direction {
+            Some(Direction::Out) => owner,
+            Some(Direction::In) => peer,
+            None => None,
+        };
+        let process_place = owner.map(|owner| self.process_place(owner)).transpose()?;
         self.comment.clear();
         let fields = comment::Fields {
             cookie: packet.cookie,
             kernel,
         };
         comment::write(&mut self.comment, annotation, fields);
-        let sender = sender.map(|sender| u64::from(sender.process.id.pid).to_le_bytes());
-        let process_place = process_place.map(u32::to_le_bytes);
-        let dropped = (self.dropped > 0).then_some(self.dropped);
-        let direction = packet.direction.map(|direction| match direction {
-            Direction::In => flags::INBOUND,
-            Direction::Out => flags::OUTBOUND,
-        });
-        self.blocks.push(EnhancedPacketBlock {
-            interface_id: place,
-            timestamp: timestamp(packet.ts_ns),
-            original_len: wire_bytes,
-            data: Cow::Borrowed(&packet.data),
-            options: [
-                direction.map(EnhancedPacketOption::Flags),
-                dropped.map(EnhancedPacketOption::DropCount),
-                sender
-                    .as_ref()
-                    .map(|sender| other_option(EPB_PROCESSID_THREADID, sender)),
-                process_place
-                    .as_ref()
-                    .map(|place| other_option(EPB_DARWIN_PROCESS, place)),
-                comment_option(&self.comment).map(EnhancedPacketOption::Common),
-            ]
-            .into_iter()
-            .flatten()
-            .collect(),
-        })?;
-        interface.packets += 1;
-        self.dropped = 0;
+        self.packet_options.clear();
+        packet::write_options(
+            &mut self.packet_options,
+            packet.direction,
+            sender.map(|sender| sender.process.id.pid),
+            process_place,
+            &self.comment,
+        );
         Ok(())
     }
 
@@ -451,8 +478,7 @@ fn own_json(record: &Record<'_>) -> io::Result<String> {
     Ok(json)
 }
 
-/// A time as it is counted in the file: all 64 bits, so that reading gives back
-/// one before 1970.
+/// A time as it is counted in the file, all 64 bits.
 fn timestamp(ns: i64) -> Duration {
     Duration::from_nanos(ns.cast_unsigned())
 }
@@ -465,22 +491,6 @@ fn text(text: &str) -> Option<Cow<'_, str>> {
 
 fn comment_option(comment: &str) -> Option<CommonOption<'_>> {
     text(comment).map(CommonOption::Comment)
-}
-
-/// An option of packets that `pcap_file` knows no more of than its code.
-fn other_option(code: u16, value: &[u8]) -> EnhancedPacketOption<'_> {
-    EnhancedPacketOption::Common(CommonOption::Unknown(UnknownOption::new(code, value)))
-}
-
-/// Appends an option to a block that `pcap_file` knows nothing of; one that is
-/// empty or too long is left out.
-fn push_option(body: &mut Vec<u8>, code: u16, text: &str) {
-    if let Ok(len @ 1..) = u16::try_from(text.len()) {
-        body.extend(code.to_le_bytes());
-        body.extend(len.to_le_bytes());
-        body.extend(text.as_bytes());
-        body.resize(body.len().next_multiple_of(4), 0);
-    }
 }
 
 fn invalid(what: impl Into<String>) -> io::Error {

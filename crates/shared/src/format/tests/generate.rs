@@ -35,6 +35,7 @@ impl Stream {
             owner: owner(&self.owner),
             peer: owner(&self.peer),
             community_id: self.community_id.as_ref()?,
+            number: 1,
         })
     }
 }
