@@ -26,7 +26,7 @@ mod skeletons {
         );
         let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets the architecture");
         let out = env::var("OUT_DIR").expect("cargo sets the output folder");
-        for name in ["packets", "events", "top"] {
+        for name in ["packets", "events", "tracepoints", "top"] {
             SkeletonBuilder::new()
                 .source(format!("bpf/{name}.bpf.c"))
                 .clang_args([

@@ -243,6 +243,7 @@ mod tests {
         // Beyond the largest pid: not in /proc.
         let curl = task(1 << 23, "curl");
         let exec = Exec {
+            ts_ns: 0,
             task: curl.clone(),
             filename: "/usr/bin/curl".to_owned(),
             argv: vec!["curl".to_owned(), "-s".to_owned()],
@@ -260,6 +261,7 @@ mod tests {
         let mut processes = Processes::new(Clock { offset_ns: 0 });
         let parent = task(1 << 23, "server");
         processes.start(Exec {
+            ts_ns: 0,
             task: parent.clone(),
             filename: "/srv".to_owned(),
             argv: Vec::new(),

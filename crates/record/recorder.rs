@@ -13,8 +13,8 @@ use tcprec_shared::record::{Capture, Direction, MissingHook, SCHEMA};
 use thiserror::Error;
 
 use crate::kernel::{
-    self, Attached, Batch, Changes, Clock, Device, Filter, Hook, Kernel, KernelError, LossSlot,
-    Losses, Options, Recorded, Snap, Transport, Wanted, Watched,
+    self, Attached, Batch, Changes, Clock, Device, EventHooks, Filter, Hook, Kernel, KernelError,
+    LossSlot, Losses, Options, Recorded, Snap, Transport, Wanted, Watched,
 };
 use crate::output::{Output, WriteError, Written};
 use crate::rights::{self, RightsError};
@@ -38,6 +38,7 @@ pub(crate) struct Recording {
     /// The interfaces; empty: all.
     pub(crate) interfaces: Vec<String>,
     pub(crate) hook: Hook,
+    pub(crate) event_hooks: EventHooks,
     pub(crate) transport: Transport,
     pub(crate) snap: Snap,
     /// How many bytes of packets may wait in the kernel, at least.
@@ -133,6 +134,7 @@ pub(crate) fn record(
     let (transport, no_ring) = recording.transport.choose()?;
     let options = Options {
         hook: recording.hook,
+        event_hooks: recording.event_hooks,
         transport,
         snap: transport.limit(recording.snap),
         filter: filter(recording, &recorded)?,
@@ -140,7 +142,7 @@ pub(crate) fn record(
         wanted: recording.wanted.clone(),
         buffer_bytes: recording.buffer_bytes,
     };
-    let (kernel, mut attached) = Kernel::start(&options, &recorded, recorded.netns())?;
+    let (kernel, mut attached) = Kernel::start(&options, &recorded, clock)?;
     attached.missing.extend(no_ring);
     // Not before all else is well: a file of that name may exist.
     let outputs = open(clock.unix_ns(Clock::boot_ns()?))?;
@@ -153,6 +155,7 @@ pub(crate) fn record(
         recorded.clone(),
         clock,
         capture(recording, &options, clock, &attached),
+        attached.classic.take(),
         recording.packet_limit,
         Arc::clone(&progress),
     );

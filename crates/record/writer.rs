@@ -13,7 +13,7 @@ use tcprec_analyze::annotate::{Annotator, Note};
 use tcprec_shared::record::{Capture, End, Loss, LossCause, Lost, Record};
 
 use crate::kernel::{
-    Batch, Clock, DecodeError, Decoded, Device, Losses, Recorded, Ring, decode, scan,
+    Batch, Classic, Clock, DecodeError, Decoded, Device, Losses, Recorded, Ring, decode, scan,
 };
 use crate::output::{Output, WriteError, Written};
 use crate::processes::Processes;
@@ -138,6 +138,7 @@ impl Writer {
         recorded: Recorded,
         clock: Clock,
         capture: Capture,
+        classic: Option<Classic>,
         limit: Option<u64>,
         progress: Arc<Progress>,
     ) -> Self {
@@ -149,7 +150,9 @@ impl Writer {
             decoder: Decoder {
                 recorded,
                 clock,
+                classic,
                 processes: Processes::new(clock),
+                left_out_events: 0,
             },
             spare: Vec::new(),
             capture,
@@ -171,6 +174,11 @@ impl Writer {
             self.totals.scanned += 1;
             self.decoder.push(Ring::Events, decoded, &mut records);
         }
+        let from_proc = self.decoder.classic.as_mut().map(Classic::take_scan);
+        for decoded in from_proc.into_iter().flatten() {
+            self.totals.scanned += 1;
+            self.decoder.push(Ring::Events, Ok(decoded), &mut records);
+        }
         self.write(&records);
         self.each_output(Output::flush);
     }
@@ -180,8 +188,9 @@ impl Writer {
         let mut records = recycled(mem::take(&mut self.spare));
         for (ring, raw) in batch.iter() {
             let decoded = decode(ring, raw, self.decoder.clock, &self.decoder.recorded);
-            self.decoder.push(ring, decoded, &mut records);
+            self.decoder.push_here(ring, decoded, &mut records);
         }
+        self.totals.events.left_out = self.decoder.left_out_events;
         self.write(&records);
         self.spare = recycled(records);
     }
@@ -391,10 +400,35 @@ fn recycled<'to>(mut records: Vec<Record<'_>>) -> Vec<Record<'to>> {
 struct Decoder {
     recorded: Recorded,
     clock: Clock,
+    /// Who completes events, where the kernel tells no types.
+    classic: Option<Classic>,
     processes: Processes,
+    /// Events of other namespaces, where the kernel does not tell them apart.
+    left_out_events: u64,
 }
 
 impl Decoder {
+    /// What the programs told, but for what is of another namespace.
+    fn push_here<'a>(
+        &mut self,
+        ring: Ring,
+        decoded: Result<Decoded<'a>, DecodeError>,
+        records: &mut Vec<Record<'a>>,
+    ) {
+        let completed = match (&mut self.classic, decoded) {
+            (Some(classic), Ok(told)) => {
+                let is_event = matches!(told, Decoded::Event(..));
+                let Some(completed) = classic.complete(told) else {
+                    self.left_out_events += u64::from(is_event);
+                    return;
+                };
+                Ok(completed)
+            }
+            (_, decoded) => decoded,
+        };
+        self.push(ring, completed, records);
+    }
+
     fn push<'a>(
         &mut self,
         ring: Ring,

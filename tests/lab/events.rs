@@ -164,6 +164,11 @@ pub(crate) fn processes() {
 
 /// A connection that was there before the recording: both ends are this process.
 pub(crate) fn sockets_from_before() {
+    found_from_before(&["--events", "btf"]);
+    found_from_before(&["--events", "tracepoints"]);
+}
+
+fn found_from_before(how: &[&str]) {
     let world = World::without_cable();
     let (mut here, mut there) = world.server.enter(|| {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
@@ -173,7 +178,8 @@ pub(crate) fn sockets_from_before() {
     });
     let capture = world.file("capture.jsonl");
     let output = capture.to_str().expect("a path in UTF-8");
-    let recorder = Recorder::start(&world, &world.server, &["-i", "lo", "-o", output]);
+    let arguments = [&["-i", "lo", "-o", output], how].concat();
+    let recorder = Recorder::start(&world, &world.server, &arguments);
     let mut byte = [0];
     here.write_all(b"?").expect("writing");
     there.read_exact(&mut byte).expect("reading");

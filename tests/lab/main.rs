@@ -9,6 +9,7 @@
 
 mod ends;
 mod events;
+mod fallbacks;
 mod filters;
 mod frames;
 mod links;
@@ -117,6 +118,9 @@ const TESTS: &[(&str, fn())] = tests![
     survival::full_disk,
     survival::full_pipe,
     survival::interface_returns,
+    fallbacks::no_btf,
+    fallbacks::no_btf_listener,
+    fallbacks::no_btf_for_processes,
     overload::small_buffer,
     overload::losses_in_pcapng,
     overload::stopped_reader,

@@ -17,7 +17,7 @@ use tcprec_shared::format::Format;
 use tcprec_shared::record::{Direction, MissingHook};
 
 use crate::kernel::{
-    self, Device, Hook, MAX_BUFFER_BYTES, MAX_SNAP_BYTES, Snap, Transport, Wanted,
+    self, Device, EventHooks, Hook, MAX_BUFFER_BYTES, MAX_SNAP_BYTES, Snap, Transport, Wanted,
 };
 use crate::output::{CaptureFile, Output, Written};
 use crate::recorder::{self, RecordError, Recording, Summary, Watcher};
@@ -119,6 +119,10 @@ pub struct Record {
     #[arg(long, value_enum, default_value_t = Hook::Auto)]
     hook: Hook,
 
+    /// How the kernel's events are taken
+    #[arg(long, value_enum, default_value_t = EventHooks::Auto)]
+    events: EventHooks,
+
     /// How records come from the kernel
     #[arg(long, value_enum, default_value_t = Transport::Auto)]
     transport: Transport,
@@ -216,6 +220,7 @@ impl Record {
         let recording = Recording {
             interfaces: self.interfaces,
             hook: self.hook,
+            event_hooks: self.events,
             transport: self.transport,
             snap: self.snap,
             buffer_bytes: self.buffer,

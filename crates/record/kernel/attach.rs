@@ -3,22 +3,20 @@
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use libbpf_rs::skel::Skel as _;
-use libbpf_rs::{Iter, Link, ProgramMut, libbpf_sys};
+use libbpf_rs::{Iter, Link, Object, ProgramMut, libbpf_sys};
 use tcprec_shared::record::{Direction, MissingHook};
 
 use super::filter::{Kind, Prefilter};
-use super::skeleton::events::EventsSkel;
 use super::skeleton::packets::PacketsSkel;
 use super::{Attached, Device, Hook, KernelError, Layer, Options, hooks};
 
 /// Attaches each program by its section's name, and reads the scan.
 pub(super) fn attach_events(
-    events: &mut EventsSkel<'static>,
+    events: &mut Object,
     links: &mut Vec<Link>,
     attached: &mut Attached,
 ) -> io::Result<()> {
-    for program in events.object_mut().progs_mut() {
+    for program in events.progs_mut() {
         if !program.autoload() {
             continue;
         }

@@ -45,6 +45,7 @@ pub(crate) struct Task {
 /// A process that started a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Exec {
+    pub(crate) ts_ns: i64,
     pub(crate) task: Task,
     pub(crate) filename: String,
     pub(crate) argv: Vec<String>,
@@ -199,6 +200,7 @@ fn exec(raw: &[u8], clock: Clock) -> Result<Exec, DecodeError> {
     // The last argument may have been cut before its zero byte.
     let argv = argv.strip_suffix(&[0]).unwrap_or(argv);
     Ok(Exec {
+        ts_ns: clock.unix_ns(record.boot_ns),
         task: task(&record.task, clock).ok_or(DecodeError::Short(raw.len()))?,
         filename: text(&record.filename),
         argv: if argv.is_empty() {
@@ -271,7 +273,7 @@ fn event_kind(kind: events::event_kind) -> Result<EventKind, DecodeError> {
 }
 
 /// By the kernel's include/net/tcp_states.h.
-fn state(state: u8) -> Option<TcpState> {
+pub(super) fn state(state: u8) -> Option<TcpState> {
     Some(match state {
         1 => TcpState::Established,
         2 => TcpState::SynSent,

@@ -7,8 +7,8 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use libbpf_rs::{Link, ProgramMut, libbpf_sys};
 
-use super::host;
 use super::interfaces::Device;
+use super::tracefs;
 
 /// Attaches a program of the tcx kind (Linux 6.6) to an interface.
 pub(super) fn tcx(
@@ -66,7 +66,7 @@ pub(super) fn tracepoint(program: &ProgramMut<'_>, category: &str, name: &str) -
     let mut attributes: libbpf_sys::perf_event_attr = unsafe { mem::zeroed() };
     attributes.type_ = libbpf_sys::PERF_TYPE_TRACEPOINT;
     attributes.size = u32::try_from(size_of_val(&attributes)).map_err(io::Error::other)?;
-    attributes.config = host::tracepoint_id(category, name)?;
+    attributes.config = tracefs::id(category, name)?;
     // A program on a tracepoint runs on all CPUs, whichever its event names.
     const ANY_PROCESS: libc::pid_t = -1;
     const SOME_CPU: libc::c_int = 0;

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -146,27 +146,6 @@ pub(crate) fn no_btf() -> io::Error {
     )
 }
 
-/// The number by which perf knows a tracepoint.
-///
-/// # Errors
-/// The file's, where there is no such tracepoint or no tracefs.
-pub(crate) fn tracepoint_id(category: &str, name: &str) -> io::Result<u64> {
-    let file = format!("events/{category}/{name}/id");
-    match read_number(&format!("/sys/kernel/tracing/{file}")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let tracefs = private_mount(c"tracefs")?;
-            read_number(&format!("/proc/self/fd/{}/{file}", tracefs.as_raw_fd()))
-        }
-        id => id,
-    }
-}
-
-fn read_number(path: &str) -> io::Result<u64> {
-    let mut text = String::new();
-    File::open(path)?.read_to_string(&mut text)?;
-    text.trim().parse().map_err(io::Error::other)
-}
-
 /// The root of the control groups (the unified hierarchy), or of those that this
 /// process can see.
 ///
@@ -188,7 +167,7 @@ pub(super) fn cgroup_root() -> io::Result<OwnedFd> {
 /// A file system of our own that stands nowhere among the mounts, and goes when
 /// it is closed. Not every host mounts each, and `ip netns exec` hides those
 /// below /sys.
-fn private_mount(kind: &CStr) -> io::Result<OwnedFd> {
+pub(super) fn private_mount(kind: &CStr) -> io::Result<OwnedFd> {
     // linux/mount.h
     const FSOPEN_CLOEXEC: libc::c_uint = 1;
     const FSCONFIG_CMD_CREATE: libc::c_uint = 6;

@@ -1,5 +1,6 @@
 //! Opening the BPF objects, telling them what is asked for, loading them.
 
+use std::io;
 use std::mem::MaybeUninit;
 
 use libbpf_rs::OpenObject;
@@ -7,11 +8,13 @@ use libbpf_rs::btf::{Btf, types::Typedef};
 use libbpf_rs::skel::{OpenSkel as _, SkelBuilder as _};
 use tcprec_shared::record::{Direction, MissingHook};
 
-use super::skeleton::events::{EventsSkel, EventsSkelBuilder};
+use super::events::{EventHooks, Events};
+use super::skeleton::events::EventsSkelBuilder;
 use super::skeleton::packets::{
     PacketsSkel, PacketsSkelBuilder, types::direction, types::packet_record,
 };
-use super::{KernelError, Options, host};
+use super::skeleton::tracepoints::{TracepointsSkelBuilder, types::fields};
+use super::{KernelError, Options, host, tracefs};
 
 /// A place for an object, which its skeleton borrows: for the whole run.
 pub(super) fn object() -> &'static mut MaybeUninit<OpenObject> {
@@ -61,13 +64,56 @@ pub(super) fn load_packets(options: &Options) -> Result<PacketsSkel<'static>, Ke
     load().map_err(KernelError::Load)
 }
 
-/// Loads the event programs, but those whose tracepoints this kernel lacks.
+/// Loads the programs of the events, in the best way that this kernel knows, but
+/// those whose tracepoints it lacks.
 pub(super) fn load_events(
     options: &Options,
     packets: &PacketsSkel<'static>,
     netns: u32,
     missing: &mut Vec<MissingHook>,
-) -> libbpf_rs::Result<EventsSkel<'static>> {
+) -> libbpf_rs::Result<Events> {
+    if options.event_hooks != EventHooks::Tracepoints {
+        let mut missing_types = Vec::new();
+        match load_typed(options, packets, netns, &mut missing_types) {
+            Ok(events) => {
+                missing.extend(missing_types);
+                return Ok(events);
+            }
+            // Classic tracepoints do not tell whose a socket is.
+            Err(error) if options.event_hooks == EventHooks::Btf || !options.wanted.is_all() => {
+                return Err(error);
+            }
+            Err(error) => missing.push(MissingHook {
+                hook: "tp_btf".to_owned(),
+                reason: format!("{error:#}; classic tracepoints are used"),
+            }),
+        }
+    }
+    if !options.wanted.is_all() {
+        return Err(libbpf_rs::Error::from(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "classic tracepoints do not tell whose a socket is",
+        )));
+    }
+    for (hook, reason) in [
+        ("accept", "classic tracepoints do not tell it"),
+        ("iter/task_file", "/proc is read instead"),
+    ] {
+        missing.push(MissingHook {
+            hook: hook.to_owned(),
+            reason: reason.to_owned(),
+        });
+    }
+    load_classic(options, netns, missing)
+}
+
+/// Those with types.
+fn load_typed(
+    options: &Options,
+    packets: &PacketsSkel<'static>,
+    netns: u32,
+    missing: &mut Vec<MissingHook>,
+) -> libbpf_rs::Result<Events> {
     if !host::has_btf() {
         return Err(libbpf_rs::Error::from(host::no_btf()));
     }
@@ -96,5 +142,83 @@ pub(super) fn load_events(
             });
         }
     }
-    open.load()
+    open.load().map(Events::Btf)
+}
+
+/// Those without: where the fields are, tracefs tells.
+fn load_classic(
+    options: &Options,
+    netns: u32,
+    missing: &mut Vec<MissingHook>,
+) -> libbpf_rs::Result<Events> {
+    let size = options.transport.for_events()?;
+    let mut open = TracepointsSkelBuilder::default().open(object())?;
+    for mut program in open.open_object_mut().progs_mut() {
+        let section = program.section().to_string_lossy().into_owned();
+        let mut parts = section.split('/').skip(1);
+        let (Some(category), Some(name)) = (parts.next(), parts.next()) else {
+            continue;
+        };
+        if let Err(error) = tracefs::fields(category, name) {
+            program.set_autoload(false);
+            missing.push(MissingHook {
+                reason: error.to_string(),
+                hook: section,
+            });
+        }
+    }
+    if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
+        tell!(rodata, size);
+        rodata.netns = netns;
+        for (category, name, places) in [
+            ("sock", "inet_sock_set_state", &mut rodata.set_state_fields),
+            (
+                "tcp",
+                "tcp_retransmit_skb",
+                &mut rodata.retransmit_skb_fields,
+            ),
+            (
+                "tcp",
+                "tcp_retransmit_synack",
+                &mut rodata.retransmit_synack_fields,
+            ),
+            ("tcp", "tcp_send_reset", &mut rodata.send_reset_fields),
+            ("tcp", "tcp_receive_reset", &mut rodata.receive_reset_fields),
+            (
+                "sched",
+                "sched_process_exec",
+                &mut rodata.process_exec_fields,
+            ),
+        ] {
+            // Those that cannot be read are not loaded.
+            for field in tracefs::fields(category, name).unwrap_or_default() {
+                place(places, &field);
+            }
+        }
+    }
+    size.set(&mut open.maps.ring, &mut open.maps.cpu_rings)?;
+    open.load().map(Events::Tracepoints)
+}
+
+/// Tells the programs where a field is.
+fn place(fields: &mut fields, field: &tracefs::Field) {
+    let place = match field.name.as_str() {
+        "skaddr" => &mut fields.skaddr,
+        "oldstate" => &mut fields.oldstate,
+        "newstate" => &mut fields.newstate,
+        "protocol" => &mut fields.protocol,
+        "sport" => &mut fields.sport,
+        "dport" => &mut fields.dport,
+        "saddr_v6" => &mut fields.saddr_v6,
+        "daddr_v6" => &mut fields.daddr_v6,
+        "saddr" => &mut fields.saddr,
+        "daddr" => &mut fields.daddr,
+        "filename" => &mut fields.filename,
+        _ => return,
+    };
+    *place = field.offset;
+    // Its low byte is read: the last one of a number in network byte order.
+    if field.name == "protocol" && cfg!(target_endian = "big") {
+        *place += field.bytes.saturating_sub(1);
+    }
 }

@@ -6,13 +6,11 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
-use libbpf_rs::libbpf_sys as sys;
-use libbpf_rs::skel::Skel as _;
+use libbpf_rs::{Object, libbpf_sys as sys};
 use tcprec_shared::record::{Loss, LossCause, Lost};
 
 use super::hooks::check;
 use super::host::Clock;
-use super::skeleton::events::EventsSkel;
 
 /// The event programs, and what they missed so far.
 #[derive(Debug)]
@@ -55,12 +53,9 @@ impl Missed {
 impl Misses {
     /// Of the loaded programs. Those of the packets never meet themselves: their
     /// hooks hold off softirqs.
-    pub(super) fn of(events: Option<&EventsSkel<'static>>) -> io::Result<Self> {
+    pub(super) fn of(events: Option<&Object>) -> io::Result<Self> {
         let mut programs = Vec::new();
-        for program in events
-            .into_iter()
-            .flat_map(|events| events.object().progs())
-        {
+        for program in events.into_iter().flat_map(Object::progs) {
             if !program.autoload() {
                 continue;
             }

@@ -6,9 +6,11 @@
 
 mod attach;
 mod batch;
+mod classic;
 mod counters;
 mod decode;
 mod ebpf;
+mod events;
 mod filter;
 mod hooks;
 mod host;
@@ -21,6 +23,7 @@ mod skeleton;
 #[cfg(test)]
 mod tests;
 mod top;
+mod tracefs;
 mod wanted;
 
 use std::collections::HashMap;
@@ -34,9 +37,12 @@ use thiserror::Error;
 
 use attach::{Hooked, attach_events, attach_packets};
 pub(crate) use batch::{Batch, Ring};
+pub(crate) use classic::Classic;
 use counters::Counters;
 pub(crate) use counters::{LossSlot, Losses};
 pub(crate) use decode::{DecodeError, Decoded, Exec, Task, decode, scan};
+pub(crate) use events::EventHooks;
+use events::Events;
 pub(crate) use filter::Filter;
 pub(crate) use host::{Clock, boot_id, lacking_rights, names, netns};
 pub(crate) use interfaces::{Changes, Device, Layer, Recorded, Watched, devices};
@@ -47,7 +53,6 @@ pub(crate) use rings::{MAX_BUFFER_BYTES, Transport};
 pub(crate) use top::{Counted, Counts, Doubts, Owner, Room, Top};
 pub(crate) use wanted::Wanted;
 
-use skeleton::events::EventsSkel;
 use skeleton::packets::PacketsSkel;
 
 /// How packets are taken.
@@ -98,6 +103,7 @@ impl Snap {
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     pub(crate) hook: Hook,
+    pub(crate) event_hooks: EventHooks,
     /// As [`Transport::choose`] gave it.
     pub(crate) transport: Transport,
     pub(crate) snap: Snap,
@@ -120,7 +126,7 @@ pub(crate) const MAX_SNAP_BYTES: u32 = 262_144;
 pub(crate) enum KernelError {
     #[error("cannot load the BPF programs: {0:#}")]
     Load(#[source] libbpf_rs::Error),
-    #[error("processes cannot be told apart without kernel events: {0:#}")]
+    #[error("kernel events cannot be had: {0:#}")]
     Events(#[source] libbpf_rs::Error),
     #[error("cannot attach to {interface} with {hook}: {source}")]
     Attach {
@@ -151,7 +157,7 @@ pub(crate) struct Kernel {
     links: Vec<Link>,
     // Dropped last: the maps and programs are theirs.
     packet_programs: PacketsSkel<'static>,
-    _events: Option<EventsSkel<'static>>,
+    _events: Option<Events>,
 }
 
 /// What came of attaching.
@@ -161,6 +167,8 @@ pub(crate) struct Attached {
     pub(crate) missing: Vec<MissingHook>,
     /// The sockets that existed before, as raw events.
     pub(crate) scan: Vec<u8>,
+    /// Who completes events, where the kernel tells no types.
+    pub(crate) classic: Option<Classic>,
 }
 
 /// Lets libbpf speak, on standard error, or silences it.
@@ -183,19 +191,27 @@ impl Kernel {
     pub(crate) fn start(
         options: &Options,
         recorded: &Recorded,
-        netns: u32,
+        clock: Clock,
     ) -> Result<(Self, Attached), KernelError> {
+        let netns = recorded.netns();
         let mut attached = Attached::default();
         let mut packets = load_packets(options)?;
         let mut links = Vec::new();
         let mut events = match load_events(options, &packets, netns, &mut attached.missing) {
             Ok(mut events) => {
-                options.wanted.tell(&events)?;
-                attach_events(&mut events, &mut links, &mut attached)?;
+                if let Events::Btf(typed) = &events {
+                    options.wanted.tell(typed)?;
+                }
+                attach_events(events.object_mut(), &mut links, &mut attached)?;
+                if let Events::Tracepoints(_) = &events {
+                    attached.classic = Some(Classic::new(netns, clock)?);
+                }
                 Some(events)
             }
             // Events alone tell whose a socket is.
-            Err(reason) if !options.wanted.is_all() => return Err(KernelError::Events(reason)),
+            Err(reason) if !options.wanted.is_all() || options.event_hooks != EventHooks::Auto => {
+                return Err(KernelError::Events(reason));
+            }
             Err(reason) => {
                 attached.missing.push(MissingHook {
                     hook: "kernel events".to_owned(),
@@ -210,12 +226,7 @@ impl Kernel {
         // the event comes before the packet.
         let mut ends = Vec::new();
         if let Some(events) = &events {
-            ends.push(End {
-                ring: Ring::Events,
-                map: &events.maps.ring,
-                cpu_maps: &events.maps.cpu_rings,
-                size: options.transport.for_events()?,
-            });
+            ends.push(events.end(options.transport.for_events()?));
         }
         ends.push(End {
             ring: Ring::Packets,
@@ -239,25 +250,12 @@ impl Kernel {
                     .map(|bss| &raw mut bss.loss_slot),
             )?,
         )?;
-        let events_counters = match &mut events {
-            Some(events) => Some(Counters::new(
-                &events.maps.seen,
-                &events.maps.losses,
-                slot(
-                    events
-                        .maps
-                        .bss_data
-                        .as_deref_mut()
-                        .map(|bss| &raw mut bss.loss_slot),
-                )?,
-            )?),
-            None => None,
-        };
+        let events_counters = events.as_mut().map(Events::counters).transpose()?;
         let kernel = Self {
             rings,
             later: Batch::default(),
             packets: packets_counters,
-            misses: Misses::of(events.as_ref())?,
+            misses: Misses::of(events.as_ref().map(Events::object))?,
             events: events_counters,
             hooks,
             later_hooks: HashMap::new(),

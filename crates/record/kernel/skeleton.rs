@@ -23,3 +23,7 @@ pub(super) mod events {
 pub(super) mod top {
     include!(concat!(env!("OUT_DIR"), "/top.skel.rs"));
 }
+
+pub(super) mod tracepoints {
+    include!(concat!(env!("OUT_DIR"), "/tracepoints.skel.rs"));
+}

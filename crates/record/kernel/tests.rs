@@ -35,6 +35,7 @@ impl Runner {
     fn new(snap_bytes: u32, layer: Layer) -> Self {
         let options = Options {
             hook: Hook::Auto,
+            event_hooks: EventHooks::Auto,
             transport: Transport::Ring,
             snap: Snap::Fixed(snap_bytes),
             filter: None,

@@ -1,0 +1,123 @@
+//! Kernels that lack something: the recorder does without, and says so.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::netns::Namespace;
+use crate::recorder::{Recorder, TCPREC, analyze, tcprec};
+use crate::records::{self, of_type};
+use crate::report::{Ends, Owner};
+use crate::traffic::some_of_everything;
+use crate::web::{Nginx, Traffic};
+use crate::world::World;
+
+/// tcprec where the kernel does not tell its types: in a mount namespace where
+/// they are covered, of which nothing is left.
+pub(crate) fn without_btf(arguments: &[&str]) -> Command {
+    let mut command = Command::new("unshare");
+    let script = "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" \"$@\"";
+    command.args(["--mount", "sh", "-c", script, TCPREC]);
+    command.args(arguments);
+    command
+}
+
+fn record_without_btf(world: &World, host: &Namespace, arguments: &[&str]) -> Recorder {
+    let arguments = [&["record"], arguments].concat();
+    Recorder::ready(world.start(host, without_btf(&arguments)))
+}
+
+/// The same connections and requests, and the owners of all that connect.
+pub(crate) fn no_btf() {
+    let world = World::new();
+    let nginx = Nginx::start(&world, &world.server);
+    let capture = world.file("capture.jsonl");
+    let output = capture.display().to_string();
+    let recorder = record_without_btf(&world, &world.client, &["-i", "eth0", "-o", &output]);
+    let mut traffic = some_of_everything(&world, &world.client, World::SERVER);
+    traffic.join_log(&nginx);
+    world.settle();
+    let errors = recorder.stop().errors;
+    assert!(
+        errors.contains("without tp_btf: this kernel has no BTF"),
+        "{errors}"
+    );
+    assert!(!errors.contains("in no book"), "{errors}");
+    analyze(&world, &capture).expect(&traffic, Ends::Client);
+
+    let records = records::read(&capture);
+    let hooks = &records[0]["hooks"];
+    assert_eq!(hooks[0], "tracepoint/sock/inet_sock_set_state", "{hooks}");
+    let missing = records[0]["missing_hooks"].as_array().expect("a list");
+    for hook in ["tp_btf", "accept", "iter/task_file"] {
+        let named = missing.iter().find(|missing| missing["hook"] == hook);
+        let reason = named.and_then(|missing| missing["reason"].as_str());
+        assert!(
+            reason.is_some_and(|reason| !reason.is_empty()),
+            "{hook}: {missing:?}"
+        );
+    }
+    let connects = of_type(&records, "connect");
+    for done in &traffic.connections {
+        let is_its = |connect: &&&Value| connect["process"]["pid"] == done.curl;
+        let connect = connects.iter().find(is_its).expect("curl's connect");
+        let processes = of_type(&records, "process");
+        let process = processes.iter().find(|process| process["pid"] == done.curl);
+        assert_eq!(process.expect("curl")["comm"], "curl", "{connect}");
+    }
+}
+
+/// On one host with the server: who listens is known, and that is all that is
+/// said of who answers. Another namespace's connections are not in the file.
+pub(crate) fn no_btf_listener() {
+    const ELSEWHERE: u16 = 8099;
+    let world = World::without_cable();
+    let capture = world.file("capture.jsonl");
+    let output = capture.display().to_string();
+    let recorder = record_without_btf(&world, &world.server, &["-i", "lo", "-o", &output]);
+    let nginx = Nginx::start(&world, &world.server);
+    let talk = format!(
+        "import socket, time
+listener = socket.create_server(('127.0.0.1', {ELSEWHERE}))
+caller = socket.create_connection(('127.0.0.1', {ELSEWHERE}))
+time.sleep(1)"
+    );
+    world
+        .run(&world.client, "python3", &["-c", &talk])
+        .expect_code(0);
+    let mut traffic = Traffic::default();
+    traffic.fetch(&world, &world.server, "127.0.0.1", &["/item/1".to_owned()]);
+    traffic.join_log(&nginx);
+    world.settle();
+    recorder.stop();
+    let report = analyze(&world, &capture);
+    let conns: Vec<_> = report.of_kind("conn").collect();
+    let [connection] = conns[..] else {
+        panic!("one connection was made: {conns:#?}");
+    };
+    let owners = ["orig", "resp"].map(|end| Owner::of(connection, end).expect("an owner"));
+    let [client, server] = owners.map(|owner| (owner.pid, owner.provenance));
+    assert_eq!(client, (traffic.connections[0].curl, "connect".to_owned()));
+    assert_eq!(server, (nginx.master(), "guess".to_owned()));
+    for record in records::read(&capture) {
+        let ports = [&record["local"]["port"], &record["remote"]["port"]];
+        assert!(!ports.contains(&&Value::from(ELSEWHERE)), "{record}");
+    }
+}
+
+/// What cannot be done without says so, before it begins.
+pub(crate) fn no_btf_for_processes() {
+    let world = World::without_cable();
+    let arguments = ["record", "-i", "lo", "--print", "--pid", "1"];
+    for (hooks, reason) in [("tracepoints", "whose"), ("btf", "no BTF")] {
+        let arguments = [&arguments[..], &["--events", hooks]].concat();
+        let ended = world
+            .start(&world.server, without_btf(&arguments))
+            .finish()
+            .expect_code(1);
+        assert!(ended.errors.contains(reason), "{}", ended.errors);
+    }
+    let arguments = [&arguments[..], &["--events", "tracepoints"]].concat();
+    let ended = tcprec(&world, &world.server, &arguments).expect_code(1);
+    assert!(ended.errors.contains("whose"), "{}", ended.errors);
+}
