@@ -28,8 +28,9 @@
 #include "sockets.bpf.h"
 #include "users.bpf.h"
 
-/* Only sockets of this network namespace (inode number); 0: of all. */
-const volatile __u32 netns_filter = 0;
+/* Only sockets of these network namespaces (inode numbers), as many as there
+ * are before the first 0; none: of all. */
+const volatile __u32 wanted_netns[MAX_NETNS] = {};
 
 /* An exec_event is larger than the stack. */
 struct {
@@ -113,7 +114,12 @@ static __always_inline void fill_facts(struct socket_event *event, const struct 
 
 static __always_inline bool is_wanted(__u32 netns)
 {
-	return !netns_filter || netns == netns_filter;
+	int place;
+
+	for (place = 0; place < MAX_NETNS && wanted_netns[place]; place++)
+		if (wanted_netns[place] == netns)
+			return true;
+	return !place;
 }
 
 static __always_inline __u32 netns_of(const struct sock_common *sk)

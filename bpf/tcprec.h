@@ -14,6 +14,7 @@
 
 #include "headers.h"
 
+#define MAX_NETNS 16	   /* network namespaces that are recorded at once */
 #define COMM_BYTES 16	   /* the kernel's TASK_COMM_LEN */
 #define FILENAME_BYTES 256 /* longer paths are cut */
 #define ARGV_BYTES 1024	   /* longer argument lists are cut */

@@ -18,7 +18,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     #[cfg(feature = "record")]
-    Record(Record),
+    Record(Box<Record>),
     #[cfg(feature = "record")]
     Top(Top),
     #[command(flatten)]

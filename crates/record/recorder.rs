@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use tcprec_shared::record::{Capture, Direction, MissingHook, SCHEMA};
 use thiserror::Error;
 
+use crate::interfaces::Interfaces;
 use crate::kernel::{
     self, Attached, Batch, Changes, Clock, Device, EventHooks, Filter, Hook, Kernel, KernelError,
-    LossSlot, Losses, Options, Recorded, Snap, Transport, Wanted, Watched,
+    LossSlot, Losses, Options, Recorded, Snap, Transport, Wanted,
 };
 use crate::output::{Output, WriteError, Written};
 use crate::rights::{self, RightsError};
@@ -37,6 +38,8 @@ const BATCHES: usize = 4;
 pub(crate) struct Recording {
     /// The interfaces; empty: all.
     pub(crate) interfaces: Vec<String>,
+    /// The network namespaces that they are in; empty: the recorder's own.
+    pub(crate) namespaces: Vec<String>,
     pub(crate) hook: Hook,
     pub(crate) event_hooks: EventHooks,
     pub(crate) transport: Transport,
@@ -124,7 +127,8 @@ pub(crate) fn record(
     open: impl FnOnce(i64) -> Result<Vec<Output>, RecordError>,
     watcher: &mut dyn Watcher,
 ) -> Result<Summary, RecordError> {
-    let recorded = Recorded::new(choose(&recording.interfaces)?, kernel::netns()?);
+    let interfaces = Interfaces::choose(&recording.interfaces, &recording.namespaces)?;
+    let recorded = Recorded::new(interfaces.present().to_vec());
     let lacking = kernel::lacking_rights(recording.transport)?;
     if !lacking.is_empty() {
         return Err(RecordError::Rights(lacking));
@@ -141,6 +145,8 @@ pub(crate) fn record(
         direction: recording.direction,
         wanted: recording.wanted.clone(),
         buffer_bytes: recording.buffer_bytes,
+        namespaces: interfaces.namespaces(),
+        events_of: interfaces.events_of(),
     };
     let (kernel, mut attached) = Kernel::start(&options, &recorded, clock)?;
     attached.missing.extend(no_ring);
@@ -149,7 +155,6 @@ pub(crate) fn record(
     watcher.started(recorded.devices(), &attached.hooks, &attached.missing);
 
     let progress = Arc::new(Progress::default());
-    let watched = watched(&recording.interfaces, &recorded);
     let writer = Writer::new(
         outputs,
         recorded.clone(),
@@ -162,6 +167,9 @@ pub(crate) fn record(
     // The command keeps the user's rights.
     let child = start_command(&recording.command)?;
     rights::give_up(recording.is_series)?;
+    for namespace in &*options.namespaces {
+        namespace.run(|| rights::give_up(false))??;
+    }
 
     let (to_writer, messages) = channel();
     let (to_reader, empties) = channel();
@@ -179,7 +187,7 @@ pub(crate) fn record(
     let mut reader = Reader {
         kernel,
         recorded,
-        watched,
+        interfaces,
         clock,
         to_writer,
         empties,
@@ -211,48 +219,6 @@ pub(crate) fn record(
         unaccounted: closed.totals.unaccounted(seen.0, seen.1),
         status,
     })
-}
-
-/// Whether all interfaces are to be recorded.
-fn is_any(names: &[String]) -> bool {
-    names.is_empty() || names.iter().any(|name| name == "any")
-}
-
-fn watched(names: &[String], recorded: &Recorded) -> Watched {
-    let names = if is_any(names) {
-        Vec::new()
-    } else {
-        names.to_vec()
-    };
-    Watched::new(names, recorded.devices().to_vec())
-}
-
-/// The interfaces that the user named, or all that can be recorded.
-fn choose(names: &[String]) -> Result<Vec<Device>, RecordError> {
-    let devices = kernel::devices()?;
-    if is_any(names) {
-        return Ok(devices.into_iter().filter(|d| d.layer.is_ok()).collect());
-    }
-    let mut chosen: Vec<Device> = Vec::new();
-    for name in names {
-        let device = devices.iter().find(|device| device.name == *name);
-        let device = device.ok_or_else(|| {
-            let known: Vec<_> = devices.iter().map(|device| device.name.as_str()).collect();
-            RecordError::Usage(format!(
-                "there is no interface {name}; there are {} and any",
-                known.join(", ")
-            ))
-        })?;
-        if let Err(hardware) = device.layer {
-            return Err(RecordError::Usage(format!(
-                "packets of {name} begin with a header that tcprec does not know (ARPHRD {hardware})"
-            )));
-        }
-        if !chosen.iter().any(|known| known.index == device.index) {
-            chosen.push(device.clone());
-        }
-    }
-    Ok(chosen)
 }
 
 /// The filter for these interfaces.
@@ -339,7 +305,7 @@ fn write(
 struct Reader {
     kernel: Kernel,
     recorded: Recorded,
-    watched: Watched,
+    interfaces: Interfaces,
     clock: Clock,
     to_writer: Sender<Message>,
     empties: Receiver<Batch>,
@@ -420,7 +386,7 @@ impl Reader {
 
     /// Records interfaces that came, and tells of those that are gone.
     fn look_at_interfaces(&mut self, watcher: &mut dyn Watcher) -> Result<(), RecordError> {
-        let Changes { gone, come } = self.watched.look(kernel::devices()?);
+        let Changes { gone, come } = self.interfaces.look()?;
         for device in gone {
             self.kernel.release(&device);
             watcher.note(&format!(

@@ -450,7 +450,7 @@ impl Decoder {
                 records.push(Record::Loss(Loss {
                     cause: LossCause::Decode,
                     lost: match ring {
-                        Ring::Packets => Lost::Packets,
+                        Ring::Packets { .. } => Lost::Packets,
                         Ring::Events => Lost::Events,
                     },
                     cpu: None,

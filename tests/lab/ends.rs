@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::{self, Command};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libbpf_rs::query::ProgInfoIter;
 
@@ -16,13 +17,20 @@ use crate::world::World;
 const LOOPBACK: [&str; 2] = ["127.0.0.1", "::1"];
 
 /// A namespace that `ip netns` knows, as long as this lives.
-struct Named(String);
+pub(crate) struct Named(String);
 
 impl Named {
-    fn new() -> Self {
-        let named = Self(format!("tcprec-lab-{}", process::id()));
+    pub(crate) fn new() -> Self {
+        // One for each test, which run at the same time.
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let named = Self(format!("tcprec-lab-{}-{number}", process::id()));
         named.ip_netns("add");
         named
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.0
     }
 
     fn ip_netns(&self, verb: &str) {

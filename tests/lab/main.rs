@@ -13,6 +13,7 @@ mod fallbacks;
 mod filters;
 mod frames;
 mod links;
+mod namespaces;
 mod netns;
 mod options;
 mod overload;
@@ -83,6 +84,10 @@ const TESTS: &[(&str, fn())] = tests![
     wanted::by_name,
     wanted::of_a_listener,
     wanted::followed,
+    namespaces::elsewhere,
+    namespaces::same_ends,
+    namespaces::containers,
+    namespaces::interface_returns,
     events::each_kind,
     events::processes,
     events::sockets_from_before,

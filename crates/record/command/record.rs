@@ -16,6 +16,7 @@ use tcprec_analyze::report::units;
 use tcprec_shared::format::Format;
 use tcprec_shared::record::{Direction, MissingHook};
 
+use crate::interfaces;
 use crate::kernel::{
     self, Device, EventHooks, Hook, MAX_BUFFER_BYTES, MAX_SNAP_BYTES, Snap, Transport, Wanted,
 };
@@ -36,6 +37,13 @@ pub struct Record {
         default_value = "any"
     )]
     interfaces: Vec<String>,
+
+    /// Record interfaces of another network namespace: a name of `ip netns`, a
+    /// process that is inside (a container's), or a path as /proc/PID/ns/net.
+    /// May be given more than once. Without it `-i any`, which sees the
+    /// containers' packets too, takes the events of all namespaces
+    #[arg(long = "netns", value_name = "NAMESPACE")]
+    namespaces: Vec<String>,
 
     /// File to write; may be given more than once. The extension tells the
     /// format: .jsonl, .jsonl.zst, .pcapng or .pcapng.zst. `-` is JSON lines to
@@ -148,7 +156,8 @@ const RIGHTS: &str = "\
 Recording needs root, or a program with file capabilities:
   sudo setcap cap_bpf,cap_perfmon,cap_net_admin,cap_net_raw,cap_sys_ptrace,cap_dac_read_search=ep \
   $(command -v tcprec)
-The last two are for the programs of other users' processes and for tracefs. Once it records, \
+The last two are for the programs of other users' processes and for tracefs; --netns needs \
+cap_sys_admin too. Once it records, \
 tcprec keeps only what it needs to go on.";
 
 /// The name of an output that is no file.
@@ -203,7 +212,7 @@ impl Record {
     /// What keeps it from recording, with the remedy.
     pub fn run(self) -> Result<u8, Failure> {
         if self.list {
-            return list().map(|()| 0);
+            return list(&self.namespaces).map(|()| 0);
         }
         if self.outputs.is_empty() && !self.print {
             return Err(Failure::Usage(
@@ -219,6 +228,7 @@ impl Record {
         kernel::set_verbose(self.verbose);
         let recording = Recording {
             interfaces: self.interfaces,
+            namespaces: self.namespaces,
             hook: self.hook,
             event_hooks: self.events,
             transport: self.transport,
@@ -330,9 +340,10 @@ fn exit_code(status: ExitStatus) -> u8 {
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
-fn list() -> Result<(), Failure> {
+fn list(namespaces: &[String]) -> Result<(), Failure> {
     let mut text = String::new();
-    let devices = kernel::devices().map_err(|error| Failure::Failed(error.to_string()))?;
+    let devices =
+        interfaces::list(namespaces).map_err(|error| Failure::Usage(error.to_string()))?;
     for device in devices {
         let note = match device.layer {
             Ok(_) => "",

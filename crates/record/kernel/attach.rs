@@ -7,6 +7,7 @@ use libbpf_rs::{Iter, Link, Object, ProgramMut, libbpf_sys};
 use tcprec_shared::record::{Direction, MissingHook};
 
 use super::filter::{Kind, Prefilter};
+use super::namespace::Namespace;
 use super::skeleton::packets::PacketsSkel;
 use super::{Attached, Device, Hook, KernelError, Layer, Options, hooks};
 
@@ -82,7 +83,8 @@ pub(super) fn attach_packets(
                 Ok(Layer::Ip) => &packets.progs.filter_ip,
                 _ => &packets.progs.filter_ether,
             };
-            let attach = |program: BorrowedFd<'_>| hooks::socket_filter(program, device);
+            let attach =
+                |program: BorrowedFd<'_>| inside(options, device, program, hooks::socket_filter);
             hook(options, device, program, Kind::SOCKET_FILTER, attach).map_err(|source| {
                 KernelError::Attach {
                     interface: device.name.clone(),
@@ -109,7 +111,11 @@ fn attach_tcx(
             _ => (&programs.tcx_in_ether, &programs.tcx_out_ether),
         };
         let mut attach = |program, attach_type| {
-            let attach = |program: BorrowedFd<'_>| hooks::tcx(program, attach_type, device);
+            let attach = |program: BorrowedFd<'_>| {
+                inside(options, device, program, move |program, device| {
+                    hooks::tcx(program, attach_type, device)
+                })
+            };
             let one = hook(options, device, program, Kind::tcx(attach_type), attach);
             hooked.push(one.map_err(|source| KernelError::Attach {
                 interface: device.name.clone(),
@@ -152,4 +158,18 @@ fn hook(
         _hook: attach(first)?,
         _prefilter: prefilter,
     })
+}
+
+/// Attaches a program in the network namespace of an interface.
+fn inside(
+    options: &Options,
+    device: &Device,
+    program: BorrowedFd<'_>,
+    attach: impl FnOnce(BorrowedFd<'_>, &Device) -> io::Result<OwnedFd> + Send + 'static,
+) -> io::Result<OwnedFd> {
+    let is_its = |namespace: &&Namespace| namespace.inode() == device.netns;
+    let namespace = options.namespaces.iter().find(is_its);
+    let namespace = namespace.ok_or(io::ErrorKind::NotFound)?;
+    let (program, device) = (program.try_clone_to_owned()?, device.clone());
+    namespace.run(move || attach(program.as_fd(), &device))?
 }

@@ -18,7 +18,10 @@ struct Entry {
 /// Which ring a raw record came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ring {
-    Packets,
+    /// Of the interfaces of a network namespace, by its inode.
+    Packets {
+        netns: u32,
+    },
     Events,
 }
 
@@ -81,6 +84,8 @@ impl Batch {
 mod tests {
     use super::*;
 
+    const PACKETS: Ring = Ring::Packets { netns: 1 };
+
     fn raw(boot_ns: u64) -> [u8; 8] {
         boot_ns.to_ne_bytes()
     }
@@ -89,8 +94,8 @@ mod tests {
     fn settles_in_order_and_keeps_what_is_too_new() {
         let mut batch = Batch::default();
         let mut later = Batch::default();
-        batch.push(Ring::Packets, &raw(30));
-        batch.push(Ring::Packets, &raw(10));
+        batch.push(PACKETS, &raw(30));
+        batch.push(PACKETS, &raw(10));
         batch.push(Ring::Events, &raw(20));
         batch.settle(20, &mut later);
         let times = |batch: &Batch| -> Vec<u64> {
@@ -101,6 +106,6 @@ mod tests {
         };
         assert_eq!(times(&batch), [10, 20]);
         assert_eq!(times(&later), [30]);
-        assert_eq!(later.iter().next().unwrap().0, Ring::Packets);
+        assert_eq!(later.iter().next().unwrap().0, PACKETS);
     }
 }

@@ -90,17 +90,22 @@ pub(crate) fn decode<'a>(
     recorded: &Recorded,
 ) -> Result<Decoded<'a>, DecodeError> {
     match ring {
-        Ring::Packets => packet(raw, clock, recorded).map(Decoded::Packet),
+        Ring::Packets { netns } => packet(raw, netns, clock, recorded).map(Decoded::Packet),
         Ring::Events => event(raw, clock),
     }
 }
 
-fn packet<'a>(raw: &'a [u8], clock: Clock, recorded: &Recorded) -> Result<Packet<'a>, DecodeError> {
+fn packet<'a>(
+    raw: &'a [u8],
+    netns: u32,
+    clock: Clock,
+    recorded: &Recorded,
+) -> Result<Packet<'a>, DecodeError> {
     let (record, bytes) = split::<packets::packet_record>(raw)?;
     let captured = record.captured_bytes as usize;
     let bytes = bytes.get(..captured).ok_or(DecodeError::Short(raw.len()))?;
     let (interface, needs_ether) = recorded
-        .find(record.ifindex)
+        .find(netns, record.ifindex)
         .ok_or(DecodeError::Interface(record.ifindex))?;
     let headers = record.headers;
     let (data, added) = if needs_ether {

@@ -4,7 +4,6 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::ptr;
 
@@ -95,12 +94,6 @@ pub(crate) fn names() -> (Option<String>, Option<String>) {
 pub(crate) fn boot_id() -> Option<String> {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(id.trim().to_owned())
-}
-
-/// Inode number of the current network namespace.
-pub(crate) fn netns() -> io::Result<u32> {
-    let inode = std::fs::metadata("/proc/self/ns/net")?.ino();
-    u32::try_from(inode).map_err(io::Error::other)
 }
 
 /// The capabilities that recording needs and this process lacks.

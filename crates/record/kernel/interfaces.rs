@@ -1,4 +1,4 @@
-//! The interfaces of this network namespace, and those that are recorded.
+//! The interfaces of network namespaces, and those that are recorded.
 
 use std::ffi::CStr;
 use std::io;
@@ -9,6 +9,8 @@ use std::os::unix::net::UnixDatagram;
 use nix::net::if_::if_nameindex;
 use tcprec_shared::headers::LinkType;
 use tcprec_shared::record::Interface;
+
+use super::namespace::Namespace;
 
 /// What the packets of an interface begin with. The two kinds of packet
 /// programs of `bpf/packets.bpf.c`.
@@ -23,8 +25,10 @@ pub(crate) enum Layer {
 /// An interface as the kernel knows it.
 #[derive(Debug, Clone)]
 pub(crate) struct Device {
-    /// The kernel's number of it.
+    /// The kernel's number of it, within its network namespace.
     pub(crate) index: u32,
+    /// That namespace's inode.
+    pub(crate) netns: u32,
     /// Its name.
     pub(crate) name: String,
     /// What its packets begin with; none when the recorder does not know such
@@ -33,6 +37,11 @@ pub(crate) struct Device {
 }
 
 impl Device {
+    /// Whether both are the same interface, whatever its name is now.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        (self.netns, self.index) == (other.netns, other.index)
+    }
+
     /// Whether it is the loopback interface, where each packet passes twice.
     pub(crate) fn is_loopback(&self) -> bool {
         // linux/netdevice.h LOOPBACK_IFINDEX: the first of every namespace.
@@ -40,8 +49,13 @@ impl Device {
     }
 }
 
-/// All interfaces of this network namespace, by number.
-pub(crate) fn devices() -> io::Result<Vec<Device>> {
+/// All interfaces of a network namespace, by number.
+pub(crate) fn devices(namespace: &Namespace) -> io::Result<Vec<Device>> {
+    let netns = namespace.inode();
+    namespace.run(move || devices_here(netns))?
+}
+
+fn devices_here(netns: u32) -> io::Result<Vec<Device>> {
     // Any socket names the namespace that is asked.
     let socket = UnixDatagram::unbound()?;
     let mut found = Vec::new();
@@ -53,6 +67,7 @@ pub(crate) fn devices() -> io::Result<Vec<Device>> {
         };
         found.push(Device {
             index: interface.index(),
+            netns,
             name: name.to_string_lossy().into_owned(),
             layer: layer(hardware),
         });
@@ -113,12 +128,16 @@ impl Watched {
         Self { names, present }
     }
 
+    /// Those that were there at the last look.
+    pub(crate) fn present(&self) -> &[Device] {
+        &self.present
+    }
+
     /// Looks which came and which are gone. One that returns has another number.
     pub(crate) fn look(&mut self, mut devices: Vec<Device>) -> Changes {
         devices.retain(|device| self.names.is_empty() || self.names.contains(&device.name));
-        let lacks = |devices: &[Device], device: &Device| {
-            !devices.iter().any(|other| other.index == device.index)
-        };
+        let lacks =
+            |devices: &[Device], device: &Device| !devices.iter().any(|other| other.is(device));
         let mut come = devices.clone();
         come.retain(|device| device.layer.is_ok() && lacks(&self.present, device));
         // One that got another name is still there.
@@ -140,19 +159,17 @@ impl Watched {
 #[derive(Debug, Clone)]
 pub(crate) struct Recorded {
     devices: Vec<Device>,
-    netns: u32,
     /// The layer that all packets are brought to.
     layer: Layer,
 }
 
 impl Recorded {
-    pub(crate) fn new(devices: Vec<Device>, netns: u32) -> Self {
+    pub(crate) fn new(devices: Vec<Device>) -> Self {
         let mixed = devices
             .iter()
             .any(|device| device.layer == Ok(Layer::Ether));
         Self {
             devices,
-            netns,
             layer: if mixed { Layer::Ether } else { Layer::Ip },
         }
     }
@@ -173,14 +190,11 @@ impl Recorded {
         &self.devices
     }
 
-    pub(crate) fn netns(&self) -> u32 {
-        self.netns
-    }
-
     /// The capture's number of an interface, and whether its packets need an
     /// Ethernet header.
-    pub(crate) fn find(&self, ifindex: u32) -> Option<(u32, bool)> {
-        let id = self.devices.iter().rposition(|d| d.index == ifindex)?;
+    pub(crate) fn find(&self, netns: u32, ifindex: u32) -> Option<(u32, bool)> {
+        let is_it = |device: &Device| (device.netns, device.index) == (netns, ifindex);
+        let id = self.devices.iter().rposition(is_it)?;
         let needs_ether =
             self.layer == Layer::Ether && self.devices.get(id)?.layer == Ok(Layer::Ip);
         Some((u32::try_from(id).ok()?, needs_ether))
@@ -195,7 +209,7 @@ impl Recorded {
                 Layer::Ether => LinkType::ETHERNET,
                 Layer::Ip => LinkType::RAW,
             },
-            netns: Some(self.netns),
+            netns: Some(device.netns),
         })
     }
 }
@@ -207,6 +221,7 @@ mod tests {
     fn device(index: u32, name: &str) -> Device {
         Device {
             index,
+            netns: 1,
             name: name.to_owned(),
             layer: Ok(Layer::Ether),
         }

@@ -14,7 +14,7 @@ use super::skeleton::packets::{
     PacketsSkel, PacketsSkelBuilder, types::direction, types::packet_record,
 };
 use super::skeleton::tracepoints::{TracepointsSkelBuilder, types::fields};
-use super::{KernelError, Options, host, tracefs};
+use super::{KernelError, MAX_NAMESPACES, Options, host, tracefs};
 
 /// A place for an object, which its skeleton borrows: for the whole run.
 pub(super) fn object() -> &'static mut MaybeUninit<OpenObject> {
@@ -34,8 +34,12 @@ macro_rules! tell {
     }};
 }
 
-/// Loads the packet programs; none is attached yet.
-pub(super) fn load_packets(options: &Options) -> Result<PacketsSkel<'static>, KernelError> {
+/// Loads the packet programs; none is attached yet. Those of another network
+/// namespace, loaded before, share the sockets that are wanted.
+pub(super) fn load_packets(
+    options: &Options,
+    before: Option<&PacketsSkel<'static>>,
+) -> Result<PacketsSkel<'static>, KernelError> {
     let load = || -> libbpf_rs::Result<_> {
         let mut open = PacketsSkelBuilder::default().open(object())?;
         let size = options
@@ -51,7 +55,7 @@ pub(super) fn load_packets(options: &Options) -> Result<PacketsSkel<'static>, Ke
                 Some(Direction::Out) => direction::DIRECTION_OUT.0,
             };
         }
-        options.wanted.open_packets(&mut open)?;
+        options.wanted.open_packets(&mut open, before)?;
         size.set(&mut open.maps.ring, &mut open.maps.cpu_rings)?;
         let cpus = u32::try_from(libbpf_rs::num_possible_cpus()?).unwrap_or(u32::MAX);
         open.maps.scratch.set_max_entries(cpus)?;
@@ -64,17 +68,21 @@ pub(super) fn load_packets(options: &Options) -> Result<PacketsSkel<'static>, Ke
     load().map_err(KernelError::Load)
 }
 
+/// As many as there are, then zeros.
+fn wanted_netns(events_of: &[u32]) -> [u32; MAX_NAMESPACES] {
+    std::array::from_fn(|place| events_of.get(place).copied().unwrap_or(0))
+}
+
 /// Loads the programs of the events, in the best way that this kernel knows, but
 /// those whose tracepoints it lacks.
 pub(super) fn load_events(
     options: &Options,
     packets: &PacketsSkel<'static>,
-    netns: u32,
     missing: &mut Vec<MissingHook>,
 ) -> libbpf_rs::Result<Events> {
     if options.event_hooks != EventHooks::Tracepoints {
         let mut missing_types = Vec::new();
-        match load_typed(options, packets, netns, &mut missing_types) {
+        match load_typed(options, packets, &mut missing_types) {
             Ok(events) => {
                 missing.extend(missing_types);
                 return Ok(events);
@@ -95,6 +103,12 @@ pub(super) fn load_events(
             "classic tracepoints do not tell whose a socket is",
         )));
     }
+    let [namespace] = &*options.namespaces else {
+        return Err(libbpf_rs::Error::from(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "classic tracepoints do not tell network namespaces apart",
+        )));
+    };
     for (hook, reason) in [
         ("accept", "classic tracepoints do not tell it"),
         ("iter/task_file", "/proc is read instead"),
@@ -104,14 +118,13 @@ pub(super) fn load_events(
             reason: reason.to_owned(),
         });
     }
-    load_classic(options, netns, missing)
+    load_classic(options, namespace.inode(), missing)
 }
 
 /// Those with types.
 fn load_typed(
     options: &Options,
     packets: &PacketsSkel<'static>,
-    netns: u32,
     missing: &mut Vec<MissingHook>,
 ) -> libbpf_rs::Result<Events> {
     if !host::has_btf() {
@@ -121,7 +134,7 @@ fn load_typed(
     let size = options.transport.for_events()?;
     let mut open = EventsSkelBuilder::default().open(object())?;
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
-        rodata.netns_filter = netns;
+        rodata.wanted_netns = wanted_netns(&options.events_of);
         tell!(rodata, size);
     }
     options.wanted.open_events(&mut open, packets)?;

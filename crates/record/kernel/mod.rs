@@ -17,6 +17,7 @@ mod host;
 mod interfaces;
 mod load;
 mod misses;
+mod namespace;
 mod perf;
 mod rings;
 mod skeleton;
@@ -28,6 +29,7 @@ mod wanted;
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
@@ -44,10 +46,11 @@ pub(crate) use decode::{DecodeError, Decoded, Exec, Task, decode, scan};
 pub(crate) use events::EventHooks;
 use events::Events;
 pub(crate) use filter::Filter;
-pub(crate) use host::{Clock, boot_id, lacking_rights, names, netns};
+pub(crate) use host::{Clock, boot_id, lacking_rights, names};
 pub(crate) use interfaces::{Changes, Device, Layer, Recorded, Watched, devices};
 use load::{load_events, load_packets};
 use misses::Misses;
+pub(crate) use namespace::Namespace;
 use rings::{End, Rings};
 pub(crate) use rings::{MAX_BUFFER_BYTES, Transport};
 pub(crate) use top::{Counted, Counts, Doubts, Owner, Room, Top};
@@ -114,9 +117,17 @@ pub(crate) struct Options {
     pub(crate) direction: Option<Direction>,
     /// Of which processes.
     pub(crate) wanted: Wanted,
-    /// How many bytes of packets may wait for the recorder, at least.
+    /// How many bytes of packets may wait for the recorder, at least: for each
+    /// network namespace.
     pub(crate) buffer_bytes: u32,
+    /// Whose interfaces are recorded.
+    pub(crate) namespaces: Arc<[Namespace]>,
+    /// Whose events are recorded, at most [`MAX_NAMESPACES`]; empty: all.
+    pub(crate) events_of: Vec<u32>,
 }
+
+/// So many network namespaces are recorded at most.
+pub(crate) const MAX_NAMESPACES: usize = 16;
 
 /// tcpdump's largest snap length, and ours.
 pub(crate) const MAX_SNAP_BYTES: u32 = 262_144;
@@ -146,18 +157,52 @@ pub(crate) enum KernelError {
 pub(crate) struct Kernel {
     rings: Rings,
     later: Batch,
-    packets: Counters,
+    packets: Vec<Packets>,
     events: Option<Counters>,
     misses: Misses,
-    hooks: Vec<Hooked>,
-    /// Those of interfaces that came later, by their numbers.
-    later_hooks: HashMap<u32, Vec<Hooked>>,
-    /// How to attach to those.
+    /// How to attach to interfaces that come later.
     options: Options,
     links: Vec<Link>,
     // Dropped last: the maps and programs are theirs.
-    packet_programs: PacketsSkel<'static>,
     _events: Option<Events>,
+}
+
+/// The packets of a network namespace. Each has an object of its own: a packet
+/// tells the number of its interface, and each namespace has a number 2.
+struct Packets {
+    netns: u32,
+    hooks: Vec<Hooked>,
+    /// Those of interfaces that came later, by their numbers.
+    later_hooks: HashMap<u32, Vec<Hooked>>,
+    counters: Counters,
+    programs: PacketsSkel<'static>,
+}
+
+impl Packets {
+    fn load(options: &Options, netns: u32, before: Option<&Self>) -> Result<Self, KernelError> {
+        let mut programs = load_packets(options, before.map(|before| &before.programs))?;
+        let slot = programs.maps.bss_data.as_deref_mut();
+        let slot = self::slot(slot.map(|bss| &raw mut bss.loss_slot))?;
+        Ok(Self {
+            netns,
+            hooks: Vec::new(),
+            later_hooks: HashMap::new(),
+            counters: Counters::new(&programs.maps.seen, &programs.maps.losses, slot)?,
+            programs,
+        })
+    }
+
+    fn attach(
+        &mut self,
+        options: &Options,
+        devices: &[Device],
+        attached: &mut Attached,
+    ) -> Result<(), KernelError> {
+        let of_these = devices.iter().filter(|device| device.netns == self.netns);
+        let devices: Vec<_> = of_these.cloned().collect();
+        self.hooks = attach_packets(&mut self.programs, options, &devices, attached)?;
+        Ok(())
+    }
 }
 
 /// What came of attaching.
@@ -193,18 +238,23 @@ impl Kernel {
         recorded: &Recorded,
         clock: Clock,
     ) -> Result<(Self, Attached), KernelError> {
-        let netns = recorded.netns();
         let mut attached = Attached::default();
-        let mut packets = load_packets(options)?;
+        let mut packets: Vec<Packets> = Vec::new();
+        for namespace in &*options.namespaces {
+            packets.push(Packets::load(options, namespace.inode(), packets.first())?);
+        }
+        let first = packets
+            .first()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let mut links = Vec::new();
-        let mut events = match load_events(options, &packets, netns, &mut attached.missing) {
+        let mut events = match load_events(options, &first.programs, &mut attached.missing) {
             Ok(mut events) => {
                 if let Events::Btf(typed) = &events {
                     options.wanted.tell(typed)?;
                 }
                 attach_events(events.object_mut(), &mut links, &mut attached)?;
                 if let Events::Tracepoints(_) = &events {
-                    attached.classic = Some(Classic::new(netns, clock)?);
+                    attached.classic = Some(Classic::new(first.netns, clock)?);
                 }
                 Some(events)
             }
@@ -220,7 +270,10 @@ impl Kernel {
                 None
             }
         };
-        let hooks = attach_packets(&mut packets, options, recorded.devices(), &mut attached)?;
+        for packets in &mut packets {
+            packets.attach(options, recorded.devices(), &mut attached)?;
+        }
+        attached.hooks.dedup();
 
         // Events are looked into first, so that of two records of the same time
         // the event comes before the packet.
@@ -228,37 +281,29 @@ impl Kernel {
         if let Some(events) = &events {
             ends.push(events.end(options.transport.for_events()?));
         }
-        ends.push(End {
-            ring: Ring::Packets,
-            map: &packets.maps.ring,
-            cpu_maps: &packets.maps.cpu_rings,
-            size: options
-                .transport
-                .for_packets(options.buffer_bytes, options.snap)?,
-        });
+        for Packets {
+            netns, programs, ..
+        } in &packets
+        {
+            ends.push(End {
+                ring: Ring::Packets { netns: *netns },
+                map: &programs.maps.ring,
+                cpu_maps: &programs.maps.cpu_rings,
+                size: options
+                    .transport
+                    .for_packets(options.buffer_bytes, options.snap)?,
+            });
+        }
         let rings = Rings::open(options.transport, &ends)?;
         drop(ends);
 
-        let packets_counters = Counters::new(
-            &packets.maps.seen,
-            &packets.maps.losses,
-            slot(
-                packets
-                    .maps
-                    .bss_data
-                    .as_deref_mut()
-                    .map(|bss| &raw mut bss.loss_slot),
-            )?,
-        )?;
         let events_counters = events.as_mut().map(Events::counters).transpose()?;
         let kernel = Self {
             rings,
             later: Batch::default(),
-            packets: packets_counters,
+            packets,
             misses: Misses::of(events.as_ref().map(Events::object))?,
             events: events_counters,
-            hooks,
-            later_hooks: HashMap::new(),
             options: Options {
                 hook: if attached.hooks.iter().any(|hook| hook == "tcx") {
                     Hook::Tcx
@@ -268,7 +313,6 @@ impl Kernel {
                 ..options.clone()
             },
             links,
-            packet_programs: packets,
             _events: events,
         };
         Ok((kernel, attached))
@@ -311,25 +355,35 @@ impl Kernel {
     /// # Errors
     /// The kernel's.
     pub(crate) fn attach(&mut self, device: &Device) -> Result<(), KernelError> {
+        let of_this = |packets: &&mut Packets| packets.netns == device.netns;
+        let Some(packets) = self.packets.iter_mut().find(of_this) else {
+            return Err(io::Error::from(io::ErrorKind::NotFound).into());
+        };
         let hooks = attach_packets(
-            &mut self.packet_programs,
+            &mut packets.programs,
             &self.options,
             std::slice::from_ref(device),
             &mut Attached::default(),
         )?;
-        self.later_hooks.insert(device.index, hooks);
+        packets.later_hooks.insert(device.index, hooks);
         Ok(())
     }
 
     /// Lets go of an interface that is gone.
     pub(crate) fn release(&mut self, device: &Device) {
-        self.later_hooks.remove(&device.index);
+        for packets in &mut self.packets {
+            if packets.netns == device.netns {
+                packets.later_hooks.remove(&device.index);
+            }
+        }
     }
 
     /// Detaches all programs, and waits until the last has run to its end.
     pub(crate) fn detach(&mut self) {
-        self.hooks.clear();
-        self.later_hooks.clear();
+        for packets in &mut self.packets {
+            packets.hooks.clear();
+            packets.later_hooks.clear();
+        }
         self.links.clear();
         const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
         // The command waits for an RCU grace period (kernel's membarrier.c), and
@@ -345,8 +399,12 @@ impl Kernel {
     /// # Errors
     /// The kernel's.
     pub(crate) fn losses(&mut self, slot: LossSlot) -> Result<Losses, KernelError> {
+        let mut packets = Vec::new();
+        for one in &mut self.packets {
+            packets.extend(one.counters.losses(slot)?);
+        }
         Ok(Losses {
-            packets: self.packets.losses(slot)?,
+            packets,
             events: match &mut self.events {
                 Some(events) => events.losses(slot)?,
                 None => Vec::new(),
@@ -361,7 +419,11 @@ impl Kernel {
     /// The kernel's.
     pub(crate) fn seen(&self) -> Result<(u64, u64), KernelError> {
         let events = self.events.as_ref().map_or(Ok(0), Counters::seen)?;
-        Ok((self.packets.seen()?, events + self.misses.events()))
+        let mut packets = 0;
+        for one in &self.packets {
+            packets += one.counters.seen()?;
+        }
+        Ok((packets, events + self.misses.events()))
     }
 }
 

@@ -24,7 +24,7 @@ struct Runner {
 
 /// A device that is not loopback, where socket filters keep one of two.
 fn device() -> Device {
-    devices()
+    devices(&Namespace::own().unwrap())
         .unwrap()
         .into_iter()
         .find(|device| !device.is_loopback() && device.layer == Ok(Layer::Ether))
@@ -42,14 +42,16 @@ impl Runner {
             direction: None,
             wanted: Wanted::default(),
             buffer_bytes: 1 << 20,
+            namespaces: Arc::new([]),
+            events_of: Vec::new(),
         };
         let device = Device {
             layer: Ok(layer),
             ..device()
         };
         Self {
-            skeleton: load_packets(&options).unwrap(),
-            recorded: Recorded::new(vec![device], 1),
+            skeleton: load_packets(&options, None).unwrap(),
+            recorded: Recorded::new(vec![device]),
         }
     }
 
@@ -96,7 +98,8 @@ impl Runner {
             assert_eq!(KernelParse::expected(&parsed), None, "{parsed:?}");
             return;
         };
-        let decoded = decode(Ring::Packets, raw, clock, &self.recorded).unwrap();
+        let netns = self.recorded.devices()[0].netns;
+        let decoded = decode(Ring::Packets { netns }, raw, clock, &self.recorded).unwrap();
         let Decoded::Packet(packet) = decoded else {
             panic!("{decoded:?}");
         };

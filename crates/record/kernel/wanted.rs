@@ -60,17 +60,28 @@ impl Wanted {
         Some(words.join(" "))
     }
 
-    /// Prepares the packet programs.
-    pub(super) fn open_packets(&self, open: &mut OpenPacketsSkel<'_>) -> libbpf_rs::Result<()> {
+    /// Prepares the packet programs. All of them share the maps of sockets.
+    pub(super) fn open_packets(
+        &self,
+        open: &mut OpenPacketsSkel<'_>,
+        before: Option<&PacketsSkel<'_>>,
+    ) -> libbpf_rs::Result<()> {
         if self.is_all() {
             return Ok(());
         }
         if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
             rodata.by_process = 1;
         }
-        open.maps.wanted_ends.set_max_entries(MAX_SOCKETS)?;
-        open.maps.wanted_cookies.set_max_entries(MAX_SOCKETS)?;
-        open.maps.wanted_ports.set_max_entries(MAX_PORTS)
+        let maps = &mut open.maps;
+        if let Some(PacketsSkel { maps: shared, .. }) = before {
+            maps.wanted_ends.reuse_fd(shared.wanted_ends.as_fd())?;
+            maps.wanted_cookies
+                .reuse_fd(shared.wanted_cookies.as_fd())?;
+            return maps.wanted_ports.reuse_fd(shared.wanted_ports.as_fd());
+        }
+        maps.wanted_ends.set_max_entries(MAX_SOCKETS)?;
+        maps.wanted_cookies.set_max_entries(MAX_SOCKETS)?;
+        maps.wanted_ports.set_max_entries(MAX_PORTS)
     }
 
     /// Prepares the events' programs: they share the maps of sockets with the

@@ -18,11 +18,11 @@ use crate::world::World;
 const ACTORS: &str = include_str!("actors.py");
 
 /// A script at work.
-struct Script(Process);
+pub(crate) struct Script(Process);
 
 impl Script {
     /// Starts a script; it can use what `actors.py` has.
-    fn start(world: &World, host: &Namespace, script: &str) -> Self {
+    pub(crate) fn start(world: &World, host: &Namespace, script: &str) -> Self {
         fs::write(world.file("actors.py"), ACTORS).expect("a file");
         let mut command = Command::new("python3");
         command.args(["-c", &format!("from actors import *\n{script}")]);
@@ -36,7 +36,8 @@ impl Script {
         Self::start(world, host, script).finish()
     }
 
-    fn finish(self) -> Vec<Told> {
+    /// Waits for its end; gives what it told.
+    pub(crate) fn finish(self) -> Vec<Told> {
         let ended = self.0.finish().expect_code(0);
         assert_eq!(ended.errors, "", "what a script complains of");
         let told = ended.output.lines().map(Told::parse).collect::<Vec<_>>();
@@ -47,10 +48,10 @@ impl Script {
 
 /// A connection as its makers tell of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Told {
+pub(crate) struct Told {
     client_port: u16,
-    client: u32,
-    server: u32,
+    pub(crate) client: u32,
+    pub(crate) server: u32,
     /// The thread of the server that did it.
     thread: u32,
 }
@@ -112,9 +113,10 @@ impl Scene {
 }
 
 /// The process and the provenance of both ends.
-type Ends = [Option<(u32, String)>; 2];
+pub(crate) type Ends = [Option<(u32, String)>; 2];
 
-fn ends_of(connection: &Value) -> Ends {
+/// Who owns both ends of a connection of the report.
+pub(crate) fn ends_of(connection: &Value) -> Ends {
     ["orig", "resp"].map(|end| {
         let owner = Owner::of(connection, end)?;
         Some((owner.pid, owner.provenance))

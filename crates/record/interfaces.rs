@@ -1,0 +1,146 @@
+//! Which interfaces are recorded: chosen at the start, in the recorder's own
+//! network namespace or in others, and looked after once a second. And whose
+//! events belong to them.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::kernel::{Changes, Device, MAX_NAMESPACES, Namespace, Watched, devices};
+use crate::recorder::RecordError;
+
+/// The interfaces that are to be recorded.
+#[derive(Debug)]
+pub(crate) struct Interfaces {
+    namespaces: Arc<[Namespace]>,
+    /// Whether other namespaces were asked for.
+    is_elsewhere: bool,
+    is_any: bool,
+    watched: Watched,
+}
+
+impl Interfaces {
+    /// Those of these names, or all where there is none or one is `any`; in
+    /// these namespaces, or where there is none in the recorder's own.
+    ///
+    /// # Errors
+    /// There is no such namespace or interface, or it cannot be recorded.
+    pub(crate) fn choose(names: &[String], namespaces: &[String]) -> Result<Self, RecordError> {
+        let is_elsewhere = !namespaces.is_empty();
+        let namespaces = open(namespaces)?;
+        let is_any = names.is_empty() || names.iter().any(|name| name == "any");
+        let mut all = all_devices(&namespaces)?;
+        let chosen = if is_any {
+            all.retain(|device| device.layer.is_ok());
+            all
+        } else {
+            named(names, &all)?
+        };
+        let names = if is_any { Vec::new() } else { names.to_vec() };
+        Ok(Self {
+            namespaces,
+            is_elsewhere,
+            is_any,
+            watched: Watched::new(names, chosen),
+        })
+    }
+
+    /// Those that were there at the last look.
+    pub(crate) fn present(&self) -> &[Device] {
+        self.watched.present()
+    }
+
+    /// The namespaces that they are in.
+    pub(crate) fn namespaces(&self) -> Arc<[Namespace]> {
+        Arc::clone(&self.namespaces)
+    }
+
+    /// The namespaces whose events are recorded; empty: all. Among all
+    /// interfaces of a host are those that lead to its containers, whose
+    /// sockets are in namespaces of their own.
+    pub(crate) fn events_of(&self) -> Vec<u32> {
+        if self.is_any && !self.is_elsewhere {
+            return Vec::new();
+        }
+        self.namespaces.iter().map(Namespace::inode).collect()
+    }
+
+    /// Looks which interfaces came and which are gone.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn look(&mut self) -> io::Result<Changes> {
+        Ok(self.watched.look(all_devices(&self.namespaces)?))
+    }
+}
+
+/// All interfaces of these namespaces, or where there is none of the recorder's own.
+///
+/// # Errors
+/// There is no such namespace, or it cannot be entered.
+pub(crate) fn list(namespaces: &[String]) -> Result<Vec<Device>, RecordError> {
+    Ok(all_devices(&open(namespaces)?)?)
+}
+
+fn open(names: &[String]) -> Result<Arc<[Namespace]>, RecordError> {
+    if names.is_empty() {
+        return Ok(Arc::new([Namespace::own()?]));
+    }
+    if names.len() > MAX_NAMESPACES {
+        return Err(RecordError::Usage(format!(
+            "at most {MAX_NAMESPACES} network namespaces are recorded at once"
+        )));
+    }
+    let mut namespaces: Vec<Namespace> = Vec::new();
+    for name in names {
+        let namespace = Namespace::open(name).map_err(|error| {
+            RecordError::Usage(match error.kind() {
+                io::ErrorKind::NotFound => format!(
+                    "there is no network namespace {name}: give a name of `ip netns`, the pid of \
+                     a process that is inside, or a path as /proc/PID/ns/net"
+                ),
+                _ => format!("cannot enter the network namespace {name}: {error}"),
+            })
+        })?;
+        if namespaces.iter().all(|n| n.inode() != namespace.inode()) {
+            namespaces.push(namespace);
+        }
+    }
+    Ok(namespaces.into())
+}
+
+fn all_devices(namespaces: &[Namespace]) -> io::Result<Vec<Device>> {
+    let mut all = Vec::new();
+    for namespace in namespaces {
+        all.extend(devices(namespace)?);
+    }
+    Ok(all)
+}
+
+/// The interfaces of these names, each at least in one of the namespaces.
+fn named(names: &[String], all: &[Device]) -> Result<Vec<Device>, RecordError> {
+    let mut chosen: Vec<Device> = Vec::new();
+    for name in names {
+        let mut of_name = all.iter().filter(|device| device.name == *name).peekable();
+        if of_name.peek().is_none() {
+            let mut known: Vec<_> = all.iter().map(|device| device.name.as_str()).collect();
+            known.sort_unstable();
+            known.dedup();
+            return Err(RecordError::Usage(format!(
+                "there is no interface {name}; there are {} and any",
+                known.join(", ")
+            )));
+        }
+        for device in of_name {
+            if let Err(hardware) = device.layer {
+                return Err(RecordError::Usage(format!(
+                    "packets of {name} begin with a header that tcprec does not know \
+                     (ARPHRD {hardware})"
+                )));
+            }
+            if !chosen.iter().any(|known| known.is(device)) {
+                chosen.push(device.clone());
+            }
+        }
+    }
+    Ok(chosen)
+}

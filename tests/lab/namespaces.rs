@@ -1,0 +1,140 @@
+//! Recording other network namespaces than the recorder's own.
+
+use std::collections::BTreeMap;
+
+use crate::ends::Named;
+use crate::netns::Namespace;
+use crate::owners::{Script, ends_of};
+use crate::process::wait_until;
+use crate::recorder::{Recorder, analyze, tcprec};
+use crate::report::Ends;
+use crate::traffic::some_of_everything;
+use crate::web::Nginx;
+use crate::world::World;
+
+const LOOPBACK: [&str; 2] = ["127.0.0.1", "::1"];
+
+/// Named in each way that there is; the recorder itself is elsewhere.
+pub(crate) fn elsewhere() {
+    let named = Named::new();
+    let mut world = World::without_cable();
+    world.server = Namespace::named(named.name());
+    let nginx = Nginx::start(&world, &world.server);
+    let names = [
+        named.name().to_owned(),
+        nginx.master().to_string(),
+        world.server.path(),
+    ];
+    let recordings = names.map(|name| {
+        let capture = world.file(&format!("{}.jsonl", name.replace('/', "-")));
+        let output = capture.display().to_string();
+        let arguments = ["--netns", &name, "-i", "lo", "-o", &output];
+        (Recorder::start(&world, &world.client, &arguments), capture)
+    });
+    let mut traffic = some_of_everything(&world, &world.server, LOOPBACK);
+    traffic.join_log(&nginx);
+    world.settle();
+    for (recorder, capture) in recordings {
+        recorder.stop();
+        analyze(&world, &capture).expect(&traffic, Ends::Both);
+    }
+    let arguments = ["record", "--netns", "tcprec-never", "--print"];
+    let ended = tcprec(&world, &world.client, &arguments).expect_code(2);
+    assert!(
+        ended.errors.contains("no network namespace tcprec-never"),
+        "{}",
+        ended.errors
+    );
+}
+
+/// The same addresses and ports in two namespaces at the same time.
+pub(crate) fn same_ends() {
+    let world = World::without_cable();
+    let elsewhere = Namespace::new();
+    let hosts = [&world.client, &world.server];
+    let [first, second] = hosts.map(Namespace::path);
+    let capture = world.file("capture.jsonl");
+    let output = capture.to_str().expect("a path in UTF-8");
+    let recorder = Recorder::start(
+        &world,
+        &elsewhere,
+        &[
+            "--netns", &first, "--netns", &second, "-i", "lo", "-o", output,
+        ],
+    );
+    let script = "
+listener = listen(port=5000)
+server = child(lambda: serve(listener.accept()[0]))
+end = socket.socket()
+end.bind((LOCAL, 4000))
+end.connect((LOCAL, 5000))
+# Until both are connected.
+time.sleep(0.5)
+hear(end)
+wait_for([server])
+";
+    let scripts = hosts.map(|host| Script::start(&world, host, script));
+    let told = scripts.map(Script::finish);
+    world.settle();
+    recorder.stop();
+    let expected: BTreeMap<_, _> = hosts
+        .iter()
+        .zip(&told)
+        .map(|(host, told)| {
+            let pids = [told[0].client, told[0].server];
+            (Some(host.inode()), pids)
+        })
+        .collect();
+    let report = analyze(&world, &capture);
+    let found: BTreeMap<_, _> = report
+        .of_kind("conn")
+        .map(|connection| {
+            let pids = ends_of(connection).map(|end| end.expect("an owner").0);
+            (connection["netns"].as_u64(), pids)
+        })
+        .collect();
+    assert_eq!(found, expected);
+}
+
+/// From its host, through all interfaces, a container's processes are seen.
+pub(crate) fn containers() {
+    let world = World::new();
+    let nginx = Nginx::start(&world, &world.server);
+    let capture = world.file("capture.jsonl");
+    let output = capture.to_str().expect("a path in UTF-8");
+    let recorder = Recorder::start(&world, &world.client, &["-i", "any", "-o", output]);
+    let mut traffic = some_of_everything(&world, &world.client, World::SERVER);
+    traffic.join_log(&nginx);
+    world.settle();
+    recorder.stop();
+    analyze(&world, &capture).expect(&traffic, Ends::Both);
+}
+
+/// An interface of another namespace goes and returns, when the right to enter
+/// it is given up already.
+pub(crate) fn interface_returns() {
+    let world = World::new();
+    let elsewhere = Namespace::new();
+    let nginx = Nginx::start(&world, &world.server);
+    let capture = world.file("capture.jsonl");
+    let output = capture.to_str().expect("a path in UTF-8");
+    let netns = world.client.path();
+    let recorder = Recorder::start(
+        &world,
+        &elsewhere,
+        &["--netns", &netns, "-i", "eth0", "-o", output],
+    );
+    world.client.ip("link delete eth0");
+    wait_until("the loss of the interface is told", || {
+        recorder.errors().contains("eth0 is gone")
+    });
+    world.lay_cable();
+    wait_until("its return is told", || {
+        recorder.errors().contains("recording on eth0 too")
+    });
+    let mut traffic = some_of_everything(&world, &world.client, World::SERVER);
+    traffic.join_log(&nginx);
+    world.settle();
+    recorder.stop();
+    analyze(&world, &capture).expect(&traffic, Ends::Client);
+}
