@@ -30,6 +30,7 @@ mod times;
 mod tls;
 mod top;
 mod traffic;
+mod truth;
 mod tun;
 mod wanted;
 mod web;
@@ -65,6 +66,7 @@ const TESTS: &[(&str, fn())] = tests![
     traffic::a_thousand_requests_in_every_format,
     traffic::a_thousand_requests_from_both_hosts,
     times::causes,
+    truth::losses,
     tls::handshakes,
     links::without_headers,
     links::vlan_tags_in_the_bytes,

@@ -57,10 +57,27 @@ impl Report {
         self.expect_all(&[(traffic, ends)]);
     }
 
+    /// What is found is what was refused, and nothing else: all is well. (A
+    /// busy machine may make a server slow.)
+    fn expect_refused(&self, all: &[(&Traffic, Ends)]) {
+        let connections = all.iter().flat_map(|(traffic, _)| &traffic.connections);
+        let refused = connections.filter(|done| done.client.is_none()).count();
+        let mut found = 0;
+        for finding in self.of_kind("finding") {
+            match finding["finding"].as_str() {
+                Some("refused") => found += finding["count"].as_u64().unwrap_or(0),
+                Some("slow_server") => {}
+                _ => panic!("nothing of that kind was done: {finding}"),
+            }
+        }
+        assert_eq!(found, refused as u64, "refused connections");
+    }
+
     /// The same, where the ends on the recorded host differ.
     pub(crate) fn expect_all(&self, all: &[(&Traffic, Ends)]) {
         assert_eq!(self.of_kind("loss").count(), 0, "losses");
         self.expect_good_packets();
+        self.expect_refused(all);
         let mut found: Vec<_> = self.of_kind("conn").map(Found::connection).collect();
         let mut requests = BTreeMap::<_, Vec<_>>::new();
         for http in self.of_kind("http") {

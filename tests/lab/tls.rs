@@ -140,6 +140,16 @@ pub(crate) fn handshakes() {
             None => assert_ne!(call.code, 0, "{row}"),
         }
     }
+    let findings = report
+        .of_kind("finding")
+        .map(|finding| (finding["finding"].as_str(), finding["alert"].as_str()));
+    let expected = calls();
+    let expected = expected.iter().filter_map(|call| call.expected.1);
+    let mut expected: Vec<_> = expected
+        .map(|(_, alert)| (Some("tls_failed"), Some(alert)))
+        .collect();
+    expected.reverse(); // the server's come before the client's
+    assert_eq!(findings.collect::<Vec<_>>(), expected);
     // nginx logs what was asked for in TLS.
     let logged = || fs::read_to_string(&log).expect("nginx's log");
     wait_until("nginx has logged both", || logged().lines().count() >= 2);

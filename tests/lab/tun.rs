@@ -1,5 +1,5 @@
 //! A cable without a link layer: a TUN device on each host, and this process
-//! carrying the packets from one to the other.
+//! carrying the packets from one to the other, or not.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -17,6 +17,9 @@ const PACKET_BYTES: usize = 2048;
 /// How soon the carriers see that they are no longer wanted.
 const PAUSE_MS: u8 = 100;
 
+/// Says whether a packet is carried on.
+pub(crate) type Passes = dyn Fn(&[u8]) -> bool + Send + Sync;
+
 /// The cable; it carries until it is dropped.
 #[derive(Debug)]
 pub(crate) struct TunCable {
@@ -27,13 +30,24 @@ pub(crate) struct TunCable {
 impl TunCable {
     /// A cable between devices named `eth0`.
     pub(crate) fn between(one: &Namespace, other: &Namespace) -> Self {
+        Self::losing(one, other, |_| true)
+    }
+
+    /// The same, of which packets are lost.
+    pub(crate) fn losing(
+        one: &Namespace,
+        other: &Namespace,
+        passes: impl Fn(&[u8]) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let passes: Arc<Passes> = Arc::new(passes);
         let is_over = Arc::new(AtomicBool::new(false));
         let ends =
             [one, other].map(|host| Arc::new(host.enter(open_device).expect("a TUN device")));
         let [a, b] = &ends;
         let carriers = [(a, b), (b, a)].map(|(from, to)| {
             let (from, to, is_over) = (Arc::clone(from), Arc::clone(to), Arc::clone(&is_over));
-            thread::spawn(move || carry(&from, &to, &is_over))
+            let passes = Arc::clone(&passes);
+            thread::spawn(move || carry(&from, &to, &*passes, &is_over))
         });
         Self {
             is_over,
@@ -51,7 +65,7 @@ impl Drop for TunCable {
     }
 }
 
-fn carry(mut from: &File, mut to: &File, is_over: &AtomicBool) {
+fn carry(mut from: &File, mut to: &File, passes: &Passes, is_over: &AtomicBool) {
     let mut packet = [0; PACKET_BYTES];
     while !is_over.load(Ordering::Relaxed) {
         let mut wanted = [PollFd::new(from.as_fd(), PollFlags::POLLIN)];
@@ -60,7 +74,10 @@ fn carry(mut from: &File, mut to: &File, is_over: &AtomicBool) {
         }
         // An error is a device that is not up, or no longer: as with any cable, the packet is lost.
         if let Ok(length) = from.read(&mut packet) {
-            let _ = to.write(packet.get(..length).unwrap_or_default());
+            let packet = packet.get(..length).unwrap_or_default();
+            if passes(packet) {
+                let _ = to.write(packet);
+            }
         }
     }
 }

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use tcprec_shared::flow::Endpoint;
-use tcprec_shared::record::ProcessId;
+use tcprec_shared::record::{Event, EventKind, ProcessId, Provenance, TcpState};
 
 use crate::latency::route;
-use crate::report::{Connection, Ends, Request};
+use crate::report::{Connection, Ends, OwnerId, Request};
 use crate::tcp::{ConnState, Stall, StallCause};
 
 /// At most so many are kept; beyond, the half that is the least grave, or the
@@ -33,6 +33,17 @@ const UNANSWERED_NS: i64 = 1_000_000_000;
 /// A connection that only one end has closed is left over after this time.
 const LEFTOVER_NS: i64 = 10_000_000_000;
 
+/// So many packets sent again within a second of each other are worth a word:
+/// as many as a loss of a whole initial window (RFC 6928) makes.
+const MANY_PACKETS: u64 = 10;
+
+/// Linux keeps the ports of a closed connection for so long
+/// (`TCP_TIMEWAIT_LEN`), unless they are needed.
+const TIME_WAIT_NS: i64 = 60_000_000_000;
+
+/// A client that uses so many ports again within that time runs out of them.
+const MANY_PORTS: u64 = 10;
+
 /// What it is about, the gravest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FindingKind {
@@ -40,16 +51,24 @@ pub enum FindingKind {
     Refused,
     /// Nobody answered a connection attempt.
     Unanswered,
+    /// A client had no free port to connect from.
+    NoFreePort,
+    /// A TLS handshake came to no good end.
+    TlsFailed,
     /// An end reset a connection.
     Reset,
     /// An end waited for a retransmission timeout.
     Timeout,
+    /// An end sent many packets again in short time.
+    Retransmissions,
     /// An end did not read, and its peer could not send.
     ZeroWindow,
     /// The server thought long about a request.
     SlowServer,
     /// The client took long to send a request.
     SlowClient,
+    /// A client uses ports again whose connections are hardly over.
+    PortReuse,
     /// One end has closed the connection long ago, the other has not.
     HalfOpen,
     /// Only one end's packets were captured.
@@ -63,11 +82,15 @@ impl FindingKind {
         match self {
             Self::Refused => "refused",
             Self::Unanswered => "unanswered",
+            Self::NoFreePort => "no_free_port",
+            Self::TlsFailed => "tls_failed",
             Self::Reset => "reset",
             Self::Timeout => "timeout",
+            Self::Retransmissions => "retransmissions",
             Self::ZeroWindow => "zero_window",
             Self::SlowServer => "slow_server",
             Self::SlowClient => "slow_client",
+            Self::PortReuse => "port_reuse",
             Self::HalfOpen => "half_open",
             Self::OneSided => "one_sided",
         }
@@ -91,6 +114,10 @@ pub struct Finding {
     pub last_ns: i64,
     /// How much of the end's payload came before a stall.
     pub at_byte: Option<u64>,
+    /// How many packets were sent again.
+    pub packets: Option<u64>,
+    /// What the alert said that ended a TLS handshake.
+    pub alert: Option<String>,
     /// Method and path of the requests.
     pub route: Option<String>,
 }
@@ -110,7 +137,7 @@ struct Key {
     by_orig: Option<bool>,
     client: Option<ProcessId>,
     client_addr: IpAddr,
-    server: Endpoint,
+    server: Option<Endpoint>,
     route: Option<String>,
 }
 
@@ -125,6 +152,10 @@ impl Findings {
     /// All of them, the gravest first.
     pub(crate) fn finish(self) -> Vec<Finding> {
         let mut all: Vec<_> = self.found.into_iter().collect();
+        let is_worth = |finding: &Finding| {
+            finding.kind != FindingKind::PortReuse || finding.count >= MANY_PORTS
+        };
+        all.retain(|(_, finding)| is_worth(finding));
         all.sort_by_key(|(key, finding)| (key.kind, Reverse(finding.count)));
         all.into_iter().map(|(_, finding)| finding).collect()
     }
@@ -141,7 +172,8 @@ impl Findings {
             by_orig: finding.by_orig,
             client: ends.orig_owner.map(|owner| owner.process),
             client_addr: ends.orig.addr,
-            server: ends.resp,
+            // Who captured one way only did so with all servers.
+            server: Some(ends.resp).filter(|_| finding.kind != FindingKind::OneSided),
             route: finding.route.clone(),
         };
         if self.found.len() >= MAX_FINDINGS && !self.found.contains_key(&key) {
@@ -169,6 +201,39 @@ impl Findings {
         self.found = all.into_iter().collect();
     }
 
+    /// Looks at what the kernel did.
+    pub(crate) fn event(&mut self, event: &Event) {
+        // Linux goes to SYN-SENT before it looks for a port, and back without
+        // one (tcp_v4_connect, inet_hash_connect): connect() fails with
+        // EADDRNOTAVAIL.
+        let had_no_port = event.kind == EventKind::Close
+            && event.old_state == Some(TcpState::SynSent)
+            && event.local.port == 0;
+        if had_no_port {
+            self.add(Finding {
+                kind: FindingKind::NoFreePort,
+                count: 1,
+                ends: Ends {
+                    id: None,
+                    orig: event.local,
+                    resp: event.remote,
+                    orig_owner: event.process.map(|process| OwnerId {
+                        process,
+                        provenance: Provenance::Connect,
+                    }),
+                    resp_owner: None,
+                },
+                by_orig: Some(true),
+                first_ns: event.ts_ns,
+                last_ns: event.ts_ns,
+                at_byte: None,
+                packets: None,
+                alert: None,
+                route: None,
+            });
+        }
+    }
+
     /// Looks at a finished connection, of a capture whose latest packet is of
     /// `now_ns`.
     pub(crate) fn connection(&mut self, connection: &Connection, now_ns: i64) {
@@ -181,9 +246,16 @@ impl Findings {
             first_ns: tcp.first_ns,
             last_ns: tcp.last_ns,
             at_byte: None,
+            packets: None,
+            alert: None,
             route: None,
         };
+        let tls_failed = tls_failure(connection).map(|(by_orig, alert)| Finding {
+            alert,
+            ..of(FindingKind::TlsFailed, by_orig)
+        });
         match tcp.state {
+            _ if tls_failed.is_some() => {} // the reason for a reset, too
             ConnState::Rej => self.add(of(FindingKind::Refused, None)),
             ConnState::Rsto | ConnState::Rstos0 => {
                 self.add(of(FindingKind::Reset, Some(true)));
@@ -192,6 +264,15 @@ impl Findings {
                 self.add(of(FindingKind::Reset, Some(false)));
             }
             _ => {}
+        }
+        if let Some(finding) = tls_failed {
+            self.add(finding);
+        }
+        if tcp.reused_after_ns.is_some_and(|ns| ns < TIME_WAIT_NS) {
+            self.add(Finding {
+                last_ns: tcp.first_ns,
+                ..of(FindingKind::PortReuse, Some(true))
+            });
         }
         if connection.incomplete.lacks_packets() {
             return;
@@ -216,6 +297,17 @@ impl Findings {
                 self.add(of(FindingKind::HalfOpen, Some(true)));
             }
             _ => {}
+        }
+        for burst in &tcp.bursts {
+            if burst.packets >= MANY_PACKETS {
+                self.add(Finding {
+                    first_ns: burst.first_ns,
+                    last_ns: burst.last_ns,
+                    at_byte: Some(burst.at_byte),
+                    packets: Some(burst.packets),
+                    ..of(FindingKind::Retransmissions, Some(burst.by_orig))
+                });
+            }
         }
         for stall in &tcp.stalls {
             let Stall {
@@ -256,6 +348,8 @@ impl Findings {
             first_ns,
             last_ns: first_ns.saturating_add(ns),
             at_byte: None,
+            packets: None,
+            alert: None,
             route: Some(format!("{} {}", asked.method, route(&asked.target))),
         };
         // What the network may have taken is not held against the server.
@@ -268,6 +362,24 @@ impl Findings {
             self.add(of(kind, client_is_orig, asked.first_ns, timing.send_ns));
         }
     }
+}
+
+/// Whether a TLS handshake failed: whose doing it is, as far as that was seen,
+/// and the word of the alert.
+fn tls_failure(connection: &Connection) -> Option<(Option<bool>, Option<String>)> {
+    let tcp = &connection.tcp;
+    let tls = tcp.tls.as_deref().filter(|tls| !tls.is_established)?;
+    let client_is_orig = tls.client == tcp.orig.endpoint;
+    if let Some(alert) = tls.alerts.iter().find(|alert| alert.is_fatal()) {
+        let by_orig = alert.by_client == client_is_orig;
+        return Some((Some(by_orig), Some(alert.description_word())));
+    }
+    // It may have ended well in what was not captured.
+    let is_whole = tcp.missed_bytes == 0
+        && tcp.orig.gap_bytes == 0
+        && tcp.resp.gap_bytes == 0
+        && !connection.incomplete.lacks_packets();
+    (is_whole && tls.version.is_some() && tcp.state.is_over()).then_some((None, None))
 }
 
 /// Whether one end sent more than a few packets, and the other must have sent

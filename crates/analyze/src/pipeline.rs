@@ -234,6 +234,7 @@ impl Pipeline {
         } else {
             self.seen_at(event.ts_ns);
             self.report.capture.events += 1;
+            self.summary.event(event);
         }
     }
 

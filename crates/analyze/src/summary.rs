@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use tcprec_shared::record::ProcessId;
+use tcprec_shared::record::{Event, ProcessId};
 
 use crate::finding::Findings;
 use crate::latency::{Durations, Latencies};
@@ -41,6 +41,11 @@ impl Summary {
             requests: First::new(keep.rows),
             slowest: First::new(Some(keep.slowest)),
         }
+    }
+
+    /// Takes what the kernel did.
+    pub(crate) fn event(&mut self, event: &Event) {
+        self.findings.event(event);
     }
 
     /// Takes a finished connection, of a capture whose latest record is of `now_ns`.

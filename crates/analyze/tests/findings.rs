@@ -10,7 +10,8 @@ use tcprec_shared::format;
 use tcprec_shared::stream::Source as _;
 
 use FindingKind::{
-    HalfOpen, OneSided, Refused, Reset, SlowClient, SlowServer, Timeout, Unanswered, ZeroWindow,
+    HalfOpen, NoFreePort, OneSided, Refused, Reset, SlowClient, SlowServer, Timeout, TlsFailed,
+    Unanswered, ZeroWindow,
 };
 
 /// Kind, how often, whether it is the originator's doing, and for how many
@@ -33,6 +34,14 @@ fn expected(case: &str) -> Vec<Found> {
             (SlowClient, 1, Some(true), 1500),
             (HalfOpen, 1, Some(false), 13),
             (OneSided, 1, None, 13),
+        ],
+        "tls" => vec![
+            (TlsFailed, 1, Some(false), 6),
+            (TlsFailed, 1, Some(false), 5),
+            (TlsFailed, 1, Some(false), 9),
+            (TlsFailed, 1, Some(false), 6),
+            (TlsFailed, 1, Some(true), 18),
+            (TlsFailed, 1, Some(true), 6),
         ],
         "events" => vec![
             (Refused, 1, None, 0),
@@ -64,4 +73,34 @@ fn what_is_wrong_is_found_and_nothing_else() {
             assert_eq!(found.collect::<Vec<_>>(), expected(&name), "{name}");
         }
     }
+}
+
+/// What the kernel tells of a connect() that fails for want of a port.
+const NO_PORT: &str = r#"
+{"type":"connect","ts_ns":1000,"cookie":7,"netns":1,"local":{"addr":"10.0.0.1","port":0},"remote":{"addr":"10.0.0.2","port":80},"process":{"pid":5,"start_ns":1},"old_state":"close","new_state":"syn_sent"}
+{"type":"close","ts_ns":2000,"cookie":7,"netns":1,"local":{"addr":"10.0.0.1","port":0},"remote":{"addr":"10.0.0.2","port":80},"process":{"pid":5,"start_ns":1},"old_state":"syn_sent","new_state":"close"}
+"#;
+
+#[test]
+fn a_connect_that_finds_no_port_is_found_though_it_sends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("capture.jsonl");
+    let events = std::fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/events/input.jsonl"),
+    )
+    .unwrap();
+    let head = events.lines().next().unwrap();
+    std::fs::write(&path, format!("{head}{NO_PORT}")).unwrap();
+    let mut input = format::open(&path).unwrap();
+    let mut pipeline = Pipeline::default();
+    while let Some(record) = input.next().unwrap() {
+        pipeline.push(&record, &mut ());
+    }
+    let report = pipeline.finish(&mut ());
+    let [finding] = &report.findings[..] else {
+        panic!("{:?}", report.findings)
+    };
+    assert_eq!(finding.kind, NoFreePort);
+    assert_eq!(finding.ends.id, None);
+    assert_eq!(finding.ends.orig_owner.unwrap().process.pid, 5);
 }

@@ -126,7 +126,7 @@ fn times_add_up() {
                     continue;
                 };
                 let mut connections = report.connections.iter();
-                let is_its = |id| id == request.ends.id;
+                let is_its = |id| Some(id) == request.ends.id;
                 let connection = connections.find(|connection| is_its(connection.tcp.id));
                 let tcp = &connection.unwrap().tcp;
                 let handshake_ns = timing

@@ -34,15 +34,29 @@ pub(super) fn sentence(report: &Report, finding: &Finding) -> String {
     let text = match finding.kind {
         FindingKind::Refused => format!("{client} was refused by {server_at}"),
         FindingKind::Unanswered => format!("{server_at} did not answer {client}"),
+        FindingKind::NoFreePort => format!("{client} found no free port to connect to {server_at}"),
+        FindingKind::TlsFailed => match &finding.alert {
+            Some(alert) => format!("{by} broke off TLS with {other}: {alert}"),
+            None => format!("the TLS handshake of {client} with {server} came to no end"),
+        },
         FindingKind::Reset => format!("{by} reset its connection with {other}, {time} old"),
         FindingKind::Timeout => {
             format!("{by} lost a segment to {other}: retransmission timeout {time} at byte {byte}")
+        }
+        FindingKind::Retransmissions => {
+            let packets = units::count(finding.packets.unwrap_or(0));
+            format!("{by} sent {packets} packets again to {other} in {time}, from byte {byte} on")
         }
         FindingKind::ZeroWindow => {
             format!("{by} did not read what {other} sent: zero window for {time} at byte {byte}")
         }
         FindingKind::SlowServer => format!("{server} thought {time} about {route} of {client}"),
         FindingKind::SlowClient => format!("{client} took {time} to send {route} to {server}"),
+        FindingKind::PortReuse => {
+            format!(
+                "{client} uses ports to {server_at} again that are in TIME-WAIT: it has few left"
+            )
+        }
         FindingKind::HalfOpen => {
             format!("{by} has not closed its connection, which {other} has closed")
         }
@@ -56,6 +70,9 @@ pub(super) fn sentence(report: &Report, finding: &Finding) -> String {
             let shown = match finding.kind {
                 FindingKind::Refused
                 | FindingKind::Unanswered
+                | FindingKind::NoFreePort
+                | FindingKind::TlsFailed
+                | FindingKind::PortReuse
                 | FindingKind::HalfOpen
                 | FindingKind::OneSided => "",
                 _ => ", this the longest",

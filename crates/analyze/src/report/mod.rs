@@ -287,7 +287,7 @@ impl Connection {
     #[must_use]
     pub const fn ends(&self) -> Ends {
         Ends {
-            id: self.tcp.id,
+            id: Some(self.tcp.id),
             orig: self.tcp.orig.endpoint,
             resp: self.tcp.resp.endpoint,
             orig_owner: self.orig.owner,
@@ -299,8 +299,8 @@ impl Connection {
 /// What names a connection to those who are told of something on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ends {
-    /// Its number.
-    pub id: ConnectionId,
+    /// Its number; none if no packet of it was ever sent.
+    pub id: Option<ConnectionId>,
     /// The end that asked for it.
     pub orig: Endpoint,
     /// The end that was asked.

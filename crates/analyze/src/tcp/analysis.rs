@@ -175,6 +175,11 @@ impl Analyzer {
         }
     }
 
+    /// How many packets of an end were sent again, so far.
+    pub(super) fn retransmissions(&self, side: Side) -> u64 {
+        self.flows[side].found.retransmissions
+    }
+
     /// What was found of the packets that an end sent, and of the time until
     /// they were acknowledged.
     pub(super) fn of(&self, side: Side) -> (Analysis, Option<RoundTrips>) {

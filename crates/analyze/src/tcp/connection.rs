@@ -56,8 +56,13 @@ pub struct Connection {
     pub established_ns: Option<i64>,
     /// When an end could not send; the first 256.
     pub stalls: Vec<Stall>,
+    /// The stretch in which an end sent the most packets again, of each end.
+    pub bursts: Vec<Burst>,
     /// Whether its 5-tuple had been used by an earlier connection of the capture.
     pub reused_ports: bool,
+    /// How long ago that had ended then, where both its ends had closed it: one
+    /// of them waited in the state TIME-WAIT (RFC 9293 section 3.6.1).
+    pub reused_after_ns: Option<i64>,
     /// How many requests were found on it.
     pub requests: u64,
     /// What was seen of its TLS, if there was any.
@@ -206,6 +211,22 @@ pub struct Stall {
     pub to_ns: i64,
     /// How much of its payload came before: what is sent again begins there,
     /// or its peer had received so much.
+    pub at_byte: u64,
+}
+
+/// A stretch of time in which an end sent packets again, none more than a
+/// second after the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Burst {
+    /// Whether that end is the originator.
+    pub by_orig: bool,
+    /// How many packets it sent again.
+    pub packets: u64,
+    /// When the first of them came.
+    pub first_ns: i64,
+    /// When the last one came.
+    pub last_ns: i64,
+    /// How much of the end's payload came before the first.
     pub at_byte: u64,
 }
 

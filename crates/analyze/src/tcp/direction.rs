@@ -39,6 +39,8 @@ pub(super) struct Direction {
     retransmitted_packets: u64,
     duplicate_packets: u64,
     late_packets: u64,
+    /// Packets with new payload that came when its FIN had come.
+    outrun_packets: u64,
 }
 
 impl Direction {
@@ -93,6 +95,7 @@ impl Direction {
             self.settled = data;
             self.data_begin = Some(data);
         }
+        let is_outrun = self.fin.is_some_and(|fin| data < fin);
         if fin {
             self.fin = Some(end);
         }
@@ -114,6 +117,8 @@ impl Direction {
                 self.duplicate_packets += 1;
             } else if highest.is_some_and(|highest| data < highest) {
                 self.late_packets += 1;
+            } else if is_outrun {
+                self.outrun_packets += 1;
             }
         }
         data
@@ -131,9 +136,14 @@ impl Direction {
         }
     }
 
+    /// How many packets were sent again, and seen both times.
+    pub(super) const fn retransmitted_packets(&self) -> u64 {
+        self.retransmitted_packets
+    }
+
     /// How many packets were sent again, or fill a hole.
     pub(super) const fn repairs(&self) -> u64 {
-        self.retransmitted_packets + self.late_packets
+        self.retransmitted_packets + self.late_packets + self.outrun_packets
     }
 
     /// Whether payload up to there was acknowledged.

@@ -4,6 +4,7 @@ use tcprec_shared::flow::Flow;
 use tcprec_shared::headers::{Segment, TcpFlags};
 
 use super::analysis::Analyzer;
+use super::bursts::Bursts;
 use super::direction::Direction;
 use super::handshake::Handshake;
 use super::pair::{Pair, Side};
@@ -26,11 +27,13 @@ pub(super) struct Live {
     first_ns: i64,
     last_ns: i64,
     reused_ports: bool,
+    reused_after_ns: Option<i64>,
     missed_bytes: u64,
     states: States,
     handshake: Handshake,
     analyzer: Analyzer,
     stalls: Stalls,
+    bursts: Bursts,
     directions: Pair<Direction>,
     application: Application,
     /// Requests that are finished, and not told yet.
@@ -49,14 +52,14 @@ enum Application {
 }
 
 impl Live {
-    /// A connection before its first packet, `segment`. `reused_ports` says
-    /// that another has used its 5-tuple.
+    /// A connection before its first packet, `segment`, and what used its
+    /// 5-tuple before.
     pub(super) fn new(
         id: ConnectionId,
         flow: Flow,
         seen: Seen,
         segment: &Segment<'_>,
-        reused_ports: bool,
+        before: Option<&Self>,
     ) -> Self {
         let sender = Self::sender(flow, segment);
         let flipped = ports::is_from_server(segment);
@@ -67,12 +70,16 @@ impl Live {
             begin_ns: seen.ts_ns,
             first_ns: seen.ts_ns,
             last_ns: seen.ts_ns,
-            reused_ports,
+            reused_ports: before.is_some(),
+            reused_after_ns: before
+                .filter(|before| before.states.is_closed())
+                .map(|before| seen.ts_ns.saturating_sub(before.last_ns)),
             missed_bytes: 0,
             states: States::new(if flipped { sender.other() } else { sender }, flipped),
             handshake: Handshake::default(),
             analyzer: Analyzer::default(),
             stalls: Stalls::default(),
+            bursts: Bursts::default(),
             directions: Pair::default(),
             application: Application::Silent,
             waiting: Waiting::default(),
@@ -107,6 +114,7 @@ impl Live {
         self.first_ns = self.first_ns.min(seen.ts_ns);
         self.last_ns = self.last_ns.max(seen.ts_ns);
         let initial_rtt_ns = self.handshake.initial_rtt_ns();
+        let retransmissions = self.analyzer.retransmissions(side);
         self.analyzer
             .packet(side, seen.ts_ns, segment, initial_rtt_ns);
         self.handshake.packet(side, seen.ts_ns, segment.flags);
@@ -137,6 +145,7 @@ impl Live {
             }
         }
         let repairs = direction.repairs();
+        let retransmitted = direction.retransmitted_packets();
         let position = direction.packet(segment, seen.cookie);
         let end = position.saturating_add(segment.payload_bytes.into());
         let is_awaited = syn || !direction.is_acknowledged(end);
@@ -147,6 +156,13 @@ impl Live {
             is_repair: direction.repairs() > repairs && is_awaited,
             acknowledged,
         };
+        if segment.payload_bytes > 0 || syn {
+            // Wireshark takes what is sent again soon for out of order, and
+            // what fills a hole for sent again: both count.
+            let is_again = direction.retransmitted_packets() > retransmitted
+                || self.analyzer.retransmissions(side) > retransmissions;
+            self.bursts.packet(side, position, seen.ts_ns, is_again);
+        }
         self.stalls
             .packet(sent, segment, self.handshake.initial_rtt_ns());
         if segment.payload_bytes > 0 && !rst {
@@ -251,7 +267,9 @@ impl Live {
             syn_ns: self.handshake.first_syn_ns(),
             established_ns: self.handshake.established_ns(),
             stalls: self.stalls.all(originator, self.last_ns),
+            bursts: self.bursts.worst(originator),
             reused_ports: self.reused_ports,
+            reused_after_ns: self.reused_after_ns,
             requests: outcome.requests,
             tls: outcome.tls,
         }

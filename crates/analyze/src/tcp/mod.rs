@@ -6,6 +6,7 @@
 //! computed. Reports and owners are others' to make.
 
 mod analysis;
+mod bursts;
 mod connection;
 mod direction;
 mod fragments;
@@ -25,7 +26,8 @@ mod waiting;
 pub(crate) use pair::{Pair, Side};
 
 pub use connection::{
-    Analysis, ConnState, Connection, ConnectionId, End, RoundTrips, Stall, StallCause, SynOptions,
+    Analysis, Burst, ConnState, Connection, ConnectionId, End, RoundTrips, Stall, StallCause,
+    SynOptions,
 };
 pub use tracker::{Limits, Observer, Seen, Tracker};
 

@@ -343,6 +343,11 @@ impl States {
         low.closed && high.closed || low.state == State::Reset || high.state == State::Reset
     }
 
+    /// Whether both ends have closed in good order.
+    pub(super) fn is_closed(&self) -> bool {
+        self.summary() == ConnState::Sf
+    }
+
     /// When the last packet came before both ends had closed.
     pub(super) const fn last_ns(&self) -> i64 {
         self.last_ns

@@ -163,16 +163,15 @@ impl Tracker {
             return id;
         }
         let before = self.live.remove(&key);
-        let reused_ports = before.is_some();
-        if let Some(before) = before {
-            self.linger(seen.ts_ns, Lingering::Replaced(before));
-        }
         if self.live.len() >= self.limits.connections.max(1) {
             self.evict(observer);
         }
         let id = ConnectionId(self.seen_connections);
         self.seen_connections += 1;
-        let mut live = Box::new(Live::new(id, flow, seen, segment, reused_ports));
+        let mut live = Box::new(Live::new(id, flow, seen, segment, before.as_deref()));
+        if let Some(before) = before {
+            self.linger(seen.ts_ns, Lingering::Replaced(before));
+        }
         live.packet(seen, segment, &self.budget);
         let (is_over, waiting_bytes) = (live.is_over(), live.waiting_bytes());
         self.live.insert(key, live);

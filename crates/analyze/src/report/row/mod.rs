@@ -348,7 +348,9 @@ impl Names for Report {
 
 fn ids<M: SerializeMap>(to: &mut M, ends: Ends) -> Result<(), M::Error> {
     let Ends { id, orig, resp, .. } = ends;
-    to.serialize_entry("conn_id", &id.0)?;
+    if let Some(id) = id {
+        to.serialize_entry("conn_id", &id.0)?;
+    }
     to.serialize_entry("id.orig_h", &orig.addr)?;
     to.serialize_entry("id.orig_p", &orig.port)?;
     to.serialize_entry("id.resp_h", &resp.addr)?;
@@ -488,6 +490,12 @@ impl Serialize for FindingRow<'_> {
         row.serialize_entry("duration", &seconds(finding.duration_ns()))?;
         if let Some(at_byte) = finding.at_byte {
             row.serialize_entry("at_byte", &at_byte)?;
+        }
+        if let Some(packets) = finding.packets {
+            row.serialize_entry("packets", &packets)?;
+        }
+        if let Some(alert) = &finding.alert {
+            row.serialize_entry("alert", alert)?;
         }
         if let Some(route) = &finding.route {
             row.serialize_entry("route", route)?;

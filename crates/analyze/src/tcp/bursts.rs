@@ -1,0 +1,115 @@
+//! When an end had to send many packets again: the worst such time of each end.
+
+use super::Burst;
+use super::pair::{Pair, Side};
+
+/// Packets that are sent again within so long belong together.
+const TOGETHER_NS: i64 = 1_000_000_000;
+
+/// A packet that comes again so soon after itself, and nothing between, is a
+/// copy that the capture made.
+const COPY_NS: i64 = 1_000_000;
+
+/// What was sent again so far.
+#[derive(Debug, Default)]
+pub(super) struct Bursts {
+    /// Position and time of the latest packet of each end.
+    latest: Pair<Option<(i64, i64)>>,
+    /// Few connections send anything again.
+    found: Option<Box<Pair<Found>>>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Found {
+    current: Packets,
+    worst: Packets,
+}
+
+/// Packets that were sent again.
+#[derive(Debug, Clone, Copy, Default)]
+struct Packets {
+    count: u64,
+    first_ns: i64,
+    last_ns: i64,
+    position: i64,
+}
+
+impl Bursts {
+    /// Takes a packet with sequence numbers: where it begins, when it came and
+    /// whether it is sent again.
+    pub(super) fn packet(&mut self, side: Side, position: i64, ts_ns: i64, is_again: bool) {
+        let before = self.latest[side].replace((position, ts_ns));
+        let is_copy = before
+            .is_some_and(|before| before.0 == position && ts_ns.saturating_sub(before.1) < COPY_NS);
+        if !is_again || is_copy {
+            return;
+        }
+        let found = &mut self.found.get_or_insert_default()[side];
+        let current = &mut found.current;
+        if current.count == 0 || ts_ns.saturating_sub(current.last_ns) > TOGETHER_NS {
+            *current = Packets {
+                count: 0,
+                first_ns: ts_ns,
+                last_ns: ts_ns,
+                position,
+            };
+        }
+        current.count += 1;
+        current.last_ns = current.last_ns.max(ts_ns);
+        if current.count > found.worst.count {
+            found.worst = *current;
+        }
+    }
+
+    /// The worst of each end that had one.
+    pub(super) fn worst(&self, originator: Side) -> Vec<Burst> {
+        let Some(found) = &self.found else {
+            return Vec::new();
+        };
+        [originator, originator.other()]
+            .into_iter()
+            .map(|side| (side, found[side].worst))
+            .filter(|(_, worst)| worst.count > 0)
+            .map(|(side, worst)| Burst {
+                by_orig: side == originator,
+                packets: worst.count,
+                first_ns: worst.first_ns,
+                last_ns: worst.last_ns,
+                // The first byte has position 1: the SYN stands before it.
+                at_byte: worst.position.saturating_sub(1).max(0).cast_unsigned(),
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_stretch_of_an_end_is_kept() {
+        let mut bursts = Bursts::default();
+        let ms = 1_000_000;
+        for (at_ms, is_again) in [(0, true), (10, false), (500, true), (2000, true)] {
+            bursts.packet(Side::Low, at_ms, at_ms * ms, is_again);
+        }
+        let expected = Burst {
+            by_orig: false,
+            packets: 2,
+            first_ns: 0,
+            last_ns: 500 * ms,
+            at_byte: 0,
+        };
+        assert_eq!(bursts.worst(Side::High), [expected]);
+    }
+
+    #[test]
+    fn copies_that_the_capture_made_do_not_count() {
+        let mut bursts = Bursts::default();
+        for count in 0..100 {
+            bursts.packet(Side::Low, count, count * 1000, false);
+            bursts.packet(Side::Low, count, count * 1000 + 500, true);
+        }
+        assert_eq!(bursts.worst(Side::Low), []);
+    }
+}

@@ -1,0 +1,233 @@
+//! What is found where packets are lost on the way, ports run out and a client
+//! dawdles: what the test made happen, as long as it lasted, and nothing else.
+
+use std::collections::HashMap;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::process::wait_until;
+use crate::recorder::{Recorder, analyze};
+use crate::report::Report;
+use crate::tun::TunCable;
+use crate::world::World;
+
+/// The segment with this in it is lost twice, so that the server waits for its
+/// retransmission timeout. More comes behind it: the client sees that it lacks.
+const TWICE: &[u8] = b"lost twice";
+/// Stands once in each kilobyte of a body: some of the segments are lost once.
+const HOLE: &[u8] = b"a hole";
+/// So many of them: more than an initial window (RFC 6928), and not all that
+/// is on the way, so that duplicate ACKs tell of the loss.
+const HOLES: usize = 12;
+/// Nobody hears what is sent to this port.
+const DEAF_PORT: u16 = 9;
+
+/// How long the client takes to send a request, and how exactly times are told.
+const DAWDLES: f64 = 1.3;
+const TOLERANCE: f64 = 0.1;
+
+/// Answers with a body of 300 kB, 12 kB or 10 bytes, for what is lost of it.
+const SERVER: &str = "
+import socket, threading
+
+bodies = {
+    '/holes': b'a hole'.ljust(3000, b'.') * 100,
+    '/twice': b'.' * 8000 + b'lost twice' + b'.' * 4000,
+}
+
+def web(client):
+    lines = client.makefile('rb')
+    while line := lines.readline():
+        while lines.readline().strip():
+            pass
+        body = bodies.get(line.split()[1].decode(), b'.' * 10)
+        client.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n' % len(body) + body)
+    lines.close()
+    client.close()
+
+listener = socket.create_server(('', 8080))
+while True:
+    client, _ = listener.accept()
+    threading.Thread(target=web, args=[client], daemon=True).start()
+";
+
+/// Asks for all of it, then for one that is fine, from few ports.
+const CLIENT: &str = "
+import errno, socket, time
+
+def connect(port):
+    client = socket.socket()
+    client.settimeout(3.5)
+    client.connect(('10.77.0.2', port))
+    return client
+
+def ask(path, pause=0):
+    client = connect(8080)
+    client.sendall(b'GET ' + path)
+    time.sleep(pause)
+    client.sendall(b' HTTP/1.1\\r\\nHost: lab\\r\\n\\r\\n')
+    client.shutdown(socket.SHUT_WR)
+    while client.recv(100_000):
+        pass
+    client.close()
+
+for path in [b'/fine', b'/twice', b'/holes', b'/fine']:
+    ask(path)
+ask(b'/dawdled', 1.3)
+try:
+    connect(9)
+except TimeoutError:
+    print('unanswered')
+with open('/proc/sys/net/ipv4/ip_local_port_range', 'w') as few:
+    few.write('50000 50001')
+held = [connect(8080), connect(8080)]
+try:
+    connect(8080)
+except OSError as error:
+    print(errno.errorcode[error.errno])
+for client in held:
+    client.shutdown(socket.SHUT_WR)
+    client.recv(1)
+    client.close()
+";
+
+/// What was lost, by what is in it: when each time.
+#[derive(Debug, Default)]
+struct Lost {
+    twice: Vec<Instant>,
+    /// When that came through.
+    repaired: Option<Instant>,
+    /// The segments with holes, by sequence number.
+    holes: HashMap<u32, Instant>,
+}
+
+impl Lost {
+    /// Whether an IPv4 packet is carried on.
+    fn passes(&mut self, packet: &[u8]) -> bool {
+        const TCP: u8 = 6;
+        if packet.first() != Some(&0x45) || packet.get(9) != Some(&TCP) {
+            return true;
+        }
+        let word = |at: usize| packet.get(at..at + 4).and_then(|it| it.first_chunk::<4>());
+        let port = |at: usize| packet.get(at..at + 2).and_then(|it| it.first_chunk::<2>());
+        if port(22).is_some_and(|port| u16::from_be_bytes(*port) == DEAF_PORT) {
+            return false;
+        }
+        let has = |what: &[u8]| packet.windows(what.len()).any(|bytes| bytes == what);
+        if has(TWICE) {
+            if self.twice.len() < 2 {
+                self.twice.push(Instant::now());
+                return false;
+            }
+            self.repaired.get_or_insert_with(Instant::now);
+        }
+        let number = word(24).map_or(0, |bytes| u32::from_be_bytes(*bytes));
+        if has(HOLE) && self.holes.len() < HOLES && !self.holes.contains_key(&number) {
+            self.holes.insert(number, Instant::now());
+            return false;
+        }
+        true
+    }
+
+    /// From the second loss to the repair.
+    fn stalled(&self) -> Duration {
+        match (self.twice.last(), self.repaired) {
+            (Some(lost), Some(repaired)) => repaired.duration_since(*lost),
+            _ => panic!("nothing was lost twice and repaired: {self:?}"),
+        }
+    }
+}
+
+pub(crate) fn losses() {
+    let lost = Arc::new(Mutex::new(Lost::default()));
+    let world = World::without_cable();
+    let losing = Arc::clone(&lost);
+    let _cable = TunCable::losing(&world.client, &world.server, move |packet| {
+        losing.lock().expect("no panic").passes(packet)
+    });
+    world.give_addresses();
+    // Each segment is a packet, so that each retransmission can be counted.
+    world.server.ip("link set eth0 gso_max_segs 1");
+    let mut command = Command::new("python3");
+    command.args(["-c", SERVER]);
+    let server = world.start(&world.server, command);
+    wait_until("the server listens", || world.server.listeners(8080) == 1);
+    let hosts = [&world.client, &world.server];
+    let captures = ["client.jsonl", "server.jsonl"].map(|name| world.file(name));
+    let recorders = [0, 1].map(|at| {
+        let output = captures[at].to_str().expect("a path in UTF-8");
+        Recorder::start(&world, hosts[at], &["-i", "eth0", "-o", output])
+    });
+    let client = world.run(&world.client, "python3", &["-c", CLIENT]);
+    assert_eq!(client.expect_code(0).output, "unanswered\nEADDRNOTAVAIL\n");
+    world.settle();
+    for recorder in recorders {
+        recorder.stop();
+    }
+    server.stop();
+    let lost = lost.lock().expect("no panic");
+    let [at_client, at_server] = captures.map(|capture| analyze(&world, &capture));
+    expect_at_client(&at_client);
+    expect_at_server(&at_server, &lost);
+}
+
+/// Findings by word, whose doing they are, and how long they took.
+fn found(report: &Report) -> HashMap<&str, (Option<&str>, f64)> {
+    let findings = report.of_kind("finding").map(|finding| {
+        assert_eq!(finding["count"], 1, "{finding}");
+        let word = finding["finding"].as_str().expect("a word");
+        let seconds = finding["duration"].as_f64().expect("seconds");
+        (word, (finding["end"].as_str(), seconds))
+    });
+    findings.collect()
+}
+
+fn expect_words(found: &HashMap<&str, (Option<&str>, f64)>, expected: &[(&str, Option<&str>)]) {
+    let mut words: Vec<_> = found.iter().map(|(word, (end, _))| (*word, *end)).collect();
+    words.sort_unstable();
+    assert_eq!(words, expected, "{found:?}");
+}
+
+/// The client cannot know what was lost before it came; it knows that it waited.
+fn expect_at_client(report: &Report) {
+    let found = found(report);
+    let expected = [
+        ("no_free_port", Some("orig")),
+        ("retransmissions", Some("resp")),
+        ("slow_client", Some("orig")),
+        ("timeout", Some("resp")),
+        ("unanswered", None),
+    ];
+    expect_words(&found, &expected);
+    let dawdled = found["slow_client"].1;
+    assert!((dawdled - DAWDLES).abs() < TOLERANCE, "{dawdled}");
+}
+
+fn expect_at_server(report: &Report, lost: &Lost) {
+    let found = found(report);
+    let expected = [
+        ("retransmissions", Some("resp")),
+        ("slow_client", Some("orig")),
+        ("timeout", Some("resp")),
+    ];
+    expect_words(&found, &expected);
+    let stalled = lost.stalled().as_secs_f64();
+    let told = found["timeout"].1;
+    assert!((told - stalled).abs() < TOLERANCE, "{told} for {stalled}");
+    let again = |path: &str| -> &Value {
+        let asked = report.of_kind("http").find(|row| row["uri"] == path);
+        let number = &asked.expect("a request")["conn_id"];
+        let connection = report.of_kind("conn").find(|row| row["conn_id"] == *number);
+        connection.expect("its connection")
+    };
+    // What the wire shows and what the kernel counted are what was lost.
+    for (path, count) in [("/twice", lost.twice.len()), ("/holes", lost.holes.len())] {
+        let connection = again(path);
+        for field in ["resp_rexmt", "resp_kernel_retransmits"] {
+            assert_eq!(connection[field], count, "{field} of {path}: {connection}");
+        }
+    }
+}
