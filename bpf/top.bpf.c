@@ -151,23 +151,35 @@ static __always_inline void set_owner(__u64 cookie, const struct owner *owner)
 	settle(socket);
 }
 
-static __always_inline void fill_owner(struct owner *owner, struct task_struct *task)
+static __always_inline struct process_key key_of(const struct task_struct *task)
 {
-	owner->key.pid = BPF_CORE_READ(task, tgid);
-	owner->key.uid = BPF_CORE_READ(task, cred, euid.val);
+	return (struct process_key){ .pid = task->tgid, .uid = task->cred->euid.val };
+}
+
+static __always_inline void fill_owner(struct owner *owner, const struct task_struct *task)
+{
+	owner->key = key_of(task);
 	BPF_CORE_READ_INTO(&owner->comm, task, group_leader, comm);
 }
 
-/* The process that acts on a socket, if one does: see events.bpf.c. A thread of
- * the kernel does it for somebody else. */
-static __always_inline bool fill_acting(struct owner *owner, const struct sock *sk)
+/* The task that acts on a socket, if one does: see events.bpf.c. A thread of the
+ * kernel does it for somebody else. */
+static __always_inline struct task_struct *acting_task(const struct sock *sk)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct task_struct *task;
 
-	if (!BPF_CORE_READ(sk, sk_lock.owned) || BPF_CORE_READ(task, flags) & PF_KTHREAD)
-		return false;
-	fill_owner(owner, task);
-	return true;
+	if (!sk->sk_lock.owned)
+		return NULL;
+	task = bpf_get_current_task_btf();
+	return task->flags & PF_KTHREAD ? NULL : task;
+}
+
+static __always_inline void fill_acting(struct owner *owner, const struct sock *sk)
+{
+	struct task_struct *task = acting_task(sk);
+
+	if (task)
+		fill_owner(owner, task);
 }
 
 /* Where to count what happens to a socket. */
@@ -177,7 +189,7 @@ static __always_inline struct counts *counts_of_socket(struct sock *sk, __u64 co
 	struct owner nobody = {};
 
 	/* A connection that came, and will be accepted. */
-	if (!socket && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_SYN_RECV)
+	if (!socket && sk->__sk_common.skc_state == TCP_SYN_RECV)
 		socket = add_socket(cookie, &nobody);
 	if (!socket)
 		return counts_of(&nobody);
@@ -186,16 +198,20 @@ static __always_inline struct counts *counts_of_socket(struct sock *sk, __u64 co
 
 static __always_inline struct counts *counts_of_sender(struct sock *sk, __u64 cookie)
 {
+	struct task_struct *task = acting_task(sk);
 	struct socket_owner *socket;
 	struct owner owner = {};
+	struct process_key key;
 
-	if (!fill_acting(&owner, sk))
+	if (!task)
 		return counts_of_socket(sk, cookie);
-	/* It may have the socket from another process. */
 	socket = bpf_map_lookup_elem(&sockets, &cookie);
-	if ((!socket || socket->owner.key.pid != owner.key.pid ||
-	     socket->owner.key.uid != owner.key.uid) &&
-	    BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE)
+	key = key_of(task);
+	if (socket && socket->owner.key.pid == key.pid && socket->owner.key.uid == key.uid)
+		return counts_of(&socket->owner);
+	/* It has the socket from another process. */
+	fill_owner(&owner, task);
+	if (sk->__sk_common.skc_state != TCP_CLOSE)
 		set_owner(cookie, &owner);
 	return counts_of(&owner);
 }
@@ -287,7 +303,7 @@ int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 
 static __always_inline int accepted(struct trace_event_raw_sys_exit *ctx)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct owner owner = {};
 	struct counts *counts;
 	struct sock *sk;
@@ -358,7 +374,7 @@ int scan_sockets(struct bpf_iter__task_file *ctx)
 	if (!socket)
 		return 0;
 	sk = socket->sk;
-	if (!sk || !is_tcp(sk) || BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE)
+	if (!sk || !is_tcp(sk) || sk->__sk_common.skc_state == TCP_CLOSE)
 		return 0;
 	fill_owner(&owner, task);
 	add_socket(bpf_get_socket_cookie(sk), &owner);
