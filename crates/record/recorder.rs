@@ -155,7 +155,7 @@ pub(crate) fn record(
     watcher.started(recorded.devices(), &attached.hooks, &attached.missing);
 
     let progress = Arc::new(Progress::default());
-    let writer = Writer::new(
+    let mut writer = Writer::new(
         outputs,
         recorded.clone(),
         clock,
@@ -164,6 +164,8 @@ pub(crate) fn record(
         recording.packet_limit,
         Arc::clone(&progress),
     );
+    // At once: a file without it is nothing.
+    writer.begin();
     // The command keeps the user's rights.
     let child = start_command(&recording.command)?;
     rights::give_up(recording.is_series)?;
@@ -284,7 +286,7 @@ fn write(
     to_reader: &Sender<Batch>,
 ) -> Closed {
     let mut end = ("failed", 0);
-    writer.head(scan);
+    writer.scan(scan);
     for message in messages {
         match message {
             Message::Batch(batch) => {

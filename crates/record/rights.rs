@@ -19,7 +19,7 @@ const NEEDED: [Capability; 4] = [
 ];
 
 /// Gives up all other capabilities, and the way to new ones, for this thread
-/// and those that it starts. A root that `creates_files` later may do so in
+/// and those that it starts; and core dumps, for the process. A root that `creates_files` later may do so in
 /// folders of others.
 ///
 /// # Errors
@@ -39,5 +39,7 @@ pub(crate) fn give_up(creates_files: bool) -> Result<(), RightsError> {
         };
         caps::set(None, set, kept).map_err(|error| failed(&error))?;
     }
-    nix::sys::prctl::set_no_new_privs().map_err(|error| failed(&error))
+    nix::sys::prctl::set_no_new_privs().map_err(|error| failed(&error))?;
+    // Memory holds what users sent: a core dump would, too.
+    nix::sys::prctl::set_dumpable(false).map_err(|error| failed(&error))
 }

@@ -165,11 +165,18 @@ impl Writer {
         }
     }
 
-    /// Writes what stands at the head of a capture: how it was made, the
-    /// interfaces, the sockets that existed.
-    pub(crate) fn head(&mut self, raw_scan: &[u8]) {
+    /// Writes what stands at the head of a capture: how it was made, and the
+    /// interfaces. From now on the file can be read, whatever happens.
+    pub(crate) fn begin(&mut self) {
         let mut records = vec![Record::Capture(self.capture.clone())];
         records.extend(self.decoder.recorded.records().map(Record::Interface));
+        self.write(&records);
+        self.each_output(Output::flush);
+    }
+
+    /// Writes the sockets that existed.
+    pub(crate) fn scan(&mut self, raw_scan: &[u8]) {
+        let mut records = Vec::new();
         for decoded in scan(raw_scan, self.decoder.clock) {
             self.totals.scanned += 1;
             self.decoder.push(Ring::Events, decoded, &mut records);

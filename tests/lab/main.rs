@@ -25,6 +25,7 @@ mod records;
 mod report;
 mod rights;
 mod rotation;
+mod shim;
 mod survival;
 mod times;
 mod tls;
@@ -44,7 +45,8 @@ use nix::unistd::geteuid;
 
 /// What the tests run, beside the recorder itself.
 const PROGRAMS: &[&str] = &[
-    "curl", "ip", "jq", "nginx", "openssl", "python3", "setcap", "tcpdump", "tshark", "zstdcat",
+    "cc", "curl", "ip", "jq", "nginx", "openssl", "python3", "setcap", "tcpdump", "tshark",
+    "zstdcat",
 ];
 
 /// A test goes by the path of its function.
@@ -121,10 +123,16 @@ const TESTS: &[(&str, fn())] = tests![
     rotation::by_time,
     rotation::misuse,
     survival::killed_at_any_moment,
-    survival::terminated,
+    survival::ended_by_signals,
+    survival::reader_gone,
     survival::full_disk,
+    survival::refused_writes,
+    survival::limited_file_size,
+    survival::full_device,
+    survival::clock_step,
     survival::full_pipe,
     survival::interface_returns,
+    survival::interface_comes,
     fallbacks::no_btf,
     fallbacks::no_btf_listener,
     fallbacks::no_btf_for_processes,
@@ -133,6 +141,7 @@ const TESTS: &[(&str, fn())] = tests![
     overload::stopped_reader,
     overload::slow_output,
     rights::given_up,
+    rights::no_core_dump,
     rights::file_capabilities,
     rights::files_are_hidden,
     ends::named_namespace,

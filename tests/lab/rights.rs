@@ -3,9 +3,11 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::Command;
+
+use nix::sys::signal::Signal;
 
 use crate::recorder::{Recorder, TCPREC, analyze};
 use crate::report::Ends;
@@ -68,6 +70,25 @@ pub(crate) fn given_up() {
         capabilities(&own, "CapEff")
     );
     assert_eq!(field(&ended.output, "NoNewPrivs"), "0");
+}
+
+/// Its memory holds what users sent.
+pub(crate) fn no_core_dump() {
+    let world = World::without_cable();
+    let folder = world.folder().display();
+    let script =
+        format!("ulimit -c unlimited; cd {folder}; exec {TCPREC} record -i lo -o capture.jsonl");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]);
+    let recorder = Recorder::ready(world.start(&world.server, command));
+    crate::process::wait_until("it has given up its rights", || {
+        let status = fs::read_to_string(format!("/proc/{}/status", recorder.pid()));
+        field(&status.expect("its status"), "NoNewPrivs") == "1"
+    });
+    recorder.signal(Signal::SIGABRT);
+    let status = recorder.finish_anyhow().status;
+    assert_eq!(status.signal(), Some(Signal::SIGABRT as i32));
+    assert!(!status.core_dumped());
 }
 
 /// Not root, but a program with these capabilities records all the same.

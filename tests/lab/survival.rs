@@ -1,18 +1,23 @@
 //! What ends a recording or comes in its way: whatever it is, the file is
 //! readable, it says how it ended, and one message says why.
 
+use std::env;
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use nix::sys::signal::Signal;
 
 use crate::process::wait_until;
 use crate::recorder::{Recorder, TCPREC, analyze, tcprec};
+use crate::records;
 use crate::report::{Ends, Report};
+use crate::shim::Shim;
 use crate::traffic::some_of_everything;
 use crate::web::{Nginx, Traffic};
 use crate::world::World;
@@ -54,48 +59,93 @@ fn ending(world: &World, capture: &Path) -> String {
 }
 
 /// Killed at any moment, the file is readable and does not claim to be whole.
+///
+/// `TCPREC_LAB_KILLS` says how often; each round tells its moment if it fails.
 pub(crate) fn killed_at_any_moment() {
+    let kills = env::var("TCPREC_LAB_KILLS").ok();
+    let kills: usize = kills.map_or(12, |kills| kills.parse().expect("a number of kills"));
     let world = World::without_cable();
     let _nginx = Nginx::start(&world, &world.server);
     under_load(&world, || {
-        for round in 0..12 {
+        for round in 0..kills {
             let extension = ["jsonl", "jsonl.zst", "pcapng", "pcapng.zst"][round % 4];
-            let stem = format!("round-{}", char::from(b'a' + round as u8));
-            // Also when another file has just begun.
-            let size = if round < 6 { "1G" } else { "200k" };
+            let stem = format!("round-{round}-of");
             let capture = world.file(&format!("{stem}.{extension}"));
             let output = capture.display().to_string();
-            let recorder = Recorder::start(
-                &world,
-                &world.server,
-                &["-i", "lo", "-s", "0", "-C", size, "-o", &output],
-            );
-            wait_until("the file has begun", || {
-                fs::metadata(&capture).is_ok_and(|metadata| metadata.len() > 0)
-            });
-            // Anywhere between two flushes.
-            thread::sleep(Duration::from_millis(round as u64 * 389 % 1100));
-            recorder.kill();
-            let ending = ending(&world, &world.file(&stem));
+            // Also between two files of a series.
+            let size = if round / 4 % 2 == 0 { "1G" } else { "200k" };
+            let mut command = Command::new(TCPREC);
+            command.args(["record", "-i", "lo", "-s", "0", "-C", size, "-o", &output]);
+            let recorder = world.start(&world.server, command);
+            // Also before there is anything: a third of them as it starts.
+            let moment = Duration::from_micros(random_below(if round % 3 == 0 {
+                300_000
+            } else {
+                2_000_000
+            }));
+            thread::sleep(moment);
+            recorder.signal(Signal::SIGKILL);
+            recorder.finish();
+            let what = format!("{extension}, killed after {moment:?}");
+            let Ok(file) = fs::metadata(&capture) else {
+                continue;
+            };
+            let stem = world.file(&stem).display().to_string();
+            let arguments = ["analyze", "--format", "jsonl", &stem];
+            let ended = tcprec(&world, &world.server, &arguments);
+            if file.len() == 0 {
+                assert!(ended.errors.contains("an empty file"), "{what}");
+                continue;
+            }
+            let report = Report::parse(&ended.expect_code(0).output);
+            let capture = report.of_kind("capture").next().expect("a capture");
             // Between two files the last one says that it goes on elsewhere.
+            let ending = capture["ending"].as_str().unwrap_or_default();
             assert!(
-                ["abrupt", "cut", "continued"].contains(&ending.as_str()),
-                "{extension}: {ending}"
+                ["abrupt", "cut", "continued"].contains(&ending),
+                "{what}: {ending}"
             );
         }
     });
 }
 
-pub(crate) fn terminated() {
+/// A number below another one, not twice the same: of the time.
+fn random_below(limit: u64) -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(Instant::now()) % limit
+}
+
+pub(crate) fn ended_by_signals() {
+    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
+        let world = World::without_cable();
+        let _nginx = Nginx::start(&world, &world.server);
+        let capture = world.file("capture.jsonl.zst");
+        let output = capture.display().to_string();
+        let recorder = Recorder::start(&world, &world.server, &["-i", "lo", "-o", &output]);
+        under_load(&world, || recorder.signal(signal));
+        let ended = recorder.finish();
+        assert!(ended.errors.contains("none lost"), "{}", ended.errors);
+        assert_eq!(ending(&world, &capture), "complete", "{signal}");
+    }
+}
+
+/// A reader that has enough is no failure; another output has its end.
+pub(crate) fn reader_gone() {
     let world = World::without_cable();
     let _nginx = Nginx::start(&world, &world.server);
-    let capture = world.file("capture.jsonl.zst");
-    let output = capture.display().to_string();
-    let recorder = Recorder::start(&world, &world.server, &["-i", "lo", "-o", &output]);
-    under_load(&world, || recorder.signal(Signal::SIGTERM));
-    let ended = recorder.finish();
-    assert!(ended.errors.contains("none lost"), "{}", ended.errors);
-    assert_eq!(ending(&world, &capture), "complete");
+    let capture = world.file("capture.pcapng").display().to_string();
+    let script = format!(
+        "{TCPREC} record -i lo -o - -o {capture} | head -c 20000 | wc -c; exit ${{PIPESTATUS[0]}}"
+    );
+    let mut command = Command::new("bash");
+    command.args(["-c", &script]);
+    let mut process = world.start(&world.server, command);
+    under_load(&world, || {
+        wait_until("the recorder has ended", || process.has_ended());
+    });
+    let ended = process.finish().expect_code(0);
+    assert_eq!(ended.output, "20000\n");
+    assert_eq!(ending(&world, Path::new(&capture)), "complete");
 }
 
 /// A full disk ends the recording with one message. What was written before is
@@ -136,6 +186,111 @@ pub(crate) fn full_disk() {
         };
         assert_eq!(ending(&world, Path::new(&saved)), expected, "{extension}");
         assert_eq!(ending(&world, Path::new(&other)), "complete", "{extension}");
+    }
+}
+
+/// What a disk refuses, whatever for: one message, a readable file without an
+/// end, and another output that has one.
+pub(crate) fn refused_writes() {
+    let world = World::without_cable();
+    let _nginx = Nginx::start(&world, &world.server);
+    let shim = Shim::new(&world);
+    for extension in ["jsonl", "jsonl.zst", "pcapng", "pcapng.zst"] {
+        let [failing, other] = ["failing", "other"].map(|stem| {
+            world
+                .file(&format!("{stem}.{extension}"))
+                .display()
+                .to_string()
+        });
+        let mut command = Command::new(TCPREC);
+        let arguments = [
+            "record", "-i", "lo", "-s", "0", "-o", &failing, "-o", &other,
+        ];
+        command.args(arguments);
+        shim.fail(&mut command, &format!("/failing.{extension}"), 50_000);
+        expect_failure(&world, command, "Input/output error");
+        let expected = if extension == "pcapng.zst" {
+            "cut"
+        } else {
+            "abrupt"
+        };
+        assert_eq!(ending(&world, Path::new(&failing)), expected, "{extension}");
+        assert_eq!(ending(&world, Path::new(&other)), "complete", "{extension}");
+    }
+}
+
+/// A limit on the size of files is no reason to be killed by SIGXFSZ.
+pub(crate) fn limited_file_size() {
+    let world = World::without_cable();
+    let _nginx = Nginx::start(&world, &world.server);
+    let capture = world.file("capture.jsonl").display().to_string();
+    let script = format!("ulimit -f 100; exec {TCPREC} record -i lo -s 0 -o {capture}");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]);
+    expect_failure(&world, command, "File too large");
+    assert_eq!(ending(&world, Path::new(&capture)), "abrupt");
+}
+
+/// A device that takes nothing from the first byte on keeps its rights.
+pub(crate) fn full_device() {
+    let world = World::without_cable();
+    let _nginx = Nginx::start(&world, &world.server);
+    let capture = world.file("capture.jsonl");
+    symlink("/dev/full", &capture).expect("a link");
+    let mode = || fs::metadata("/dev/full").expect("/dev/full").permissions();
+    let before = mode();
+    let mut command = Command::new(TCPREC);
+    command.args(["record", "-i", "lo", "-o"]).arg(&capture);
+    expect_failure(&world, command, "No space left");
+    assert_eq!(mode(), before);
+}
+
+/// Ends by itself under load, with exit code 1 and one line that says why.
+fn expect_failure(world: &World, command: Command, why: &str) {
+    let mut process = world.start(&world.server, command);
+    under_load(world, || {
+        wait_until("the recorder has ended", || process.has_ended());
+    });
+    let errors = process.finish().expect_code(1).errors;
+    let last = errors.lines().last().unwrap_or_default();
+    assert!(
+        last.contains("cannot write") && last.contains(why),
+        "{errors}"
+    );
+}
+
+/// The wall clock goes back by an hour: all times go on as they began.
+pub(crate) fn clock_step() {
+    let world = World::without_cable();
+    let nginx = Nginx::start(&world, &world.server);
+    let shim = Shim::new(&world);
+    let output = world.file("capture.jsonl").display().to_string();
+    let step = world.file("step");
+    let mut command = Command::new(TCPREC);
+    command.args(["record", "-i", "lo", "-G", "2", "-o", &output]);
+    shim.step(&mut command, &step);
+    let now_ns = || Timestamp::now().as_nanosecond();
+    let began_ns = now_ns();
+    let recorder = Recorder::ready(world.start(&world.server, command));
+    let mut traffic = some_of_everything(&world, &world.server, ["127.0.0.1", "::1"]);
+    fs::write(&step, "").expect("a file");
+    wait_until("another file began", || {
+        world.file("capture.1.jsonl").exists()
+    });
+    let again = some_of_everything(&world, &world.server, ["127.0.0.1", "::1"]);
+    traffic.connections.extend(again.connections);
+    traffic.join_log(&nginx);
+    world.settle();
+    recorder.stop();
+    let ended_ns = now_ns();
+    analyze(&world, &world.file("capture")).expect(&traffic, Ends::Both);
+    for name in ["capture.jsonl", "capture.1.jsonl"] {
+        for record in records::read(&world.file(name)) {
+            if let Some(ts_ns) = record["ts_ns"].as_i64() {
+                let range = began_ns..ended_ns;
+                assert!(range.contains(&ts_ns.into()), "{name}: {record}");
+            }
+        }
     }
 }
 
@@ -207,4 +362,23 @@ pub(crate) fn interface_returns() {
         recorder.stop();
         analyze(&world, &capture).expect(&traffic, Ends::Client);
     }
+}
+
+/// With `-i any` an interface that comes later is recorded too.
+pub(crate) fn interface_comes() {
+    let world = World::without_cable();
+    let nginx = Nginx::start(&world, &world.server);
+    let capture = world.file("capture.pcapng.zst");
+    let output = capture.display().to_string();
+    let recorder = Recorder::start(&world, &world.client, &["-i", "any", "-o", &output]);
+    world.lay_cable();
+    wait_until("the new interface is told", || {
+        recorder.errors().contains("recording on eth0 too")
+    });
+    let mut traffic = some_of_everything(&world, &world.client, World::SERVER);
+    traffic.join_log(&nginx);
+    world.settle();
+    recorder.stop();
+    // The events are those of all namespaces then.
+    analyze(&world, &capture).expect(&traffic, Ends::Both);
 }

@@ -260,7 +260,7 @@ fn what_is(start: &[u8]) -> String {
         (b"#!", "a script"),
     ];
     if start.is_empty() {
-        return "an empty file".into();
+        return "an empty file (a recording that was killed as it began leaves one)".into();
     }
     if let Some((_, name)) = KNOWN.iter().find(|(magic, _)| start.starts_with(magic)) {
         return (*name).into();

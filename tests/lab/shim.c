@@ -1,0 +1,64 @@
+/*
+ * Preloaded into the recorder under test: makes happen what cannot be had here
+ * for real.
+ *
+ * SHIM_FAIL   writes to files whose path ends so fail with EIO ...
+ * SHIM_AFTER  ... behind so many bytes, the last of them taken in part
+ * SHIM_STEP   once this file exists, the wall clock is an hour back
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static int fails(int fd)
+{
+	const char *ending = getenv("SHIM_FAIL");
+	char link[64], path[4096];
+	ssize_t length;
+
+	if (!ending)
+		return 0;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	length = readlink(link, path, sizeof(path) - 1);
+	if (length < (ssize_t)strlen(ending))
+		return 0;
+	path[length] = 0;
+	return !strcmp(path + length - strlen(ending), ending);
+}
+
+ssize_t write(int fd, const void *bytes, size_t count)
+{
+	ssize_t (*next)(int, const void *, size_t) = dlsym(RTLD_NEXT, "write");
+	static atomic_long written;
+	long left;
+	ssize_t taken;
+
+	if (!fails(fd))
+		return next(fd, bytes, count);
+	left = atol(getenv("SHIM_AFTER")) - written;
+	if (left <= 0) {
+		errno = EIO;
+		return -1;
+	}
+	taken = next(fd, bytes, count < (size_t)left ? count : (size_t)left);
+	if (taken > 0)
+		written += taken;
+	return taken;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *time)
+{
+	int (*next)(clockid_t, struct timespec *) = dlsym(RTLD_NEXT, "clock_gettime");
+	const char *step = getenv("SHIM_STEP");
+	int result = next(clock, time);
+
+	if (clock == CLOCK_REALTIME && step && !access(step, F_OK))
+		time->tv_sec -= 3600;
+	return result;
+}
