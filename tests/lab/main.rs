@@ -12,6 +12,7 @@ mod events;
 mod fallbacks;
 mod filters;
 mod frames;
+mod http2;
 mod links;
 mod namespaces;
 mod netns;
@@ -70,6 +71,7 @@ const TESTS: &[(&str, fn())] = tests![
     times::causes,
     truth::losses,
     tls::handshakes,
+    http2::prior_knowledge,
     links::without_headers,
     links::vlan_tags_in_the_bytes,
     links::vlan_tags_beside_the_bytes,

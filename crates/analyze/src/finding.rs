@@ -350,7 +350,9 @@ impl Findings {
             at_byte: None,
             packets: None,
             alert: None,
-            route: Some(format!("{} {}", asked.method, route(&asked.target))),
+            route: asked
+                .route()
+                .map(|(method, target)| format!("{method} {}", route(target))),
         };
         // What the network may have taken is not held against the server.
         if let Some(server_ns) = timing.server_ns().filter(|ns| *ns >= LONG_NS) {

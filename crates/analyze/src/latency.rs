@@ -193,11 +193,12 @@ impl Latencies {
         };
         let [client, server] = request.owners();
         let asked = request.app.request.as_ref();
-        let status = request.app.response.as_ref().map(|message| message.status);
+        let answered = request.app.response.as_ref();
+        let status = answered.and_then(|message| message.status);
         let host = asked.and_then(|message| message.host.as_deref().map(short));
-        let route = asked.map(|message| {
-            let method = short(&message.method);
-            Group::Route(method, route(&message.target))
+        let route = asked.and_then(|message| {
+            let (method, target) = message.route()?;
+            Some(Group::Route(short(method), route(target)))
         });
         let in_groups = [
             server.map(|owner| Group::Server(owner.process)),

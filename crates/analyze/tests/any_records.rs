@@ -69,6 +69,11 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
               \0\x0a\0\0\0\x06\0\x04\0\0\x01h\x15\x03\x03\0\x02\x02\x28\x15\x03\x03\0\x1a"
                 .to_vec()
         ),
+        // Settings of HTTP/2, a request, and half a response.
+        Just(
+            b"\0\0\0\x04\0\0\0\0\0\0\0\x05\x01\x05\0\0\0\x01\x82\x84\x41\x01a\0\0\x09\x01\x04\0\0\0\x01\x88\xbe"
+                .to_vec()
+        ),
         vec(any::<u8>(), 0..40),
     ];
     let segment = (any::<bool>(), 0..6u32, 0..6u32, any::<u8>(), payload).prop_map(

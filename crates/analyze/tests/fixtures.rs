@@ -58,7 +58,10 @@ fn inputs(folder: &Path) -> Vec<(PathBuf, PathBuf)> {
         let entries = fs::read_dir(path).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).collect::<Vec<_>>()
     };
-    let is_input = |path: &PathBuf| path.file_stem() == Some(OsStr::new("input"));
+    let is_input = |path: &PathBuf| {
+        let name = path.file_name().and_then(OsStr::to_str);
+        name.is_some_and(|name| name.starts_with("input."))
+    };
     let mut inputs = Vec::new();
     for case in entries(folder) {
         let found = entries(&case).into_iter().find(is_input);

@@ -4,6 +4,7 @@ use tcprec_shared::flow::Flow;
 
 use super::budget::Budget;
 use super::http1::Http1;
+use super::http2::{self, Http2};
 use super::reassembly::{Piece, Reassembly};
 use super::{Request, Tls, tls};
 use crate::tcp::{ConnectionId, Pair, Side};
@@ -16,6 +17,8 @@ pub(crate) struct Conversation {
     directions: Pair<Reassembly>,
     protocols: Protocols,
     requests: u64,
+    /// How many of them came before anything else than HTTP/1.
+    http1_requests: u64,
 }
 
 /// What the ends speak: HTTP/1, as far as is known, until something else begins.
@@ -24,29 +27,51 @@ struct Protocols {
     budget: Budget,
     http1: Http1,
     tls: Option<Box<tls::Session>>,
+    http2: Option<Box<Http2>>,
 }
 
 impl Protocols {
     fn piece(&mut self, side: Side, piece: Piece<'_>) {
-        if self.tls.is_none() && tls::begins(piece.bytes) && self.http1.is_looking(side) {
-            self.tls = Some(Box::new(tls::Session::new(&self.budget)));
+        self.look(side, piece.bytes);
+        if let Some(session) = &mut self.tls {
+            session.piece(side, piece);
+        } else if let Some(http2) = &mut self.http2 {
+            http2.piece(side, piece);
+        } else if let Some(upgrade) = self.http1.piece(side, piece) {
+            let mut http2 = Box::new(Http2::new(side.other(), &self.budget));
+            http2.upgraded(upgrade.request);
+            http2.piece(side, upgrade.piece);
+            self.http2 = Some(http2);
         }
-        match &mut self.tls {
-            Some(session) => session.piece(side, piece),
-            None => self.http1.piece(side, piece),
+    }
+
+    /// Looks whether something else than HTTP/1 begins.
+    fn look(&mut self, side: Side, bytes: &[u8]) {
+        if self.is_http1() && self.http1.is_looking(side) {
+            if tls::begins(bytes) {
+                self.tls = Some(Box::new(tls::Session::new(&self.budget)));
+            } else if let Some(by_client) = http2::begins(bytes) {
+                let client = if by_client { side } else { side.other() };
+                self.http2 = Some(Box::new(Http2::new(client, &self.budget)));
+            }
         }
+    }
+
+    /// Whether nothing else has begun.
+    const fn is_http1(&self) -> bool {
+        self.tls.is_none() && self.http2.is_none()
     }
 
     /// Whether nothing that `side` sends is looked at, for now.
     fn is_opaque(&self, side: Side) -> bool {
-        self.tls.is_none() && self.http1.is_opaque(side)
+        self.is_http1() && self.http1.is_opaque(side)
     }
 
     /// Whether nothing will be found any more.
     fn is_over(&self) -> bool {
         match &self.tls {
             Some(session) => session.is_over(),
-            None => self.http1.is_over(),
+            None => self.http2.is_none() && self.http1.is_over(),
         }
     }
 }
@@ -80,8 +105,10 @@ impl Conversation {
                 budget: budget.clone(),
                 http1: Http1::new(budget.clone()),
                 tls: None,
+                http2: None,
             },
             requests: 0,
+            http1_requests: 0,
         }
     }
 
@@ -133,23 +160,45 @@ impl Conversation {
             self.directions[side].finish(|piece| protocols.piece(side, piece));
         }
         protocols.http1.finish();
+        if let Some(http2) = &mut protocols.http2 {
+            http2.finish();
+        }
         self.give(out);
     }
 
     fn give(&mut self, mut out: impl FnMut(Request)) {
-        let http1 = &mut self.protocols.http1;
-        let (client, server) = match http1.client().unwrap_or(Side::Low) {
+        let Protocols { http1, http2, .. } = &mut self.protocols;
+        let ends = |client| match client {
             Side::Low => (self.flow.low, self.flow.high),
             Side::High => (self.flow.high, self.flow.low),
         };
+        let (client, server) = ends(http1.client().unwrap_or(Side::Low));
         for finished in http1.finished() {
             out(Request {
                 connection: self.connection,
-                index: self.requests,
+                index: self.http1_requests,
                 client,
                 server,
                 request: finished.request,
                 response: finished.response,
+                stream: None,
+            });
+            self.http1_requests += 1;
+            self.requests += 1;
+        }
+        let Some(http2) = http2 else {
+            return;
+        };
+        let (client, server) = ends(http2.client());
+        for exchange in http2.finished() {
+            out(Request {
+                connection: self.connection,
+                index: self.http1_requests + exchange.index,
+                client,
+                server,
+                request: exchange.request,
+                response: exchange.response,
+                stream: Some(exchange.stream),
             });
             self.requests += 1;
         }

@@ -12,16 +12,18 @@ use crate::tcp::ConnectionId;
 mod budget;
 mod conversation;
 mod http1;
+mod http2;
 mod reassembly;
 mod text;
 mod tls;
 
 pub(crate) use budget::Budget;
 pub(crate) use conversation::{Conversation, Outcome};
+pub use http2::{Stream, StreamReset};
 pub(crate) use tls::describe as describe_tls;
 pub use tls::{Alert, CipherSuite, Tls, Version};
 
-/// One exchange of HTTP/1: a request and its final response, or one of the
+/// One exchange of HTTP: a request and its final response, or one of the
 /// two where the other was not seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -37,6 +39,8 @@ pub struct Request {
     pub request: Option<RequestMessage>,
     /// The final response message (none of the interim 1xx ones but 101).
     pub response: Option<ResponseMessage>,
+    /// The stream of HTTP/2 that it is.
+    pub stream: Option<Stream>,
 }
 
 impl Request {
@@ -58,10 +62,15 @@ impl Request {
     /// How much memory it takes.
     pub(crate) fn memory_bytes(&self) -> usize {
         let asked = self.request.as_ref().map_or(0, |message| {
-            let optional = [&message.host, &message.user_agent];
-            let optional = optional.into_iter().flatten().map(String::len);
-            let always = [&message.method, &message.target, &message.version];
-            optional.chain(always.map(String::len)).sum()
+            let RequestMessage {
+                method,
+                target,
+                host,
+                user_agent,
+                ..
+            } = message;
+            let texts = [method, target, host, user_agent].into_iter().flatten();
+            texts.map(String::len).sum::<usize>() + message.version.len()
         });
         let answered = self.response.as_ref();
         size_of::<Self>() + asked + answered.map_or(0, |message| message.version.len())
@@ -84,16 +93,17 @@ impl Request {
     }
 }
 
-/// A request message (RFC 9112 section 3).
+/// A request message (RFC 9110 section 6).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestMessage {
-    /// The method, as `GET`.
-    pub method: String,
+    /// The method, as `GET`; none if the compression of HTTP/2 hides it. So
+    /// with the target and the host.
+    pub method: Option<String>,
     /// The request target as sent, as `/index.html?x=1`.
-    pub target: String,
+    pub target: Option<String>,
     /// The version, as `HTTP/1.1`.
     pub version: String,
-    /// The Host header.
+    /// The Host header, or HTTP/2's `:authority`.
     pub host: Option<String>,
     /// The User-Agent header.
     pub user_agent: Option<String>,
@@ -101,23 +111,31 @@ pub struct RequestMessage {
     pub first_ns: i64,
     /// Time of the packet that completed it.
     pub last_ns: i64,
-    /// Length of its body on the wire, without the framing of chunks, as far
+    /// Length of its body on the wire, without the framing of chunks or frames, as far
     /// as it was seen or announced.
     pub body_bytes: u64,
 }
 
-/// A response message (RFC 9112 section 4).
+impl RequestMessage {
+    /// Method and target, where both are known.
+    #[must_use]
+    pub fn route(&self) -> Option<(&str, &str)> {
+        self.method.as_deref().zip(self.target.as_deref())
+    }
+}
+
+/// A response message (RFC 9110 section 6).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseMessage {
-    /// The status code.
-    pub status: u16,
+    /// The status code; none if the compression of HTTP/2 hides it.
+    pub status: Option<u16>,
     /// The version, as `HTTP/1.1`.
     pub version: String,
     /// Time of the packet with its first byte.
     pub first_ns: i64,
     /// Time of the packet that completed it.
     pub last_ns: i64,
-    /// Length of its body on the wire, without the framing of chunks, as far
+    /// Length of its body on the wire, without the framing of chunks or frames, as far
     /// as it was seen or announced. If its request has no version, its head
     /// counts as body.
     pub body_bytes: u64,
@@ -126,5 +144,7 @@ pub struct ResponseMessage {
     pub is_ended: bool,
 }
 
+#[cfg(test)]
+mod talk;
 #[cfg(test)]
 mod tests;

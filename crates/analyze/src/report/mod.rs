@@ -96,6 +96,8 @@ pub struct Totals {
 pub enum Outcome {
     /// A response with this status.
     Status(u16),
+    /// A response, but the compression of HTTP/2 hides its status.
+    Answered,
     /// No response.
     Unanswered,
     /// No response was seen, but it may have been lost.
@@ -345,7 +347,7 @@ impl Request {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match &self.app.response {
-            Some(response) => Outcome::Status(response.status),
+            Some(response) => response.status.map_or(Outcome::Answered, Outcome::Status),
             None if self.incomplete.lacks_packets() => Outcome::Unknown,
             None => Outcome::Unanswered,
         }

@@ -65,14 +65,22 @@ struct All {
     requests: Vec<Fields>,
 }
 
+impl All {
+    /// Takes requests, but for those of HTTP/2: both tools tell of HTTP/1 here.
+    fn add(&mut self, requests: &[Request]) {
+        let of_http1 = requests.iter().filter(|request| request.stream.is_none());
+        self.requests.extend(of_http1.map(request_fields));
+    }
+}
+
 impl Observer for All {
     fn connection(&mut self, connection: Connection, requests: Vec<Request>, _: bool) {
         self.connections.push(connection_fields(&connection));
-        self.requests.extend(requests.iter().map(request_fields));
+        self.add(&requests);
     }
 
     fn requests(&mut self, _: Connection, requests: Vec<Request>) {
-        self.requests.extend(requests.iter().map(request_fields));
+        self.add(&requests);
     }
 }
 

@@ -67,8 +67,8 @@ impl Exchanges {
         answered: bool,
     ) {
         let request = RequestMessage {
-            method: head.method.clone(),
-            target: head.target.clone(),
+            method: Some(head.method.clone()),
+            target: Some(head.target.clone()),
             version: head.version.clone(),
             host: head.host.clone(),
             user_agent: head.user_agent.clone(),
@@ -116,7 +116,7 @@ impl Exchanges {
             .as_ref()
             .is_some_and(|request| request.version.is_empty());
         exchange.response = Some(ResponseMessage {
-            status: head.status,
+            status: Some(head.status),
             version: head.version.clone(),
             first_ns,
             last_ns,
@@ -127,9 +127,20 @@ impl Exchanges {
             .request
             .as_ref()
             .map_or(Asked::default(), |request| Asked {
-                head: request.method == "HEAD",
-                connect: request.method == "CONNECT",
+                head: request.method.as_deref() == Some("HEAD"),
+                connect: request.method.as_deref() == Some("CONNECT"),
             })
+    }
+
+    /// Takes out the request that waits for a response, because the response
+    /// comes in another way.
+    pub(super) fn take_request(&mut self) -> Option<RequestMessage> {
+        let waiting = self.queue.iter_mut().find(|it| it.response.is_none())?;
+        let request = waiting.request.take();
+        self.queue
+            .retain(|it| it.request.is_some() || it.response.is_some());
+        self.asking = None;
+        request
     }
 
     /// More of the open request came.

@@ -68,6 +68,8 @@ pub(super) struct RequestHead {
 pub(super) struct ResponseHead {
     pub(super) status: u16,
     pub(super) version: String,
+    /// It goes over to HTTP/2 (RFC 7540 section 3.2).
+    pub(super) is_http2: bool,
     pub(super) framing: Framing,
 }
 
@@ -191,15 +193,18 @@ pub(super) fn read(bytes: &[u8]) -> Option<Head> {
     let mut lines = bytes.split(|byte| *byte == b'\n').map(trim_cr);
     let first = lines.next()?;
     if let Some((version, status)) = status_line(first) {
-        let mut framing = Framing::default();
-        for (name, value) in lines.filter_map(header) {
-            framing.header(name, value);
-        }
-        return Some(Head::Response(ResponseHead {
+        let mut head = ResponseHead {
             status,
             version: text(version),
-            framing,
-        }));
+            ..ResponseHead::default()
+        };
+        for (name, value) in lines.filter_map(header) {
+            head.framing.header(name, value);
+            head.is_http2 |= status == 101
+                && name.eq_ignore_ascii_case(b"upgrade")
+                && value.eq_ignore_ascii_case(b"h2c");
+        }
+        return Some(Head::Response(head));
     }
     let (method, target, version) = request_line(first, true)?;
     let mut head = RequestHead {

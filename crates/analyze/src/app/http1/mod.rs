@@ -15,6 +15,7 @@ use self::body::{Body, Progress};
 use self::exchanges::Exchanges;
 pub(super) use self::exchanges::Finished;
 use self::head::{Head, RequestHead, ResponseHead, Start};
+use super::RequestMessage;
 use super::budget::{Budget, Buffer};
 use super::reassembly::Piece;
 use crate::tcp::{Pair, Side};
@@ -34,8 +35,19 @@ pub(super) struct Http1 {
     client: Option<Side>,
     /// The connection was handed over to something else (CONNECT, Upgrade).
     handed_over: bool,
+    /// The request that was answered by going over to HTTP/2.
+    upgraded: Option<RequestMessage>,
     directions: Pair<Direction>,
     exchanges: Exchanges,
+}
+
+/// Where HTTP/2 begins.
+#[derive(Debug)]
+pub(super) struct Upgrade<'a> {
+    /// The request that asked for it.
+    pub(super) request: RequestMessage,
+    /// What follows the answer.
+    pub(super) piece: Piece<'a>,
 }
 
 /// What one end sends.
@@ -71,6 +83,7 @@ impl Http1 {
             budget,
             client: None,
             handed_over: false,
+            upgraded: None,
             directions: Pair::default(),
             exchanges: Exchanges::default(),
         }
@@ -105,8 +118,9 @@ impl Http1 {
         self.client
     }
 
-    /// Takes the next piece that the end `side` sent.
-    pub(super) fn piece(&mut self, side: Side, piece: Piece<'_>) {
+    /// Takes the next piece that the end `side` sent. Gives what of it is not
+    /// HTTP/1 but HTTP/2.
+    pub(super) fn piece<'a>(&mut self, side: Side, piece: Piece<'a>) -> Option<Upgrade<'a>> {
         let mut rest = piece.bytes;
         if matches!(self.directions[side].state, State::Lost) {
             self.look(side, piece);
@@ -123,13 +137,21 @@ impl Http1 {
                 }
                 State::Opaque => {
                     self.directions[side].state = State::Opaque;
-                    return;
+                    return None;
                 }
             };
+            if let Some(request) = self.upgraded.take() {
+                let piece = Piece {
+                    bytes: rest,
+                    ..piece
+                };
+                return Some(Upgrade { request, piece });
+            }
         }
         if piece.missing > 0 {
             self.missing(side, piece);
         }
+        None
     }
 
     /// Whether a message that begins so may come from the end `side`.
@@ -248,7 +270,9 @@ impl Http1 {
                 self.found(side);
                 self.request(&head, first, last)
             }
-            Some(Head::Response(head)) if self.fits(side, Start::Response) => {
+            Some(Head::Response(mut head)) if self.fits(side, Start::Response) => {
+                // Where HTTP/2 begins is not known of a head that is cut.
+                head.is_http2 &= whole;
                 self.found(side.other());
                 self.response(&head, bytes.len() as u64, first, last)
             }
@@ -297,6 +321,12 @@ impl Http1 {
         first_ns: i64,
         last_ns: i64,
     ) -> After {
+        if head.is_http2
+            && let Some(request) = self.exchanges.take_request()
+        {
+            self.upgraded = Some(request);
+            return After::Handed;
+        }
         let interim = (100..200).contains(&head.status) && head.status != 101;
         if interim {
             return After::Nothing;

@@ -1,67 +1,12 @@
 //! Handshakes byte by byte: what is seen of them.
 
 use proptest::prelude::*;
-use tcprec_shared::flow::{Endpoint, Flow};
 
 use super::{Tls, Version};
-use crate::app::{Budget, Conversation};
-use crate::tcp::{ConnectionId, Pair, Side};
-
-const CLIENT: Side = Side::Low;
-const SERVER: Side = Side::High;
+use crate::app::talk::{CLIENT, SERVER, Talk};
+use crate::tcp::Side;
 
 const MILLISECOND_NS: i64 = 1_000_000;
-
-/// Two ends that speak in turn, a packet each millisecond.
-struct Talk {
-    conversation: Conversation,
-    next: Pair<i64>,
-    now_ns: i64,
-}
-
-impl Talk {
-    fn new() -> Self {
-        let end = |last| Endpoint::new([10, 0, 0, last].into(), 443);
-        let flow = Flow::between(end(1), end(2));
-        let begins = Pair {
-            low: Some(1),
-            high: Some(1),
-        };
-        Self {
-            conversation: Conversation::new(ConnectionId(0), flow, begins, &Budget::new(1 << 20)),
-            next: Pair { low: 1, high: 1 },
-            now_ns: 0,
-        }
-    }
-
-    fn says(self, side: Side, bytes: &[u8]) -> Self {
-        self.says_cut(side, bytes, usize::MAX)
-    }
-
-    /// A packet, cut after `kept` bytes.
-    fn says_cut(mut self, side: Side, bytes: &[u8], kept: usize) -> Self {
-        self.now_ns += MILLISECOND_NS;
-        let position = self.next[side];
-        self.next[side] += i64::try_from(bytes.len()).unwrap();
-        let captured = &bytes[..kept.min(bytes.len())];
-        let length = u32::try_from(bytes.len()).unwrap();
-        self.conversation
-            .payload(side, position, length, captured, self.now_ns, drop);
-        self
-    }
-
-    /// A packet that is not captured, but acknowledged.
-    fn loses(mut self, side: Side, length: usize) -> Self {
-        self.next[side] += i64::try_from(length).unwrap();
-        self.conversation.acknowledged(side, self.next[side], drop);
-        self
-    }
-
-    fn tls(mut self) -> Option<Box<Tls>> {
-        self.conversation.finish(drop);
-        self.conversation.outcome().tls
-    }
-}
 
 fn record(content: u8, body: &[u8]) -> Vec<u8> {
     let length = u16::try_from(body.len()).unwrap().to_be_bytes();
@@ -218,15 +163,15 @@ fn a_session_goes_on() {
         }
         let tls = Talk::new()
             .says(CLIENT, &hello)
-            .says(SERVER, &[record(22, &answer), finished.clone()].concat())
+            .says(SERVER, [record(22, &answer), finished.clone()].concat())
             .says(CLIENT, &finished)
             .tls();
         assert_eq!(tls.unwrap().is_resumed, Some(!certificate));
     }
     let accepted = server_hello(1, 0x1301, &[extension(43, &[3, 4]), extension(41, &[0, 0])]);
     let tls = Talk::new()
-        .says(CLIENT, &record(22, &modern_hello()))
-        .says(SERVER, &record(22, &accepted))
+        .says(CLIENT, record(22, &modern_hello()))
+        .says(SERVER, record(22, &accepted))
         .tls();
     assert_eq!(tls.unwrap().is_resumed, Some(true));
 }
@@ -234,7 +179,7 @@ fn a_session_goes_on() {
 #[test]
 fn an_alert_is_no_finished() {
     let tls = talk(&modern()[..2])
-        .says(CLIENT, &[CHANGE, &record(23, &[9; 19])].concat())
+        .says(CLIENT, [CHANGE, &record(23, &[9; 19])].concat())
         .tls()
         .unwrap();
     assert!(!tls.is_established);
@@ -244,7 +189,7 @@ fn an_alert_is_no_finished() {
 #[test]
 fn alerts_in_plain_text_are_read() {
     let tls = talk(&modern()[..1])
-        .says(SERVER, &record(21, &[2, 40]))
+        .says(SERVER, record(21, &[2, 40]))
         .tls()
         .unwrap();
     let [alert] = &tls.alerts[..] else {
@@ -301,7 +246,8 @@ fn what_was_lost_or_cut_costs_no_more_than_what_was_in_it() {
     let [hello, answer, finished] = modern();
     let tls = Talk::new()
         .says(CLIENT, &hello.1)
-        .loses(SERVER, answer.1.len())
+        .loses(SERVER, answer.1.len() as i64)
+        .acknowledged(SERVER)
         .says(CLIENT, &finished.1)
         .tls()
         .unwrap();
@@ -396,7 +342,7 @@ proptest! {
                 let (now, after) = rest.split_at((*length).min(rest.len()));
                 let side = if *by_client { CLIENT } else { SERVER };
                 talk = if *kept == 0 {
-                    talk.loses(side, now.len())
+                    talk.loses(side, now.len() as i64).acknowledged(side)
                 } else {
                     talk.says_cut(side, now, *kept)
                 };

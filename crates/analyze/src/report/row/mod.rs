@@ -4,6 +4,7 @@
 //! where these have the same thing. Times are seconds, as in those; a field
 //! that cannot be known is left out or null.
 
+mod http2;
 mod times;
 mod tls;
 
@@ -439,12 +440,15 @@ impl Serialize for Http<'_> {
         owner_fields!(row, "resp_", names, ends.resp_owner);
         missing(&mut row, *incomplete)?;
         row.serialize_entry("index", &app.index)?;
+        if let Some(stream) = app.stream {
+            http2::stream(&mut row, &stream, request.client_is_orig())?;
+        }
         row.serialize_entry("method", &asked.map(|message| &message.method))?;
         row.serialize_entry("host", &asked.map(|message| &message.host))?;
         row.serialize_entry("uri", &asked.map(|message| &message.target))?;
         row.serialize_entry("version", &asked.map(|message| &message.version))?;
         row.serialize_entry("user_agent", &asked.map(|message| &message.user_agent))?;
-        row.serialize_entry("status_code", &answered.map(|message| message.status))?;
+        row.serialize_entry("status_code", &answered.and_then(|message| message.status))?;
         let is_whole = !incomplete.lacks_packets();
         for (name, ns) in [
             ("req_ts_first", asked.map(|message| message.first_ns)),

@@ -19,6 +19,7 @@ impl Text<'_> {
         let by_outcome = totals.requests.iter().map(|(outcome, count)| {
             let outcome = match outcome {
                 Outcome::Status(status) => format!("with {status}"),
+                Outcome::Answered => "with a status that is not known".into(),
                 Outcome::Unanswered => "unanswered".into(),
                 Outcome::Unknown => "with an answer that may be lost".into(),
             };
@@ -56,10 +57,10 @@ impl Text<'_> {
         let app = &request.app;
         let incomplete = request.incomplete;
         let is_whole = !incomplete.lacks_packets();
-        let status = match app.response.as_ref().map(|message| message.status) {
-            None if !is_whole => Cell::styled("?", WARN),
-            None => Cell::styled("none", BAD),
-            Some(status) => {
+        let status = match request.outcome() {
+            Outcome::Unknown | Outcome::Answered => Cell::styled("?", WARN),
+            Outcome::Unanswered => Cell::styled("none", BAD),
+            Outcome::Status(status) => {
                 let style = match status {
                     ..400 => Style::new(),
                     400..500 => WARN,
@@ -94,15 +95,13 @@ impl Text<'_> {
         let Some(message) = &request.app.request else {
             return "(not seen)".into();
         };
+        let method = message.method.as_deref().unwrap_or("?");
+        let target = message.target.as_deref().unwrap_or("?");
         // An absolute target has the host in it; `*` and CONNECT's have none.
         let host = message.host.as_deref().unwrap_or("");
-        let host = if message.target.starts_with('/') {
-            host
-        } else {
-            ""
-        };
+        let host = if target.starts_with('/') { host } else { "" };
         // A request line may lack the target.
-        let line = format!("{} {host}{}", message.method, message.target);
+        let line = format!("{method} {host}{target}");
         line.trim_end().to_owned()
     }
 }

@@ -1,0 +1,47 @@
+//! What a header block says that is of interest (RFC 9113 section 8).
+
+use super::hpack::Table;
+use crate::app::text::text;
+
+/// The fields of a message, or of its trailers; none where one is not there or
+/// not known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Fields {
+    pub(super) method: Option<String>,
+    pub(super) path: Option<String>,
+    pub(super) authority: Option<String>,
+    pub(super) user_agent: Option<String>,
+    pub(super) status: Option<u16>,
+    pub(super) content_length: Option<u64>,
+    pub(super) grpc_status: Option<u32>,
+}
+
+impl Fields {
+    /// Reads a block; `is_whole` says that its end was captured.
+    pub(super) fn read(table: &mut Table, block: &[u8], is_whole: bool) -> Self {
+        let mut fields = Self::default();
+        let mut host = None;
+        table.read(block, is_whole, |name, value| {
+            let (Some(name), Some(value)) = (name, value) else {
+                return;
+            };
+            match name {
+                b":method" => fields.method = Some(text(value)),
+                b":path" => fields.path = Some(text(value)),
+                b":authority" => fields.authority = Some(text(value)),
+                b"host" => host = Some(text(value)),
+                b"user-agent" => fields.user_agent = Some(text(value)),
+                b":status" => fields.status = number(value),
+                b"content-length" => fields.content_length = number(value),
+                b"grpc-status" => fields.grpc_status = number(value),
+                _ => {}
+            }
+        });
+        fields.authority = fields.authority.or(host);
+        fields
+    }
+}
+
+fn number<N: std::str::FromStr>(value: &[u8]) -> Option<N> {
+    str::from_utf8(value).ok()?.parse().ok()
+}

@@ -1,0 +1,378 @@
+//! The streams of a connection (RFC 9113 section 5): each is one request and
+//! its response.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::fields::Fields;
+use crate::app::{RequestMessage, ResponseMessage};
+
+/// So many streams may be open; beyond, the oldest are given out as they are.
+const MAX_STREAMS: usize = 1024;
+
+/// So many streams are remembered that were reset: the other end may not have
+/// known when it sent more.
+const MAX_RESET: usize = 64;
+
+/// The version of requests and responses.
+const VERSION: &str = "HTTP/2";
+
+/// What a request has beside its two messages if it is a stream of HTTP/2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stream {
+    /// The stream's number.
+    pub id: u32,
+    /// The client did not ask: the server promised the response by itself
+    /// (RFC 9113 section 8.4).
+    pub is_pushed: bool,
+    /// What came of a call of gRPC (its field `grpc-status`): 0 is good.
+    pub grpc_status: Option<u32>,
+    /// The end that broke it off, if one did.
+    pub reset: Option<StreamReset>,
+}
+
+/// A stream that was broken off (RFC 9113 section 6.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamReset {
+    /// Whether the client did it.
+    pub by_client: bool,
+    /// Why.
+    pub code: u32,
+}
+
+impl StreamReset {
+    /// The word for its code (RFC 9113 section 7), as `cancel`; the number of
+    /// what has none.
+    #[must_use]
+    pub fn word(&self) -> String {
+        const WORDS: [&str; 14] = [
+            "no_error",
+            "protocol_error",
+            "internal_error",
+            "flow_control_error",
+            "settings_timeout",
+            "stream_closed",
+            "frame_size_error",
+            "refused_stream",
+            "cancel",
+            "compression_error",
+            "connect_error",
+            "enhance_your_calm",
+            "inadequate_security",
+            "http_1_1_required",
+        ];
+        let word = usize::try_from(self.code)
+            .ok()
+            .and_then(|code| WORDS.get(code));
+        word.map_or_else(|| self.code.to_string(), |word| (*word).to_owned())
+    }
+}
+
+/// A stream, as far as it is known.
+#[derive(Debug)]
+pub(in crate::app) struct Exchange {
+    pub(in crate::app) index: u64,
+    pub(in crate::app) stream: Stream,
+    pub(in crate::app) request: Option<RequestMessage>,
+    pub(in crate::app) response: Option<ResponseMessage>,
+    asked: Half,
+    answered: Half,
+}
+
+/// What is known of a message beside itself.
+#[derive(Debug, Default)]
+struct Half {
+    /// The length of its body, as it says itself.
+    announced: Option<u64>,
+    is_ended: bool,
+    /// Some of its frames may not have been seen.
+    meets_loss: bool,
+    /// Bytes of the connection that were not seen and can be nobody else's.
+    lost_bytes: u64,
+}
+
+impl Exchange {
+    fn new(index: u64, id: u32) -> Self {
+        Self {
+            index,
+            stream: Stream {
+                id,
+                is_pushed: false,
+                grpc_status: None,
+                reset: None,
+            },
+            request: None,
+            response: None,
+            asked: Half::default(),
+            answered: Half::default(),
+        }
+    }
+
+    /// Whether the message of an end has begun, and not ended.
+    fn is_open(&self, by_client: bool) -> bool {
+        if by_client {
+            self.request.is_some() && !self.asked.is_ended
+        } else {
+            self.response.is_some() && !self.answered.is_ended
+        }
+    }
+
+    const fn half(&mut self, by_client: bool) -> &mut Half {
+        if by_client {
+            &mut self.asked
+        } else {
+            &mut self.answered
+        }
+    }
+
+    /// Counts body bytes, and when they came.
+    fn more(&mut self, by_client: bool, body_bytes: u64, arrived_ns: Option<i64>) {
+        let message = if by_client {
+            let message = self.request.as_mut();
+            message.map(|it| (&mut it.first_ns, &mut it.last_ns, &mut it.body_bytes))
+        } else {
+            let message = self.response.as_mut();
+            message.map(|it| (&mut it.first_ns, &mut it.last_ns, &mut it.body_bytes))
+        };
+        if let Some((first_ns, last_ns, sum_bytes)) = message {
+            *first_ns = arrived_ns.unwrap_or(i64::MAX).min(*first_ns);
+            *last_ns = arrived_ns.unwrap_or(i64::MIN).max(*last_ns);
+            *sum_bytes = sum_bytes.saturating_add(body_bytes);
+        }
+    }
+
+    fn end(&mut self, by_client: bool) {
+        self.half(by_client).is_ended = true;
+        if !by_client && let Some(response) = &mut self.response {
+            response.is_ended = true;
+        }
+    }
+
+    /// Whether both ends have said all.
+    const fn is_done(&self) -> bool {
+        self.answered.is_ended && (self.asked.is_ended || self.request.is_none())
+    }
+
+    /// Ends the message of an end if all of its body must have been in what was
+    /// not seen.
+    fn settle(&mut self, by_client: bool) {
+        let body_bytes = if by_client {
+            self.request.as_ref().map(|message| message.body_bytes)
+        } else {
+            self.response.as_ref().map(|message| message.body_bytes)
+        };
+        let half = self.half(by_client);
+        let (Some(body_bytes), Some(announced)) = (body_bytes, half.announced) else {
+            return;
+        };
+        if half.lost_bytes > 0 && body_bytes.saturating_add(half.lost_bytes) >= announced {
+            self.end(by_client);
+        }
+    }
+
+    /// What is told of it: of a body that was not wholly seen its length is
+    /// what was announced.
+    fn finish(mut self) -> Self {
+        let is_broken = self.stream.reset.is_some();
+        let announced = |half: &Half| half.announced.filter(|_| half.meets_loss && !is_broken);
+        if let (Some(message), Some(bytes)) = (&mut self.request, announced(&self.asked)) {
+            message.body_bytes = bytes;
+        }
+        if let (Some(message), Some(bytes)) = (&mut self.response, announced(&self.answered)) {
+            message.body_bytes = bytes;
+        }
+        self
+    }
+}
+
+/// When the frames of a header block came.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Came {
+    pub(super) first_ns: i64,
+    pub(super) last_ns: i64,
+}
+
+/// All streams.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    open: BTreeMap<u32, Exchange>,
+    begun: u64,
+    reset: VecDeque<u32>,
+    finished: Vec<Exchange>,
+}
+
+impl Streams {
+    /// The request that asked for HTTP/2 is the first stream (RFC 7540 section
+    /// 3.2).
+    pub(super) fn upgraded(&mut self, request: RequestMessage) {
+        if let Some(exchange) = self.begin(1) {
+            exchange.request = Some(request);
+            exchange.asked.is_ended = true;
+        }
+    }
+
+    fn begin(&mut self, id: u32) -> Option<&mut Exchange> {
+        if self.reset.contains(&id) {
+            return None;
+        }
+        if self.open.len() >= MAX_STREAMS
+            && !self.open.contains_key(&id)
+            && let Some((_, oldest)) = self.open.pop_first()
+        {
+            self.finished.push(oldest.finish());
+        }
+        let begun = &mut self.begun;
+        Some(self.open.entry(id).or_insert_with(|| {
+            *begun += 1;
+            Exchange::new(*begun - 1, id)
+        }))
+    }
+
+    /// Takes a header block: the beginning of a message, or its trailers.
+    pub(super) fn headers(&mut self, id: u32, by_client: bool, fields: Fields, came: Came) {
+        let Some(exchange) = self.begin(id) else {
+            return;
+        };
+        exchange.stream.grpc_status = fields.grpc_status.or(exchange.stream.grpc_status);
+        if by_client {
+            if exchange.request.is_none() {
+                exchange.asked.announced = fields.content_length;
+                exchange.request = Some(request(fields, came));
+            }
+        } else if fields.status.is_none_or(|status| status >= 200) {
+            let before = exchange.response.as_ref();
+            // One of which not even the status was known may have been interim.
+            let is_interim = |response: &ResponseMessage| response.status.is_none();
+            if before.is_none_or(|before| is_interim(before) && fields.status.is_some()) {
+                exchange.answered.announced = fields.content_length;
+                exchange.response = Some(response(&fields, came));
+            }
+        }
+        exchange.more(by_client, 0, Some(came.last_ns));
+    }
+
+    /// Takes the promise of a response (RFC 9113 section 6.6).
+    pub(super) fn promise(&mut self, id: u32, fields: Fields, came: Came) {
+        if let Some(exchange) = self.begin(id) {
+            exchange.stream.is_pushed = true;
+            exchange.request = Some(request(fields, came));
+            exchange.asked.is_ended = true;
+        }
+    }
+
+    /// Takes a part of a body.
+    pub(super) fn data(&mut self, id: u32, by_client: bool, bytes: u64, arrived_ns: Option<i64>) {
+        if let Some(exchange) = self.open.get_mut(&id) {
+            exchange.more(by_client, bytes, arrived_ns);
+        }
+    }
+
+    /// Takes it that a message has ended.
+    pub(super) fn end(&mut self, id: u32, by_client: bool) {
+        if let Some(exchange) = self.open.get_mut(&id) {
+            exchange.end(by_client);
+            if exchange.is_done() {
+                self.give(id);
+            }
+        }
+    }
+
+    /// Takes it that an end broke a stream off.
+    pub(super) fn reset(&mut self, id: u32, by_client: bool, code: u32) {
+        if let Some(exchange) = self.open.get_mut(&id) {
+            exchange.stream.reset = Some(StreamReset { by_client, code });
+            self.give(id);
+            if self.reset.len() >= MAX_RESET {
+                self.reset.pop_front();
+            }
+            self.reset.push_back(id);
+        }
+    }
+
+    /// Takes it that of what an end sent so many bytes are not known. Says
+    /// whether header blocks may have been among them.
+    pub(super) fn lost(&mut self, by_client: bool, bytes: u64, arrived_ns: Option<i64>) -> bool {
+        let mut hides_headers = by_client;
+        let mut open = 0;
+        for exchange in self.open.values_mut() {
+            if exchange.is_open(by_client) {
+                open += 1;
+                let half = exchange.half(by_client);
+                half.meets_loss = true;
+                // Trailers come where no length is known before.
+                hides_headers |= half.announced.is_none();
+            } else {
+                hides_headers |= exchange.response.is_none();
+            }
+        }
+        let mut exchanges = self.open.values_mut();
+        if open == 1
+            && let Some(exchange) = exchanges.find(|it| it.is_open(by_client))
+        {
+            let half = exchange.half(by_client);
+            half.lost_bytes = half.lost_bytes.saturating_add(bytes);
+            exchange.more(by_client, 0, arrived_ns);
+        }
+        hides_headers
+    }
+
+    /// Takes it that what an end sends is known again.
+    pub(super) fn again(&mut self, by_client: bool) {
+        let mut done = Vec::new();
+        for (id, exchange) in &mut self.open {
+            if exchange.is_open(by_client) {
+                exchange.settle(by_client);
+                if exchange.is_done() {
+                    done.push(*id);
+                }
+            }
+        }
+        for id in done {
+            self.give(id);
+        }
+    }
+
+    fn give(&mut self, id: u32) {
+        if let Some(exchange) = self.open.remove(&id) {
+            self.finished.push(exchange.finish());
+        }
+    }
+
+    /// Takes it that nothing more comes.
+    pub(super) fn finish(&mut self) {
+        for by_client in [true, false] {
+            self.again(by_client);
+        }
+        while let Some((_, exchange)) = self.open.pop_first() {
+            self.finished.push(exchange.finish());
+        }
+    }
+
+    /// What was finished since the last time.
+    pub(super) fn finished(&mut self) -> impl Iterator<Item = Exchange> + '_ {
+        self.finished.drain(..)
+    }
+}
+
+fn request(fields: Fields, came: Came) -> RequestMessage {
+    RequestMessage {
+        method: fields.method,
+        target: fields.path,
+        version: VERSION.to_owned(),
+        host: fields.authority,
+        user_agent: fields.user_agent,
+        first_ns: came.first_ns,
+        last_ns: came.last_ns,
+        body_bytes: 0,
+    }
+}
+
+fn response(fields: &Fields, came: Came) -> ResponseMessage {
+    ResponseMessage {
+        status: fields.status,
+        version: VERSION.to_owned(),
+        first_ns: came.first_ns,
+        last_ns: came.last_ns,
+        body_bytes: 0,
+        is_ended: false,
+    }
+}

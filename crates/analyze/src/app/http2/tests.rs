@@ -1,0 +1,460 @@
+//! Streams frame by frame: what is told of them.
+
+use proptest::prelude::*;
+
+use super::PREFACE;
+use super::frames::{flag, kind};
+use crate::app::Request;
+use crate::app::talk::{CLIENT, SERVER, Talk};
+use crate::tcp::Side;
+
+const MILLISECOND_NS: i64 = 1_000_000;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let [_, length @ ..] = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let header = [&length[..], &[kind, flags], &stream.to_be_bytes()].concat();
+    [&header, payload].concat()
+}
+
+fn settings() -> Vec<u8> {
+    frame(kind::SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100])
+}
+
+/// A field that is not kept, with a name of the static table.
+fn field(name: u8, value: &str) -> Vec<u8> {
+    let length = u8::try_from(value.len()).unwrap();
+    let name = if name < 15 {
+        vec![name]
+    } else {
+        vec![15, name - 15]
+    };
+    [name, vec![length], value.into()].concat()
+}
+
+/// As [`field`], and kept.
+fn kept(name: u8, value: &str) -> Vec<u8> {
+    let length = u8::try_from(value.len()).unwrap();
+    [vec![0x40 | name, length], value.into()].concat()
+}
+
+const GET: &[u8] = &[0x82];
+const STATUS_200: &[u8] = &[0x88];
+/// The newest entry of the dynamic table.
+const NEWEST: &[u8] = &[0x80 | 62];
+const AUTHORITY: u8 = 1;
+const PATH: u8 = 4;
+const STATUS: u8 = 8;
+const CONTENT_LENGTH: u8 = 28;
+
+const ENDS: u8 = flag::END_HEADERS | flag::END_STREAM;
+
+fn get(stream: u32, path: &str) -> Vec<u8> {
+    let block = [GET, &field(PATH, path), &field(AUTHORITY, "a")].concat();
+    frame(kind::HEADERS, ENDS, stream, &block)
+}
+
+fn ok(stream: u32) -> Vec<u8> {
+    frame(kind::HEADERS, flag::END_HEADERS, stream, STATUS_200)
+}
+
+fn data(stream: u32, length: usize) -> Vec<u8> {
+    frame(kind::DATA, 0, stream, &vec![b'x'; length])
+}
+
+fn last_data(stream: u32, length: usize) -> Vec<u8> {
+    frame(kind::DATA, flag::END_STREAM, stream, &vec![b'x'; length])
+}
+
+fn opened() -> Talk {
+    Talk::new()
+        .says(CLIENT, [PREFACE, &settings()].concat())
+        .says(SERVER, settings())
+}
+
+fn one(talk: Talk) -> Request {
+    let mut found = talk.finish();
+    let only = found.pop().unwrap();
+    assert!(found.is_empty(), "{found:?}");
+    only
+}
+
+#[test]
+fn a_stream_with_all_that_is_told_of_it() {
+    let block = [
+        &[0x83],
+        &field(PATH, "/a?b")[..],
+        &field(AUTHORITY, "example.org"),
+    ]
+    .concat();
+    let found = one(opened()
+        .says(CLIENT, frame(kind::HEADERS, flag::END_HEADERS, 1, &block))
+        .says(CLIENT, last_data(1, 10))
+        .says(
+            SERVER,
+            frame(kind::HEADERS, flag::END_HEADERS, 1, &field(STATUS, "100")),
+        )
+        .says(SERVER, ok(1))
+        .says(SERVER, data(1, 30))
+        .says(SERVER, last_data(1, 5)));
+    let (request, response) = (
+        found.request.as_ref().unwrap(),
+        found.response.as_ref().unwrap(),
+    );
+    assert_eq!(request.route(), Some(("POST", "/a?b")));
+    assert_eq!(request.host.as_deref(), Some("example.org"));
+    assert_eq!((&*request.version, request.body_bytes), ("HTTP/2", 10));
+    assert_eq!((response.status, response.body_bytes), (Some(200), 35));
+    assert_eq!(found.client.addr.to_string(), "10.0.0.1");
+    assert_eq!(found.ttfb_ns(), Some(2 * MILLISECOND_NS));
+    assert_eq!(found.total_ns(), Some(5 * MILLISECOND_NS));
+    let stream = found.stream.unwrap();
+    assert_eq!(
+        (stream.id, stream.is_pushed, stream.reset),
+        (1, false, None)
+    );
+    assert!(response.is_ended);
+}
+
+#[test]
+fn streams_take_turns() {
+    let talk = opened()
+        .says(CLIENT, [get(1, "/1"), get(3, "/3"), get(5, "/5")].concat())
+        .says(SERVER, [ok(3), data(3, 10), ok(1), data(1, 1)].concat())
+        .says(
+            SERVER,
+            [last_data(3, 20), last_data(1, 2), ok(5), last_data(5, 0)].concat(),
+        );
+    let mut found = talk.finish();
+    let order: Vec<_> = found
+        .iter()
+        .map(|it| (it.stream.unwrap().id, it.index))
+        .collect();
+    assert_eq!(order, [(3, 1), (1, 0), (5, 2)]);
+    found.sort_by_key(|it| it.index);
+    let bodies = found
+        .iter()
+        .map(|it| it.response.as_ref().unwrap().body_bytes);
+    assert_eq!(bodies.collect::<Vec<_>>(), [3, 30, 0]);
+}
+
+#[test]
+fn header_blocks_may_be_cut_into_frames_and_padded() {
+    let block = [GET, &field(PATH, "/long"), &field(AUTHORITY, "a")].concat();
+    let padded = [&[7, 0, 0, 0, 0, 16], &block[..3], &[0; 7]].concat();
+    let flags = flag::END_STREAM | flag::PADDED | flag::PRIORITY;
+    let frames = [
+        frame(kind::HEADERS, flags, 1, &padded),
+        frame(kind::CONTINUATION, 0, 1, &block[3..5]),
+        frame(kind::CONTINUATION, flag::END_HEADERS, 1, &block[5..]),
+    ];
+    let body = [&[4], &[b'x'; 10][..], &[0; 4]].concat();
+    let found = one(opened()
+        .says(CLIENT, frames.concat())
+        .says(SERVER, ok(1))
+        .says(
+            SERVER,
+            frame(kind::DATA, flag::END_STREAM | flag::PADDED, 1, &body),
+        ));
+    assert_eq!(found.request.unwrap().target.as_deref(), Some("/long"));
+    assert_eq!(found.response.unwrap().body_bytes, 10);
+}
+
+#[test]
+fn what_ends_a_stream_besides() {
+    let trailer = [&[0, 11][..], b"grpc-status\x015"].concat();
+    let found = one(opened().says(CLIENT, get(1, "/call")).says(
+        SERVER,
+        [ok(1), data(1, 5), frame(kind::HEADERS, ENDS, 1, &trailer)].concat(),
+    ));
+    assert_eq!(found.stream.unwrap().grpc_status, Some(5));
+
+    let found = one(opened()
+        .says(CLIENT, get(1, "/"))
+        .says(SERVER, [ok(1), data(1, 5)].concat())
+        .says(CLIENT, frame(kind::RST_STREAM, 0, 1, &[0, 0, 0, 8]))
+        .says(SERVER, [data(1, 5), last_data(1, 5)].concat()));
+    let reset = found.stream.unwrap().reset.unwrap();
+    assert_eq!((reset.by_client, &*reset.word()), (true, "cancel"));
+    assert!(!found.response.unwrap().is_ended);
+
+    let promise = [&[0, 0, 0, 2], GET, &field(PATH, "/style")].concat();
+    let mut found = opened()
+        .says(CLIENT, get(1, "/"))
+        .says(
+            SERVER,
+            frame(kind::PUSH_PROMISE, flag::END_HEADERS, 1, &promise),
+        )
+        .says(
+            SERVER,
+            [ok(1), last_data(1, 5), ok(2), last_data(2, 6)].concat(),
+        )
+        .finish();
+    let pushed = found.pop().unwrap();
+    assert!(pushed.stream.unwrap().is_pushed);
+    assert_eq!(pushed.request.unwrap().target.as_deref(), Some("/style"));
+}
+
+#[test]
+fn http1_may_go_over() {
+    let request = "GET /first HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\n\r\n";
+    let answer = "HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\n\r\n";
+    let mut found = Talk::new()
+        .says(CLIENT, request)
+        .says(SERVER, [answer.as_bytes(), &settings()].concat())
+        .says(CLIENT, [PREFACE, &settings()].concat())
+        .says(SERVER, [ok(1), last_data(1, 7)].concat())
+        .says(CLIENT, get(3, "/second"))
+        .says(SERVER, [ok(3), last_data(3, 8)].concat())
+        .finish();
+    let second = found.pop().unwrap();
+    let first = found.pop().unwrap();
+    let (request, response) = (first.request.unwrap(), first.response.unwrap());
+    assert_eq!(
+        (&*request.version, request.route()),
+        ("HTTP/1.1", Some(("GET", "/first")))
+    );
+    assert_eq!((response.status, response.body_bytes), (Some(200), 7));
+    assert_eq!((first.index, second.index), (0, 1));
+    assert_eq!(second.request.unwrap().target.as_deref(), Some("/second"));
+    assert!(found.is_empty());
+}
+
+#[test]
+fn cut_data_is_counted_by_its_frames() {
+    // Of each packet only the first bytes are captured; frames end in others.
+    let bulk = [data(1, 3000), data(1, 3000), last_data(1, 1000)].concat();
+    let mut talk = opened().says(CLIENT, get(1, "/")).says(SERVER, ok(1));
+    for packet in bulk.chunks(1400) {
+        talk = talk.says_cut(SERVER, packet, 100);
+    }
+    let talk = talk
+        .says(CLIENT, get(3, "/next"))
+        .says(SERVER, [ok(3), last_data(3, 9)].concat());
+    let found = talk.finish();
+    let bodies: Vec<_> = found
+        .iter()
+        .map(|it| {
+            (
+                it.stream.unwrap().id,
+                it.response.as_ref().unwrap().body_bytes,
+            )
+        })
+        .collect();
+    // The second frame's header was cut: the first frame's bytes are known.
+    assert_eq!(bodies, [(3, 9), (1, 3000)]);
+}
+
+#[test]
+fn an_announced_length_tells_of_cut_data() {
+    let block = [
+        STATUS_200,
+        &field(CONTENT_LENGTH, "7000"),
+        &kept(33, "today"),
+    ]
+    .concat();
+    let head = frame(kind::HEADERS, flag::END_HEADERS, 1, &block);
+    let bulk = [data(1, 3000), data(1, 3000), last_data(1, 1000)].concat();
+    let mut talk = opened().says(CLIENT, get(1, "/")).says(SERVER, head);
+    for packet in bulk.chunks(1500) {
+        talk = talk.says_cut(SERVER, packet, 0);
+    }
+    // What was kept for the headers is still known: nothing else can have been lost.
+    let next = frame(kind::HEADERS, ENDS, 3, &[STATUS_200, NEWEST].concat());
+    let found = talk
+        .says(CLIENT, get(3, "/next"))
+        .says(SERVER, next)
+        .finish();
+    let [first, second] = &found[..] else {
+        panic!("{found:?}")
+    };
+    let response = first.response.as_ref().unwrap();
+    assert_eq!((response.body_bytes, response.is_ended), (7000, true));
+    // Settings, request, head, and five packets.
+    assert_eq!(response.last_ns, 9 * MILLISECOND_NS);
+    assert_eq!(second.response.as_ref().unwrap().status, Some(200));
+}
+
+#[test]
+fn what_was_lost_makes_headers_unknown_and_never_wrong() {
+    let first = [GET, &kept(PATH, "/first"), &kept(AUTHORITY, "example.org")].concat();
+    // The newest entry, and the one before.
+    let again = [GET, &[0x80 | 63], NEWEST].concat();
+    let request = |stream, block: &[u8]| frame(kind::HEADERS, ENDS, stream, block);
+    let talk = |is_lost: bool| {
+        let block = [GET, &kept(PATH, "/lost")].concat();
+        let lost_request = request(3, &block);
+        let talk = opened().says(CLIENT, request(1, &first));
+        let talk = if is_lost {
+            talk.loses(CLIENT, i64::try_from(lost_request.len()).unwrap())
+                .acknowledged(CLIENT)
+        } else {
+            talk.says(CLIENT, lost_request)
+        };
+        talk.says(CLIENT, request(5, &again)).finish()
+    };
+    let of = |found: Vec<Request>| {
+        let request = found.into_iter().find(|it| it.stream.unwrap().id == 5);
+        let request = request.unwrap().request.unwrap();
+        (request.method, request.target, request.host)
+    };
+    let some = |text: &str| Some(text.to_owned());
+    // With the request between, the numbers mean other entries.
+    assert_eq!(
+        of(talk(false)),
+        (some("GET"), some("/lost"), some("example.org"))
+    );
+    // Without it nobody knows what they mean.
+    assert_eq!(of(talk(true)), (some("GET"), None, None));
+}
+
+#[test]
+fn a_capture_may_begin_within_a_connection() {
+    let block = [GET, &[0x80 | 70], &field(PATH, "/known")].concat();
+    let found = one(Talk::new()
+        .says(CLIENT, frame(kind::HEADERS, ENDS, 101, &block))
+        .says(SERVER, [ok(101), last_data(101, 3)].concat()));
+    let request = found.request.unwrap();
+    assert_eq!(request.route(), Some(("GET", "/known")));
+    assert_eq!(request.host, None);
+    assert_eq!(found.response.unwrap().body_bytes, 3);
+    // The response alone; its status is an entry that came before.
+    let block = frame(kind::HEADERS, ENDS, 7, &[STATUS_200, &[0x80 | 70]].concat());
+    let found = one(Talk::new().says(SERVER, block));
+    assert_eq!(
+        (found.request, found.response.unwrap().status),
+        (None, Some(200))
+    );
+}
+
+#[test]
+fn a_status_may_not_be_known() {
+    let found = one(opened()
+        .says(CLIENT, get(1, "/"))
+        .loses(SERVER, 50)
+        .acknowledged(SERVER)
+        .says(SERVER, frame(kind::HEADERS, ENDS, 1, NEWEST)));
+    let response = found.response.unwrap();
+    assert_eq!((response.status, response.is_ended), (None, true));
+}
+
+#[test]
+fn other_protocols_are_not_http2() {
+    for bytes in [
+        &b"\0\0\0\x10\0\0\0\0\0\0\0\0\0\0\0\0"[..],
+        b"\0\0\x12\x04\0\x80\0\0\0\0\x03",
+        b"PRINT * HTTP/1.9",
+        b"\0\0\x04\x08\0\0\0\0\0\0\0\xff\xff",
+    ] {
+        let talk = Talk::new().says(CLIENT, bytes).says(SERVER, ok(1));
+        let found = talk.finish();
+        assert!(
+            found.iter().all(|it| it.request.is_none()),
+            "{bytes:?}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn streams_do_not_pile_up() {
+    let requests: Vec<_> = (0..3000)
+        .flat_map(|number| get(2 * number + 1, "/"))
+        .collect();
+    let found = opened().says(CLIENT, requests).finish();
+    assert_eq!(found.len(), 3000);
+}
+
+/// What both ends of a connection say, each in one packet.
+fn all() -> [(Side, Vec<u8>); 6] {
+    let kept_path = [GET, &kept(PATH, "/kept"), &kept(AUTHORITY, "example.org")].concat();
+    let promise = [&[0, 0, 0, 2], GET, &field(PATH, "/style")].concat();
+    [
+        (CLIENT, [PREFACE, &settings()].concat()),
+        (SERVER, settings()),
+        (
+            CLIENT,
+            [frame(kind::HEADERS, ENDS, 1, &kept_path), get(3, "/3")].concat(),
+        ),
+        (
+            SERVER,
+            [
+                ok(3),
+                frame(kind::PUSH_PROMISE, flag::END_HEADERS, 1, &promise),
+                data(3, 500),
+                frame(kind::HEADERS, 0, 1, STATUS_200),
+                frame(
+                    kind::CONTINUATION,
+                    flag::END_HEADERS,
+                    1,
+                    &field(CONTENT_LENGTH, "40"),
+                ),
+                last_data(3, 700),
+            ]
+            .concat(),
+        ),
+        (CLIENT, frame(kind::RST_STREAM, 0, 2, &[0, 0, 0, 8])),
+        (
+            SERVER,
+            [last_data(1, 40), frame(kind::GOAWAY, 0, 0, &[0; 8])].concat(),
+        ),
+    ]
+}
+
+fn timeless(found: Vec<Request>) -> Vec<Request> {
+    let without = |mut found: Request| {
+        if let Some(request) = &mut found.request {
+            (request.first_ns, request.last_ns) = (0, 0);
+        }
+        if let Some(response) = &mut found.response {
+            (response.first_ns, response.last_ns) = (0, 0);
+        }
+        found
+    };
+    found.into_iter().map(without).collect()
+}
+
+proptest! {
+    #[test]
+    fn segments_may_end_anywhere(lengths in prop::collection::vec(1..200usize, 1..20)) {
+        let say = |talk: Talk, (side, bytes): &(Side, Vec<u8>)| talk.says(*side, bytes);
+        let whole = all().iter().fold(Talk::new(), say).finish();
+        prop_assert_eq!(whole.len(), 3);
+        let mut lengths = lengths.iter().cycle();
+        let mut talk = Talk::new();
+        for (side, bytes) in all() {
+            let mut rest = &bytes[..];
+            let mut least = 9; // less is not known to be HTTP/2
+            while !rest.is_empty() {
+                let length = (*lengths.next().unwrap()).max(least).min(rest.len());
+                let (now, after) = rest.split_at(length);
+                (talk, rest, least) = (talk.says(side, now), after, 1);
+            }
+        }
+        prop_assert_eq!(timeless(talk.finish()), timeless(whole));
+    }
+
+    #[test]
+    fn any_frames(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..30),
+        parts in prop::collection::vec((any::<bool>(), 0..200usize, 0..200usize), 1..60),
+    ) {
+        let says = all();
+        let mut bytes = says.iter().map(|(_, bytes)| &bytes[..]).collect::<Vec<_>>().concat();
+        for (place, byte) in &changes {
+            let place = place.index(bytes.len());
+            bytes[place] = *byte;
+        }
+        let mut rest = &bytes[..];
+        let mut talk = Talk::new();
+        for (by_client, length, kept) in &parts {
+            let (now, after) = rest.split_at((*length).min(rest.len()));
+            let side = if *by_client { CLIENT } else { SERVER };
+            talk = if *kept == 0 {
+                talk.loses(side, i64::try_from(now.len()).unwrap()).acknowledged(side)
+            } else {
+                talk.says_cut(side, now, *kept)
+            };
+            rest = after;
+        }
+        talk.finish();
+    }
+}

@@ -1,0 +1,76 @@
+//! HTTP/2 in plain text as curl and nginx speak it, recorded as users record:
+//! what is told of each stream is what curl says of it.
+
+use serde_json::json;
+
+use crate::recorder::{Recorder, analyze};
+use crate::web::{BIG_BYTES, Nginx, curl};
+use crate::world::World;
+
+/// How far a time may be from curl's, in seconds: curl does not know when its
+/// packets are on the wire.
+const TOLERANCE: f64 = 0.1;
+
+/// A call of curl: its arguments, and what of the stream is known before.
+const CALLS: [(&[&str], &str, &str, u16); 4] = [
+    (&[], "/item/1", "GET", 200),
+    (&["--head"], "/big", "HEAD", 200),
+    (&[], "/missing", "GET", 404),
+    (&[], "/big", "GET", 200),
+];
+
+pub(crate) fn prior_knowledge() {
+    let world = World::new();
+    let _nginx = Nginx::start_with(&world, &world.server, "", "listen 8080 http2;");
+    let capture = world.file("capture.jsonl.zst");
+    let output = capture.to_str().expect("a path in UTF-8");
+    let recorder = Recorder::start(&world, &world.client, &["-i", "eth0", "-o", output]);
+    let mut expected = Vec::new();
+    let mut took = Vec::new();
+    for (arguments, path, method, status) in CALLS {
+        let mut command = curl();
+        command
+            .args(["--http2-prior-knowledge", "--output", "/dev/null"])
+            .args(["--write-out", "%{http_code} %{size_download} %{time_total}"])
+            .args(arguments)
+            .arg(format!("http://10.77.0.2:8080{path}"));
+        let ended = world.start(&world.client, command).finish().expect_code(0);
+        let words: Vec<_> = ended.output.split(' ').collect();
+        let [code, received, total] = words[..] else {
+            panic!("a line of curl: {}", ended.output);
+        };
+        assert_eq!(code, status.to_string());
+        let number = |text: &str| text.parse::<usize>().expect("a number");
+        if method == "GET" && path == "/big" {
+            assert_eq!(number(received), BIG_BYTES);
+        }
+        expected.push(json!({
+            "version": "HTTP/2",
+            "stream_id": 1,
+            "method": method,
+            "uri": path,
+            "host": "10.77.0.2:8080",
+            "status_code": status,
+            "request_body_len": 0,
+            "response_body_len": if method == "HEAD" { 0 } else { number(received) },
+            "orig_pid": ended.pid,
+        }));
+        took.push(total.parse::<f64>().expect("seconds"));
+    }
+    world.settle();
+    recorder.stop();
+    let report = analyze(&world, &capture);
+    let rows: Vec<_> = report.of_kind("http").collect();
+    let found = rows.iter().zip(&expected).map(|(row, expected)| {
+        let names = expected.as_object().expect("an object").keys();
+        names
+            .map(|name| (name.clone(), row[name].clone()))
+            .collect()
+    });
+    assert_eq!(found.collect::<Vec<serde_json::Value>>(), expected);
+    assert_eq!(rows.len(), expected.len(), "{rows:#?}");
+    for (row, took) in rows.iter().zip(took) {
+        let time = row["time_total"].as_f64().expect("a time");
+        assert!((time - took).abs() < TOLERANCE, "{took}: {row}");
+    }
+}
