@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 #[cfg(feature = "record")]
-use tcprec::command::{Record, Top};
+use tcprec::command::{Doctor, Record, Top};
 use tcprec_analyze::command::{self, Offline};
 
 /// A flight recorder for TCP
@@ -21,6 +21,8 @@ enum Command {
     Record(Box<Record>),
     #[cfg(feature = "record")]
     Top(Top),
+    #[cfg(feature = "record")]
+    Doctor(Doctor),
     #[command(flatten)]
     Offline(Offline),
 }
@@ -31,6 +33,8 @@ fn main() -> ExitCode {
         Command::Record(record) => command::exit(record.run()),
         #[cfg(feature = "record")]
         Command::Top(top) => command::exit(top.run()),
+        #[cfg(feature = "record")]
+        Command::Doctor(doctor) => command::exit(doctor.run()),
         Command::Offline(offline) => command::exit(offline.run()),
     }
 }

@@ -116,17 +116,21 @@ pub(crate) trait Watcher {
     fn tick(&mut self, elapsed: Duration, progress: &Progress);
 }
 
-/// Records until something ends it. `open` opens the outputs, when the kernel
-/// side runs; it is told the time.
+/// The kernel side, at work.
+pub(crate) struct Prepared {
+    kernel: Kernel,
+    pub(crate) attached: Attached,
+    pub(crate) options: Options,
+    interfaces: Interfaces,
+    recorded: Recorded,
+    clock: Clock,
+}
+
+/// Chooses what this kernel and these rights allow, and begins.
 ///
 /// # Errors
-/// When it cannot begin, or an output cannot be written: then what was written
-/// before is readable.
-pub(crate) fn record(
-    recording: &Recording,
-    open: impl FnOnce(i64) -> Result<Vec<Output>, RecordError>,
-    watcher: &mut dyn Watcher,
-) -> Result<Summary, RecordError> {
+/// What keeps it from recording.
+pub(crate) fn prepare(recording: &Recording) -> Result<Prepared, RecordError> {
     let interfaces = Interfaces::choose(&recording.interfaces, &recording.namespaces)?;
     let recorded = Recorded::new(interfaces.present().to_vec());
     let lacking = kernel::lacking_rights(recording.transport)?;
@@ -134,7 +138,6 @@ pub(crate) fn record(
         return Err(RecordError::Rights(lacking));
     }
     let clock = Clock::measure()?;
-    let stop = Stop::install()?;
     let (transport, no_ring) = recording.transport.choose()?;
     let options = Options {
         hook: recording.hook,
@@ -150,6 +153,36 @@ pub(crate) fn record(
     };
     let (kernel, mut attached) = Kernel::start(&options, &recorded, clock)?;
     attached.missing.extend(no_ring);
+    Ok(Prepared {
+        kernel,
+        attached,
+        options,
+        interfaces,
+        recorded,
+        clock,
+    })
+}
+
+/// Records until something ends it. `open` opens the outputs, when the kernel
+/// side runs; it is told the time.
+///
+/// # Errors
+/// When it cannot begin, or an output cannot be written: then what was written
+/// before is readable.
+pub(crate) fn record(
+    recording: &Recording,
+    open: impl FnOnce(i64) -> Result<Vec<Output>, RecordError>,
+    watcher: &mut dyn Watcher,
+) -> Result<Summary, RecordError> {
+    let stop = Stop::install()?;
+    let Prepared {
+        kernel,
+        mut attached,
+        options,
+        interfaces,
+        recorded,
+        clock,
+    } = prepare(recording)?;
     // Not before all else is well: a file of that name may exist.
     let outputs = open(clock.unix_ns(Clock::boot_ns()?))?;
     watcher.started(recorded.devices(), &attached.hooks, &attached.missing);

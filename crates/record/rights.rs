@@ -3,6 +3,10 @@
 use caps::{CapSet, Capability, CapsHashSet};
 use thiserror::Error;
 
+/// How a program is given the rights to record, and its users with it.
+pub(crate) const SETCAP: &str = "sudo setcap cap_bpf,cap_perfmon,cap_net_admin,cap_net_raw,\
+     cap_sys_ptrace,cap_dac_read_search=ep $(command -v tcprec)";
+
 /// Rights that could not be given up.
 #[derive(Debug, Error)]
 #[error("cannot give up rights: {0}")]

@@ -7,6 +7,7 @@
 // A test ends by a panic; clippy knows only those of the standard harness.
 #![allow(clippy::expect_used, clippy::panic)]
 
+mod doctor;
 mod ends;
 mod events;
 mod fallbacks;
@@ -135,6 +136,8 @@ const TESTS: &[(&str, fn())] = tests![
     survival::full_pipe,
     survival::interface_returns,
     survival::interface_comes,
+    doctor::agrees_with_the_recorder,
+    doctor::without_rights,
     fallbacks::no_btf,
     fallbacks::no_btf_listener,
     fallbacks::no_btf_for_processes,

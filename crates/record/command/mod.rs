@@ -1,7 +1,9 @@
 //! The subcommands that need a kernel: one file each, arguments and run.
 
+mod doctor;
 mod record;
 mod top;
 
+pub use doctor::Doctor;
 pub use record::Record;
 pub use top::Top;

@@ -8,7 +8,7 @@ use std::process::ExitStatus;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, FromArgMatches as _, ValueEnum};
 use jiff::tz::TimeZone;
 use tcprec_analyze::command::{Failure, FilterArgs};
 use tcprec_analyze::print::Printer;
@@ -22,12 +22,13 @@ use crate::kernel::{
 };
 use crate::output::{CaptureFile, Output, Written};
 use crate::recorder::{self, RecordError, Recording, Summary, Watcher};
+use crate::rights::SETCAP;
 use crate::rotation::{Names, Rotation, period, size};
 use crate::writer::Progress;
 
 /// Record packets and kernel events with their processes
 #[derive(Debug, Args)]
-#[command(after_long_help = RIGHTS)]
+#[command(after_long_help = needs())]
 pub struct Record {
     /// Interface to record; may be given more than once. `any` is all of them
     #[arg(
@@ -152,13 +153,14 @@ pub struct Record {
     command: Vec<String>,
 }
 
-const RIGHTS: &str = "\
-Recording needs root, or a program with file capabilities:
-  sudo setcap cap_bpf,cap_perfmon,cap_net_admin,cap_net_raw,cap_sys_ptrace,cap_dac_read_search=ep \
-  $(command -v tcprec)
-The last two are for the programs of other users' processes and for tracefs; --netns needs \
-cap_sys_admin too. Once it records, \
-tcprec keeps only what it needs to go on.";
+fn needs() -> String {
+    format!(
+        "Recording needs root, or a program with file capabilities:\n  {SETCAP}\n\
+         The last two are for the programs of other users' processes and for tracefs; --netns \
+         needs cap_sys_admin too. Once it records, tcprec keeps only what it needs to go on. \
+         `tcprec doctor` says what this kernel and these rights allow."
+    )
+}
 
 /// The name of an output that is no file.
 const STANDARD_OUTPUT: &str = "-";
@@ -226,32 +228,7 @@ impl Record {
         }
         let rotation = self.rotation()?;
         kernel::set_verbose(self.verbose);
-        let recording = Recording {
-            interfaces: self.interfaces,
-            namespaces: self.namespaces,
-            hook: self.hook,
-            event_hooks: self.events,
-            transport: self.transport,
-            snap: self.snap,
-            buffer_bytes: self.buffer,
-            filter: self.filter.expression()?,
-            direction: match self.direction {
-                Way::In => Some(Direction::In),
-                Way::Out => Some(Direction::Out),
-                Way::Inout => None,
-            },
-            wanted: Wanted {
-                pids: self.pids,
-                comms: self.comms,
-                uids: self.uids,
-                cgroups: self.cgroups,
-                follow_forks: self.follow_forks,
-            },
-            packet_limit: self.count,
-            is_series: rotation.is_some(),
-            duration: self.duration,
-            command: self.command,
-        };
+        let recording = self.recording()?;
         let outputs = self.outputs;
         let mut teller = Teller::new(&outputs);
         let open = |ts_ns| open(&outputs, rotation.as_ref(), self.print, ts_ns);
@@ -278,6 +255,48 @@ impl Record {
 }
 
 impl Record {
+    /// What is recorded without any option.
+    ///
+    /// # Errors
+    /// None that depends on more than this program.
+    pub(crate) fn without_options() -> Result<Recording, Failure> {
+        let command = Self::augment_args(clap::Command::new("record"));
+        let matches = command.try_get_matches_from(["record"]);
+        let defaults = matches.and_then(|matches| Self::from_arg_matches(&matches));
+        defaults
+            .map_err(|error| Failure::Usage(error.to_string()))?
+            .recording()
+    }
+
+    fn recording(&self) -> Result<Recording, Failure> {
+        Ok(Recording {
+            interfaces: self.interfaces.clone(),
+            namespaces: self.namespaces.clone(),
+            hook: self.hook,
+            event_hooks: self.events,
+            transport: self.transport,
+            snap: self.snap,
+            buffer_bytes: self.buffer,
+            filter: self.filter.expression()?,
+            direction: match self.direction {
+                Way::In => Some(Direction::In),
+                Way::Out => Some(Direction::Out),
+                Way::Inout => None,
+            },
+            wanted: Wanted {
+                pids: self.pids.clone(),
+                comms: self.comms.clone(),
+                uids: self.uids.clone(),
+                cgroups: self.cgroups.clone(),
+                follow_forks: self.follow_forks,
+            },
+            packet_limit: self.count,
+            is_series: self.file_size.is_some() || self.file_time.is_some(),
+            duration: self.duration,
+            command: self.command.clone(),
+        })
+    }
+
     /// When to begin another file, and the names of those of each output.
     fn rotation(&self) -> Result<Option<(Rotation, Vec<Names>)>, Failure> {
         let rotation = Rotation {

@@ -10,13 +10,15 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 
-use procfs::net::{TcpNetEntry, TcpState};
+use procfs::net::{TcpNetEntries, TcpNetEntry, TcpState};
 use procfs::process::{FDTarget, Process, all_processes};
+use procfs::{FromReadSI as _, current_system_info};
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::{Event, EventKind, ProcessId, TcpState as State};
 
 use super::decode::{Decoded, Exec, Task};
 use super::host::Clock;
+use super::namespace::Namespace;
 
 /// How many sockets, and processes that ended, are remembered; more begin anew.
 const MAX_KNOWN: usize = 1 << 17;
@@ -44,9 +46,9 @@ impl Classic {
     ///
     /// # Errors
     /// When /proc cannot be read.
-    pub(super) fn new(netns: u32, clock: Clock) -> io::Result<Self> {
+    pub(super) fn new(namespace: &Namespace, clock: Clock) -> io::Result<Self> {
         let mut new = Self {
-            netns,
+            netns: namespace.inode(),
             clock,
             ours: HashMap::new(),
             ports: HashSet::new(),
@@ -54,7 +56,7 @@ impl Classic {
             starts: HashMap::new(),
             scan: Vec::new(),
         };
-        new.scan = new.look()?;
+        new.scan = new.look(namespace.run(tables)?)?;
         Ok(new)
     }
 
@@ -65,11 +67,10 @@ impl Classic {
     }
 
     /// The sockets that are there. A process that ends meanwhile is passed over.
-    fn look(&mut self) -> io::Result<Vec<(Event, Option<Task>)>> {
+    fn look(&mut self, tables: Vec<TcpNetEntry>) -> io::Result<Vec<(Event, Option<Task>)>> {
         let ts_ns = self.clock.unix_ns(Clock::boot_ns()?);
-        let tables = [procfs::net::tcp(), procfs::net::tcp6()];
         let mut sockets = HashMap::new();
-        for entry in tables.into_iter().flatten().flatten() {
+        for entry in tables {
             // Those that wait for the last packets belong to nobody.
             if entry.inode != 0 {
                 sockets.insert(entry.inode, entry);
@@ -216,6 +217,20 @@ impl Classic {
         let cgroup_id = task.cgroup_id;
         (Task { cgroup_id, ..told }, is_ours)
     }
+}
+
+/// The sockets of the network namespace that this thread is in.
+fn tables() -> Vec<TcpNetEntry> {
+    ["tcp", "tcp6"]
+        .map(|table| {
+            let file = format!("/proc/thread-self/net/{table}");
+            TcpNetEntries::from_file(file, current_system_info())
+        })
+        .into_iter()
+        // There is no second one where the kernel has no IPv6.
+        .flatten()
+        .flat_map(|entries| entries.0)
+        .collect()
 }
 
 fn ends(entry: &TcpNetEntry) -> (Endpoint, Endpoint) {

@@ -96,34 +96,71 @@ pub(crate) fn boot_id() -> Option<String> {
     Some(id.trim().to_owned())
 }
 
-/// The capabilities that recording needs and this process lacks.
+/// What a capability is to recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Nothing goes without.
+    Always,
+    /// Nothing goes without where perf's rings are used.
+    ForPerf,
+    /// Less is told without.
+    Better,
+}
+
+/// A capability that recording uses.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Right {
+    pub(crate) name: &'static str,
+    pub(crate) need: Need,
+    /// Whether this process has it.
+    pub(crate) is_held: bool,
+}
+
+/// The capabilities that recording uses.
 ///
 /// # Errors
 /// When /proc cannot be read.
-pub(crate) fn lacking_rights(transport: Transport) -> io::Result<Vec<&'static str>> {
-    // Numbers of linux/capability.h. CAP_SYS_ADMIN stood for the last two
-    // before Linux 5.8, and still does.
+pub(crate) fn used_rights() -> io::Result<Vec<Right>> {
+    // Numbers of linux/capability.h. CAP_SYS_ADMIN stood for CAP_PERFMON and
+    // CAP_BPF before Linux 5.8, and still does.
     const SYS_ADMIN: u32 = 21;
-    const IPC_LOCK: u32 = 14;
-    const NEEDED: [(u32, &str); 5] = [
+    const PERFMON: u32 = 38;
+    const USED: [(u32, &str, Need); 7] = [
+        (12, "CAP_NET_ADMIN", Need::Always),
+        (13, "CAP_NET_RAW", Need::Always),
+        (PERFMON, "CAP_PERFMON", Need::Always),
+        (39, "CAP_BPF", Need::Always),
         // perf's rings are larger than a user may lock in memory.
-        (IPC_LOCK, "CAP_IPC_LOCK"),
-        (12, "CAP_NET_ADMIN"),
-        (13, "CAP_NET_RAW"),
-        (38, "CAP_PERFMON"),
-        (39, "CAP_BPF"),
+        (14, "CAP_IPC_LOCK", Need::ForPerf),
+        // The programs of other users' processes.
+        (19, "CAP_SYS_PTRACE", Need::Better),
+        // tracefs, whose files are root's.
+        (2, "CAP_DAC_READ_SEARCH", Need::Better),
     ];
     let status = procfs::process::Process::myself()
         .and_then(|process| process.status())
         .map_err(io::Error::other)?;
     let has = |capability: u32| status.capeff >> capability & 1 == 1;
-    let may = |number: u32| has(number) || number >= 38 && has(SYS_ADMIN);
-    Ok(NEEDED
-        .into_iter()
-        .filter(|(number, _)| *number != IPC_LOCK || transport == Transport::Perf)
-        .filter(|(number, _)| !may(*number))
-        .map(|(_, name)| name)
-        .collect())
+    let rights = USED.into_iter().map(|(number, name, need)| Right {
+        name,
+        need,
+        is_held: has(number) || number >= PERFMON && has(SYS_ADMIN),
+    });
+    Ok(rights.collect())
+}
+
+/// The capabilities that recording needs and this process lacks.
+///
+/// # Errors
+/// As [`used_rights`].
+pub(crate) fn lacking_rights(transport: Transport) -> io::Result<Vec<&'static str>> {
+    let mut rights = used_rights()?;
+    rights.retain(|right| match right.need {
+        Need::Always => !right.is_held,
+        Need::ForPerf => !right.is_held && transport == Transport::Perf,
+        Need::Better => false,
+    });
+    Ok(rights.into_iter().map(|right| right.name).collect())
 }
 
 /// Whether the kernel tells its types, so that tp_btf programs can be loaded.

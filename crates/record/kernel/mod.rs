@@ -46,7 +46,7 @@ pub(crate) use decode::{DecodeError, Decoded, Exec, Task, decode, scan};
 pub(crate) use events::EventHooks;
 use events::Events;
 pub(crate) use filter::Filter;
-pub(crate) use host::{Clock, boot_id, lacking_rights, names};
+pub(crate) use host::{Clock, Need, boot_id, has_btf, lacking_rights, names, used_rights};
 pub(crate) use interfaces::{Changes, Device, Layer, Recorded, Watched, devices};
 use load::{load_events, load_packets};
 use misses::Misses;
@@ -54,6 +54,7 @@ pub(crate) use namespace::Namespace;
 use rings::{End, Rings};
 pub(crate) use rings::{MAX_BUFFER_BYTES, Transport};
 pub(crate) use top::{Counted, Counts, Doubts, Owner, Room, Top};
+pub(crate) use tracefs::find as find_tracepoint;
 pub(crate) use wanted::Wanted;
 
 use skeleton::packets::PacketsSkel;
@@ -253,8 +254,8 @@ impl Kernel {
                     options.wanted.tell(typed)?;
                 }
                 attach_events(events.object_mut(), &mut links, &mut attached)?;
-                if let Events::Tracepoints(_) = &events {
-                    attached.classic = Some(Classic::new(first.netns, clock)?);
+                if let (Events::Tracepoints(_), [namespace]) = (&events, &*options.namespaces) {
+                    attached.classic = Some(Classic::new(namespace, clock)?);
                 }
                 Some(events)
             }

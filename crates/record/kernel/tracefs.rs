@@ -3,8 +3,12 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd as _;
+use std::path::Path;
 
 use super::host::private_mount;
+
+/// Where it is usually.
+const MOUNTED: &str = "/sys/kernel/tracing";
 
 /// The number by which perf knows a tracepoint.
 ///
@@ -13,6 +17,19 @@ use super::host::private_mount;
 pub(super) fn id(category: &str, name: &str) -> io::Result<u64> {
     let text = read(category, name, "id")?;
     text.trim().parse().map_err(io::Error::other)
+}
+
+/// Where a tracepoint is found.
+///
+/// # Errors
+/// As [`id`].
+pub(crate) fn find(category: &str, name: &str) -> io::Result<&'static str> {
+    id(category, name)?;
+    Ok(if Path::new(MOUNTED).join("events").exists() {
+        MOUNTED
+    } else {
+        "not mounted; tcprec opens one of its own"
+    })
 }
 
 /// A field of a tracepoint's record.
@@ -52,7 +69,7 @@ fn parse(format: &str) -> Vec<Field> {
 
 fn read(category: &str, name: &str, file: &str) -> io::Result<String> {
     let file = format!("events/{category}/{name}/{file}");
-    match fs::read_to_string(format!("/sys/kernel/tracing/{file}")) {
+    match fs::read_to_string(format!("{MOUNTED}/{file}")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let tracefs = private_mount(c"tracefs")?;
             fs::read_to_string(format!("/proc/self/fd/{}/{file}", tracefs.as_raw_fd()))

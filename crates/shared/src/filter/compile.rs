@@ -49,6 +49,26 @@ fn refused(message: &str, place: Option<&Place>) -> String {
     )
 }
 
+/// Who compiles filters on this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compiler {
+    /// The library.
+    Libpcap,
+    /// The program, where there is no library.
+    Tcpdump,
+}
+
+/// Who compiles filters on this host.
+///
+/// # Errors
+/// [`CompileError::NoCompiler`], or what is wrong with the one there is.
+pub fn compiler() -> Result<Compiler, CompileError> {
+    if with_libpcap(LinkType::ETHERNET, "").is_some() {
+        return Ok(Compiler::Libpcap);
+    }
+    with_tcpdump(LinkType::ETHERNET, "").map(|_| Compiler::Tcpdump)
+}
+
 /// Compiles an expression in tcpdump's syntax for packets of a link type.
 ///
 /// # Errors

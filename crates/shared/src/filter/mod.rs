@@ -14,7 +14,7 @@ mod program;
 #[cfg(test)]
 mod tests;
 
-pub use compile::{CompileError, compile};
+pub use compile::{CompileError, Compiler, compile, compiler};
 pub use program::{
     Alu, Instruction, InvalidProgram, Operand, Program, RawInstruction, SCRATCH_WORDS, Size, Test,
 };
