@@ -6,7 +6,9 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
+use foldhash::HashMap;
 use hdrhistogram::Histogram;
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::ProcessId;
@@ -16,6 +18,9 @@ use crate::report::Request;
 /// At most so many groups of a kind are kept; beyond, the half with the fewest
 /// requests is forgotten.
 const MAX_GROUPS: usize = 1024;
+
+/// So many requests are remembered for what they have in common with others.
+const MAX_LIKE: usize = 4096;
 
 /// So many durations are kept as they are; beyond, they are put into classes.
 const MAX_EXACT: usize = 1000;
@@ -181,9 +186,17 @@ struct Sum {
 /// How long requests took, so far.
 #[derive(Debug, Default)]
 pub(crate) struct Latencies {
-    groups: BTreeMap<GroupKind, BTreeMap<Group, Sum>>,
+    /// The place of each group in `sums`.
+    groups: [BTreeMap<Group, usize>; GroupKind::ALL.len()],
+    sums: Vec<Sum>,
+    /// The places of a request's groups, by all that they are made of: most
+    /// requests are like earlier ones, and names take long to make.
+    like: HashMap<Vec<u8>, Places>,
+    key: Vec<u8>,
     forgotten_groups: u64,
 }
+
+type Places = [Option<usize>; GroupKind::ALL.len()];
 
 impl Latencies {
     /// Takes a request; one that was not wholly seen has no part in it.
@@ -191,31 +204,82 @@ impl Latencies {
         let Some(timing) = &request.timing else {
             return;
         };
-        let [client, server] = request.owners();
-        let asked = request.app.request.as_ref();
+        write_key(&mut self.key, request);
+        let places = match self.like.get(&self.key) {
+            Some(places) => *places,
+            None => self.places(request),
+        };
         let answered = request.app.response.as_ref();
         let status = answered.and_then(|message| message.status);
+        let is_error = status.is_some_and(|status| status >= 500);
+        let total_ns = timing.total_ns();
+        for place in places.into_iter().flatten() {
+            if let Some(sum) = self.sums.get_mut(place) {
+                sum.errors += u64::from(is_error);
+                sum.total.add(total_ns);
+                sum.wait.add(timing.wait_ns);
+            }
+        }
+    }
+
+    /// The places of a request's groups, of whose like there was none.
+    fn places(&mut self, request: &Request) -> Places {
+        self.forget();
+        let [client, server] = request.owners();
+        let asked = request.app.request.as_ref();
         let host = asked.and_then(|message| message.host.as_deref().map(short));
         let route = asked.and_then(|message| {
             let (method, target) = message.route()?;
             Some(Group::Route(short(method), route(target)))
         });
-        let in_groups = [
+        let of_request = [
             server.map(|owner| Group::Server(owner.process)),
             client.map(|owner| Group::Client(owner.process)),
             Some(Group::Endpoint(request.app.server, host)),
             route,
         ];
-        for group in in_groups.into_iter().flatten() {
-            let of_kind = self.groups.entry(group.kind()).or_default();
-            if of_kind.len() >= MAX_GROUPS && !of_kind.contains_key(&group) {
-                self.forgotten_groups += forget_half(of_kind);
-            }
-            let sum = of_kind.entry(group).or_default();
-            sum.errors += u64::from(status.is_some_and(|status| status >= 500));
-            sum.total.add(timing.total_ns());
-            sum.wait.add(timing.wait_ns);
+        let mut places = Places::default();
+        let of_kinds = self.groups.iter_mut().zip(of_request).zip(&mut places);
+        for ((groups, group), place) in of_kinds {
+            *place = group.map(|group| {
+                *groups.entry(group).or_insert_with(|| {
+                    self.sums.push(Sum::default());
+                    self.sums.len() - 1
+                })
+            });
         }
+        if self.like.len() >= MAX_LIKE {
+            self.like.clear();
+        }
+        self.like.insert(self.key.clone(), places);
+        places
+    }
+
+    /// Forgets half of the groups of a kind, if there are too many: those with
+    /// the fewest requests, of equals the last.
+    fn forget(&mut self) {
+        if self.groups.iter().all(|groups| groups.len() < MAX_GROUPS) {
+            return;
+        }
+        let mut kept = Vec::new();
+        for groups in &mut self.groups {
+            let mut all: Vec<_> = std::mem::take(groups).into_iter().collect();
+            let sums = &mut self.sums;
+            let count = |place: usize| sums.get(place).map_or(0, |sum| sum.total.count());
+            all.sort_by_key(|(_, place)| Reverse(count(*place)));
+            if all.len() >= MAX_GROUPS {
+                self.forgotten_groups += all.len() as u64;
+                all.truncate(all.len() / 2);
+                self.forgotten_groups -= all.len() as u64;
+            }
+            for (group, place) in all {
+                let sum = sums.get_mut(place).map(std::mem::take);
+                groups.insert(group, kept.len());
+                kept.push(sum.unwrap_or_default());
+            }
+        }
+        self.sums = kept;
+        self.like.clear();
     }
 
     /// How many groups were forgotten to bound the memory.
@@ -225,14 +289,17 @@ impl Latencies {
 
     /// Each kind of group in its order, and in each the one with the most
     /// requests first.
-    pub(crate) fn finish(self) -> Vec<Latency> {
-        let all = self.groups.into_values().flatten();
-        let all = all.map(|(group, sum)| Latency {
-            group,
-            requests: sum.total.count(),
-            errors: sum.errors,
-            total: sum.total.quantiles(),
-            wait: sum.wait.quantiles(),
+    pub(crate) fn finish(mut self) -> Vec<Latency> {
+        let all = self.groups.into_iter().flatten();
+        let all = all.filter_map(|(group, place)| {
+            let sum = self.sums.get_mut(place).map(std::mem::take)?;
+            Some(Latency {
+                group,
+                requests: sum.total.count(),
+                errors: sum.errors,
+                total: sum.total.quantiles(),
+                wait: sum.wait.quantiles(),
+            })
         });
         let mut all: Vec<_> = all.collect();
         all.sort_by_key(|latency| (latency.group.kind(), Reverse(latency.requests)));
@@ -240,17 +307,30 @@ impl Latencies {
     }
 }
 
-/// Forgets the groups with the fewest requests, of equals the last. Says how many.
-fn forget_half(groups: &mut BTreeMap<Group, Sum>) -> u64 {
-    let counts = groups.iter().map(|(group, sum)| (sum.total.count(), group));
-    let mut counts: Vec<_> = counts.collect();
-    counts.sort_by_key(|(count, _)| Reverse(*count));
-    let rest = counts.split_off(counts.len() / 2);
-    let rest: Vec<_> = rest.into_iter().map(|(_, group)| group.clone()).collect();
-    for group in &rest {
-        groups.remove(group);
+/// Writes all that the groups of a request are made of.
+fn write_key(key: &mut Vec<u8>, request: &Request) {
+    key.clear();
+    for owner in request.owners() {
+        if let Some(owner) = owner {
+            key.extend(owner.process.pid.to_ne_bytes());
+            key.extend(owner.process.start_ns.to_ne_bytes());
+        }
+        key.push(u8::from(owner.is_some()));
     }
-    rest.len() as u64
+    let server = request.app.server;
+    match server.addr {
+        IpAddr::V4(addr) => key.extend(addr.octets()),
+        IpAddr::V6(addr) => key.extend(addr.octets()),
+    }
+    key.extend(server.port.to_ne_bytes());
+    if let Some(asked) = &request.app.request {
+        let target = asked.target.as_deref().map(path);
+        // No byte of UTF-8 is 254 or 255.
+        for text in [asked.method.as_deref(), target, asked.host.as_deref()] {
+            key.extend(text.unwrap_or("").as_bytes());
+            key.push(if text.is_some() { 254 } else { 255 });
+        }
+    }
 }
 
 /// A name, cut where it is longer than any sensible one.
@@ -265,14 +345,19 @@ fn short(name: &str) -> String {
 /// The path of a request target (RFC 9112 section 3.2), with numbers and ids
 /// folded: `/user/17/photo.jpg?size=2` is `/user/{n}/photo.jpg`.
 pub(crate) fn route(target: &str) -> String {
-    let path = match target.split_once("://") {
-        // The absolute form: behind the host.
-        Some((_, rest)) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
-        None => target,
-    };
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    let folded: Vec<_> = path.split('/').map(fold).collect();
+    let folded: Vec<_> = path(target).split('/').map(fold).collect();
     short(&folded.join("/"))
+}
+
+fn path(target: &str) -> &str {
+    let mut path = target;
+    if !target.starts_with('/')
+        && let Some((_, rest)) = target.split_once("://")
+    {
+        // The absolute form: behind the host.
+        path = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/");
+    }
+    path.split(['?', '#']).next().unwrap_or_default()
 }
 
 fn fold(segment: &str) -> String {
@@ -363,15 +448,21 @@ mod tests {
 
     #[test]
     fn of_too_many_groups_the_smallest_are_forgotten() {
-        let mut groups = BTreeMap::new();
-        for number in 0..100_u8 {
-            let sum: &mut Sum = groups
-                .entry(Group::Route(String::new(), number.to_string()))
-                .or_default();
-            sum.total = durations((0..i64::from(number)).chain([1]));
+        let mut latencies = Latencies::default();
+        let [.., routes] = &mut latencies.groups;
+        for number in 0..MAX_GROUPS {
+            routes.insert(Group::Route(String::new(), number.to_string()), number);
+            let many = if number % 2 == 0 { 10 } else { 1 };
+            latencies.sums.push(Sum {
+                total: durations(vec![7; many]),
+                ..Sum::default()
+            });
         }
-        assert_eq!(forget_half(&mut groups), 50);
-        assert!(groups.values().all(|sum| sum.total.count() > 50));
+        latencies.forget();
+        assert_eq!(latencies.forgotten_groups(), MAX_GROUPS as u64 / 2);
+        let left = latencies.finish();
+        assert_eq!(left.len(), MAX_GROUPS / 2);
+        assert!(left.iter().all(|latency| latency.requests == 10));
         assert_eq!(short(&"é".repeat(200)), format!("{}…", "é".repeat(128)));
     }
 }

@@ -76,6 +76,13 @@ impl Pipeline {
         }
     }
 
+    /// Does not look for requests, nor for TLS: that is faster.
+    #[must_use]
+    pub fn without_requests(mut self) -> Self {
+        self.tracker.ignore_payload();
+        self
+    }
+
     /// Takes the next record of a capture. What is finished goes to `rows`.
     pub fn push(&mut self, record: &Record<'_>, rows: &mut impl Rows) {
         self.owners.observe(record);

@@ -46,6 +46,12 @@ impl Selection {
         })
     }
 
+    /// Whether all records are selected as they are.
+    #[must_use]
+    pub const fn is_all(&self) -> bool {
+        self.expression.is_none()
+    }
+
     /// The record, if it is selected. What tells of the whole capture is
     /// changed to tell of what is left of it.
     ///

@@ -5,6 +5,8 @@
 //! out by content what it is, and finds the messages in it; which packets belong
 //! to the connection is [`crate::tcp`]'s to say.
 
+use std::borrow::Cow;
+
 use tcprec_shared::flow::Endpoint;
 
 use crate::tcp::ConnectionId;
@@ -62,18 +64,11 @@ impl Request {
     /// How much memory it takes.
     pub(crate) fn memory_bytes(&self) -> usize {
         let asked = self.request.as_ref().map_or(0, |message| {
-            let RequestMessage {
-                method,
-                target,
-                host,
-                user_agent,
-                ..
-            } = message;
-            let texts = [method, target, host, user_agent].into_iter().flatten();
-            texts.map(String::len).sum::<usize>() + message.version.len()
+            let texts = [&message.target, &message.host, &message.user_agent];
+            texts.into_iter().flatten().map(String::len).sum()
         });
-        let answered = self.response.as_ref();
-        size_of::<Self>() + asked + answered.map_or(0, |message| message.version.len())
+        // Methods and versions are short, and mostly nobody's own.
+        size_of::<Self>() + asked
     }
 
     /// Time to the first byte: from the last byte of the request to the first
@@ -98,11 +93,11 @@ impl Request {
 pub struct RequestMessage {
     /// The method, as `GET`; none if the compression of HTTP/2 hides it. So
     /// with the target and the host.
-    pub method: Option<String>,
+    pub method: Option<Cow<'static, str>>,
     /// The request target as sent, as `/index.html?x=1`.
     pub target: Option<String>,
     /// The version, as `HTTP/1.1`.
-    pub version: String,
+    pub version: Cow<'static, str>,
     /// The Host header, or HTTP/2's `:authority`.
     pub host: Option<String>,
     /// The User-Agent header.
@@ -130,7 +125,7 @@ pub struct ResponseMessage {
     /// The status code; none if the compression of HTTP/2 hides it.
     pub status: Option<u16>,
     /// The version, as `HTTP/1.1`.
-    pub version: String,
+    pub version: Cow<'static, str>,
     /// Time of the packet with its first byte.
     pub first_ns: i64,
     /// Time of the packet that completed it.

@@ -98,7 +98,7 @@ impl Talk {
                 || "?".to_owned(),
                 |request| {
                     let word = |text: Option<String>| text.unwrap_or_else(|| "?".to_owned());
-                    word(request.method) + &word(request.target)
+                    word(request.method.map(Into::into)) + &word(request.target)
                 },
             );
             let response = found.response.map_or_else(

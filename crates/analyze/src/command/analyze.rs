@@ -33,6 +33,9 @@ pub struct Args {
     /// Show where the time of the N slowest requests went, in the text
     #[arg(long, value_name = "N")]
     slow: Option<usize>,
+    /// Look at connections only, not into their payload: faster
+    #[arg(long, conflicts_with = "slow")]
+    no_requests: bool,
     /// Show times in UTC instead of local time
     #[arg(long)]
     utc: bool,
@@ -98,15 +101,20 @@ fn report<R: Rows>(
     let mut selection = args.filter.selection()?;
     let mut input = open(&args.capture)?;
     let mut pipeline = Pipeline::new(Limits::default(), keep);
+    if args.no_requests {
+        pipeline = pipeline.without_requests();
+    }
     let mut progress = Progress::new();
     let mut whole = Ok(());
     loop {
         match input.next() {
             Ok(Some(record)) => {
-                if let Some(record) = select(&mut selection, &args.capture, record)? {
+                if selection.is_all() {
                     pipeline.push(&record, rows);
-                    check(rows)?;
+                } else if let Some(record) = select(&mut selection, &args.capture, record)? {
+                    pipeline.push(&record, rows);
                 }
+                check(rows)?;
             }
             Ok(None) => break,
             Err(error) => {

@@ -21,7 +21,7 @@ use crate::app::{Budget, Conversation, Outcome, Request};
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) id: ConnectionId,
-    scope: u32,
+    pub(super) scope: u32,
     flow: Flow,
     begin_ns: i64,
     first_ns: i64,
@@ -106,8 +106,9 @@ impl Live {
             && self.directions[Self::sender(self.flow, segment)].is_other(Seq(segment.seq))
     }
 
-    /// Takes a packet. What is kept of its payload is `budget`'s.
-    pub(super) fn packet(&mut self, seen: Seen, segment: &Segment<'_>, budget: &Budget) {
+    /// Takes a packet. What is kept of its payload is `budget`'s; without one
+    /// it is not looked into.
+    pub(super) fn packet(&mut self, seen: Seen, segment: &Segment<'_>, budget: Option<&Budget>) {
         let side = Self::sender(self.flow, segment);
         let [syn, ack, rst] =
             [TcpFlags::SYN, TcpFlags::ACK, TcpFlags::RST].map(|flag| segment.flags.has(flag));
@@ -165,7 +166,10 @@ impl Live {
         }
         self.stalls
             .packet(sent, segment, self.handshake.initial_rtt_ns());
-        if segment.payload_bytes > 0 && !rst {
+        if segment.payload_bytes > 0
+            && !rst
+            && let Some(budget) = budget
+        {
             self.payload(side, position, seen.ts_ns, segment, budget);
         }
     }

@@ -42,6 +42,10 @@ const LINGER_NS: i64 = 240_000_000_000;
 /// recorder tells of a loss up to a second after it, when its counters are read.
 const LATE_NS: i64 = 2_000_000_000;
 
+/// The scope of captures that know none. These tell of nothing late: other tools
+/// record no events, and losses without a time.
+const NOWHERE: u32 = 0;
+
 /// What bounds the tracker's memory.
 ///
 /// Time has a part in it too, but none in the bounds: clocks jump, and
@@ -53,11 +57,12 @@ pub struct Limits {
     pub connections: usize,
     /// So many connections may be over, and wait for late packets; beyond,
     /// those that have been over longest are finished. If that is not for two
-    /// seconds yet, there may be four times as many.
+    /// seconds yet, there may be four times as many (in a recording of tcprec,
+    /// which may tell of losses then).
     pub lingering: usize,
     /// So much memory may be taken by requests that wait for their connection
-    /// to be finished; beyond, they are given before it. If they are not over
-    /// for two seconds yet, it may be four times as much.
+    /// to be finished; beyond, they are given before it. If they are over for
+    /// two seconds, they are so beyond a sixteenth of it.
     pub waiting_bytes: usize,
     /// So many bytes of payload are kept: heads that are not whole, and what
     /// came out of order. Beyond, such heads count as cut and holes as lost.
@@ -69,7 +74,7 @@ impl Default for Limits {
         Self {
             connections: 1 << 18,
             lingering: 1 << 13,
-            waiting_bytes: 1 << 24,
+            waiting_bytes: 1 << 26,
             kept_bytes: 1 << 26,
         }
     }
@@ -91,7 +96,8 @@ pub struct Tracker {
     holders: VecDeque<(Key, ConnectionId)>,
     waiting_bytes: usize,
     fragments: Fragments,
-    budget: Budget,
+    /// What payload is kept; none where it is not looked into.
+    budget: Option<Budget>,
     seen_connections: u64,
     evicted_connections: u64,
 }
@@ -111,6 +117,15 @@ enum Lingering {
     Replaced(Box<Live>),
 }
 
+impl Lingering {
+    fn scope(&self) -> u32 {
+        match self {
+            Self::Followed(key, _) => key.scope,
+            Self::Replaced(live) => live.scope,
+        }
+    }
+}
+
 impl Default for Tracker {
     fn default() -> Self {
         Self::new(Limits::default())
@@ -128,10 +143,15 @@ impl Tracker {
             holders: VecDeque::new(),
             waiting_bytes: 0,
             fragments: Fragments::default(),
-            budget: Budget::new(limits.kept_bytes),
+            budget: Some(Budget::new(limits.kept_bytes)),
             seen_connections: 0,
             evicted_connections: 0,
         }
+    }
+
+    /// Does not look into payload from now on: there will be no requests.
+    pub fn ignore_payload(&mut self) {
+        self.budget = None;
     }
 
     /// Takes the next segment, and says which connection it belongs to.
@@ -147,7 +167,7 @@ impl Tracker {
             && !live.is_ended_by(segment)
         {
             let (was_over, waiting_bytes) = (live.is_over(), live.waiting_bytes());
-            live.packet(seen, segment, &self.budget);
+            live.packet(seen, segment, self.budget.as_ref());
             let (id, is_over) = (live.id, live.is_over() && !was_over);
             let more_bytes = live.waiting_bytes() - waiting_bytes;
             if more_bytes > 0 {
@@ -172,7 +192,7 @@ impl Tracker {
         if let Some(before) = before {
             self.linger(seen.ts_ns, Lingering::Replaced(before));
         }
-        live.packet(seen, segment, &self.budget);
+        live.packet(seen, segment, self.budget.as_ref());
         let (is_over, waiting_bytes) = (live.is_over(), live.waiting_bytes());
         self.live.insert(key, live);
         if waiting_bytes > 0 {
@@ -276,7 +296,8 @@ impl Tracker {
         let lingering = self.limits.lingering;
         while let Some(first) = self.over.front() {
             let age_ns = now_ns.saturating_sub(first.since_ns);
-            let is_crowded = self.over.len() > lingering && age_ns >= LATE_NS;
+            let is_late = age_ns >= LATE_NS || first.connection.scope() == NOWHERE;
+            let is_crowded = self.over.len() > lingering && is_late;
             let is_full = self.over.len() > lingering.saturating_mul(4);
             if age_ns < LINGER_NS && !is_crowded && !is_full {
                 break;
@@ -296,14 +317,14 @@ impl Tracker {
                 None => break,
             }
         }
-        while self.waiting_bytes > self.limits.waiting_bytes
+        while self.waiting_bytes > self.limits.waiting_bytes / 16
             && let Some((key, id)) = self.holders.pop_front()
         {
             let Some(live) = self.live.get_mut(&key).filter(|live| live.id == id) else {
                 continue;
             };
-            let is_full = self.waiting_bytes > self.limits.waiting_bytes.saturating_mul(4);
-            let until_ns = if is_full {
+            let is_full = self.waiting_bytes > self.limits.waiting_bytes;
+            let until_ns = if is_full || live.scope == NOWHERE {
                 i64::MAX
             } else {
                 now_ns.saturating_sub(LATE_NS)

@@ -42,6 +42,7 @@ impl Window {
     }
 
     /// What was read and not yet consumed.
+    #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
@@ -53,7 +54,16 @@ impl Window {
 
     /// Reads until `want` bytes are there; false where the input ends before.
     /// Memory grows with what is really read, not with what a length field claims.
+    #[inline]
     pub(super) fn fill(&mut self, want: usize) -> io::Result<bool> {
+        if self.end - self.start >= want {
+            return Ok(true);
+        }
+        self.read_up_to(want)
+    }
+
+    #[cold]
+    fn read_up_to(&mut self, want: usize) -> io::Result<bool> {
         while self.end - self.start < want && !self.ended {
             self.read_more()?;
         }
@@ -61,6 +71,7 @@ impl Window {
     }
 
     /// Passes over the first `len` bytes.
+    #[inline]
     pub(super) fn consume(&mut self, len: usize) {
         let len = len.min(self.end - self.start);
         self.start += len;

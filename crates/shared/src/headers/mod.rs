@@ -19,6 +19,7 @@ mod ppp;
 mod rest;
 mod tcp;
 mod tunnel;
+mod usual;
 mod wlan;
 
 use rest::Rest;
@@ -159,7 +160,10 @@ type Step<'a> = Result<(Layer, Rest<'a>), Other>;
 /// `wire_bytes`.
 #[must_use]
 pub fn parse(link: LinkType, data: &[u8], wire_bytes: u32) -> Headers<'_> {
-    follow(Layer::Link(link), Rest::new(data, wire_bytes))
+    match usual::segment(link, data) {
+        Some(segment) => Headers::Segment(segment),
+        None => follow(Layer::Link(link), Rest::new(data, wire_bytes)),
+    }
 }
 
 /// Parses the payload of a whole IP packet with a tunnel's `protocol`, put

@@ -61,17 +61,17 @@ impl Exchanges {
     /// two directions in the wrong order.
     pub(super) fn request(
         &mut self,
-        head: &RequestHead,
+        head: RequestHead,
         first_ns: i64,
         last_ns: i64,
         answered: bool,
     ) {
         let request = RequestMessage {
-            method: Some(head.method.clone()),
-            target: Some(head.target.clone()),
-            version: head.version.clone(),
-            host: head.host.clone(),
-            user_agent: head.user_agent.clone(),
+            method: Some(head.method),
+            target: Some(head.target),
+            version: head.version,
+            host: head.host,
+            user_agent: head.user_agent,
             first_ns,
             last_ns,
             body_bytes: 0,

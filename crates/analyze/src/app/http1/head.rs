@@ -2,6 +2,8 @@
 //! sections 2 to 5), read leniently: what a server or client got along with,
 //! or answered with an error, is worth a line in a report.
 
+use std::borrow::Cow;
+
 use memchr::memchr;
 
 use crate::app::text::text;
@@ -9,36 +11,38 @@ use crate::app::text::text;
 /// Methods that make a request of a line without a version, as HTTP/0.9 and
 /// broken clients send: those of the IANA registry that are in use, and
 /// Microsoft's. Lines of other protocols look like that too.
-const KNOWN_METHODS: [&[u8]; 28] = [
-    b"GET",
-    b"HEAD",
-    b"POST",
-    b"PUT",
-    b"DELETE",
-    b"CONNECT",
-    b"OPTIONS",
-    b"TRACE",
-    b"PATCH",
-    b"ACL",
-    b"CHECKIN",
-    b"CHECKOUT",
-    b"COPY",
-    b"LOCK",
-    b"MERGE",
-    b"MKACTIVITY",
-    b"MKCALENDAR",
-    b"MKCOL",
-    b"MOVE",
-    b"PROPFIND",
-    b"PROPPATCH",
-    b"REPORT",
-    b"SEARCH",
-    b"UNLOCK",
-    b"VERSION-CONTROL",
-    b"CCM_POST",
-    b"BITS_POST",
-    b"RPC_IN_DATA",
+const KNOWN_METHODS: [&str; 28] = [
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "DELETE",
+    "CONNECT",
+    "OPTIONS",
+    "TRACE",
+    "PATCH",
+    "ACL",
+    "CHECKIN",
+    "CHECKOUT",
+    "COPY",
+    "LOCK",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MOVE",
+    "PROPFIND",
+    "PROPPATCH",
+    "REPORT",
+    "SEARCH",
+    "UNLOCK",
+    "VERSION-CONTROL",
+    "CCM_POST",
+    "BITS_POST",
+    "RPC_IN_DATA",
 ];
+
+const KNOWN_VERSIONS: [&str; 2] = ["HTTP/1.1", "HTTP/1.0"];
 
 /// No method is longer.
 const MAX_METHOD_BYTES: usize = 32;
@@ -55,9 +59,9 @@ pub(super) enum Head {
 /// The head of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct RequestHead {
-    pub(super) method: String,
+    pub(super) method: Cow<'static, str>,
     pub(super) target: String,
-    pub(super) version: String,
+    pub(super) version: Cow<'static, str>,
     pub(super) host: Option<String>,
     pub(super) user_agent: Option<String>,
     pub(super) framing: Framing,
@@ -67,7 +71,7 @@ pub(super) struct RequestHead {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ResponseHead {
     pub(super) status: u16,
-    pub(super) version: String,
+    pub(super) version: Cow<'static, str>,
     /// It goes over to HTTP/2 (RFC 7540 section 3.2).
     pub(super) is_http2: bool,
     pub(super) framing: Framing,
@@ -185,17 +189,17 @@ fn request_line(line: &[u8], cut: bool) -> Option<(&[u8], &[u8], &[u8])> {
     }
     // RTSP, SIP and others have lines like HTTP's, with another version.
     let plain = rest.is_empty() || rest.starts_with(b"/") || rest == b"*";
-    (plain && KNOWN_METHODS.contains(&method)).then_some((method, rest, b""))
+    (plain && known(&KNOWN_METHODS, method).is_some()).then_some((method, rest, b""))
 }
 
 /// Reads a head, or as much of it as there is.
 pub(super) fn read(bytes: &[u8]) -> Option<Head> {
-    let mut lines = bytes.split(|byte| *byte == b'\n').map(trim_cr);
+    let mut lines = lines(bytes);
     let first = lines.next()?;
     if let Some((version, status)) = status_line(first) {
         let mut head = ResponseHead {
             status,
-            version: text(version),
+            version: word(&KNOWN_VERSIONS, version),
             ..ResponseHead::default()
         };
         for (name, value) in lines.filter_map(header) {
@@ -208,9 +212,9 @@ pub(super) fn read(bytes: &[u8]) -> Option<Head> {
     }
     let (method, target, version) = request_line(first, true)?;
     let mut head = RequestHead {
-        method: text(method),
+        method: word(&KNOWN_METHODS, method),
         target: text(target),
-        version: text(version),
+        version: word(&KNOWN_VERSIONS, version),
         ..RequestHead::default()
     };
     for (name, value) in lines.filter_map(header) {
@@ -225,8 +229,36 @@ pub(super) fn read(bytes: &[u8]) -> Option<Head> {
     Some(Head::Request(head))
 }
 
-/// Name and value of a header line.
+/// The lines of a head, without their ends.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(bytes);
+    std::iter::from_fn(move || {
+        let bytes = rest?;
+        let end = memchr(b'\n', bytes);
+        rest = end.and_then(|end| bytes.get(end + 1..));
+        bytes.get(..end.unwrap_or(bytes.len())).map(trim_cr)
+    })
+}
+
+fn known(words: &[&'static str], word: &[u8]) -> Option<&'static str> {
+    let mut words = words.iter();
+    words.find(|known| known.as_bytes() == word).copied()
+}
+
+/// A word that is mostly one of a few, which then takes no memory.
+fn word(words: &[&'static str], word: &[u8]) -> Cow<'static, str> {
+    known(words, word).map_or_else(|| text(word).into(), Cow::Borrowed)
+}
+
+/// Name and value of a header line; none of one whose name begins as no name does
+/// that is looked for.
 fn header(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    if !matches!(
+        line.first()?.to_ascii_lowercase(),
+        b'c' | b'h' | b't' | b'u'
+    ) {
+        return None;
+    }
     let colon = memchr(b':', line)?;
     Some((
         line.get(..colon)?.trim_ascii_end(),

@@ -268,7 +268,7 @@ impl Http1 {
         let after = match head::read(bytes) {
             Some(Head::Request(head)) if self.fits(side, Start::Request) => {
                 self.found(side);
-                self.request(&head, first, last)
+                self.request(head, first, last)
             }
             Some(Head::Response(mut head)) if self.fits(side, Start::Response) => {
                 // Where HTTP/2 begins is not known of a head that is cut.
@@ -307,11 +307,12 @@ impl Http1 {
         }
     }
 
-    fn request(&mut self, head: &RequestHead, first_ns: i64, last_ns: i64) -> After {
+    fn request(&mut self, head: RequestHead, first_ns: i64, last_ns: i64) -> After {
         let server = self.client.unwrap_or(Side::Low).other();
         let answered = matches!(self.directions[server].state, State::Body(_));
+        let framing = head.framing;
         self.exchanges.request(head, first_ns, last_ns, answered);
-        Body::of_request(head.framing).map_or(After::Nothing, After::Body)
+        Body::of_request(framing).map_or(After::Nothing, After::Body)
     }
 
     fn response(

@@ -355,9 +355,9 @@ impl Streams {
 
 fn request(fields: Fields, came: Came) -> RequestMessage {
     RequestMessage {
-        method: fields.method,
+        method: fields.method.map(Into::into),
         target: fields.path,
-        version: VERSION.to_owned(),
+        version: VERSION.into(),
         host: fields.authority,
         user_agent: fields.user_agent,
         first_ns: came.first_ns,
@@ -369,7 +369,7 @@ fn request(fields: Fields, came: Came) -> RequestMessage {
 fn response(fields: &Fields, came: Came) -> ResponseMessage {
     ResponseMessage {
         status: fields.status,
-        version: VERSION.to_owned(),
+        version: VERSION.into(),
         first_ns: came.first_ns,
         last_ns: came.last_ns,
         body_bytes: 0,

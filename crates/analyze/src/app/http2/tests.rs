@@ -295,7 +295,11 @@ fn what_was_lost_makes_headers_unknown_and_never_wrong() {
     let of = |found: Vec<Request>| {
         let request = found.into_iter().find(|it| it.stream.unwrap().id == 5);
         let request = request.unwrap().request.unwrap();
-        (request.method, request.target, request.host)
+        (
+            request.method.map(String::from),
+            request.target,
+            request.host,
+        )
     };
     let some = |text: &str| Some(text.to_owned());
     // With the request between, the numbers mean other entries.

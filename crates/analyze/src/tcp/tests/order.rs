@@ -1,17 +1,26 @@
 //! When connections and requests are given, and in which order.
 
-use super::{All, CLIENT, SERVER, at, segment, track};
-use crate::tcp::{Limits, Tracker};
+use super::{All, CLIENT, SERVER, segment, track};
+use crate::tcp::{Limits, Seen, Tracker};
 
 const SECOND_NS: i64 = 1_000_000_000;
 const GET: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
+/// A packet of a recording that may tell of losses later.
+fn at(ts_ns: i64) -> Seen {
+    Seen {
+        ts_ns,
+        scope: 7,
+        cookie: None,
+    }
+}
+
 /// A tracker with room for four connections that are over.
 fn tracker() -> Tracker {
     Tracker::new(Limits {
         lingering: 4,
-        waiting_bytes: 1000,
+        waiting_bytes: 16_000,
         ..Limits::default()
     })
 }
@@ -110,4 +119,17 @@ fn too_many_requests_come_before_their_connection() {
     let numbers: Vec<_> = all.requests.iter().map(|it| it.index).collect();
     assert_eq!(numbers, (0..100).collect::<Vec<_>>());
     assert_eq!(all.connections[0].requests, 100);
+}
+
+#[test]
+fn captures_that_tell_of_nothing_late_wait_for_nothing() {
+    let mut all = All::default();
+    let mut tracker = tracker();
+    for host in 100..110 {
+        for flags in ["S", "R"] {
+            let segment = segment(host, SERVER, flags, 1, 0, b"");
+            tracker.segment(Seen::default(), &segment, &mut all);
+        }
+    }
+    assert_eq!(all.connections.len(), 6);
 }
