@@ -39,6 +39,9 @@ impl Timing {
     #[must_use]
     pub fn of(request: &Request, connection: &Connection) -> Option<Self> {
         let (asked, answered) = (request.request.as_ref()?, request.response.as_ref()?);
+        if request.lacks_frames() && !answered.is_ended {
+            return None;
+        }
         let first_ns = asked.first_ns;
         let client_is_orig = request.client == connection.tcp.orig.endpoint;
         let by_client = |stall: &Stall| stall.by_orig == client_is_orig;

@@ -63,12 +63,15 @@ impl Request {
 
     /// How much memory it takes.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let asked = self.request.as_ref().map_or(0, |message| {
-            let texts = [&message.target, &message.host, &message.user_agent];
-            texts.into_iter().flatten().map(String::len).sum()
-        });
-        // Methods and versions are short, and mostly nobody's own.
+        let asked = self.request.as_ref().map_or(0, RequestMessage::text_bytes);
         size_of::<Self>() + asked
+    }
+
+    /// Whether it is a stream of HTTP/2 that may have had more frames than were
+    /// seen.
+    #[must_use]
+    pub fn lacks_frames(&self) -> bool {
+        self.stream.is_some_and(|stream| stream.lacks_frames)
     }
 
     /// Time to the first byte: from the last byte of the request to the first
@@ -84,6 +87,9 @@ impl Request {
     #[must_use]
     pub fn total_ns(&self) -> Option<i64> {
         let (request, response) = (self.request.as_ref()?, self.response.as_ref()?);
+        if self.lacks_frames() && !response.is_ended {
+            return None;
+        }
         Some(response.last_ns.saturating_sub(request.first_ns))
     }
 }
@@ -112,6 +118,13 @@ pub struct RequestMessage {
 }
 
 impl RequestMessage {
+    /// How much memory its texts take. (Versions are short, and mostly nobody's own.)
+    fn text_bytes(&self) -> usize {
+        let texts = [&self.target, &self.host, &self.user_agent];
+        let texts = texts.into_iter().flatten().map(String::len);
+        texts.sum::<usize>() + self.method.as_ref().map_or(0, |method| method.len())
+    }
+
     /// Method and target, where both are known.
     #[must_use]
     pub fn route(&self) -> Option<(&str, &str)> {

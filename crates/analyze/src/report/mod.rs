@@ -100,7 +100,7 @@ pub enum Outcome {
     Answered,
     /// No response.
     Unanswered,
-    /// No response was seen, but it may have been lost.
+    /// No response was seen, but it may have been lost or cut off.
     Unknown,
 }
 
@@ -348,7 +348,7 @@ impl Request {
     pub fn outcome(&self) -> Outcome {
         match &self.app.response {
             Some(response) => response.status.map_or(Outcome::Answered, Outcome::Status),
-            None if self.incomplete.lacks_packets() => Outcome::Unknown,
+            None if self.incomplete.lacks_packets() || self.app.lacks_frames() => Outcome::Unknown,
             None => Outcome::Unanswered,
         }
     }

@@ -36,7 +36,7 @@ pub(super) struct Http1 {
     /// The connection was handed over to something else (CONNECT, Upgrade).
     handed_over: bool,
     /// The request that was answered by going over to HTTP/2.
-    upgraded: Option<RequestMessage>,
+    upgraded: Option<Box<RequestMessage>>,
     directions: Pair<Direction>,
     exchanges: Exchanges,
 }
@@ -45,7 +45,7 @@ pub(super) struct Http1 {
 #[derive(Debug)]
 pub(super) struct Upgrade<'a> {
     /// The request that asked for it.
-    pub(super) request: RequestMessage,
+    pub(super) request: Box<RequestMessage>,
     /// What follows the answer.
     pub(super) piece: Piece<'a>,
 }
@@ -325,7 +325,7 @@ impl Http1 {
         if head.is_http2
             && let Some(request) = self.exchanges.take_request()
         {
-            self.upgraded = Some(request);
+            self.upgraded = Some(Box::new(request));
             return After::Handed;
         }
         let interim = (100..200).contains(&head.status) && head.status != 101;

@@ -13,6 +13,7 @@ use httlib_huffman::DecoderSpeed;
 mod table;
 
 use self::table::STATIC;
+use crate::app::budget::{Budget, Buffer};
 
 /// What an entry takes beside its texts (RFC 7541 section 4.1).
 const ENTRY_OVERHEAD: usize = 32;
@@ -24,29 +25,30 @@ const DEFAULT_TABLE_BYTES: usize = 4096;
 /// A table is not made larger: older entries than fit are then not known.
 const MAX_TABLE_BYTES: usize = 1 << 14;
 
-/// Name or value of a field, if known.
-type Text = Option<Vec<u8>>;
+/// Name or value of an entry, if known.
+type Text = Option<Buffer>;
 
 /// Name and value of a field.
 type Field<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
 
-/// The dynamic table of one direction.
+/// The dynamic table of one direction. Where there is no room for a text, it is
+/// not known.
 #[derive(Debug)]
 pub(super) struct Table {
+    budget: Budget,
     /// The newest first.
-    entries: VecDeque<(Text, Text)>,
+    entries: VecDeque<Entry>,
     bytes: usize,
     limit_bytes: usize,
 }
 
-impl Default for Table {
-    fn default() -> Self {
-        Self {
-            entries: VecDeque::new(),
-            bytes: 0,
-            limit_bytes: DEFAULT_TABLE_BYTES,
-        }
-    }
+/// An entry of the table.
+#[derive(Debug)]
+struct Entry {
+    name: Text,
+    value: Text,
+    /// What it takes of the table.
+    bytes: usize,
 }
 
 /// A block that makes no sense.
@@ -54,6 +56,16 @@ impl Default for Table {
 struct Malformed;
 
 impl Table {
+    /// A table without entries.
+    pub(super) const fn new(budget: Budget) -> Self {
+        Self {
+            budget,
+            entries: VecDeque::new(),
+            bytes: 0,
+            limit_bytes: DEFAULT_TABLE_BYTES,
+        }
+    }
+
     /// Takes it that a header block was not seen, or not all of it.
     pub(super) fn lose(&mut self) {
         self.entries.clear();
@@ -94,10 +106,10 @@ impl Table {
                     0 => Some(text(&mut block)?),
                     index => self.get(index)?.0.map(<[u8]>::to_vec),
                 };
-                let value = Some(text(&mut block)?);
-                give(name.as_deref(), value.as_deref());
+                let value = text(&mut block)?;
+                give(name.as_deref(), Some(&value));
                 if is_kept {
-                    self.insert(name, value);
+                    self.insert(name.as_deref(), &value);
                 }
             }
         }
@@ -111,33 +123,37 @@ impl Table {
             return Ok((Some(name.as_bytes()), Some(value.as_bytes())));
         }
         let entry = self.entries.get(index - STATIC.len());
-        Ok(entry.map_or((None, None), |(name, value)| {
-            (name.as_deref(), value.as_deref())
+        Ok(entry.map_or((None, None), |entry| {
+            (entry.name.as_deref(), entry.value.as_deref())
         }))
     }
 
-    fn insert(&mut self, name: Text, value: Text) {
-        let bytes = entry_bytes(&name, &value);
+    fn insert(&mut self, name: Option<&[u8]>, value: &[u8]) {
+        let bytes = name.map_or(0, <[u8]>::len) + value.len() + ENTRY_OVERHEAD;
         self.evict(bytes);
         if bytes <= self.limit_bytes {
+            let keep = |text: &[u8]| {
+                let mut kept = self.budget.buffer();
+                kept.extend(text).then_some(kept)
+            };
+            let entry = Entry {
+                name: name.and_then(keep),
+                value: keep(value),
+                bytes,
+            };
             self.bytes += bytes;
-            self.entries.push_front((name, value));
+            self.entries.push_front(entry);
         }
     }
 
     /// Makes room.
     fn evict(&mut self, bytes: usize) {
         while self.bytes + bytes > self.limit_bytes
-            && let Some((name, value)) = self.entries.pop_back()
+            && let Some(oldest) = self.entries.pop_back()
         {
-            self.bytes -= entry_bytes(&name, &value);
+            self.bytes -= oldest.bytes;
         }
     }
-}
-
-fn entry_bytes(name: &Text, value: &Text) -> usize {
-    let length = |text: &Text| text.as_ref().map_or(0, Vec::len);
-    length(name) + length(value) + ENTRY_OVERHEAD
 }
 
 /// A number whose first `bits` stand at the end of the first byte (RFC 7541
@@ -185,6 +201,10 @@ mod tests {
 
     use super::*;
 
+    fn empty() -> Table {
+        Table::new(Budget::new(1 << 20))
+    }
+
     fn read(table: &mut Table, block: &[u8], is_whole: bool) -> Vec<String> {
         let mut fields = Vec::new();
         let word = |text: Option<&[u8]>| {
@@ -213,7 +233,7 @@ mod tests {
 
     #[test]
     fn the_examples_of_the_rfc() {
-        let mut table = Table::default();
+        let mut table = empty();
         let fields = REQUESTS.map(|hex| read(&mut table, &bytes(hex), true));
         let first = [
             ":method=GET",
@@ -238,7 +258,7 @@ mod tests {
         );
         assert_eq!(table.bytes, 164);
         // Appendix C.6, in a table of 256 bytes: entries give way.
-        let mut table = Table::default();
+        let mut table = empty();
         read(&mut table, &bytes("3fe1 01"), true);
         let responses = [
             "4882 6402 5885 aec3 771a 4b61 96d0 7abe 9410 54d4 44a8 2005 9504 0b81 66e0 82a6 2d1b \
@@ -260,7 +280,7 @@ mod tests {
 
     #[test]
     fn what_came_before_a_loss_is_not_known() {
-        let mut table = Table::default();
+        let mut table = empty();
         read(&mut table, &bytes(REQUESTS[0]), true);
         table.lose();
         assert_eq!(
@@ -286,11 +306,22 @@ mod tests {
     }
 
     #[test]
+    fn without_a_budget_entries_are_not_known() {
+        let mut table = Table::new(Budget::new(0));
+        let first = read(&mut table, &bytes(REQUESTS[0]), true);
+        assert_eq!(
+            first.last().map(String::as_str),
+            Some(":authority=www.example.com")
+        );
+        assert_eq!(read(&mut table, &[0xbe], true), ["?=?"]);
+    }
+
+    #[test]
     fn a_block_that_is_cut_gives_what_there_is() {
         let block = bytes(REQUESTS[2]);
-        let whole = read(&mut Table::default(), &block, true);
+        let whole = read(&mut empty(), &block, true);
         for kept in 0..block.len() {
-            let mut table = Table::default();
+            let mut table = empty();
             let fields = read(&mut table, &block[..kept], false);
             let known = fields
                 .iter()
@@ -304,11 +335,11 @@ mod tests {
     proptest! {
         #[test]
         fn any_block(blocks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..10)) {
-            let mut table = Table::default();
+            let mut table = empty();
             for block in blocks {
                 read(&mut table, &block, true);
                 prop_assert!(table.bytes <= table.limit_bytes);
-                let bytes = table.entries.iter().map(|(name, value)| entry_bytes(name, value));
+                let bytes = table.entries.iter().map(|entry| entry.bytes);
                 prop_assert_eq!(table.bytes, bytes.sum::<usize>());
             }
         }
@@ -331,7 +362,7 @@ mod tests {
             }
             block.extend(encoded);
             let mut values = Vec::new();
-            Table::default().read(&block, true, |_, value| values.push(value.map(<[u8]>::to_vec)));
+            empty().read(&block, true, |_, value| values.push(value.map(<[u8]>::to_vec)));
             prop_assert_eq!(values, [Some(text)]);
         }
     }

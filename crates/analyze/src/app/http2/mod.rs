@@ -240,7 +240,7 @@ impl Headers {
     fn new(by_client: bool, budget: Budget) -> Self {
         Self {
             by_client,
-            table: Table::default(),
+            table: Table::new(budget.clone()),
             payload: Payload::new(&budget),
             budget,
             block: None,

@@ -9,6 +9,9 @@ use crate::app::{RequestMessage, ResponseMessage};
 /// So many streams may be open; beyond, the oldest are given out as they are.
 const MAX_STREAMS: usize = 1024;
 
+/// So long may be all that their requests say.
+const MAX_TEXT_BYTES: usize = 1 << 20;
+
 /// So many streams are remembered that were reset: the other end may not have
 /// known when it sent more.
 const MAX_RESET: usize = 64;
@@ -28,6 +31,9 @@ pub struct Stream {
     pub grpc_status: Option<u32>,
     /// The end that broke it off, if one did.
     pub reset: Option<StreamReset>,
+    /// Frames of the connection were not seen meanwhile, cut off or lost: what
+    /// is missing of the two messages may have been among them.
+    pub lacks_frames: bool,
 }
 
 /// A stream that was broken off (RFC 9113 section 6.4).
@@ -99,6 +105,7 @@ impl Exchange {
                 is_pushed: false,
                 grpc_status: None,
                 reset: None,
+                lacks_frames: false,
             },
             request: None,
             response: None,
@@ -195,6 +202,8 @@ pub(super) struct Came {
 #[derive(Debug, Default)]
 pub(super) struct Streams {
     open: BTreeMap<u32, Exchange>,
+    /// What the texts of their requests take.
+    text_bytes: usize,
     begun: u64,
     reset: VecDeque<u32>,
     finished: Vec<Exchange>,
@@ -204,9 +213,11 @@ impl Streams {
     /// The request that asked for HTTP/2 is the first stream (RFC 7540 section
     /// 3.2).
     pub(super) fn upgraded(&mut self, request: RequestMessage) {
+        let text_bytes = request.text_bytes();
         if let Some(exchange) = self.begin(1) {
             exchange.request = Some(request);
             exchange.asked.is_ended = true;
+            self.keep(text_bytes);
         }
     }
 
@@ -214,11 +225,8 @@ impl Streams {
         if self.reset.contains(&id) {
             return None;
         }
-        if self.open.len() >= MAX_STREAMS
-            && !self.open.contains_key(&id)
-            && let Some((_, oldest)) = self.open.pop_first()
-        {
-            self.finished.push(oldest.finish());
+        if self.open.len() >= MAX_STREAMS && !self.open.contains_key(&id) {
+            self.give_oldest();
         }
         let begun = &mut self.begun;
         Some(self.open.entry(id).or_insert_with(|| {
@@ -233,10 +241,13 @@ impl Streams {
             return;
         };
         exchange.stream.grpc_status = fields.grpc_status.or(exchange.stream.grpc_status);
+        let mut text_bytes = 0;
         if by_client {
             if exchange.request.is_none() {
                 exchange.asked.announced = fields.content_length;
-                exchange.request = Some(request(fields, came));
+                let request = request(fields, came);
+                text_bytes = request.text_bytes();
+                exchange.request = Some(request);
             }
         } else if fields.status.is_none_or(|status| status >= 200) {
             let before = exchange.response.as_ref();
@@ -248,14 +259,20 @@ impl Streams {
             }
         }
         exchange.more(by_client, 0, Some(came.last_ns));
+        self.keep(text_bytes);
     }
 
     /// Takes the promise of a response (RFC 9113 section 6.6).
     pub(super) fn promise(&mut self, id: u32, fields: Fields, came: Came) {
-        if let Some(exchange) = self.begin(id) {
+        if let Some(exchange) = self.begin(id)
+            && exchange.request.is_none()
+        {
+            let request = request(fields, came);
+            let text_bytes = request.text_bytes();
             exchange.stream.is_pushed = true;
-            exchange.request = Some(request(fields, came));
+            exchange.request = Some(request);
             exchange.asked.is_ended = true;
+            self.keep(text_bytes);
         }
     }
 
@@ -296,12 +313,14 @@ impl Streams {
         for exchange in self.open.values_mut() {
             if exchange.is_open(by_client) {
                 open += 1;
+                exchange.stream.lacks_frames = true;
                 let half = exchange.half(by_client);
                 half.meets_loss = true;
                 // Trailers come where no length is known before.
                 hides_headers |= half.announced.is_none();
-            } else {
-                hides_headers |= exchange.response.is_none();
+            } else if !by_client && exchange.response.is_none() {
+                exchange.stream.lacks_frames = true;
+                hides_headers = true;
             }
         }
         let mut exchanges = self.open.values_mut();
@@ -331,10 +350,33 @@ impl Streams {
         }
     }
 
+    /// Counts texts, and makes room for them.
+    fn keep(&mut self, text_bytes: usize) {
+        self.text_bytes += text_bytes;
+        while self.text_bytes > MAX_TEXT_BYTES && !self.open.is_empty() {
+            self.give_oldest();
+        }
+    }
+
     fn give(&mut self, id: u32) {
         if let Some(exchange) = self.open.remove(&id) {
-            self.finished.push(exchange.finish());
+            self.out(exchange);
         }
+    }
+
+    fn give_oldest(&mut self) {
+        if let Some((_, exchange)) = self.open.pop_first() {
+            self.out(exchange);
+        }
+    }
+
+    fn out(&mut self, exchange: Exchange) {
+        let text_bytes = exchange
+            .request
+            .as_ref()
+            .map_or(0, RequestMessage::text_bytes);
+        self.text_bytes = self.text_bytes.saturating_sub(text_bytes);
+        self.finished.push(exchange.finish());
     }
 
     /// Takes it that nothing more comes.
@@ -342,8 +384,8 @@ impl Streams {
         for by_client in [true, false] {
             self.again(by_client);
         }
-        while let Some((_, exchange)) = self.open.pop_first() {
-            self.finished.push(exchange.finish());
+        while !self.open.is_empty() {
+            self.give_oldest();
         }
     }
 

@@ -240,6 +240,11 @@ fn cut_data_is_counted_by_its_frames() {
             )
         })
         .collect();
+    assert_eq!(
+        found.iter().map(Request::lacks_frames).collect::<Vec<_>>(),
+        [false, true]
+    );
+    assert_eq!(found[1].total_ns(), None);
     // The second frame's header was cut: the first frame's bytes are known.
     assert_eq!(bodies, [(3, 9), (1, 3000)]);
 }
@@ -339,6 +344,11 @@ fn a_status_may_not_be_known() {
         .says(SERVER, frame(kind::HEADERS, ENDS, 1, NEWEST)));
     let response = found.response.unwrap();
     assert_eq!((response.status, response.is_ended), (None, true));
+    // And whether there was one may not be.
+    let talk = opened().says(CLIENT, get(1, "/")).loses(SERVER, 50);
+    let found = one(talk.acknowledged(SERVER).says(SERVER, settings()));
+    assert!(found.lacks_frames() && found.response.is_none());
+    assert!(!one(opened().says(CLIENT, get(1, "/"))).lacks_frames());
 }
 
 #[test]
@@ -363,8 +373,32 @@ fn streams_do_not_pile_up() {
     let requests: Vec<_> = (0..3000)
         .flat_map(|number| get(2 * number + 1, "/"))
         .collect();
-    let found = opened().says(CLIENT, requests).finish();
-    assert_eq!(found.len(), 3000);
+    let talk = opened().says(CLIENT, requests);
+    assert!(talk.found.len() > 1500);
+    assert_eq!(talk.finish().len(), 3000);
+    // Requests with much text in them: each path 4000 bytes, of the table.
+    let path = "/".repeat(100);
+    let long = [
+        &[0x40 | PATH, 0x7f, 0xa1, 0x1e],
+        &path.repeat(40).into_bytes()[..],
+    ]
+    .concat();
+    let mut talk = opened().says(
+        CLIENT,
+        frame(kind::HEADERS, ENDS, 1, &[GET, &long].concat()),
+    );
+    for number in 1..1000 {
+        let request = frame(kind::HEADERS, ENDS, 2 * number + 1, &[GET, NEWEST].concat());
+        talk = talk.says(CLIENT, request);
+    }
+    assert!(talk.found.len() > 700);
+    let found = talk.finish();
+    assert_eq!(found.len(), 1000);
+    assert!(
+        found
+            .iter()
+            .all(|it| it.request.as_ref().unwrap().route().unwrap().1.len() == 4000)
+    );
 }
 
 /// What both ends of a connection say, each in one packet.

@@ -25,6 +25,9 @@ pub(super) fn stream<M: SerializeMap>(
     if let Some(status) = stream.grpc_status {
         to.serialize_entry("grpc_status", &status)?;
     }
+    if stream.lacks_frames {
+        to.serialize_entry("lacks_frames", &true)?;
+    }
     if let Some(reset) = stream.reset {
         let row = ResetRow {
             end: end_word(reset.by_client == client_is_orig),
