@@ -25,7 +25,7 @@ pub struct Note<'a> {
 }
 
 /// How many closed sockets are remembered: late packets come soon.
-const CLOSED_SOCKETS: usize = 1 << 16;
+const CLOSED_SOCKETS: usize = 1 << 14;
 
 /// Of how many ways of connections what was found is kept at hand.
 const MAX_WAYS: usize = 1 << 14;
@@ -38,7 +38,9 @@ const MAX_WAYS: usize = 1 << 14;
 pub struct Annotator {
     owners: Owners,
     links: HashMap<u32, LinkType>,
-    ways: HashMap<Way, Found>,
+    /// Places in `found`.
+    ways: HashMap<Way, usize>,
+    found: Vec<Found>,
     /// The number that the next finding gets.
     next_number: u64,
 }
@@ -66,8 +68,9 @@ struct Found {
 }
 
 impl Found {
-    fn holds_at(&self, ts_ns: i64) -> bool {
-        self.owner.span.contains(ts_ns) && self.peer.span.contains(ts_ns)
+    /// Whether it is so for a packet of this time, after so many changes.
+    fn holds_at(&self, ts_ns: i64, changes: u64) -> bool {
+        self.changes == changes && self.owner.span.contains(ts_ns) && self.peer.span.contains(ts_ns)
     }
 }
 
@@ -85,6 +88,7 @@ impl Annotator {
             owners: Owners::new(CLOSED_SOCKETS),
             links: HashMap::default(),
             ways: HashMap::default(),
+            found: Vec::new(),
             next_number: 0,
         }
     }
@@ -126,13 +130,15 @@ impl Annotator {
             dst,
             cookie: packet.cookie,
         };
-        let is_found = self.ways.get(&way).is_some_and(|found| {
-            found.changes == self.owners.changes() && found.holds_at(packet.ts_ns)
-        });
-        if !is_found {
-            self.find(way, packet.ts_ns);
-        }
-        let found = self.ways.get(&way)?;
+        let known = self.ways.get(&way).copied();
+        let is_found = known
+            .and_then(|at| self.found.get(at))
+            .is_some_and(|found| found.holds_at(packet.ts_ns, self.owners.changes()));
+        let at = match known {
+            Some(at) if is_found => at,
+            _ => self.find(way, known, packet.ts_ns),
+        };
+        let found = self.found.get(at)?;
         Some(Annotation {
             owner: self.owner(found.owner.holder),
             peer: self.owner(found.peer.holder),
@@ -141,8 +147,9 @@ impl Annotator {
         })
     }
 
-    /// Finds the owners of a packet of this way and time.
-    fn find(&mut self, way: Way, ts_ns: i64) {
+    /// Finds the owners of a packet of this way and time, and says where they
+    /// are kept: at `known` where the way is known.
+    fn find(&mut self, way: Way, known: Option<usize>, ts_ns: i64) -> usize {
         let claim = |local, remote, cookie| {
             let netns = self.owners.netns(way.interface);
             let nobody = Claim {
@@ -166,26 +173,30 @@ impl Annotator {
             Some(Direction::Out) | None => (sender, receiver),
         };
         let changes = self.owners.changes();
-        if let Some(found) = self.ways.get_mut(&way) {
-            // Processes may have other names by now: the number is new.
+        // Processes may have other names by now: the number is always new.
+        let number = self.next_number;
+        self.next_number += 1;
+        if let Some((at, found)) = known.and_then(|at| Some((at, self.found.get_mut(at)?))) {
             found.owner = owner;
             found.peer = peer;
+            found.number = number;
             found.changes = changes;
-            found.number = self.next_number;
-        } else {
-            if self.ways.len() >= MAX_WAYS {
-                self.ways.clear();
-            }
-            let found = Found {
-                owner,
-                peer,
-                community_id: Flow::between(way.src, way.dst).community_id(),
-                number: self.next_number,
-                changes,
-            };
-            self.ways.insert(way, found);
+            return at;
         }
-        self.next_number += 1;
+        if self.found.len() >= MAX_WAYS {
+            self.ways.clear();
+            self.found.clear();
+        }
+        let at = self.found.len();
+        self.ways.insert(way, at);
+        self.found.push(Found {
+            owner,
+            peer,
+            community_id: Flow::between(way.src, way.dst).community_id(),
+            number,
+            changes,
+        });
+        at
     }
 
     fn owner(&self, holder: Option<(ProcessId, Provenance)>) -> Option<Owner<'_>> {

@@ -2,22 +2,50 @@
 //! their place among the packets (systemd Journal Export Format).
 
 use std::fmt::{self, Display, Write};
+use std::io;
+
+use pcap_file::pcapng::blocks::SYSTEMD_JOURNAL_EXPORT_BLOCK;
 
 use crate::flow::Endpoint;
 use crate::record::{End, Event, Loss, Record};
 
 use super::comment::push_text;
+use super::packet::{begin, end, pad};
 
 /// The field that holds the record's JSON.
 const RECORD: &str = "TCPREC_RECORD=";
 
-/// Writes an entry: what happened at `ts_ns`, and in which process.
+/// Appends the block of an entry: what happened at `ts_ns`, and in which
+/// process. `text` is room to work in.
 pub(super) fn write(
+    out: &mut Vec<u8>,
+    text: &mut String,
+    record: &Record<'_>,
+    ts_ns: i64,
+    process: Option<(u32, Option<&str>)>,
+) -> io::Result<()> {
+    text.clear();
+    write_fields(text, record, ts_ns, process);
+    text.push_str(RECORD);
+    let start = begin(out, SYSTEMD_JOURNAL_EXPORT_BLOCK);
+    out.extend(text.as_bytes());
+    if let Err(error) = serde_json::to_writer(&mut *out, record) {
+        out.truncate(start);
+        return Err(error.into());
+    }
+    out.push(b'\n');
+    pad(out, start);
+    end(out, start);
+    Ok(())
+}
+
+/// Writes the fields that other programs know.
+fn write_fields(
     out: &mut String,
     record: &Record<'_>,
     ts_ns: i64,
     process: Option<(u32, Option<&str>)>,
-) -> serde_json::Result<()> {
+) {
     // Writing to memory does not fail. Wireshark takes no entry without a time.
     let _ = writeln!(out, "__REALTIME_TIMESTAMP={}", ts_ns.max(0) / 1000);
     let _ = writeln!(out, "SYSLOG_IDENTIFIER=tcprec");
@@ -30,10 +58,6 @@ pub(super) fn write(
             out.push('\n');
         }
     }
-    out.push_str(RECORD);
-    out.push_str(&serde_json::to_string(record)?);
-    out.push('\n');
-    Ok(())
 }
 
 /// The JSON of the record that an entry tells of; none in entries of others.

@@ -1,6 +1,6 @@
 //! The blocks of packets. Nearly all blocks of a capture are, so they are laid
 //! out here and not by way of `pcap_file`'s lists of options; the tests hold
-//! them against what it lays out.
+//! them against what it lays out. Also what any such block begins and ends with.
 
 use pcap_file::pcapng::blocks::ENHANCED_PACKET_BLOCK;
 use pcap_file::pcapng::blocks::opt_common::COMMENT;
@@ -38,10 +38,7 @@ pub(super) fn write(out: &mut Vec<u8>, fields: &Fields<'_>, options: &[u8]) {
         data,
         dropped,
     } = *fields;
-    let start = out.len();
-    out.extend(ENHANCED_PACKET_BLOCK.to_le_bytes());
-    let length_at = out.len();
-    out.extend([0; 4]);
+    let start = begin(out, ENHANCED_PACKET_BLOCK);
     out.extend(interface.to_le_bytes());
     // All 64 bits, so that reading gives back a time before 1970.
     let ticks = ts_ns.cast_unsigned();
@@ -58,10 +55,24 @@ pub(super) fn write(out: &mut Vec<u8>, fields: &Fields<'_>, options: &[u8]) {
     if dropped > 0 || !options.is_empty() {
         out.extend(END_OF_OPTIONS);
     }
+    end(out, start);
+}
+
+/// Begins a block: its type, and room for its length.
+pub(super) fn begin(out: &mut Vec<u8>, kind: u32) -> usize {
+    let start = out.len();
+    out.extend(kind.to_le_bytes());
+    out.extend([0; 4]);
+    start
+}
+
+/// Ends the block that began at `start`: its length stands at both ends.
+pub(super) fn end(out: &mut Vec<u8>, start: usize) {
     let length = (out.len() - start + size_of::<u32>()) as u32;
-    out.extend(length.to_le_bytes());
-    if let Some(at) = out.get_mut(length_at..length_at + size_of::<u32>()) {
-        at.copy_from_slice(&length.to_le_bytes());
+    let length = length.to_le_bytes();
+    out.extend(length);
+    if let Some(at) = out.get_mut(start + 4..start + 8) {
+        at.copy_from_slice(&length);
     }
 }
 
@@ -102,7 +113,7 @@ pub(super) fn push_option(out: &mut Vec<u8>, code: u16, value: &[u8]) {
 }
 
 /// Fills up to a multiple of four bytes, counted from `start`.
-fn pad(out: &mut Vec<u8>, start: usize) {
+pub(super) fn pad(out: &mut Vec<u8>, start: usize) {
     let len = out.len() - start;
     let padding = len.next_multiple_of(4) - len;
     out.extend(&END_OF_OPTIONS[..padding]);

@@ -14,7 +14,6 @@ use pcap_file::pcapng::blocks::interface_statistics::{
 };
 use pcap_file::pcapng::blocks::opt_common::{COMMENT, CommonOption};
 use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
-use pcap_file::pcapng::blocks::systemd_journal_export::SystemdJournalExportBlock;
 use pcap_file::pcapng::blocks::unknown::UnknownBlock;
 use pcap_file::pcapng::{PcapNgBlock, PcapNgState};
 use pcap_file::{DataLink, Endianness};
@@ -62,8 +61,8 @@ pub(in super::super) struct Writer<W: Write> {
     blocks: Blocks,
     /// The options that packets had.
     options_of: HashMap<Way, Vec<u8>>,
-    /// The comment and the options of the present packet.
-    comment: String,
+    /// Room for text, and for the options of the present packet.
+    text: String,
     packet_options: Vec<u8>,
     output: Output<W>,
     options: PcapngOptions,
@@ -152,7 +151,7 @@ impl<W: Write> Writer<W> {
         Self {
             blocks: Blocks::default(),
             options_of: HashMap::default(),
-            comment: String::new(),
+            text: String::new(),
             packet_options: Vec::new(),
             output,
             options,
@@ -333,19 +332,19 @@ impl<W: Write> Writer<W> {
             None => None,
         };
         let process_place = owner.map(|owner| self.process_place(owner)).transpose()?;
-        self.comment.clear();
+        self.text.clear();
         let fields = comment::Fields {
             cookie: packet.cookie,
             kernel,
         };
-        comment::write(&mut self.comment, annotation, fields);
+        comment::write(&mut self.text, annotation, fields);
         self.packet_options.clear();
         packet::write_options(
             &mut self.packet_options,
             packet.direction,
             sender.map(|sender| sender.process.id.pid),
             process_place,
-            &self.comment,
+            &self.text,
         );
         Ok(())
     }
@@ -370,11 +369,13 @@ impl<W: Write> Writer<W> {
             _ => None,
         };
         let process = process.map(|id| (id.pid, self.processes.get(&id).map(|known| &*known.comm)));
-        let mut entry = String::new();
-        journal::write(&mut entry, record, self.last_ns, process)?;
-        self.blocks.push(SystemdJournalExportBlock {
-            journal_entry: entry.into_bytes().into(),
-        })
+        journal::write(
+            &mut self.blocks.bytes,
+            &mut self.text,
+            record,
+            self.last_ns,
+            process,
+        )
     }
 
     /// What was recorded and lost, by interface; all that was lost is if_drop,
