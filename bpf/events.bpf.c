@@ -69,7 +69,7 @@ static __always_inline void fill_current_task(struct task *out)
  */
 static __always_inline void fill_acting_task(struct task *out, const struct sock *sk)
 {
-	if (BPF_CORE_READ(sk, sk_lock.owned))
+	if (sk->sk_lock.owned)
 		fill_current_task(out);
 }
 
@@ -127,6 +127,13 @@ static __always_inline __u32 netns_of(const struct sock_common *sk)
 	return BPF_CORE_READ(sk, skc_net.net, ns.inum);
 }
 
+/* The same of a socket that a tracepoint gives, which is read without a helper.
+ * To be asked first: many sockets are of other namespaces. */
+static __always_inline __u32 netns_of_socket(const struct sock *sk)
+{
+	return sk->__sk_common.skc_net.net->ns.inum;
+}
+
 /* Begins an event of a wanted namespace in the space that is given: all zero
  * but for its head. NULL when it is not wanted. */
 static __always_inline struct socket_event *new_event(struct socket_event *event,
@@ -159,9 +166,9 @@ int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 {
 	struct socket_event space, *event;
 	enum event_kind kind;
-	__u32 netns;
+	__u32 netns = netns_of_socket(sk);
 
-	if (!is_tcp(sk))
+	if (!is_wanted(netns) || !is_tcp(sk))
 		return 0;
 	/* The child of a listener in the middle of its making: it still has its
 	 * parent's ports, and a cookie asked for now would be replaced. */
@@ -180,8 +187,7 @@ int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 	default:
 		kind = EVENT_STATE;
 	}
-	netns = netns_of(&sk->__sk_common);
-	if (kind == EVENT_CLOSE && is_wanted(netns))
+	if (kind == EVENT_CLOSE)
 		forget_user(bpf_get_socket_cookie(sk));
 	event = new_event(&space, kind, netns);
 	if (!event)
@@ -247,15 +253,14 @@ SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(received, struct sock *sk)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	__u32 netns, pid = bpf_get_current_pid_tgid() >> 32;
+	__u32 netns = netns_of_socket(sk), pid = bpf_get_current_pid_tgid() >> 32;
 	__u64 cookie = sk->__sk_common.skc_cookie.counter;
 	struct socket_event space, *event;
 
-	if (!sk->sk_lock.owned || is_user(cookie, pid))
+	if (!is_wanted(netns) || !sk->sk_lock.owned || is_user(cookie, pid))
 		return 0;
-	netns = netns_of(&sk->__sk_common);
 	/* A thread of the kernel does it for somebody. */
-	if (!is_wanted(netns) || BPF_CORE_READ(task, flags) & PF_KTHREAD)
+	if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
 		return 0;
 	if (!change_user(bpf_get_socket_cookie(sk), pid))
 		return 0;
