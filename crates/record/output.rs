@@ -1,5 +1,5 @@
 //! What records are written to: a capture, in one file or in a rotated series,
-//! or lines for people. What stands in them is the writer's to decide.
+//! lines for people, or the report of their analysis. What stands in them is the writer's to decide.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tcprec_analyze::annotate::Note;
+use tcprec_analyze::command::Reporter;
 use tcprec_analyze::print::Printer;
 use tcprec_shared::format::{self, Container, CreateError, Format};
 use tcprec_shared::record::{Event, Process, ProcessId, Record};
@@ -43,6 +44,8 @@ pub(crate) enum Output {
         printer: Printer,
         to: Box<dyn Write + Send>,
     },
+    /// A report, on the standard output.
+    Report(Box<Reporter>),
 }
 
 impl Output {
@@ -51,6 +54,7 @@ impl Output {
         match self {
             Self::Capture(capture) => capture.is_annotated,
             Self::Lines { .. } => true,
+            Self::Report(_) => false,
         }
     }
 
@@ -71,6 +75,7 @@ impl Output {
         match self {
             Self::Capture(capture) => capture.write(record, note, processes),
             Self::Lines { printer, to } => printer.write(record, note, to).map_err(on_terminal),
+            Self::Report(reporter) => reporter.push(record).map_err(on_terminal),
         }
     }
 
@@ -82,6 +87,15 @@ impl Output {
                 capture.checked(flushed)
             }
             Self::Lines { to, .. } => to.flush().map_err(on_terminal),
+            Self::Report(_) => Ok(()),
+        }
+    }
+
+    /// What is worth attention by now, and was not before.
+    pub(crate) fn news(&mut self, ts_ns: i64) -> Vec<String> {
+        match self {
+            Self::Report(reporter) => reporter.news(ts_ns),
+            Self::Capture(_) | Self::Lines { .. } => Vec::new(),
         }
     }
 
@@ -90,6 +104,7 @@ impl Output {
         match self {
             Self::Capture(capture) => capture.finish().map(Some),
             Self::Lines { mut to, .. } => to.flush().map(|()| None).map_err(on_terminal),
+            Self::Report(reporter) => reporter.finish().map(|()| None).map_err(on_terminal),
         }
     }
 }

@@ -398,6 +398,9 @@ impl Reader {
                 next_tick = now + TICK;
                 self.tick()?;
                 self.look_at_interfaces(watcher)?;
+                for found in self.progress.take_news() {
+                    watcher.note(&found);
+                }
                 watcher.tick(now - self.started, &self.progress);
             }
             let until = deadline.map_or(FLUSH_INTERVAL, |(at, _)| at - now);

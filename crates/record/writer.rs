@@ -7,7 +7,7 @@
 use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tcprec_analyze::annotate::{Annotator, Note};
 use tcprec_shared::record::{Capture, End, Loss, LossCause, Lost, Record};
@@ -27,6 +27,8 @@ pub(crate) struct Progress {
     pub(crate) lost: AtomicU64,
     /// How many seconds the writer has come past.
     pub(crate) ticks: AtomicU64,
+    /// What was found worth attention, and nobody was told of yet.
+    news: Mutex<Vec<String>>,
     /// Why no more records are wanted, as soon as that is so.
     pub(crate) done: OnceLock<&'static str>,
 }
@@ -38,6 +40,16 @@ impl Progress {
             .map(|counter| counter.load(Ordering::Relaxed))
             .into_iter()
             .fold(0, u64::wrapping_add)
+    }
+
+    /// What was found worth attention since the last time.
+    pub(crate) fn take_news(&self) -> Vec<String> {
+        mem::take(&mut self.news.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn add_news(&self, news: Vec<String>) {
+        let mut all = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(news);
     }
 
     fn end(&self, reason: &'static str) {
@@ -213,6 +225,9 @@ impl Writer {
     pub(crate) fn flush(&mut self, ts_ns: i64) {
         self.rotate(ts_ns);
         self.each_output(Output::flush);
+        for output in &mut self.outputs {
+            self.progress.add_news(output.news(ts_ns));
+        }
         self.progress.ticks.fetch_add(1, Ordering::Relaxed);
     }
 

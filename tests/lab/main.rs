@@ -15,6 +15,7 @@ mod filters;
 mod frames;
 mod http2;
 mod links;
+mod live;
 mod namespaces;
 mod netns;
 mod options;
@@ -71,6 +72,9 @@ const TESTS: &[(&str, fn())] = tests![
     traffic::a_thousand_requests_from_both_hosts,
     times::causes,
     truth::losses,
+    live::is_replay,
+    live::findings_at_once,
+    live::misuse,
     tls::handshakes,
     http2::prior_knowledge,
     links::without_headers,

@@ -6,12 +6,15 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::mem;
 use std::net::IpAddr;
 
 use tcprec_shared::flow::Endpoint;
-use tcprec_shared::record::{Event, EventKind, ProcessId, Provenance, TcpState};
+use tcprec_shared::record::{Event, EventKind, Provenance, TcpState};
 
+use crate::app;
 use crate::latency::route;
+use crate::owner::Owners;
 use crate::report::{Connection, Ends, OwnerId, Request};
 use crate::tcp::{ConnState, Stall, StallCause};
 
@@ -135,7 +138,8 @@ impl Finding {
 struct Key {
     kind: FindingKind,
     by_orig: Option<bool>,
-    client: Option<ProcessId>,
+    /// The name of the process, which may have been started many times.
+    client: Option<String>,
     client_addr: IpAddr,
     server: Option<Endpoint>,
     route: Option<String>,
@@ -146,9 +150,20 @@ struct Key {
 pub(crate) struct Findings {
     found: BTreeMap<Key, Finding>,
     forgotten: u64,
+    /// Whether what is found first is to be kept for [`Self::news`].
+    tells_news: bool,
+    news: Vec<Finding>,
 }
 
 impl Findings {
+    /// Nothing yet; of what will be found there is [news](Self::news).
+    pub(crate) fn with_news() -> Self {
+        Self {
+            tells_news: true,
+            ..Self::default()
+        }
+    }
+
     /// All of them, the gravest first.
     pub(crate) fn finish(self) -> Vec<Finding> {
         let mut all: Vec<_> = self.found.into_iter().collect();
@@ -165,12 +180,26 @@ impl Findings {
         self.forgotten
     }
 
-    fn add(&mut self, finding: Finding) {
+    /// What was found first since the last time, and ended by `until_ns`: what
+    /// is younger may turn out to be a loss of records. What needs many cases, or
+    /// the end, is not told.
+    pub(crate) fn news(&mut self, until_ns: i64) -> Vec<Finding> {
+        let (old, young) = mem::take(&mut self.news)
+            .into_iter()
+            .partition(|finding: &Finding| finding.last_ns <= until_ns);
+        self.news = young;
+        old
+    }
+
+    fn add(&mut self, finding: Finding, owners: &Owners) {
         let ends = finding.ends;
         let key = Key {
             kind: finding.kind,
             by_orig: finding.by_orig,
-            client: ends.orig_owner.map(|owner| owner.process),
+            client: ends
+                .orig_owner
+                .and_then(|owner| owners.process(owner.process))
+                .map(|process| process.comm.clone()),
             client_addr: ends.orig.addr,
             // Who captured one way only did so with all servers.
             server: Some(ends.resp).filter(|_| finding.kind != FindingKind::OneSided),
@@ -178,6 +207,13 @@ impl Findings {
         };
         if self.found.len() >= MAX_FINDINGS && !self.found.contains_key(&key) {
             self.forget_half();
+        }
+        let is_early = !matches!(
+            finding.kind,
+            FindingKind::PortReuse | FindingKind::HalfOpen | FindingKind::OneSided
+        );
+        if self.tells_news && is_early && !self.found.contains_key(&key) {
+            self.news.push(finding.clone());
         }
         let known = self.found.entry(key).or_insert_with(|| Finding {
             count: 0,
@@ -193,7 +229,7 @@ impl Findings {
     }
 
     fn forget_half(&mut self) {
-        let mut all: Vec<_> = std::mem::take(&mut self.found).into_iter().collect();
+        let mut all: Vec<_> = mem::take(&mut self.found).into_iter().collect();
         all.sort_by_key(|(key, finding)| (key.kind, Reverse(finding.count)));
         let kept = all.len() / 2;
         self.forgotten += (all.len() - kept) as u64;
@@ -202,7 +238,7 @@ impl Findings {
     }
 
     /// Looks at what the kernel did.
-    pub(crate) fn event(&mut self, event: &Event) {
+    pub(crate) fn event(&mut self, event: &Event, owners: &Owners) {
         // Linux goes to SYN-SENT before it looks for a port, and back without
         // one (tcp_v4_connect, inet_hash_connect): connect() fails with
         // EADDRNOTAVAIL.
@@ -210,7 +246,7 @@ impl Findings {
             && event.old_state == Some(TcpState::SynSent)
             && event.local.port == 0;
         if had_no_port {
-            self.add(Finding {
+            let finding = Finding {
                 kind: FindingKind::NoFreePort,
                 count: 1,
                 ends: Ends {
@@ -230,13 +266,14 @@ impl Findings {
                 packets: None,
                 alert: None,
                 route: None,
-            });
+            };
+            self.add(finding, owners);
         }
     }
 
     /// Looks at a finished connection, of a capture whose latest packet is of
     /// `now_ns`.
-    pub(crate) fn connection(&mut self, connection: &Connection, now_ns: i64) {
+    pub(crate) fn connection(&mut self, connection: &Connection, owners: &Owners, now_ns: i64) {
         let tcp = &connection.tcp;
         let of = |kind, by_orig| Finding {
             kind,
@@ -256,57 +293,63 @@ impl Findings {
         });
         match tcp.state {
             _ if tls_failed.is_some() => {} // the reason for a reset, too
-            ConnState::Rej => self.add(of(FindingKind::Refused, None)),
+            ConnState::Rej => self.add(of(FindingKind::Refused, None), owners),
             ConnState::Rsto | ConnState::Rstos0 => {
-                self.add(of(FindingKind::Reset, Some(true)));
+                self.add(of(FindingKind::Reset, Some(true)), owners);
             }
             ConnState::Rstr | ConnState::Rstrh => {
-                self.add(of(FindingKind::Reset, Some(false)));
+                self.add(of(FindingKind::Reset, Some(false)), owners);
             }
             _ => {}
         }
         if let Some(finding) = tls_failed {
-            self.add(finding);
+            self.add(finding, owners);
         }
         if tcp.reused_after_ns.is_some_and(|ns| ns < TIME_WAIT_NS) {
-            self.add(Finding {
-                last_ns: tcp.first_ns,
-                ..of(FindingKind::PortReuse, Some(true))
-            });
+            self.add(
+                Finding {
+                    last_ns: tcp.first_ns,
+                    ..of(FindingKind::PortReuse, Some(true))
+                },
+                owners,
+            );
         }
         if connection.incomplete.lacks_packets() {
             return;
         }
         let silent_ns = now_ns.saturating_sub(tcp.last_ns);
         if is_one_sided(connection) {
-            self.add(of(FindingKind::OneSided, None));
+            self.add(of(FindingKind::OneSided, None), owners);
             return; // what the other end did is not known
         }
         match tcp.state {
             ConnState::S0 => {
                 let asked_ns = now_ns.saturating_sub(tcp.first_ns);
                 if asked_ns >= UNANSWERED_NS {
-                    self.add(of(FindingKind::Unanswered, None));
+                    self.add(of(FindingKind::Unanswered, None), owners);
                 }
                 return; // there is no other cause to look for
             }
             ConnState::S2 if silent_ns >= LEFTOVER_NS => {
-                self.add(of(FindingKind::HalfOpen, Some(false)));
+                self.add(of(FindingKind::HalfOpen, Some(false)), owners);
             }
             ConnState::S3 if silent_ns >= LEFTOVER_NS => {
-                self.add(of(FindingKind::HalfOpen, Some(true)));
+                self.add(of(FindingKind::HalfOpen, Some(true)), owners);
             }
             _ => {}
         }
         for burst in &tcp.bursts {
             if burst.packets >= MANY_PACKETS {
-                self.add(Finding {
-                    first_ns: burst.first_ns,
-                    last_ns: burst.last_ns,
-                    at_byte: Some(burst.at_byte),
-                    packets: Some(burst.packets),
-                    ..of(FindingKind::Retransmissions, Some(burst.by_orig))
-                });
+                self.add(
+                    Finding {
+                        first_ns: burst.first_ns,
+                        last_ns: burst.last_ns,
+                        at_byte: Some(burst.at_byte),
+                        packets: Some(burst.packets),
+                        ..of(FindingKind::Retransmissions, Some(burst.by_orig))
+                    },
+                    owners,
+                );
             }
         }
         for stall in &tcp.stalls {
@@ -330,12 +373,17 @@ impl Findings {
                 at_byte: Some(at_byte),
                 ..of(kind, Some(by_orig))
             };
-            self.add(finding);
+            self.add(finding, owners);
         }
     }
 
+    /// Whether a request took so long that there may be something to it.
+    pub(crate) fn may_have(request: &app::Request) -> bool {
+        request.total_ns().is_some_and(|ns| ns >= LONG_NS)
+    }
+
     /// Looks at a finished request.
-    pub(crate) fn request(&mut self, request: &Request) {
+    pub(crate) fn request(&mut self, request: &Request, owners: &Owners) {
         let (Some(asked), Some(timing)) = (&request.app.request, &request.timing) else {
             return;
         };
@@ -357,11 +405,14 @@ impl Findings {
         // What the network may have taken is not held against the server.
         if let Some(server_ns) = timing.server_ns().filter(|ns| *ns >= LONG_NS) {
             let kind = FindingKind::SlowServer;
-            self.add(of(kind, !client_is_orig, asked.last_ns, server_ns));
+            self.add(of(kind, !client_is_orig, asked.last_ns, server_ns), owners);
         }
         if timing.send_ns >= LONG_SENDING_NS {
             let kind = FindingKind::SlowClient;
-            self.add(of(kind, client_is_orig, asked.first_ns, timing.send_ns));
+            self.add(
+                of(kind, client_is_orig, asked.first_ns, timing.send_ns),
+                owners,
+            );
         }
     }
 }

@@ -21,14 +21,23 @@ use tcprec_shared::stream::ReadError;
 
 use self::carriers::Carriers;
 use self::resolver::Resolver;
+use crate::finding::Findings;
 use crate::gaps::Gaps;
 use crate::owner::{Owners, Span};
+use crate::report::findings::sentence;
 use crate::report::{Ending, InterfaceSummary, Keep, LossSummary, Report, Rows};
 use crate::summary::Summary;
 use crate::tcp::{Limits, Seen, Tracker};
 
 /// At most so many interfaces are known; packets of others are not analyzed.
 const MAX_INTERFACES: usize = 1 << 16;
+
+/// So old is what is told while a recording goes on: a loss of records is known
+/// by then.
+const LATE_NS: i64 = 2_000_000_000;
+
+/// So far back is looked for it: it is asked for each second, more or less.
+const NEWS_NS: i64 = 3 * LATE_NS;
 
 /// Makes a report of records.
 #[derive(Debug)]
@@ -48,6 +57,8 @@ pub struct Pipeline {
     file: Option<Capture>,
     /// Whether that file goes on with the recording of the one before.
     is_continuation: bool,
+    /// What was told while the recording goes on, if anybody asks.
+    news: Option<Box<Findings>>,
 }
 
 impl Default for Pipeline {
@@ -73,6 +84,7 @@ impl Pipeline {
             latest_ns: i64::MIN,
             file: None,
             is_continuation: false,
+            news: None,
         }
     }
 
@@ -112,6 +124,42 @@ impl Pipeline {
         } else {
             capture.ending = Ending::Cut(error.to_string());
         }
+    }
+
+    /// Gives a sentence for what is worth attention by `now_ns`, and was not when
+    /// it was asked before: of a recording that goes on, to be asked about each
+    /// second. The report is none the other for it.
+    pub fn news(&mut self, now_ns: i64) -> Vec<String> {
+        let mut findings = self
+            .news
+            .take()
+            .unwrap_or_else(|| Box::new(Findings::with_news()));
+        let mut no_rows = ();
+        let resolver = Resolver {
+            owners: &self.owners,
+            gaps: &self.gaps,
+            carriers: &mut self.carriers,
+            summary: &mut self.summary,
+            rows: &mut no_rows,
+            now_ns,
+        };
+        let since_ns = now_ns.saturating_sub(NEWS_NS);
+        self.tracker
+            .look(since_ns, Findings::may_have, |connection, requests| {
+                let connection = resolver.resolve(connection);
+                for request in requests {
+                    findings.request(
+                        &resolver.resolve_request(&connection, request),
+                        &self.owners,
+                    );
+                }
+                findings.connection(&connection, &self.owners, now_ns);
+            });
+        let news = findings.news(now_ns.saturating_sub(LATE_NS));
+        let sentences = news.iter().map(|finding| sentence(&self.owners, finding));
+        let sentences = sentences.collect();
+        self.news = Some(findings);
+        sentences
     }
 
     /// Ends the analysis. The last rows go to `rows`.
@@ -241,7 +289,10 @@ impl Pipeline {
         } else {
             self.seen_at(event.ts_ns);
             self.report.capture.events += 1;
-            self.summary.event(event);
+            self.summary.event(event, &self.owners);
+            if let Some(news) = &mut self.news {
+                news.event(event, &self.owners);
+            }
         }
     }
 

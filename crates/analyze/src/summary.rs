@@ -44,15 +44,15 @@ impl Summary {
     }
 
     /// Takes what the kernel did.
-    pub(crate) fn event(&mut self, event: &Event) {
-        self.findings.event(event);
+    pub(crate) fn event(&mut self, event: &Event, owners: &Owners) {
+        self.findings.event(event, owners);
     }
 
     /// Takes a finished connection, of a capture whose latest record is of `now_ns`.
-    pub(crate) fn connection(&mut self, connection: Connection, now_ns: i64) {
+    pub(crate) fn connection(&mut self, connection: Connection, owners: &Owners, now_ns: i64) {
         let state = connection.tcp.state;
         *self.totals.connections.entry(state).or_default() += 1;
-        self.findings.connection(&connection, now_ns);
+        self.findings.connection(&connection, owners, now_ns);
         let (orig, resp) = (connection.tcp.orig.bytes, connection.tcp.resp.bytes);
         let made = Part {
             connections_made: 1,
@@ -72,14 +72,14 @@ impl Summary {
     }
 
     /// Takes a finished request.
-    pub(crate) fn request(&mut self, request: Request) {
+    pub(crate) fn request(&mut self, request: Request, owners: &Owners) {
         *self.totals.requests.entry(request.outcome()).or_default() += 1;
         if !request.incomplete.lacks_packets()
             && let Some(ttfb_ns) = request.app.ttfb_ns()
         {
             self.waits.add(ttfb_ns);
         }
-        self.findings.request(&request);
+        self.findings.request(&request, owners);
         self.latencies.add(&request);
         let [client, server] = request.owners();
         let made = Part {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, FromArgMatches as _, ValueEnum};
 use jiff::tz::TimeZone;
-use tcprec_analyze::command::{Failure, FilterArgs};
+use tcprec_analyze::command::{Failure, FilterArgs, ReportFormat, ReportOptions, Reporter};
 use tcprec_analyze::print::Printer;
 use tcprec_analyze::report::units;
 use tcprec_shared::format::Format;
@@ -140,6 +140,19 @@ pub struct Record {
     #[arg(long)]
     print: bool,
 
+    /// Analyze meanwhile: what is worth attention is told on the standard error
+    /// as it is found, and at the end stands the report of `tcprec analyze` on
+    /// the standard output
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "text"
+    )]
+    analyze: Option<ReportFormat>,
+
     /// List the interfaces and stop
     #[arg(short = 'D', long = "list-interfaces")]
     list: bool,
@@ -216,12 +229,14 @@ impl Record {
         if self.list {
             return list(&self.namespaces).map(|()| 0);
         }
-        if self.outputs.is_empty() && !self.print {
+        if self.outputs.is_empty() && !self.print && self.analyze.is_none() {
             return Err(Failure::Usage(
-                "say where to record to: -o FILE (as cap.jsonl.zst or cap.pcapng), or --print"
+                "say where to record to: -o FILE (as cap.jsonl.zst or cap.pcapng), --print or \
+                 --analyze"
                     .to_owned(),
             ));
         }
+        self.check_standard_output()?;
         for output in &self.outputs {
             Format::to_write(output)
                 .map_err(|error| Failure::Usage(format!("{}: {error}", output.display())))?;
@@ -231,7 +246,17 @@ impl Record {
         let recording = self.recording()?;
         let outputs = self.outputs;
         let mut teller = Teller::new(&outputs);
-        let open = |ts_ns| open(&outputs, rotation.as_ref(), self.print, ts_ns);
+        let (print, analyze) = (self.print, self.analyze);
+        let open = |ts_ns| {
+            let mut opened = open(&outputs, rotation.as_ref(), print, ts_ns)?;
+            opened.extend(analyze.map(|format| {
+                Output::Report(Box::new(Reporter::new(ReportOptions {
+                    format,
+                    ..ReportOptions::default()
+                })))
+            }));
+            Ok(opened)
+        };
         match recorder::record(&recording, open, &mut teller) {
             Ok(summary) => {
                 teller.ended(&summary);
@@ -295,6 +320,19 @@ impl Record {
             duration: self.duration,
             command: self.command.clone(),
         })
+    }
+
+    /// Nothing stands between the lines of something else.
+    fn check_standard_output(&self) -> Result<(), Failure> {
+        let is_capture = |path: &PathBuf| path.as_os_str() == STANDARD_OUTPUT;
+        let has_capture = self.outputs.iter().any(is_capture);
+        let has_lines = self.print && self.analyze != Some(ReportFormat::Text);
+        if self.analyze.is_some() && (has_capture || has_lines) {
+            return Err(Failure::Usage(
+                "the report of --analyze is for the standard output, which is taken".to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     /// When to begin another file, and the names of those of each output.

@@ -6,6 +6,7 @@ mod convert;
 mod filter;
 mod print;
 mod progress;
+mod reporter;
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -22,6 +23,7 @@ use thiserror::Error;
 use crate::select::Selection;
 
 pub use filter::FilterArgs;
+pub use reporter::{ReportFormat, ReportOptions, Reporter};
 
 /// What can be done with a capture anywhere, without root.
 #[derive(Debug, Subcommand)]

@@ -22,7 +22,7 @@ pub(super) struct Resolver<'a, R> {
 }
 
 impl<R: Rows> Resolver<'_, R> {
-    fn resolve(&self, tcp: tcp::Connection) -> Connection {
+    pub(super) fn resolve(&self, tcp: tcp::Connection) -> Connection {
         let (orig, resp) = (&tcp.orig, &tcp.resp);
         Connection {
             orig: self.facts(&tcp, orig, resp),
@@ -58,16 +58,20 @@ impl<R: Rows> Resolver<'_, R> {
 
     fn hand_on(&mut self, connection: &Connection, requests: Vec<app::Request>) {
         for app in requests {
-            let incomplete = self.incomplete(connection, &app);
-            let timing = Timing::of(&app, connection).filter(|_| !incomplete.lacks_packets());
-            let request = Request {
-                app,
-                ends: connection.ends(),
-                incomplete,
-                timing,
-            };
+            let request = self.resolve_request(connection, app);
             self.rows.request(&request, self.owners);
-            self.summary.request(request);
+            self.summary.request(request, self.owners);
+        }
+    }
+
+    pub(super) fn resolve_request(&self, connection: &Connection, app: app::Request) -> Request {
+        let incomplete = self.incomplete(connection, &app);
+        let timing = Timing::of(&app, connection).filter(|_| !incomplete.lacks_packets());
+        Request {
+            app,
+            ends: connection.ends(),
+            incomplete,
+            timing,
         }
     }
 
@@ -98,7 +102,8 @@ impl<R: Rows> Observer for Resolver<'_, R> {
         let connection = self.resolve(connection);
         self.hand_on(&connection, requests);
         self.rows.connection(&connection, self.owners);
-        self.summary.connection(connection, self.now_ns);
+        self.summary
+            .connection(connection, self.owners, self.now_ns);
     }
 
     fn requests(&mut self, so_far: tcp::Connection, requests: Vec<app::Request>) {

@@ -1,21 +1,17 @@
 //! Findings in words.
 
-use super::{OwnerId, Report, units};
+use super::row::Names;
+use super::{OwnerId, units};
 use crate::finding::{Finding, FindingKind};
 use tcprec_shared::flow::Endpoint;
 
 /// A finding as a sentence.
-pub(super) fn sentence(report: &Report, finding: &Finding) -> String {
+pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
     let ends = finding.ends;
     let who = |owner: Option<OwnerId>, endpoint: Endpoint| {
-        let process = owner.and_then(|owner| report.processes.get(&owner.process));
-        match process {
-            Some(summary) => {
-                let process = &summary.process;
-                format!("{}[{}]", process.comm, process.id.pid)
-            }
-            None => endpoint.addr.to_string(),
-        }
+        let process = owner.map(|owner| owner.process);
+        let named = process.and_then(|id| Some(format!("{}[{}]", names.comm(id)?, id.pid)));
+        named.unwrap_or_else(|| endpoint.addr.to_string())
     };
     let server_at = ends.resp;
     let client = who(ends.orig_owner, ends.orig);

@@ -5,10 +5,10 @@
 //! The rows of connections and requests, which may be many, go to who wants
 //! them as they are finished ([`Rows`]); a report has as many as it is to keep.
 
-mod findings;
+pub(crate) mod findings;
 pub mod json;
 pub mod jsonl;
-mod row;
+pub(crate) mod row;
 pub mod text;
 pub mod units;
 

@@ -61,6 +61,11 @@ impl Bursts {
         }
     }
 
+    /// Whether an end sent anything again.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.found.is_none()
+    }
+
     /// The worst of each end that had one.
     pub(super) fn worst(&self, originator: Side) -> Vec<Burst> {
         let Some(found) = &self.found else {

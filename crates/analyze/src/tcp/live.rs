@@ -14,7 +14,7 @@ use super::stalls::{Sent, Stalls};
 use super::state::States;
 use super::tracker::Seen;
 use super::waiting::Waiting;
-use super::{Connection, ConnectionId};
+use super::{ConnState, Connection, ConnectionId};
 use crate::app::{Budget, Conversation, Outcome, Request};
 
 /// A connection that is being followed, and all that is known of it so far.
@@ -214,6 +214,21 @@ impl Live {
     /// When the latest packet came.
     pub(super) const fn last_ns(&self) -> i64 {
         self.last_ns
+    }
+
+    /// Whether all goes well, as far as its packets tell: neither refused nor
+    /// reset, nothing sent again, no end that waits.
+    pub(super) fn goes_well(&self) -> bool {
+        let is_good = matches!(
+            self.states.summary(),
+            ConnState::S1 | ConnState::S2 | ConnState::S3 | ConnState::Sf | ConnState::Oth
+        );
+        is_good && self.bursts.is_empty() && self.stalls.is_empty()
+    }
+
+    /// The requests that wait until it is finished.
+    pub(super) fn waiting_requests(&self) -> impl Iterator<Item = &Request> {
+        self.waiting.iter()
     }
 
     /// The bytes that its waiting requests take.

@@ -84,6 +84,12 @@ impl Stalls {
         }
     }
 
+    /// Whether there were none so far.
+    pub(super) fn is_empty(&self) -> bool {
+        let is_closed = |sender: &Sender| sender.closed.is_some();
+        self.found.is_empty() && !is_closed(&self.senders.low) && !is_closed(&self.senders.high)
+    }
+
     /// All of them, of a connection whose last packet came at `end_ns`.
     pub(super) fn all(&self, originator: Side, end_ns: i64) -> Vec<Stall> {
         let closed = [Side::Low, Side::High].into_iter().filter_map(|side| {

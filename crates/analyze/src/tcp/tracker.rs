@@ -243,6 +243,31 @@ impl Tracker {
         self.evicted_connections
     }
 
+    /// Shows the connections of which packets came since `since_ns`: those that
+    /// do not go well, and those with requests of interest. Nothing is finished
+    /// by it.
+    pub fn look(
+        &self,
+        since_ns: i64,
+        is_of_interest: impl Fn(&Request) -> bool,
+        mut show: impl FnMut(Connection, Vec<Request>),
+    ) {
+        let recent = self.live.values().filter(|live| live.last_ns() >= since_ns);
+        let mut shown: Vec<_> = recent
+            .filter(|live| !live.goes_well() || live.waiting_bytes() > 0)
+            .collect();
+        shown.sort_unstable_by_key(|live| live.id);
+        for live in shown {
+            let recent = live
+                .waiting_requests()
+                .filter(|request| request.last_ns() >= since_ns && is_of_interest(request));
+            let requests: Vec<_> = recent.cloned().collect();
+            if !live.goes_well() || !requests.is_empty() {
+                show(live.so_far(), requests);
+            }
+        }
+    }
+
     /// Finishes all connections: those that are over in the order of that,
     /// then the others in the order of their first packets.
     pub fn finish(mut self, observer: &mut impl Observer) {

@@ -18,6 +18,11 @@ impl Waiting {
         self.requests.push_back(request);
     }
 
+    /// All that wait.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Request> {
+        self.requests.iter()
+    }
+
     /// How much memory they take.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes

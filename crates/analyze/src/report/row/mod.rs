@@ -330,7 +330,7 @@ macro_rules! kernel_fields {
 }
 
 /// Knows the names of processes.
-pub(super) trait Names {
+pub(crate) trait Names {
     fn comm(&self, process: ProcessId) -> Option<&str>;
 }
 

@@ -1,0 +1,153 @@
+//! The report of `analyze` and of `record --analyze`: both make it of records
+//! as they come, by the same pipeline, and write it in the same way.
+
+use std::env;
+use std::io::{self, BufWriter, IsTerminal as _, Write};
+
+use clap::ValueEnum;
+use tcprec_shared::record::Record;
+use tcprec_shared::stream::ReadError;
+use terminal_size::{Width, terminal_size};
+
+use super::zone;
+use crate::pipeline::Pipeline;
+use crate::report::text::{self, Looks};
+use crate::report::{Keep, json, jsonl};
+use crate::tcp::Limits;
+
+/// So many rows of each table are shown if not all are asked for.
+const ROWS: usize = 20;
+
+/// How a report is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Jsonl,
+    /// One JSON document
+    Json,
+}
+
+/// What is to stand in a report.
+#[derive(Debug, Clone, Default)]
+pub struct ReportOptions {
+    /// How it is written.
+    pub format: ReportFormat,
+    /// All rows of each table stand in the text, not only the first.
+    pub all: bool,
+    /// Where the time of so many of the slowest requests went stands in the text.
+    pub slow: Option<usize>,
+    /// Times are in UTC, not in local time.
+    pub utc: bool,
+    /// Payload is not looked into.
+    pub no_requests: bool,
+}
+
+/// Makes a report and writes it to the standard output.
+#[derive(Debug)]
+pub struct Reporter {
+    options: ReportOptions,
+    pipeline: Pipeline,
+    to: To,
+}
+
+#[derive(Debug)]
+enum To {
+    /// All of it at the end.
+    Whole(BufWriter<io::Stdout>),
+    /// Rows as they are finished.
+    Lines(jsonl::Writer<BufWriter<io::Stdout>>),
+}
+
+impl Reporter {
+    /// Nothing is known yet, nothing is written.
+    #[must_use]
+    pub fn new(options: ReportOptions) -> Self {
+        let stdout = BufWriter::new(io::stdout());
+        let (to, rows) = match options.format {
+            ReportFormat::Text => (To::Whole(stdout), (!options.all).then_some(ROWS)),
+            ReportFormat::Json => (To::Whole(stdout), None),
+            ReportFormat::Jsonl => (To::Lines(jsonl::Writer::new(stdout)), Some(0)),
+        };
+        let is_text = options.format == ReportFormat::Text;
+        let keep = Keep {
+            rows,
+            slowest: options.slow.filter(|_| is_text).unwrap_or(0),
+        };
+        let mut pipeline = Pipeline::new(Limits::default(), keep);
+        if options.no_requests {
+            pipeline = pipeline.without_requests();
+        }
+        Self {
+            options,
+            pipeline,
+            to,
+        }
+    }
+
+    /// Takes the next record.
+    ///
+    /// # Errors
+    /// The output's.
+    pub fn push(&mut self, record: &Record<'_>) -> io::Result<()> {
+        match &mut self.to {
+            To::Whole(_) => {
+                self.pipeline.push(record, &mut ());
+                Ok(())
+            }
+            To::Lines(lines) => {
+                self.pipeline.push(record, lines);
+                lines.check()
+            }
+        }
+    }
+
+    /// Takes the error that stands in the place of a record.
+    pub fn read_error(&mut self, error: &ReadError) {
+        self.pipeline.read_error(error);
+    }
+
+    /// Gives a sentence for what is worth attention by now, at `now_ns`, and
+    /// was not when it was asked before.
+    pub fn news(&mut self, now_ns: i64) -> Vec<String> {
+        self.pipeline.news(now_ns)
+    }
+
+    /// Ends the analysis, and writes what is to be written at the end.
+    ///
+    /// # Errors
+    /// The output's.
+    pub fn finish(self) -> io::Result<()> {
+        match self.to {
+            To::Whole(mut to) => {
+                let report = self.pipeline.finish(&mut ());
+                match self.options.format {
+                    ReportFormat::Json => json::write(&report, &mut to)?,
+                    _ => text::write(&report, &looks(&self.options), &mut to)?,
+                }
+                to.flush()
+            }
+            To::Lines(mut lines) => {
+                let report = self.pipeline.finish(&mut lines);
+                lines.finish(&report).map(|_| ())
+            }
+        }
+    }
+}
+
+fn looks(options: &ReportOptions) -> Looks {
+    let is_terminal = io::stdout().is_terminal();
+    // https://no-color.org
+    let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let width = terminal_size().filter(|_| is_terminal);
+    Looks {
+        width: width.map(|(Width(columns), _)| columns.into()),
+        color: is_terminal && !no_color,
+        zone: zone(options.utc),
+        rows: (!options.all).then_some(ROWS),
+        slow: options.slow.is_some(),
+        all_option: "--all",
+    }
+}
