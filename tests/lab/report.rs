@@ -75,7 +75,8 @@ impl Report {
 
     /// The same, where the ends on the recorded host differ.
     pub(crate) fn expect_all(&self, all: &[(&Traffic, Ends)]) {
-        assert_eq!(self.of_kind("loss").count(), 0, "losses");
+        let losses: Vec<_> = self.of_kind("loss").collect();
+        assert!(losses.is_empty(), "{losses:#?}");
         self.expect_good_packets();
         self.expect_refused(all);
         let mut found: Vec<_> = self.of_kind("conn").map(Found::connection).collect();
