@@ -16,6 +16,7 @@ mod frames;
 mod http2;
 mod links;
 mod live;
+mod load;
 mod namespaces;
 mod netns;
 mod options;
@@ -48,8 +49,8 @@ use nix::unistd::geteuid;
 
 /// What the tests run, beside the recorder itself.
 const PROGRAMS: &[&str] = &[
-    "cc", "curl", "ip", "jq", "nginx", "openssl", "python3", "setcap", "tcpdump", "tshark",
-    "zstdcat",
+    "cc", "curl", "ip", "iperf3", "jq", "nginx", "openssl", "python3", "setcap", "tcpdump",
+    "tshark", "wrk", "zstdcat",
 ];
 
 /// A test goes by the path of its function.
@@ -115,6 +116,7 @@ const TESTS: &[(&str, fn())] = tests![
     owners::held_by_bystanders,
     owners::gone_at_once,
     owners::resets,
+    load::owners,
     readers::tshark,
     readers::tcpdump,
     readers::jq,

@@ -96,6 +96,12 @@ impl Nginx {
         self.process.pid()
     }
 
+    /// Of each request the client's port, the worker that answered, and the target.
+    pub(crate) fn served(&self) -> impl Iterator<Item = (u16, u32, String)> {
+        (self.log().into_iter())
+            .map(|served| (served.client.port(), served.worker, served.request.target))
+    }
+
     fn log(&self) -> Vec<Served> {
         let text = fs::read_to_string(&self.log).expect("nginx's log");
         text.lines().map(Served::parse).collect()

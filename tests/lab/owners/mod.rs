@@ -32,7 +32,7 @@ impl Script {
     }
 
     /// Runs a script to its end; gives what it told.
-    fn run(world: &World, host: &Namespace, script: &str) -> Vec<Told> {
+    pub(crate) fn run(world: &World, host: &Namespace, script: &str) -> Vec<Told> {
         Self::start(world, host, script).finish()
     }
 
@@ -49,7 +49,7 @@ impl Script {
 /// A connection as its makers tell of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Told {
-    client_port: u16,
+    pub(crate) client_port: u16,
     pub(crate) client: u32,
     pub(crate) server: u32,
     /// The thread of the server that did it.

@@ -1,0 +1,245 @@
+//! Owners under load: of nearly every packet the right ones, of none a wrong one,
+//! however busy others are meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use crate::owners::{Script, ends_of};
+use crate::process::{Process, wait_until};
+use crate::recorder::{Recorder, analyze, convert};
+use crate::records;
+use crate::web::{Nginx, PORT, Traffic};
+use crate::world::World;
+
+/// Where nginx listens for requests over connections that stay, and over new ones.
+const KEPT: u16 = 82;
+const NEW: u16 = 83;
+/// Where iperf3 listens, as it does by itself.
+const IPERF: u16 = 5201;
+/// In the place of a client's port that nobody tells.
+const ANY: u16 = 0;
+/// The share of ends whose owner must be told.
+const SHARE: f64 = 0.999;
+
+/// Who made and who served the connections: by both ports, the processes that
+/// may be it. A port that was used again may have several.
+#[derive(Default)]
+struct Truth(BTreeMap<(u16, u16), [BTreeSet<u32>; 2]>);
+
+impl Truth {
+    fn add(&mut self, ports: (u16, u16), client: u32, server: u32) {
+        let [clients, servers] = self.0.entry(ports).or_default();
+        clients.insert(client);
+        servers.insert(server);
+    }
+
+    /// Who may own the end at `from` of a connection with `to`.
+    fn of(&self, from: u16, to: u16) -> &BTreeSet<u32> {
+        let places = [
+            ((from, to), 0),
+            ((to, from), 1),
+            ((ANY, to), 0),
+            ((ANY, from), 1),
+        ];
+        let found = places
+            .iter()
+            .find_map(|(ports, end)| Some(&self.0.get(ports)?[*end]));
+        found.unwrap_or_else(|| panic!("a connection that nobody made: {from} and {to}"))
+    }
+}
+
+/// How often an owner was right, missing or only guessed.
+#[derive(Debug, Default)]
+struct Score {
+    right: u32,
+    none: u32,
+    guessed: u32,
+}
+
+impl Score {
+    /// Adds what is said of an end; a wrong owner fails the test.
+    fn add(&mut self, end: &str, owner: Option<(u32, &str)>, expected: &BTreeSet<u32>) {
+        match owner {
+            None => self.none += 1,
+            Some((_, "guess")) => self.guessed += 1,
+            Some((pid, _)) if expected.contains(&pid) => self.right += 1,
+            Some((pid, how)) => panic!("{pid} {how} is not the owner: {expected:?} ({end})"),
+        }
+    }
+
+    fn expect(&self, what: &str) {
+        let all = self.right + self.none + self.guessed;
+        let share = f64::from(self.right) / f64::from(all);
+        println!("{what}: {:.3} % of {all} ends: {self:?}", share * 100.0);
+        assert!(share >= SHARE, "{what}: {self:?}");
+    }
+}
+
+/// Programs that only keep the processors busy, so that interrupts come while
+/// they run.
+fn bystanders(world: &World) -> Vec<Process> {
+    let start = |_| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "while :; do :; done"]);
+        world.start(&world.server, command)
+    };
+    (0..3).map(start).collect()
+}
+
+/// Runs a client to its end; gives its process id.
+fn run(world: &World, program: &str, arguments: &[&str]) -> u32 {
+    world
+        .run(&world.server, program, arguments)
+        .expect_code(0)
+        .pid
+}
+
+/// Requests over connections that stay and over new ones, from wrk and curl; a
+/// server of threads; bulk.
+fn make_load(world: &World, nginx: &Nginx) -> Truth {
+    let mut truth = Truth::default();
+    let url = |port: u16, target: &str| format!("http://127.0.0.1:{port}{target}");
+    let wrk = ["-t1", "-c2", "-d1"];
+    let kept = url(KEPT, "/item/kept");
+    let kept = run(world, "wrk", &[&wrk[..], &[&kept]].concat());
+    let close = ["-H", "Connection: close"];
+    let new = url(NEW, "/item/new");
+    let new = run(world, "wrk", &[&wrk[..], &close, &[&new]].concat());
+    let mut curls = Traffic::default();
+    for number in 0..20 {
+        let target = format!("/item/curl/{number}");
+        curls.fetch(world, &world.server, "127.0.0.1", &[target]);
+    }
+    let curls: BTreeMap<_, _> = (curls.connections.iter())
+        .filter_map(|curl| Some((curl.client?.port(), curl.curl)))
+        .collect();
+
+    let threads = "
+listener = listen(port=6000)
+def serve_many():
+    for _ in range(20):
+        serve(listener.accept()[0])
+def serve_in_threads():
+    threads = [threading.Thread(target=serve_many) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+server = child(serve_in_threads)
+wait_for([child(lambda: [ask(6000) for _ in range(20)]) for _ in range(3)])
+wait_for([server])
+";
+    for told in Script::run(world, &world.server, threads) {
+        truth.add((told.client_port, 6000), told.client, told.server);
+    }
+
+    let server = iperf3(world);
+    let client = run(
+        world,
+        "iperf3",
+        &["-c", "127.0.0.1", "-n", "30M", "-P", "2"],
+    );
+    truth.add((ANY, IPERF), client, server.pid());
+    drop(server);
+
+    // The last lines may be on their way, as those of the requests that wrk did
+    // not wait for.
+    world.settle();
+    for (port, worker, target) in nginx.served() {
+        let (server_port, client) = match &*target {
+            "/item/kept" => (KEPT, kept),
+            "/item/new" => (NEW, new),
+            _ => (PORT, *curls.get(&port).expect("a connection of curl's")),
+        };
+        truth.add((port, server_port), client, worker);
+        // Where wrk ended before it asked, no log tells the worker.
+        truth.add((ANY, server_port), client, worker);
+    }
+    truth
+}
+
+fn iperf3(world: &World) -> Process {
+    let mut command = Command::new("iperf3");
+    command.args(["--server", "--one-off"]);
+    let server = world.start(&world.server, command);
+    wait_until("iperf3 listens", || world.server.listeners(IPERF) > 0);
+    server
+}
+
+/// Of each packet both ends, as its comment says.
+fn packets(world: &World, capture: &Path, truth: &Truth) -> Score {
+    let capture = capture.display().to_string();
+    let fields = ["tcp.srcport", "tcp.dstport", "frame.comment"];
+    let fields = fields.iter().flat_map(|field| ["-e", field]);
+    let arguments = ["-n", "-r", &capture, "-T", "fields"];
+    let arguments: Vec<_> = arguments.into_iter().chain(fields).collect();
+    let ended = world
+        .run(&world.server, "tshark", &arguments)
+        .expect_code(0);
+    let mut score = Score::default();
+    for line in ended.output.lines() {
+        let mut words = line.splitn(3, '\t');
+        let mut next = || words.next().unwrap_or_default();
+        let [from, to] = [next(), next()].map(|port| port.parse().ok());
+        let (Some(from), Some(to)) = (from, to) else {
+            continue; // an event
+        };
+        let comment = next().split("\\n").next().unwrap_or_default();
+        let words: BTreeMap<_, _> = comment
+            .split(' ')
+            .filter_map(|word| word.split_once('='))
+            .collect();
+        let owner = |pid: &str, how: &str| Some((words.get(pid)?.parse().ok()?, *words.get(how)?));
+        score.add(line, owner("pid", "owner"), truth.of(from, to));
+        score.add(line, owner("peer_pid", "peer_owner"), truth.of(to, from));
+    }
+    score
+}
+
+pub(crate) fn owners() {
+    let world = World::without_cable();
+    let ports = format!("listen {KEPT}; listen {NEW};");
+    let nginx = Nginx::start_with(&world, &world.server, "", &ports);
+    let bystanders = bystanders(&world);
+    let [live, capture, replayed] =
+        ["live.pcapng", "capture.jsonl", "replayed.pcapng"].map(|name| world.file(name));
+    let outputs = [&live, &capture].map(|path| path.display().to_string());
+    let [first, second] = &outputs;
+    let recorder = Recorder::start(
+        &world,
+        &world.server,
+        &["-i", "lo", "-s", "128", "-o", first, "-o", second],
+    );
+    let truth = make_load(&world, &nginx);
+    recorder.stop();
+    let pids: BTreeSet<_> = bystanders.iter().map(|one| u64::from(one.pid())).collect();
+    drop(bystanders);
+
+    let records = records::read(&capture);
+    let end = records.last().expect("a last record");
+    assert_eq!(end["lost_events"], 0, "{end}");
+    for event in &records {
+        let pid = event["process"]["pid"].as_u64();
+        assert!(!pid.is_some_and(|pid| pids.contains(&pid)), "{event}");
+    }
+
+    packets(&world, &live, &truth).expect("packets, live");
+    convert(&world, &capture, &replayed);
+    packets(&world, &replayed, &truth).expect("packets, replayed");
+    let mut score = Score::default();
+    for connection in analyze(&world, &capture).of_kind("conn") {
+        let port = |field: &str| {
+            connection[field]
+                .as_u64()
+                .and_then(|p| u16::try_from(p).ok())
+        };
+        let [from, to] = ["id.orig_p", "id.resp_p"].map(|field| port(field).expect("a port"));
+        let expected = [truth.of(from, to), truth.of(to, from)];
+        for (end, expected) in ends_of(connection).iter().zip(expected) {
+            let owner = end.as_ref().map(|(pid, how)| (*pid, &**how));
+            score.add(&connection.to_string(), owner, expected);
+        }
+    }
+    score.expect("connections");
+}
