@@ -68,6 +68,8 @@ impl Score {
         }
     }
 
+    // The figure is shown with --nocapture.
+    #[allow(clippy::print_stdout)]
     fn expect(&self, what: &str) {
         let all = self.right + self.none + self.guessed;
         let share = f64::from(self.right) / f64::from(all);
