@@ -64,7 +64,12 @@ volatile __u32 loss_slot = 0;
  * from that, and spare themselves the atomic operation.
  */
 #ifdef IS_INTERRUPTED
-#define ADD(counter, amount) __sync_fetch_and_add(&(counter), amount)
+/* Of zero the compiler would make an atomic "or", which is younger (Linux 5.12). */
+#define ADD(counter, amount)                                                                       \
+	do {                                                                                       \
+		if (amount)                                                                        \
+			__sync_fetch_and_add(&(counter), amount);                                  \
+	} while (0)
 #else
 #define ADD(counter, amount) ((counter) += (amount))
 #endif

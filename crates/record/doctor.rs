@@ -153,7 +153,10 @@ fn missed(missing: &MissingHook, attached: &Attached) -> Check {
             "Linux 6.6 has tcx; a socket filter does not know whose a packet is, its port tells",
         ),
         "tp_btf" | "iter/task_file" if attached.classic.is_some() => (Status::Fallback, ""),
-        "accept" => (Status::Missing, "use a kernel with CONFIG_DEBUG_INFO_BTF"),
+        "accept" => (
+            Status::Missing,
+            "use Linux 5.12 or newer with CONFIG_DEBUG_INFO_BTF",
+        ),
         _ => (Status::Missing, ""),
     };
     let check = Check::new(hook, status, reason.as_str());

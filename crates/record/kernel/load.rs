@@ -91,10 +91,18 @@ pub(super) fn load_events(
             Err(error) if options.event_hooks == EventHooks::Btf || !options.wanted.is_all() => {
                 return Err(error);
             }
-            Err(error) => missing.push(MissingHook {
-                hook: "tp_btf".to_owned(),
-                reason: format!("{error:#}; classic tracepoints are used"),
-            }),
+            Err(error) => {
+                // The helper that tells a socket's cookie (kernel commit c5dbb89fc2ac).
+                let needs = if host::has_btf() {
+                    " (Linux 5.12 takes these programs)"
+                } else {
+                    ""
+                };
+                missing.push(MissingHook {
+                    hook: "tp_btf".to_owned(),
+                    reason: format!("{error:#}{needs}; classic tracepoints are used"),
+                });
+            }
         }
     }
     if !options.wanted.is_all() {
