@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -19,6 +21,12 @@ use super::{Compression, Container, Format, jsonl, pcap, pcapng};
 /// How many bytes tell how an input is compressed. No more is waited for: the
 /// input may be a pipe that a slow recording feeds.
 const COMPRESSION_MAGIC_BYTES: usize = 4;
+
+/// What is read on several cores.
+const JSONL_ZSTD: Format = Format {
+    container: Container::Jsonl,
+    compression: Compression::Zstd,
+};
 
 /// How many bytes tell the layout.
 const CONTAINER_MAGIC_BYTES: usize = 12;
@@ -130,7 +138,7 @@ fn open_series(mut files: Vec<PathBuf>) -> Result<Input, ReadError> {
         return Err(ReadError::Unsupported("no captures in this folder".into()));
     };
     let opened = Opened {
-        format: open_file(first, Arc::default())?.format,
+        format: glance(first)?.format,
         source: Box::new(Series::new(files.clone(), Arc::clone(&read_bytes))),
     };
     Ok(opened.into_input(read_bytes, files))
@@ -163,7 +171,24 @@ impl Opened {
 
 /// Opens one file; what is read of it is counted.
 pub(super) fn open_file(path: &Path, read_bytes: Arc<AtomicU64>) -> Result<Opened, ReadError> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    // A pipe gives what was read of it only once.
+    if threads > 1 && path.metadata()?.is_file() {
+        let format = glance(path)?.format;
+        if format == JSONL_ZSTD {
+            let ahead = jsonl::Ahead::new(File::open(path)?, threads, read_bytes);
+            return Ok(Opened {
+                format,
+                source: Box::new(ahead),
+            });
+        }
+    }
     open_stream(File::open(path)?, read_bytes)
+}
+
+/// Opens one file to look at its beginning.
+pub(super) fn glance(path: &Path) -> Result<Opened, ReadError> {
+    open_stream(File::open(path)?, Arc::default())
 }
 
 fn open_stream(
@@ -274,9 +299,9 @@ fn what_is(start: &[u8]) -> String {
 }
 
 /// A reader that counts.
-struct Counted<R> {
-    input: R,
-    read_bytes: Arc<AtomicU64>,
+pub(super) struct Counted<R> {
+    pub(super) input: R,
+    pub(super) read_bytes: Arc<AtomicU64>,
 }
 
 impl<R: Read> Read for Counted<R> {

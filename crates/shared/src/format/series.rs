@@ -11,7 +11,7 @@ use std::vec;
 use crate::record::{Capture, Interface, Packet, Record};
 use crate::stream::{ReadError, Source};
 
-use super::open::{Opened, open_file};
+use super::open::{Opened, glance, open_file};
 
 /// After so many records without a time a file is taken to have none.
 const MAX_UNTIMED: usize = 100_000;
@@ -60,7 +60,7 @@ impl Place {
             is_untimed: true,
             first_ns: 0,
         };
-        let Ok(mut file) = open_file(path, Arc::default()) else {
+        let Ok(mut file) = glance(path) else {
             return place;
         };
         for _ in 0..MAX_UNTIMED {

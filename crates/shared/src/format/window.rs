@@ -30,12 +30,17 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(input: Box<dyn Read + Send>) -> Self {
+        Self::at(0, input)
+    }
+
+    /// As [`new`](Self::new), where so many bytes stand before the input.
+    pub(super) fn at(offset: u64, input: Box<dyn Read + Send>) -> Self {
         Self {
             input,
             buffer: Vec::new(),
             start: 0,
             end: 0,
-            offset: 0,
+            offset,
             ended: false,
             fault: None,
         }

@@ -3,6 +3,7 @@
 //! Fields may stand in any order; types and fields of later minor schemas are
 //! passed over. Reading and writing a packet does not allocate.
 
+mod ahead;
 mod packet;
 
 use std::borrow::Cow;
@@ -18,6 +19,7 @@ use serde::{Deserialize, de};
 use crate::record::{Capture, Direction, EventKind, KernelParse, Packet, Record, SCHEMA};
 use crate::stream::{Annotation, ReadError, Sink, Source};
 
+pub(super) use self::ahead::Ahead;
 use super::frames::Frames;
 use super::window::{MAX_RECORD_BYTES, Window};
 

@@ -1,0 +1,432 @@
+//! Reading compressed JSON lines on several cores.
+//!
+//! The frames of a capture are independent, and each holds whole lines. So
+//! threads decompress and parse the next few of them while the records of the
+//! first are given out, in the order of the file. From the first frame on that
+//! is not so, the usual [`Reader`] goes on: it is the one that says what is wrong.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read, Seek as _, SeekFrom};
+use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use zstd::bulk::Decompressor;
+use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
+
+use super::{Line, Reader, check_schema, parse};
+use crate::format::open::Counted;
+use crate::format::window::Window;
+use crate::record::{Packet, Record};
+use crate::stream::{ReadError, Source};
+
+/// As many threads read ahead at most: more than one analysis can keep up with.
+const MAX_THREADS: usize = 8;
+
+/// A larger frame, compressed or not, is left to the usual reader: it takes as
+/// much memory for each thread. The recorder writes frames of 1 MiB.
+const MAX_FRAME_BYTES: usize = 4 << 20;
+
+/// As much is read at a time.
+const READ_BYTES: usize = 256 << 10;
+
+/// A frame's records.
+#[derive(Default)]
+struct Batch {
+    /// The last first.
+    entries: Vec<Entry>,
+    /// The bytes of its packets, one behind the other.
+    data: Vec<u8>,
+    plain_bytes: u64,
+}
+
+enum Entry {
+    /// A packet, and how many of the bytes are its.
+    Packet(Packet<'static>, usize),
+    Other(Record<'static>),
+}
+
+/// A frame, and room for what is in it. Both come back with the batch.
+struct Job {
+    frame: Vec<u8>,
+    batch: Batch,
+    done: SyncSender<(Vec<u8>, Option<Batch>)>,
+}
+
+/// A frame that is being read.
+struct Pending {
+    offset: u64,
+    batch: Receiver<(Vec<u8>, Option<Batch>)>,
+}
+
+/// A file of compressed JSON lines as a source.
+pub(in crate::format) struct Ahead {
+    file: File,
+    read_bytes: Arc<AtomicU64>,
+    /// What was read and is not a frame yet, and its place in the file.
+    buffer: Vec<u8>,
+    offset: u64,
+    workers: Workers,
+    pending: VecDeque<Pending>,
+    /// The frame whose records are being given out.
+    current: Batch,
+    given_bytes: usize,
+    /// Plain bytes of all frames before.
+    plain_bytes: u64,
+    spare: Vec<(Vec<u8>, Batch)>,
+    rest: Option<Reader>,
+}
+
+impl Ahead {
+    /// Reads `file` from its start with so many threads; what is read is counted.
+    pub(in crate::format) fn new(file: File, threads: usize, read_bytes: Arc<AtomicU64>) -> Self {
+        Self {
+            file,
+            read_bytes,
+            buffer: Vec::new(),
+            offset: 0,
+            workers: Workers::start(threads.min(MAX_THREADS)),
+            pending: VecDeque::new(),
+            current: Batch::default(),
+            given_bytes: 0,
+            plain_bytes: 0,
+            spare: Vec::new(),
+            rest: None,
+        }
+    }
+
+    /// Has the next frames read until there are enough of them.
+    fn send(&mut self) -> io::Result<()> {
+        while self.pending.len() < 2 * self.workers.threads.len() {
+            let Some(frame_bytes) = self.find_frame()? else {
+                return Ok(());
+            };
+            let (mut frame, batch) = self.spare.pop().unwrap_or_default();
+            frame.clear();
+            frame.extend(self.buffer.drain(..frame_bytes));
+            let (done, done_with) = mpsc::sync_channel(1);
+            self.workers.send(Job { frame, batch, done });
+            self.pending.push_back(Pending {
+                offset: self.offset,
+                batch: done_with,
+            });
+            self.offset += frame_bytes as u64;
+        }
+        Ok(())
+    }
+
+    /// The length of the frame that the buffer begins with, if it is whole and
+    /// not too large.
+    fn find_frame(&mut self) -> io::Result<Option<usize>> {
+        const FRAME_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+        loop {
+            if self.buffer.starts_with(&FRAME_MAGIC)
+                && let Ok(bytes) = find_frame_compressed_size(&self.buffer)
+            {
+                return Ok(Some(bytes).filter(|bytes| *bytes <= MAX_FRAME_BYTES));
+            }
+            if self.buffer.len() >= MAX_FRAME_BYTES {
+                return Ok(None);
+            }
+            let known = self.buffer.len();
+            self.buffer.resize(known + READ_BYTES, 0);
+            let read = self.file.read(&mut self.buffer[known..]);
+            let read_bytes = *read.as_ref().unwrap_or(&0);
+            self.buffer.truncate(known + read_bytes);
+            self.read_bytes
+                .fetch_add(read_bytes as u64, Ordering::Relaxed);
+            match read {
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Goes on to the next frame, or to the usual reader for all that is left.
+    fn advance(&mut self) -> Result<(), ReadError> {
+        self.send()?;
+        let Some(next) = self.pending.pop_front() else {
+            return self.leave(self.offset);
+        };
+        let Ok((frame, Some(batch))) = next.batch.recv() else {
+            return self.leave(next.offset);
+        };
+        self.plain_bytes += batch.plain_bytes;
+        self.given_bytes = 0;
+        let before = mem::replace(&mut self.current, batch);
+        self.spare.push((frame, before));
+        Ok(())
+    }
+
+    /// Leaves all from a place in the file on to the usual reader.
+    fn leave(&mut self, offset: u64) -> Result<(), ReadError> {
+        self.pending.clear();
+        let read_ahead = self.offset + self.buffer.len() as u64 - offset;
+        let input: Box<dyn Read + Send> = if read_ahead > 0 {
+            self.read_bytes.fetch_sub(read_ahead, Ordering::Relaxed);
+            let mut input = self.file.try_clone()?;
+            input.seek(SeekFrom::Start(offset))?;
+            let read_bytes = Arc::clone(&self.read_bytes);
+            Box::new(zstd::Decoder::new(Counted { input, read_bytes })?)
+        } else {
+            // A decoder takes an input without a frame for one that is cut.
+            Box::new(io::empty())
+        };
+        let window = Window::at(self.plain_bytes, input);
+        self.rest = Some(Reader {
+            begun: self.plain_bytes > 0,
+            ..Reader::new(window)
+        });
+        Ok(())
+    }
+}
+
+impl Source for Ahead {
+    fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
+        while self.current.entries.is_empty() && self.rest.is_none() {
+            self.advance()?;
+        }
+        match (self.current.entries.pop(), &mut self.rest) {
+            (Some(Entry::Packet(packet, bytes)), _) => {
+                let from = self.given_bytes;
+                self.given_bytes += bytes;
+                let data = self.current.data.get(from..self.given_bytes);
+                let data = data.unwrap_or_default();
+                Ok(Some(Record::Packet(Packet {
+                    data: Cow::Borrowed(data),
+                    ..packet
+                })))
+            }
+            (Some(Entry::Other(record)), _) => Ok(Some(record)),
+            (None, Some(rest)) => rest.next(),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// The threads.
+struct Workers {
+    jobs: Option<Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    fn start(count: usize) -> Self {
+        let (jobs, waiting) = mpsc::channel::<Job>();
+        let waiting = Arc::new(Mutex::new(waiting));
+        let threads = (0..count).map(|_| {
+            let waiting = Arc::clone(&waiting);
+            thread::spawn(move || work(&waiting))
+        });
+        Self {
+            threads: threads.collect(),
+            jobs: Some(jobs),
+        }
+    }
+
+    fn send(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            // Without a thread nobody answers, and the usual reader takes over.
+            let _ = jobs.send(job);
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.jobs = None;
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn work(waiting: &Mutex<Receiver<Job>>) {
+    let Ok(mut decompressor) = Decompressor::new() else {
+        return;
+    };
+    let (mut plain, mut data) = (Vec::new(), Vec::new());
+    loop {
+        let job = waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recv();
+        let Ok(Job { frame, batch, done }) = job else {
+            return;
+        };
+        let batch = read(&frame, batch, &mut decompressor, &mut plain, &mut data);
+        // Nobody waits for it where the reader was left.
+        let _ = done.send((frame, batch));
+    }
+}
+
+/// The records of a frame; none if there is anything in it that is not a whole
+/// line with a record, or of a later minor schema.
+fn read(
+    frame: &[u8],
+    mut batch: Batch,
+    decompressor: &mut Decompressor<'_>,
+    plain: &mut Vec<u8>,
+    data: &mut Vec<u8>,
+) -> Option<Batch> {
+    batch.entries.clear();
+    batch.data.clear();
+    plain.clear();
+    let plain_bytes = usize::try_from(get_frame_content_size(frame).ok()??).ok()?;
+    if plain_bytes > MAX_FRAME_BYTES {
+        return None;
+    }
+    plain.reserve(plain_bytes);
+    decompressor.decompress_to_buffer(frame, plain).ok()?;
+    let mut rest = plain.as_slice();
+    while !rest.is_empty() {
+        let end = memchr::memchr(b'\n', rest)?;
+        let (line, after) = rest.split_at_checked(end)?;
+        rest = after.get(1..)?;
+        match parse(line, data).ok()? {
+            Line::Packet(packet) => {
+                batch.data.extend_from_slice(data);
+                batch.entries.push(Entry::Packet(packet, data.len()));
+            }
+            Line::Other(record) => {
+                if let Record::Capture(capture) = &record {
+                    check_schema(capture).ok()?;
+                }
+                batch.entries.push(Entry::Other(record));
+            }
+            // What a file may not begin with.
+            Line::Unknown(_) if batch.entries.is_empty() => return None,
+            Line::Unknown(_) => {}
+        }
+    }
+    batch.entries.reverse();
+    batch.plain_bytes = plain_bytes as u64;
+    Some(batch)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use crate::format::frames::LEVEL;
+    use crate::format::open_reader;
+
+    use super::*;
+
+    /// What a source gives, up to its end or an error that is none to pass over.
+    fn all(mut source: impl Source) -> Vec<String> {
+        let mut told = Vec::new();
+        loop {
+            match source.next() {
+                Ok(Some(record)) => told.push(format!("{record:?}")),
+                Ok(None) => return told,
+                Err(error) => {
+                    told.push(format!("{error:?}"));
+                    if !error.is_passing() {
+                        return told;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Both readers tell the same of a file of these frames and what follows them.
+    fn check(frames: &[Vec<u8>], rest: &[u8]) -> Vec<String> {
+        let mut file = tempfile::tempfile().unwrap();
+        for frame in frames {
+            let frame = zstd::bulk::compress(frame, LEVEL).unwrap();
+            file.write_all(&frame).unwrap();
+        }
+        file.write_all(rest).unwrap();
+        let again = |file: &File| {
+            let mut file = file.try_clone().unwrap();
+            file.seek(SeekFrom::Start(0)).unwrap();
+            file
+        };
+        let read_bytes = Arc::default();
+        let ahead = all(Ahead::new(again(&file), 3, Arc::clone(&read_bytes)));
+        let expected = match open_reader(again(&file)) {
+            Ok(input) => all(input),
+            Err(error) => vec![format!("{error:?}")],
+        };
+        for (ahead, expected) in ahead.iter().zip(&expected) {
+            assert_eq!(ahead, expected);
+        }
+        assert_eq!(ahead.len(), expected.len());
+        let read_bytes = read_bytes.load(Ordering::Relaxed);
+        let file_bytes = file.metadata().unwrap().len();
+        assert!(read_bytes <= file_bytes, "{read_bytes} of {file_bytes}");
+        ahead
+    }
+
+    fn packet(number: usize) -> String {
+        format!(
+            "{{\"type\":\"packet\",\"ts_ns\":{number},\"interface\":0,\"wire_bytes\":2,\"data\":\"AAA=\"}}\n"
+        )
+    }
+
+    /// Frames of 100 packets, with a loss before the last.
+    fn frames(count: usize) -> Vec<Vec<u8>> {
+        let frame = |frame| {
+            let mut text: String = (0..99).map(|number| packet(frame * 100 + number)).collect();
+            text += "{\"type\":\"loss\",\"cause\":\"writer\",\"lost\":\"packets\",\"count\":1,\"bytes\":1,\"first_ns\":1,\"last_ns\":2}\n";
+            text += &packet(frame * 100 + 99);
+            text.into_bytes()
+        };
+        (0..count).map(frame).collect()
+    }
+
+    #[test]
+    fn records_come_in_the_order_of_the_file() {
+        assert_eq!(check(&frames(50), b"").len(), 50 * 101);
+        // A seek table, or any skippable frame.
+        let table = [&[0x5e, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"abc"].concat();
+        assert_eq!(check(&frames(7), &table).len(), 7 * 101);
+        assert_eq!(check(&frames(3), &table[..9]).len(), 3 * 101 + 1);
+    }
+
+    #[test]
+    fn what_is_unusual_is_told_as_by_the_usual_reader() {
+        let with = |place: usize, frame: &[u8]| {
+            let mut frames = frames(9);
+            frames[place] = frame.to_vec();
+            frames
+        };
+        for place in [0, 5, 8] {
+            for frame in [
+                &b"{\"type\":\"packet\"}\n"[..],
+                b"{\"type\":\"later\"}\n",
+                b"\n \n",
+                b"",
+                b"{\"type\":\"capture\",\"schema\":{\"major\":99,\"minor\":0},\"program\":\"x\"}\n",
+            ] {
+                check(&with(place, frame), b"");
+            }
+            let mut across = frames(9);
+            let half = across[place].split_off(1234);
+            across.insert(place + 1, half);
+            check(&across, b"");
+        }
+        let frame = zstd::bulk::compress(&frames(1)[0], LEVEL).unwrap();
+        for cut in [1, 3, 7, frame.len() - 1] {
+            check(&frames(4), &frame[..cut]);
+        }
+        let mut damaged = frame.clone();
+        damaged[frame.len() / 2] ^= 0xff;
+        check(&frames(4), &damaged);
+        check(&frames(2), b"something else");
+    }
+
+    #[test]
+    fn large_frames_are_left_to_the_usual_reader() {
+        let mut frames = frames(3);
+        frames[1] = frames[1].repeat(MAX_FRAME_BYTES / frames[1].len() + 1);
+        check(&frames, b"");
+    }
+}
