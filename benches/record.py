@@ -3,18 +3,29 @@
 
 Two network namespaces with a veth pair between them; a web server or iperf3 in
 one of them, where the recorders run, and the load in the other. Each round runs
-every recorder once under every load, in turn, so that whatever else the
-machine does hits all of them; the table shows medians over the rounds.
+every load once without a recorder and once with each, in turn, so that whatever
+else the machine does hits all of them; the table shows medians over the rounds,
+and of memory and losses the worst.
 
     cpu     CPU time of the recorder's processes since it was ready, user and
             system, in seconds per million packets that it recorded
-    kernel  run time of its BPF programs (kernel.bpf_stats_enabled), the same;
-            what tcpdump's and dumpcap's packet sockets cost the kernel while
-            packets arrive is in nobody's books
+    reader  of it, that of the first process's first thread: tcprec's, which reads
+            the rings; 1 is what one CPU can do at a million packets a second
+    kernel  run time of its BPF programs (kernel.bpf_stats_enabled), the same
+    system  under the paced load, CPU time of the whole machine (/proc/stat) per
+            million packets, less that of the load without a recorder: what
+            recording really costs, with what packet sockets cost the kernel when
+            packets arrive, which is in nobody's books; no more exact than 0.3
     memory  peak resident memory of its processes, in MB
     size    bytes on disk per packet
+    alone   the same without what tcpdump does not write: only the packets' lines,
+            compressed the same way
     lost    packets it says it lost
     load    throughput of the load, 1 is without a recorder
+
+All keep the same bytes of the same packets (-s 256), but for `tcprec (default)`,
+which keeps what tcprec keeps when it is not told. tcprec records the kernel's
+events too, and nanoseconds; tcpdump keeps microseconds.
 
 Run it as root by `make bench`, on a machine with nothing else to do.
 """
@@ -72,6 +83,15 @@ class Lab:
             check = [*self.on(client), "bash", "-c", f"exec 3<>/dev/tcp/{SERVER}/{port}"]
             wait_until(lambda: subprocess.run(check, stderr=subprocess.DEVNULL).returncode == 0)
 
+    def packets(self):
+        """How many packets passed the interface that is recorded."""
+        for line in open(f"/proc/{self.hosts[0].pid}/net/dev"):
+            name, _, counters = line.partition(":")
+            if name.strip() == f"{LINK}0":
+                fields = counters.split()
+                return int(fields[1]) + int(fields[9])
+        sys.exit(f"{LINK}0 is gone")
+
     def on(self, host):
         return ["nsenter", f"--net=/proc/{host.pid}/ns/net"]
 
@@ -99,8 +119,15 @@ def run(*command):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+def busy_seconds():
+    """CPU time that this machine has spent so far on anything."""
+    user, nice, system, _idle, _iowait, irq, softirq = open("/proc/stat").readline().split()[1:8]
+    return sum(map(int, (user, nice, system, irq, softirq))) / TICKS
+
+
 def loads(seconds):
-    """Each load: its name, its command, and how to read its throughput."""
+    """Each load: its name, its command, and how to read its throughput. `paced`
+    leaves the machine idle most of the time, so that what it spends can be told."""
     wrk = ["wrk", "-t1", "-c20", f"-d{seconds}", f"http://{SERVER}/"]
     iperf = ["iperf3", "--client", SERVER, "--time", str(seconds), "--json"]
     per_second = re.compile(r"Requests/sec:\s+([\d.]+)")
@@ -110,6 +137,7 @@ def loads(seconds):
         ("connections", [*wrk, "-H", "Connection: close"], per_second),
         ("bulk", iperf, bits),
         ("small", [*iperf, "--length", "64", "--no-delay"], bits),
+        ("paced", [*iperf, "--length", "64", "--no-delay", "--bitrate", "10M"], bits),
     ]
 
 
@@ -139,15 +167,15 @@ class Recorder:
         self.starting = self.cpu_seconds()
 
     def cpu_seconds(self):
-        total = 0.0
-        for process in self.processes:
-            fields = open(f"/proc/{process.pid}/stat").read().rsplit(")", 1)[1].split()
-            total += (int(fields[11]) + int(fields[12])) / TICKS
-        return total
+        """Of all processes, and of the first thread of the first."""
+        first = self.processes[0].pid
+        stats = [f"/proc/{process.pid}/stat" for process in self.processes]
+        *each, reader = map(thread_seconds, [*stats, f"/proc/{first}/task/{first}/stat"])
+        return sum(each), reader
 
     def stop(self):
-        time.sleep(0.3)
-        cpu, memory, kernel = self.cpu_seconds() - self.starting, 0.0, 0.0
+        cpu, reader = (now - then for now, then in zip(self.cpu_seconds(), self.starting))
+        memory, kernel = 0.0, 0.0
         for process in self.processes:
             memory += int(re.search(r"VmHWM:\s+(\d+)", open(f"/proc/{process.pid}/status").read())[1]) / 1024
             kernel += bpf_seconds(process.pid)
@@ -160,28 +188,44 @@ class Recorder:
         packets = max(number(self.recorded), 1)
         return {
             "cpu": cpu / packets * 1e6,
+            "reader": reader / packets * 1e6,
             "kernel": kernel / packets * 1e6,
             "memory": memory,
             "size": os.path.getsize(self.path) / packets,
+            **({"alone": packets_alone(self.path) / packets} if self.path.endswith(".jsonl.zst") else {}),
             "lost": number(self.lost),
             "packets": packets,
         }
 
 
+def thread_seconds(stat):
+    """CPU time that a file of /proc tells of, user and system."""
+    fields = open(stat).read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def packets_alone(path):
+    """What a jsonl.zst file would take if it held packets only."""
+    lines = f"zstdcat {path} | grep '^{{\"type\":\"packet\"' | zstd -1 | wc -c"
+    return int(run("bash", "-c", lines))
+
+
 def bpf_seconds(pid):
-    total = 0
+    """Run time of the BPF programs that a process holds, each counted once."""
+    programs = {}
     for fd in os.listdir(f"/proc/{pid}/fdinfo"):
         try:
-            found = re.search(r"run_time_ns:\s+(\d+)", open(f"/proc/{pid}/fdinfo/{fd}").read())
+            info = open(f"/proc/{pid}/fdinfo/{fd}").read()
         except OSError:
             continue
-        total += int(found[1]) if found else 0
-    return total / 1e9
+        if found := re.search(r"prog_id:\s+(\d+)\nrun_time_ns:\s+(\d+)", info):
+            programs[found[1]] = int(found[2])
+    return sum(programs.values()) / 1e9
 
 
 def recorders(tcprec):
-    def ours(name, extension):
-        command = [tcprec, "record", "-i", f"{LINK}0", "-s", str(SNAP), "-o", f"FILE{extension}"]
+    def ours(name, extension, snap=("-s", str(SNAP))):
+        command = [tcprec, "record", "-i", f"{LINK}0", *snap, "-o", f"FILE{extension}"]
         return Recorder(name, [command], "recording on", r"([\d,]+) packets \(", r"recorded, ([\d,]+) lost")
 
     tcpdump = ["tcpdump", "-n", "-i", f"{LINK}0", "-s", str(SNAP), "-Z", "root"]
@@ -191,6 +235,7 @@ def recorders(tcprec):
         ours("tcprec jsonl.zst", ".jsonl.zst"),
         Recorder("tcpdump | zstd -3", [[*tcpdump, "-w", "-"], ["zstd", "-q", "-3", "-f", "-o", "FILE"]],
                  "listening on", *captured),
+        ours("tcprec (default)", ".jsonl.zst", ()),
         ours("tcprec pcapng", ".pcapng"),
         Recorder("tcpdump -w", [[*tcpdump, "-w", "FILE"]], "listening on", *captured),
         Recorder("dumpcap", [dumpcap], "File:", r"Packets captured: (\d+)", r"received/dropped.*?/(\d+)"),
@@ -200,7 +245,7 @@ def recorders(tcprec):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("tcprec", help="the program to measure")
-    arguments.add_argument("--seconds", type=int, default=4, help="length of one load")
+    arguments.add_argument("--seconds", type=int, default=3, help="length of one load")
     arguments.add_argument("--rounds", type=int, default=3)
     options = arguments.parse_args()
     if os.geteuid() != 0:
@@ -230,28 +275,48 @@ def measure(lab, folder, options):
     for turn in range(options.rounds):
         for load, command, throughput in loads(options.seconds):
             def under_load():
+                busy, packets = busy_seconds(), lab.packets()
                 output = run(*lab.on(lab.hosts[1]), *command)
-                return float(throughput.search(output)[1])
+                # The recorder writes the last of it.
+                time.sleep(0.3)
+                per_million = (busy_seconds() - busy) / (lab.packets() - packets) * 1e6
+                return float(throughput.search(output)[1]), per_million
 
-            alone = under_load()
+            rate_alone, system_alone = under_load()
             for recorder in recorders(options.tcprec):
                 suffix = recorder.commands[0][-1].removeprefix("FILE") if "tcprec" in recorder.name else ""
                 path = os.path.join(folder, "capture" + suffix)
                 recorder.start(lab, path.removesuffix(suffix) if suffix else path)
                 recorder.path = path
-                rate = under_load()
+                rate, system = under_load()
                 figures = recorder.stop()
-                figures["load"] = rate / alone
+                figures["load"] = rate / rate_alone
+                if load == "paced":
+                    figures["system"] = system - system_alone
                 results.setdefault((load, recorder.name), []).append(figures)
                 os.remove(path)
         print(f"round {turn + 1} of {options.rounds}", file=sys.stderr)
+    show(results, options)
 
-    print(f"snap length {SNAP}, {options.rounds} rounds of {options.seconds} s, medians")
-    print(f"{'load':<12} {'recorder':<18} {'packets':>9} {'cpu':>7} {'kernel':>7} {'memory':>7} {'size':>7} {'lost':>7} {'load':>6}")
+
+COLUMNS = {"packets": 0, "cpu": 2, "reader": 2, "kernel": 2, "system": 1, "memory": 0, "size": 1, "alone": 1, "lost": 0, "load": 2}
+
+
+def show(results, options):
+    """Prints what the rounds came to as a Markdown table."""
+    model = re.search(r"model name\s*: (.*)", open("/proc/cpuinfo").read())[1]
+    print(f"{os.cpu_count()} CPUs ({model}), Linux {os.uname().release}; snap length {SNAP}, "
+          f"{options.rounds} rounds of {options.seconds} s: medians; of memory and losses the worst\n")
+    print("| load | recorder |" + "".join(f" {name} |" for name in COLUMNS))
+    print("| --- | --- |" + " ---: |" * len(COLUMNS))
     for (load, name), rounds in results.items():
-        middle = {key: statistics.median(figures[key] for figures in rounds) for key in rounds[0]}
-        print(f"{load:<12} {name:<18} {middle['packets']:>9.0f} {middle['cpu']:>7.2f} {middle['kernel']:>7.2f} "
-              f"{middle['memory']:>7.1f} {middle['size']:>7.1f} {middle['lost']:>7.0f} {middle['load']:>6.2f}")
+        cells = []
+        for column, digits in COLUMNS.items():
+            values = [figures[column] for figures in rounds if column in figures]
+            one = max if column in ("memory", "lost") else statistics.median
+            cells.append(f"{one(values):.{digits}f}" if values else "")
+        name = name.replace("|", "\\|")
+        print(f"| {load} | {name} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":
