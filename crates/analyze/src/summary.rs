@@ -9,7 +9,9 @@ use tcprec_shared::record::{Event, ProcessId};
 use crate::finding::Findings;
 use crate::latency::{Durations, Latencies};
 use crate::owner::Owners;
-use crate::report::{Connection, Keep, OwnerId, Part, ProcessSummary, Report, Request, Totals};
+use crate::report::{
+    Connection, Keep, OwnerId, Part, ProcessSummary, Report, Request, Totals, Volume,
+};
 use crate::tcp::ConnectionId;
 
 /// All that was summed up so far.
@@ -54,6 +56,15 @@ impl Summary {
         *self.totals.connections.entry(state).or_default() += 1;
         self.findings.connection(&connection, owners, now_ns);
         let (orig, resp) = (connection.tcp.orig.bytes, connection.tcp.resp.bytes);
+        let volume = Volume {
+            connections: 1,
+            packets: connection.tcp.orig.packets + connection.tcp.resp.packets,
+            bytes: orig.saturating_add(resp),
+        };
+        self.totals.owned.all += volume;
+        if connection.orig.owner.or(connection.resp.owner).is_some() {
+            self.totals.owned.attributed += volume;
+        }
         let made = Part {
             connections_made: 1,
             sent_bytes: orig,

@@ -82,6 +82,8 @@ pub struct Report {
 pub struct Totals {
     /// Connections by how they ended.
     pub connections: BTreeMap<ConnState, u64>,
+    /// All connections, and those of which an owner is known.
+    pub owned: Owned,
     /// Requests by what came of them.
     pub requests: BTreeMap<Outcome, u64>,
     /// The requests of which it is known where their time went.
@@ -89,6 +91,34 @@ pub struct Totals {
     /// How long the first bytes of responses were waited for
     /// ([`app::Request::ttfb_ns`]), if several were.
     pub waits: Option<Quantiles>,
+}
+
+/// How much of the traffic has an owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Owned {
+    /// All connections.
+    pub all: Volume,
+    /// Those of which at least one end has an owner.
+    pub attributed: Volume,
+}
+
+/// An amount of traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Volume {
+    /// Connections.
+    pub connections: u64,
+    /// Their packets.
+    pub packets: u64,
+    /// Their payload, without retransmissions.
+    pub bytes: u64,
+}
+
+impl AddAssign for Volume {
+    fn add_assign(&mut self, other: Self) {
+        self.connections += other.connections;
+        self.packets += other.packets;
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
 }
 
 /// What came of a request.

@@ -15,7 +15,7 @@ use tcprec_shared::record::{Capture, End, LossCause, Lost, Process, ProcessId};
 
 use super::{
     Connection, EndFacts, Ending, Ends, InterfaceSummary, LeftOut, LossSummary, OwnerId,
-    PacketCounts, ProcessSummary, Report, Request, findings::sentence,
+    PacketCounts, ProcessSummary, Report, Request, Volume, findings::sentence,
 };
 use crate::finding::Finding;
 use crate::gaps::Incomplete;
@@ -61,6 +61,8 @@ pub(super) struct CaptureRow<'a> {
     events: u64,
     scanned_sockets: u64,
     has_events: bool,
+    #[serde(skip_serializing_if = "Option::is_none", flatten)]
+    attributed: Option<AttributedRow>,
     ending: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     ending_detail: Option<&'a str>,
@@ -74,6 +76,14 @@ pub(super) struct CaptureRow<'a> {
     forgotten_findings: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     forgotten_latencies: Option<u64>,
+}
+
+/// What has an owner.
+#[derive(Debug, Serialize)]
+struct AttributedRow {
+    attributed_connections: u64,
+    attributed_packets: u64,
+    attributed_bytes: u64,
 }
 
 /// The recorder's own totals ([`tcprec_shared::record::End`]).
@@ -148,6 +158,9 @@ pub(super) fn capture(report: &Report) -> CaptureRow<'_> {
         events: capture.events,
         scanned_sockets: capture.scanned_sockets,
         has_events: capture.has_events(),
+        attributed: capture
+            .has_events()
+            .then(|| attributed(report.totals.owned.attributed)),
         ending,
         ending_detail,
         totals,
@@ -156,6 +169,14 @@ pub(super) fn capture(report: &Report) -> CaptureRow<'_> {
         evicted_connections,
         forgotten_findings: Some(findings).filter(|count| *count > 0),
         forgotten_latencies: Some(latencies).filter(|count| *count > 0),
+    }
+}
+
+fn attributed(volume: Volume) -> AttributedRow {
+    AttributedRow {
+        attributed_connections: volume.connections,
+        attributed_packets: volume.packets,
+        attributed_bytes: volume.bytes,
     }
 }
 

@@ -9,7 +9,7 @@ use tcprec_shared::record::{Capture, LossCause};
 use super::table::{Cell, GAP, Kind, Table};
 use super::{BAD, BOLD, DIM, GOOD, Text, WARN};
 use crate::report::units::{self, counted};
-use crate::report::{Ending, LeftOut, LossSummary};
+use crate::report::{Ending, LeftOut, LossSummary, Owned};
 
 impl Text<'_> {
     pub(super) fn capture(&self, to: &mut dyn Write) -> io::Result<()> {
@@ -60,6 +60,7 @@ impl Text<'_> {
             }
             lines.push(("events", events.into()));
         }
+        lines.extend(self.attributed().map(|share| ("owners", share)));
         lines.extend(self.lost().into_iter().map(|loss| ("lost", loss)));
         let ended = match &capture.ending {
             Ending::Unknown => None,
@@ -242,6 +243,26 @@ impl Text<'_> {
             "{}{size}{when}: {why}",
             counted(loss.count, loss.lost.noun())
         )
+    }
+
+    /// How much of the traffic has an owner.
+    fn attributed(&self) -> Option<Cell> {
+        let Owned { all, attributed } = &self.report.totals.owned;
+        if !self.report.capture.has_events() || all.connections == 0 {
+            return None;
+        }
+        let share = |part: u64, of: u64| {
+            // Rounded down: 100 % is all.
+            let tenths = u128::from(part) * 1000 / u128::from(of.max(1));
+            format!("{}.{} %", tenths / 10, tenths % 10)
+        };
+        let packets = share(attributed.packets, all.packets);
+        let bytes = share(attributed.bytes, all.bytes);
+        let mut line = format!("known of {packets} of the connections' packets");
+        if all.bytes > 0 {
+            let _ = write!(line, ", {bytes} of their payload");
+        }
+        Some(line.into())
     }
 
     /// Why no owner is known, or fewer than could be.
