@@ -3,6 +3,8 @@
 #[cfg(feature = "record")]
 pub mod command;
 #[cfg(feature = "record")]
+mod container;
+#[cfg(feature = "record")]
 mod doctor;
 #[cfg(feature = "record")]
 mod interfaces;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use procfs::process::Process as ProcProcess;
 use tcprec_shared::record::{Process, ProcessId};
 
+use crate::container::container;
 use crate::kernel::{Clock, Exec, Task};
 
 /// How many processes are remembered; more start anew, and are written again.
@@ -165,16 +166,6 @@ impl Live {
     }
 }
 
-/// The container's id in a control group's path: 64 hexadecimal digits, as
-/// Docker, Podman, containerd and CRI-O write them.
-fn container(cgroup: &str) -> Option<String> {
-    const ID_DIGITS: usize = 64;
-    cgroup
-        .split(|c: char| !c.is_ascii_hexdigit())
-        .rfind(|word| word.len() == ID_DIGITS)
-        .map(str::to_owned)
-}
-
 /// Paths of control groups by their id, for processes that are gone from /proc.
 #[derive(Debug, Default)]
 struct ControlGroups {
@@ -272,18 +263,5 @@ mod tests {
         };
         let process = processes.meet(&child).unwrap();
         assert_eq!(process.exe.as_deref(), Some("/srv"));
-    }
-
-    #[test]
-    fn containers_are_found_in_all_spellings() {
-        let id = "0123456789abcdef".repeat(4);
-        for path in [
-            format!("/docker/{id}"),
-            format!("/system.slice/docker-{id}.scope"),
-            format!("/kubepods.slice/kubepods-pod12_34.slice/cri-containerd-{id}.scope/init"),
-        ] {
-            assert_eq!(container(&path), Some(id.clone()));
-        }
-        assert_eq!(container("/user.slice/user-0.slice"), None);
     }
 }

@@ -209,7 +209,8 @@ pub struct Process {
     /// The path of its control group.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cgroup: Option<String>,
-    /// The container it runs in, as told by the control group's path.
+    /// The container it runs in, as told by the control group's path: its id,
+    /// or the name of a machine of systemd-nspawn.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub container: Option<String>,
 }
