@@ -1,7 +1,9 @@
 //! Events that no program saw: the kernel does not run a program inside itself.
 //! A softirq that interrupts one, on its CPU, and comes to the same tracepoint
-//! finds it busy and passes on (`recursion_misses` of `bpf_prog_info`, Linux
-//! 5.12). It counts only how often.
+//! finds it busy and passes on. At classic tracepoints it is enough that any such
+//! program runs on that CPU, or a system call on a map. The kernel counts only
+//! how often (`recursion_misses` of `bpf_prog_info`, Linux 5.12; of classic
+//! tracepoints 6.7).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};

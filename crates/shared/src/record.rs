@@ -417,7 +417,7 @@ pub enum LossCause {
     RingFull,
     /// The kernel could not copy the packet's bytes.
     Snap,
-    /// The kernel did not run the program, because an interrupt came while it ran.
+    /// The kernel did not run the program, because one ran on that CPU already.
     Recursion,
     /// The recorder could not make sense of what the kernel sent.
     Decode,

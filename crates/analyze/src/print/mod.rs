@@ -123,7 +123,7 @@ impl Printer {
         let why = match loss.cause {
             LossCause::RingFull => "ring buffer full",
             LossCause::Snap => "not copied",
-            LossCause::Recursion => "interrupted",
+            LossCause::Recursion => "program busy",
             LossCause::Decode => "not decoded",
             LossCause::Writer => "not written",
         };

@@ -224,7 +224,7 @@ impl Text<'_> {
         let why = match loss.cause {
             LossCause::RingFull => "the kernel's ring buffer was full",
             LossCause::Snap => "the kernel could not copy them",
-            LossCause::Recursion => "an interrupt came between",
+            LossCause::Recursion => "a program ran on that CPU already",
             LossCause::Decode => "the recorder could not decode them",
             LossCause::Writer => "the file could not be written",
         };
