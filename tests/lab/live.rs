@@ -53,6 +53,44 @@ pub(crate) fn findings_at_once() {
     assert!(ended.output.contains("(2 times)"), "{}", ended.output);
 }
 
+/// A condition selects the same in both.
+pub(crate) fn condition() {
+    let world = World::new();
+    let nginx = Nginx::start(&world, &world.server);
+    let capture = world.file("capture.jsonl.zst");
+    let output = capture.to_str().expect("a path in UTF-8");
+    let wanted = [
+        "--where",
+        "status == 404 or process == curl and state == REJ",
+    ];
+    let recorder = Recorder::start(
+        &world,
+        &world.client,
+        &[
+            "-i",
+            "eth0",
+            "-o",
+            output,
+            "--analyze",
+            wanted[0],
+            wanted[1],
+        ],
+    );
+    let mut traffic = some_of_everything(&world, &world.client, World::SERVER);
+    traffic.join_log(&nginx);
+    world.settle();
+    let live = recorder.stop().output;
+    let arguments = ["analyze", wanted[0], wanted[1], output];
+    let replayed = tcprec(&world, &world.client, &arguments).expect_code(0);
+    assert_eq!(live, replayed.output);
+    for part in [
+        "HTTP requests: 2 (all with 404)",
+        "Connections: 2 (all refused)",
+    ] {
+        assert!(live.contains(part), "{part}: {live}");
+    }
+}
+
 /// The standard output is for one thing.
 pub(crate) fn misuse() {
     let world = World::new();
@@ -60,6 +98,8 @@ pub(crate) fn misuse() {
         &["record", "-o", "-", "--analyze"][..],
         &["record", "--print", "--analyze=jsonl"],
         &["record", "--analyze=xml", "--print"],
+        &["record", "--print", "--where", "status"],
+        &["record", "--analyze", "--where", "stat"],
     ] {
         tcprec(&world, &world.client, arguments).expect_code(2);
     }

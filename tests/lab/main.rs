@@ -75,6 +75,7 @@ const TESTS: &[(&str, fn())] = tests![
     truth::losses,
     live::is_replay,
     live::findings_at_once,
+    live::condition,
     live::misuse,
     tls::handshakes,
     http2::prior_knowledge,

@@ -11,6 +11,7 @@
 pub mod annotate;
 pub mod app;
 pub mod command;
+pub mod condition;
 pub mod finding;
 pub mod gaps;
 pub mod latency;

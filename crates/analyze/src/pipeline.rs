@@ -21,10 +21,12 @@ use tcprec_shared::stream::ReadError;
 
 use self::carriers::Carriers;
 use self::resolver::Resolver;
+use crate::condition::Condition;
 use crate::finding::Findings;
 use crate::gaps::Gaps;
 use crate::owner::{Owners, Span};
 use crate::report::findings::sentence;
+use crate::report::row::FindingRow;
 use crate::report::{Ending, InterfaceSummary, Keep, LossSummary, Report, Rows};
 use crate::summary::Summary;
 use crate::tcp::{Limits, Seen, Tracker};
@@ -57,6 +59,8 @@ pub struct Pipeline {
     file: Option<Capture>,
     /// Whether that file goes on with the recording of the one before.
     is_continuation: bool,
+    /// Which rows are wanted, if not all.
+    condition: Option<Condition>,
     /// What was told while the recording goes on, if anybody asks.
     news: Option<Box<Findings>>,
 }
@@ -84,6 +88,7 @@ impl Pipeline {
             latest_ns: i64::MIN,
             file: None,
             is_continuation: false,
+            condition: None,
             news: None,
         }
     }
@@ -92,6 +97,15 @@ impl Pipeline {
     #[must_use]
     pub fn without_requests(mut self) -> Self {
         self.tracker.ignore_payload();
+        self
+    }
+
+    /// Of connections, requests and findings only those of which a condition
+    /// holds are told and summed up.
+    #[must_use]
+    pub fn selecting(mut self, condition: Option<Condition>) -> Self {
+        self.report.capture.condition = condition.as_ref().map(ToString::to_string);
+        self.condition = condition;
         self
     }
 
@@ -138,6 +152,7 @@ impl Pipeline {
         let resolver = Resolver {
             owners: &self.owners,
             gaps: &self.gaps,
+            condition: None,
             carriers: &mut self.carriers,
             summary: &mut self.summary,
             rows: &mut no_rows,
@@ -156,7 +171,13 @@ impl Pipeline {
                 findings.connection(&connection, &self.owners, now_ns);
             });
         let news = findings.news(now_ns.saturating_sub(LATE_NS));
-        let sentences = news.iter().map(|finding| sentence(&self.owners, finding));
+        let names = &self.owners;
+        let condition = self.condition.as_ref();
+        let is_wanted = |finding: &&_| {
+            condition.is_none_or(|condition| condition.holds(&FindingRow { names, finding }))
+        };
+        let wanted = news.iter().filter(is_wanted);
+        let sentences = wanted.map(|finding| sentence(names, finding));
         let sentences = sentences.collect();
         self.news = Some(findings);
         sentences
@@ -174,6 +195,11 @@ impl Pipeline {
         let mut report = self.report;
         report.losses = self.losses.into_values().collect();
         self.summary.finish(&self.owners, &mut report);
+        if let Some(condition) = &self.condition {
+            let names = &self.owners;
+            let is_wanted = |finding: &_| condition.holds(&FindingRow { names, finding });
+            report.findings.retain(is_wanted);
+        }
         report
     }
 
@@ -182,6 +208,7 @@ impl Pipeline {
         let resolver = Resolver {
             owners: &self.owners,
             gaps: &self.gaps,
+            condition: self.condition.as_ref(),
             carriers: &mut self.carriers,
             summary: &mut self.summary,
             rows,

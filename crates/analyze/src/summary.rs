@@ -50,11 +50,26 @@ impl Summary {
         self.findings.event(event, owners);
     }
 
-    /// Takes a finished connection, of a capture whose latest record is of `now_ns`.
-    pub(crate) fn connection(&mut self, connection: Connection, owners: &Owners, now_ns: i64) {
+    /// Looks for what is worth attention in a finished connection, of a capture
+    /// whose latest record is of `now_ns`.
+    pub(crate) fn find_in_connection(
+        &mut self,
+        connection: &Connection,
+        owners: &Owners,
+        now_ns: i64,
+    ) {
+        self.findings.connection(connection, owners, now_ns);
+    }
+
+    /// Looks for what is worth attention in a finished request.
+    pub(crate) fn find_in_request(&mut self, request: &Request, owners: &Owners) {
+        self.findings.request(request, owners);
+    }
+
+    /// Takes a finished connection.
+    pub(crate) fn connection(&mut self, connection: Connection) {
         let state = connection.tcp.state;
         *self.totals.connections.entry(state).or_default() += 1;
-        self.findings.connection(&connection, owners, now_ns);
         let (orig, resp) = (connection.tcp.orig.bytes, connection.tcp.resp.bytes);
         let volume = Volume {
             connections: 1,
@@ -83,14 +98,13 @@ impl Summary {
     }
 
     /// Takes a finished request.
-    pub(crate) fn request(&mut self, request: Request, owners: &Owners) {
+    pub(crate) fn request(&mut self, request: Request) {
         *self.totals.requests.entry(request.outcome()).or_default() += 1;
         if !request.incomplete.lacks_packets()
             && let Some(ttfb_ns) = request.app.ttfb_ns()
         {
             self.waits.add(ttfb_ns);
         }
-        self.findings.request(&request, owners);
         self.latencies.add(&request);
         let [client, server] = request.owners();
         let made = Part {

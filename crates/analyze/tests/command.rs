@@ -248,3 +248,32 @@ fn what_is_converted_says_its_filter() {
     assert!(first(&twice).contains(r#""filter":"(port 80) and (ip6)""#));
     assert_eq!(first(&twice).lines().count(), 2);
 }
+
+#[test]
+fn a_condition_leaves_in_what_it_holds_of() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
+    let capture = fixtures.join("findings/input.pcap");
+    let capture = capture.to_str().unwrap();
+    let kinds = |condition: &str| {
+        let arguments = ["analyze", "--format=jsonl", "--where", condition, capture];
+        let output = String::from_utf8(run(&arguments).stdout).unwrap();
+        let kind = |line: &str| {
+            let row: serde_json::Value = serde_json::from_str(line).unwrap();
+            row["kind"].as_str().unwrap().to_owned()
+        };
+        let all = output.lines().map(kind);
+        all.filter(|kind| ["conn", "http", "finding"].contains(&&**kind))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(kinds("state == REJ"), ["conn"]);
+    assert_eq!(
+        kinds("finding == refused or state == REJ"),
+        ["conn", "finding"]
+    );
+    assert_eq!(kinds("path == '/slow-client'"), ["http"]);
+    assert_eq!(kinds("status >= 500"), [""; 0]);
+    let wrong = run(&["analyze", "--where", "stat >= 500", capture]);
+    assert_eq!(wrong.status.code(), Some(2));
+    let message = String::from_utf8(wrong.stderr).unwrap();
+    assert!(message.contains("    stat >= 500\n    ^"), "{message}");
+}

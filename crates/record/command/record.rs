@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::{Args, FromArgMatches as _, ValueEnum};
 use jiff::tz::TimeZone;
 use tcprec_analyze::command::{Failure, FilterArgs, ReportFormat, ReportOptions, Reporter};
+use tcprec_analyze::condition::Condition;
 use tcprec_analyze::print::Printer;
 use tcprec_analyze::report::units;
 use tcprec_shared::format::Format;
@@ -153,6 +154,11 @@ pub struct Record {
     )]
     analyze: Option<ReportFormat>,
 
+    /// With --analyze: only connections, requests and findings of which this
+    /// holds, as 'status >= 500'; `tcprec analyze --help` names the fields
+    #[arg(long = "where", value_name = "CONDITION", requires = "analyze")]
+    condition: Option<Condition>,
+
     /// List the interfaces and stop
     #[arg(short = 'D', long = "list-interfaces")]
     list: bool,
@@ -246,12 +252,13 @@ impl Record {
         let recording = self.recording()?;
         let outputs = self.outputs;
         let mut teller = Teller::new(&outputs);
-        let (print, analyze) = (self.print, self.analyze);
+        let (print, analyze, condition) = (self.print, self.analyze, self.condition);
         let open = |ts_ns| {
             let mut opened = open(&outputs, rotation.as_ref(), print, ts_ns)?;
             opened.extend(analyze.map(|format| {
                 Output::Report(Box::new(Reporter::new(ReportOptions {
                     format,
+                    condition: condition.clone(),
                     ..ReportOptions::default()
                 })))
             }));

@@ -7,6 +7,7 @@ use tcprec_shared::stream::{ReadError, Source as _};
 use super::progress::Progress;
 use super::reporter::{ReportFormat, ReportOptions, Reporter};
 use super::{Failure, FilterArgs, open, read_on, select};
+use crate::condition::{self, Condition};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -26,6 +27,10 @@ pub struct Args {
     /// Look at connections only, not into their payload: faster
     #[arg(long, conflicts_with = "slow")]
     no_requests: bool,
+    /// Only connections, requests and findings of which this holds, as
+    /// 'status >= 500' or 'state == REJ'; --help names the fields
+    #[arg(long = "where", value_name = "CONDITION", long_help = condition::help())]
+    condition: Option<Condition>,
     /// Show times in UTC instead of local time
     #[arg(long)]
     utc: bool,
@@ -40,6 +45,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         slow: args.slow,
         utc: args.utc,
         no_requests: args.no_requests,
+        condition: args.condition.clone(),
     });
     let mut progress = Progress::new();
     let mut whole = Ok(());

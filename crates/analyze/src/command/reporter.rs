@@ -10,6 +10,7 @@ use tcprec_shared::stream::ReadError;
 use terminal_size::{Width, terminal_size};
 
 use super::zone;
+use crate::condition::Condition;
 use crate::pipeline::Pipeline;
 use crate::report::text::{self, Looks};
 use crate::report::{Keep, json, jsonl};
@@ -43,6 +44,8 @@ pub struct ReportOptions {
     pub utc: bool,
     /// Payload is not looked into.
     pub no_requests: bool,
+    /// Which connections, requests and findings are wanted, if not all.
+    pub condition: Option<Condition>,
 }
 
 /// Makes a report and writes it to the standard output.
@@ -76,7 +79,8 @@ impl Reporter {
             rows,
             slowest: options.slow.filter(|_| is_text).unwrap_or(0),
         };
-        let mut pipeline = Pipeline::new(Limits::default(), keep);
+        let mut pipeline =
+            Pipeline::new(Limits::default(), keep).selecting(options.condition.clone());
         if options.no_requests {
             pipeline = pipeline.without_requests();
         }

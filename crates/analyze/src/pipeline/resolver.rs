@@ -1,9 +1,13 @@
 //! Whose connections and requests are, and what may be missing of them.
 
+use serde::Serialize;
+
 use super::carriers::Carriers;
 use crate::app;
+use crate::condition::Condition;
 use crate::gaps::{Gaps, Incomplete};
 use crate::owner::{self, Owners, Span};
+use crate::report::row;
 use crate::report::{Connection, EndFacts, OwnerId, Request, Rows};
 use crate::summary::Summary;
 use crate::tcp::{self, Observer};
@@ -14,6 +18,8 @@ use crate::timing::Timing;
 pub(super) struct Resolver<'a, R> {
     pub(super) owners: &'a Owners,
     pub(super) gaps: &'a Gaps,
+    /// Which rows are wanted, if not all.
+    pub(super) condition: Option<&'a Condition>,
     pub(super) carriers: &'a mut Carriers,
     pub(super) summary: &'a mut Summary,
     pub(super) rows: &'a mut R,
@@ -56,11 +62,21 @@ impl<R: Rows> Resolver<'_, R> {
         }
     }
 
+    fn wants(&self, row: &impl Serialize) -> bool {
+        self.condition.is_none_or(|condition| condition.holds(row))
+    }
+
     fn hand_on(&mut self, connection: &Connection, requests: Vec<app::Request>) {
         for app in requests {
             let request = self.resolve_request(connection, app);
-            self.rows.request(&request, self.owners);
-            self.summary.request(request, self.owners);
+            self.summary.find_in_request(&request, self.owners);
+            if self.wants(&row::Http {
+                names: self.owners,
+                request: &request,
+            }) {
+                self.rows.request(&request, self.owners);
+                self.summary.request(request);
+            }
         }
     }
 
@@ -101,9 +117,15 @@ impl<R: Rows> Observer for Resolver<'_, R> {
         }
         let connection = self.resolve(connection);
         self.hand_on(&connection, requests);
-        self.rows.connection(&connection, self.owners);
         self.summary
-            .connection(connection, self.owners, self.now_ns);
+            .find_in_connection(&connection, self.owners, self.now_ns);
+        if self.wants(&row::Conn {
+            names: self.owners,
+            connection: &connection,
+        }) {
+            self.rows.connection(&connection, self.owners);
+            self.summary.connection(connection);
+        }
     }
 
     fn requests(&mut self, so_far: tcp::Connection, requests: Vec<app::Request>) {

@@ -26,14 +26,14 @@ impl Serialize for Document<'_> {
         let mut document = to.serialize_struct("Document", 7)?;
         document.serialize_field("capture", &row::capture(report))?;
         document.serialize_field("losses", &List(|| report.losses.iter().map(row::loss)))?;
+        let names = report;
         let findings = || {
             let all = report.findings.iter();
-            all.map(|finding| row::FindingRow { report, finding })
+            all.map(|finding| row::FindingRow { names, finding })
         };
         document.serialize_field("findings", &List(findings))?;
         let processes = || report.processes.values().map(row::process);
         document.serialize_field("processes", &List(processes))?;
-        let names = report;
         let connections = || {
             let all = report.connections.iter();
             all.map(|connection| row::Conn { names, connection })

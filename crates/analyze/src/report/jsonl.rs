@@ -35,7 +35,10 @@ impl<W: Write> Writer<W> {
     /// The output's.
     pub fn finish(mut self, report: &Report) -> io::Result<W> {
         for finding in &report.findings {
-            self.line(&row::FindingRow { report, finding });
+            self.line(&row::FindingRow {
+                names: report,
+                finding,
+            });
         }
         for latency in &report.latencies {
             self.line(&row::LatencyRow { report, latency });

@@ -139,6 +139,8 @@ pub enum Outcome {
 pub struct CaptureSummary {
     /// What its first file says of itself, if anything.
     pub made: Option<Capture>,
+    /// Of what is told of it, if not of all: see [`crate::condition`].
+    pub condition: Option<String>,
     /// How many files it is.
     pub files: u64,
     /// Files of a rotated series that are not here but must have been: before

@@ -5,6 +5,7 @@
 //! that cannot be known is left out or null.
 
 mod http2;
+pub(crate) mod sample;
 mod times;
 mod tls;
 
@@ -40,6 +41,8 @@ pub(super) struct CaptureRow<'a> {
     kind: &'static str,
     #[serde(flatten)]
     made: Option<&'a Capture>,
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    condition: Option<&'a str>,
     files: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     missing_files: Option<u64>,
@@ -139,6 +142,7 @@ pub(super) fn capture(report: &Report) -> CaptureRow<'_> {
     CaptureRow {
         kind: "capture",
         made: capture.made.as_ref(),
+        condition: capture.condition.as_deref(),
         files: capture.files,
         missing_files: is_series.then_some(capture.missing_files),
         unfinished_files: is_series.then_some(capture.unfinished_files),
@@ -389,9 +393,9 @@ fn missing<M: SerializeMap>(to: &mut M, incomplete: Incomplete) -> Result<(), M:
 }
 
 /// A [`Connection`].
-pub(super) struct Conn<'a> {
-    pub(super) names: &'a dyn Names,
-    pub(super) connection: &'a Connection,
+pub(crate) struct Conn<'a> {
+    pub(crate) names: &'a dyn Names,
+    pub(crate) connection: &'a Connection,
 }
 
 impl Serialize for Conn<'_> {
@@ -438,9 +442,9 @@ impl Serialize for Conn<'_> {
 }
 
 /// A [`Request`].
-pub(super) struct Http<'a> {
-    pub(super) names: &'a dyn Names,
-    pub(super) request: &'a Request,
+pub(crate) struct Http<'a> {
+    pub(crate) names: &'a dyn Names,
+    pub(crate) request: &'a Request,
 }
 
 impl Serialize for Http<'_> {
@@ -494,18 +498,18 @@ impl Serialize for Http<'_> {
 }
 
 /// A [`Finding`].
-pub(super) struct FindingRow<'a> {
-    pub(super) report: &'a Report,
-    pub(super) finding: &'a Finding,
+pub(crate) struct FindingRow<'a> {
+    pub(crate) names: &'a dyn Names,
+    pub(crate) finding: &'a Finding,
 }
 
 impl Serialize for FindingRow<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let Self { report, finding } = *self;
+        let Self { names, finding } = *self;
         let mut row = to.serialize_map(None)?;
         row.serialize_entry("kind", "finding")?;
         row.serialize_entry("finding", finding.kind.word())?;
-        row.serialize_entry("text", &sentence(report, finding))?;
+        row.serialize_entry("text", &sentence(names, finding))?;
         row.serialize_entry("count", &finding.count)?;
         if let Some(by_orig) = finding.by_orig {
             row.serialize_entry("end", end_word(by_orig))?;
@@ -527,8 +531,8 @@ impl Serialize for FindingRow<'_> {
         }
         let ends = finding.ends;
         ids(&mut row, ends)?;
-        owner_fields!(row, "orig_", report, ends.orig_owner);
-        owner_fields!(row, "resp_", report, ends.resp_owner);
+        owner_fields!(row, "orig_", names, ends.orig_owner);
+        owner_fields!(row, "resp_", names, ends.resp_owner);
         row.end()
     }
 }

@@ -49,6 +49,9 @@ impl Text<'_> {
                 lines.push(("only", processes.as_str().into()));
             }
         }
+        if let Some(condition) = &capture.condition {
+            lines.push(("where", condition.as_str().into()));
+        }
         lines.extend(self.files().map(|files| ("files", files)));
         lines.push(("packets", self.packets().into()));
         self.interfaces(&mut lines);

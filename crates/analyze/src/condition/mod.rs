@@ -1,0 +1,241 @@
+//! Which rows of a report are wanted: a condition on their fields, as
+//! `process == "nginx" and duration_ms > 100`.
+//!
+//! The fields are those of the rows as `report` writes them; here is what a
+//! condition means, in `parse` how it is written.
+
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::report::row::sample;
+
+/// Shorter names for fields.
+const ALIASES: [(&str, &str); 4] = [
+    ("process", "comm"),
+    ("state", "conn_state"),
+    ("status", "status_code"),
+    ("path", "uri"),
+];
+
+/// A condition on the fields of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Condition {
+    text: String,
+    test: Test,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Test {
+    All(Vec<Test>),
+    Any(Vec<Test>),
+    Not(Box<Test>),
+    Compare(String, Comparison, Literal),
+    /// The field is there, and neither null, 0, false nor empty.
+    Holds(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Comparison {
+    Equal,
+    Unequal,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    Contains,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Literal {
+    Number(f64),
+    Text(String),
+    Bool(bool),
+}
+
+/// A condition that makes no sense, with the place shown.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the condition is wrong: {what}\n    {text}\n    {:column$}^", "")]
+pub struct ConditionError {
+    what: String,
+    text: String,
+    /// Where the caret stands, in characters.
+    column: usize,
+}
+
+impl FromStr for Condition {
+    type Err = ConditionError;
+
+    fn from_str(text: &str) -> Result<Self, ConditionError> {
+        let known = sample::rows();
+        let is_known = |name: &str| known.iter().any(|row| !values(row, name).is_empty());
+        Ok(Self {
+            text: text.to_owned(),
+            test: parse::parse(text, is_known)?,
+        })
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Condition {
+    /// Whether a row is wanted. What it has no field for does not hold of it.
+    pub(crate) fn holds(&self, row: &impl Serialize) -> bool {
+        serde_json::to_value(row).is_ok_and(|row| self.test.holds(&row))
+    }
+}
+
+impl Test {
+    fn holds(&self, row: &Value) -> bool {
+        match self {
+            Self::All(tests) => tests.iter().all(|test| test.holds(row)),
+            Self::Any(tests) => tests.iter().any(|test| test.holds(row)),
+            Self::Not(test) => !test.holds(row),
+            Self::Holds(name) => values(row, name).iter().any(is_something),
+            Self::Compare(name, comparison, literal) => values(row, name)
+                .iter()
+                .any(|found| compare(found, *comparison, literal)),
+        }
+    }
+}
+
+/// The values of a field: of both ends where the name says neither. In
+/// milliseconds where it ends so, and the row has seconds.
+fn values(row: &Value, name: &str) -> Vec<Value> {
+    let found = plain_values(row, name);
+    if !found.is_empty() {
+        return found;
+    }
+    let Some(seconds) = name.strip_suffix("_ms") else {
+        return found;
+    };
+    let found = plain_values(row, seconds).into_iter();
+    let milliseconds = found.map(|value| value.as_f64().map_or(value, |it| (it * 1e3).into()));
+    milliseconds.collect()
+}
+
+fn plain_values(row: &Value, name: &str) -> Vec<Value> {
+    let name = ALIASES
+        .iter()
+        .find_map(|(short, name_of)| (*short == name).then_some(*name_of))
+        .unwrap_or(name);
+    let names = [
+        name.to_owned(),
+        format!("orig_{name}"),
+        format!("resp_{name}"),
+    ];
+    let [own, ends @ ..] = &names;
+    match field(row, own) {
+        Some(value) => vec![value.clone()],
+        None => ends
+            .iter()
+            .filter_map(|name| field(row, name))
+            .cloned()
+            .collect(),
+    }
+}
+
+/// A field, or one of an object that is one, as `tls.version`.
+fn field<'a>(row: &'a Value, name: &str) -> Option<&'a Value> {
+    row.get(name).or_else(|| {
+        let (object, name) = name.split_once('.')?;
+        row.get(object)?.get(name)
+    })
+}
+
+fn is_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(is) => *is,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(all) => !all.is_empty(),
+        Value::Object(_) => true,
+    }
+}
+
+fn compare(found: &Value, comparison: Comparison, literal: &Literal) -> bool {
+    if let Value::Array(all) = found {
+        return all.iter().any(|one| compare(one, comparison, literal));
+    }
+    let order = match (found, literal) {
+        (Value::Number(number), Literal::Number(wanted)) => number
+            .as_f64()
+            .and_then(|number| number.partial_cmp(wanted)),
+        (Value::String(text), Literal::Text(wanted)) => {
+            if comparison == Comparison::Contains {
+                return text.contains(wanted.as_str());
+            }
+            Some(text.as_str().cmp(wanted))
+        }
+        (Value::Bool(is), Literal::Bool(wanted)) => Some(is.cmp(wanted)),
+        _ => None,
+    };
+    order.is_some_and(|order| match comparison {
+        Comparison::Equal => order.is_eq(),
+        Comparison::Unequal => order.is_ne(),
+        Comparison::Less => order.is_lt(),
+        Comparison::LessOrEqual => order.is_le(),
+        Comparison::Greater => order.is_gt(),
+        Comparison::GreaterOrEqual => order.is_ge(),
+        Comparison::Contains => false,
+    })
+}
+
+/// The names of all fields, for people.
+#[must_use]
+pub fn help() -> String {
+    let mut names = BTreeSet::new();
+    for row in sample::rows() {
+        collect("", &row, &mut names);
+    }
+    let ends = |name: &str| {
+        let rest = name.strip_prefix("orig_")?;
+        names
+            .contains(&format!("resp_{rest}"))
+            .then(|| rest.to_owned())
+    };
+    let of_ends: BTreeSet<String> = names.iter().filter_map(|name| ends(name)).collect();
+    let is_of_end = |name: &str| {
+        let rest = name.strip_prefix("orig_").or(name.strip_prefix("resp_"));
+        rest.is_some_and(|rest| of_ends.contains(rest))
+    };
+    let others = names.iter().filter(|name| !is_of_end(name));
+    let others: Vec<_> = others.map(String::as_str).collect();
+    let of_ends: Vec<_> = of_ends.iter().map(String::as_str).collect();
+    format!(
+        "Only connections, requests and findings of which this holds, as \
+         'process == \"nginx\" and duration_ms > 100', 'status >= 500' or 'state == REJ'. \
+         There are == != < <= > >=, ~ for a text that contains another, and, or, not and \
+         parentheses. What a row has no field for does not hold of it. A field of seconds \
+         can be asked for in milliseconds, with _ms behind its name; process is comm, state \
+         is conn_state, status is status_code, and path is uri.\n\n\
+         Fields of each end, with orig_ or resp_ before the name, or without for either: \
+         {}\n\nOther fields: {}",
+        of_ends.join(", "),
+        others.join(", ")
+    )
+}
+
+fn collect(prefix: &str, row: &Value, names: &mut BTreeSet<String>) {
+    for (name, value) in row.as_object().into_iter().flatten() {
+        let name = format!("{prefix}{name}");
+        if value.is_object() {
+            collect(&format!("{name}."), value, names);
+        } else {
+            names.insert(name);
+        }
+    }
+}

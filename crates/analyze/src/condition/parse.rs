@@ -1,0 +1,190 @@
+//! How a condition is written.
+//!
+//! ```text
+//! any   = all  ("or" all)*
+//! all   = one  ("and" one)*
+//! one   = "not" one | "(" any ")" | FIELD [("==" | "!=" | "<" | ...) VALUE]
+//! VALUE = NUMBER | "text" | 'text' | word | true | false
+//! ```
+
+use super::{Comparison, ConditionError, Literal, Test};
+
+/// So deep may parentheses and `not` stand in each other.
+const MAX_DEPTH: usize = 64;
+
+#[derive(Debug, Clone, PartialEq)]
+enum Token {
+    Word(String),
+    Quoted(String),
+    Compare(Comparison),
+    Open,
+    Close,
+    And,
+    Or,
+    Not,
+}
+
+pub(super) fn parse(text: &str, is_field: impl Fn(&str) -> bool) -> Result<Test, ConditionError> {
+    let mut parser = Parser {
+        text,
+        tokens: tokens(text)?,
+        next: 0,
+        is_field,
+    };
+    let test = parser.any(0)?;
+    match parser.peek() {
+        None => Ok(test),
+        Some(_) => Err(parser.error("here and, or, or the end is expected")),
+    }
+}
+
+fn error(text: &str, at: usize, what: &str) -> ConditionError {
+    let column = text.get(..at).unwrap_or(text).chars().count();
+    ConditionError {
+        what: what.to_owned(),
+        text: text.replace(char::is_control, " "),
+        column,
+    }
+}
+
+/// The tokens, with the places where they begin.
+fn tokens(text: &str) -> Result<Vec<(usize, Token)>, ConditionError> {
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        let (token, length) = match token(rest) {
+            Ok(Some(token)) => token,
+            Ok(None) => {
+                at += rest.len() - rest.trim_start().len();
+                continue;
+            }
+            Err(what) => return Err(error(text, at, what)),
+        };
+        tokens.push((at, token));
+        at += length;
+    }
+    Ok(tokens)
+}
+
+/// The token that a text begins with, and its length; none at a space.
+fn token(rest: &str) -> Result<Option<(Token, usize)>, &'static str> {
+    const SIGNS: [(&str, Token); 13] = [
+        ("==", Token::Compare(Comparison::Equal)),
+        ("!=", Token::Compare(Comparison::Unequal)),
+        ("<=", Token::Compare(Comparison::LessOrEqual)),
+        (">=", Token::Compare(Comparison::GreaterOrEqual)),
+        ("&&", Token::And),
+        ("||", Token::Or),
+        ("=", Token::Compare(Comparison::Equal)),
+        ("<", Token::Compare(Comparison::Less)),
+        (">", Token::Compare(Comparison::Greater)),
+        ("~", Token::Compare(Comparison::Contains)),
+        ("!", Token::Not),
+        ("(", Token::Open),
+        (")", Token::Close),
+    ];
+    if rest.starts_with(char::is_whitespace) {
+        return Ok(None);
+    }
+    if let Some((sign, token)) = SIGNS.into_iter().find(|(sign, _)| rest.starts_with(sign)) {
+        return Ok(Some((token, sign.len())));
+    }
+    for quote in ['"', '\''] {
+        if let Some(inside) = rest.strip_prefix(quote) {
+            let end = inside.find(quote).ok_or("this quotation does not end")?;
+            let text = inside.get(..end).unwrap_or_default();
+            return Ok(Some((Token::Quoted(text.to_owned()), end + 2)));
+        }
+    }
+    let is_part = |letter: char| letter.is_alphanumeric() || "_.-+:/%*".contains(letter);
+    let length = rest.find(|letter| !is_part(letter)).unwrap_or(rest.len());
+    let word = rest.get(..length).unwrap_or_default();
+    let token = match word {
+        "" => return Err("this makes no sense here"),
+        "and" => Token::And,
+        "or" => Token::Or,
+        "not" => Token::Not,
+        word => Token::Word(word.to_owned()),
+    };
+    Ok(Some((token, length)))
+}
+
+struct Parser<'a, F> {
+    text: &'a str,
+    tokens: Vec<(usize, Token)>,
+    next: usize,
+    is_field: F,
+}
+
+impl<F: Fn(&str) -> bool> Parser<'_, F> {
+    fn peek(&self) -> Option<&Token> {
+        self.tokens.get(self.next).map(|(_, token)| token)
+    }
+
+    /// What is wrong at the next token.
+    fn error(&self, what: &str) -> ConditionError {
+        let at = self.tokens.get(self.next).map(|(at, _)| *at);
+        error(self.text, at.unwrap_or(self.text.len()), what)
+    }
+
+    fn takes(&mut self, token: &Token) -> bool {
+        let is_next = self.peek() == Some(token);
+        self.next += usize::from(is_next);
+        is_next
+    }
+
+    fn any(&mut self, depth: usize) -> Result<Test, ConditionError> {
+        let mut tests = vec![self.all(depth)?];
+        while self.takes(&Token::Or) {
+            tests.push(self.all(depth)?);
+        }
+        Ok(Test::Any(tests))
+    }
+
+    fn all(&mut self, depth: usize) -> Result<Test, ConditionError> {
+        let mut tests = vec![self.one(depth)?];
+        while self.takes(&Token::And) {
+            tests.push(self.one(depth)?);
+        }
+        Ok(Test::All(tests))
+    }
+
+    fn one(&mut self, depth: usize) -> Result<Test, ConditionError> {
+        if depth > MAX_DEPTH {
+            return Err(self.error("this is too deep"));
+        }
+        if self.takes(&Token::Not) {
+            return Ok(Test::Not(Box::new(self.one(depth + 1)?)));
+        }
+        if self.takes(&Token::Open) {
+            let test = self.any(depth + 1)?;
+            if !self.takes(&Token::Close) {
+                return Err(self.error("a closing parenthesis is missing"));
+            }
+            return Ok(test);
+        }
+        let Some(Token::Word(name)) = self.peek().cloned() else {
+            return Err(self.error("the name of a field is expected"));
+        };
+        if !(self.is_field)(&name) {
+            return Err(self.error(&format!("no row has a field {name}; --help names them")));
+        }
+        self.next += 1;
+        let Some(&Token::Compare(comparison)) = self.peek() else {
+            return Ok(Test::Holds(name));
+        };
+        self.next += 1;
+        let literal = match self.peek() {
+            Some(Token::Quoted(text)) => Literal::Text(text.clone()),
+            Some(Token::Word(word)) => match (word.as_str(), word.parse::<f64>()) {
+                ("true", _) => Literal::Bool(true),
+                ("false", _) => Literal::Bool(false),
+                (_, Ok(number)) => Literal::Number(number),
+                (word, Err(_)) => Literal::Text(word.to_owned()),
+            },
+            _ => return Err(self.error("a number, a text or a word is expected")),
+        };
+        self.next += 1;
+        Ok(Test::Compare(name, comparison, literal))
+    }
+}

@@ -1,0 +1,73 @@
+#![allow(clippy::unwrap_used)] // a failure here is a test's
+
+use serde_json::json;
+
+use super::{Condition, help};
+
+#[test]
+fn rows_are_told_by_their_fields() {
+    let row = json!({
+        "kind": "http", "orig_comm": "curl", "resp_comm": "nginx", "duration": 0.25,
+        "status_code": 503, "id.resp_p": 80, "uri": "/a/b", "reused_ports": false,
+        "tls": {"version": "TLSv1.3"}, "incomplete": ["packets"], "host": null,
+    });
+    for (text, holds) in [
+        ("process == nginx", true),
+        ("process == \"curl\" and status >= 500", true),
+        ("orig_comm == nginx", false),
+        ("duration_ms > 249 and duration < 0.3", true),
+        ("duration_ms > 250", false),
+        ("not (status < 500) && id.resp_p = 80", true),
+        ("state == REJ", false),
+        ("not state == REJ", true),
+        ("state != REJ", false), // it has none
+        ("path ~ '/b' or host", true),
+        ("host", false),
+        ("uri", true),
+        ("tls.version == TLSv1.3", true),
+        ("reused_ports == false", true),
+        ("incomplete == packets", true),
+        ("status == '503'", false),
+    ] {
+        let condition: Condition = text.parse().unwrap();
+        assert_eq!(condition.holds(&row), holds, "{text}");
+    }
+}
+
+#[test]
+fn mistakes_are_shown_with_their_place() {
+    for (text, column) in [
+        ("", 0),
+        ("stat >= 500", 0),
+        ("status >=", 9),
+        ("status >= 500 status", 14),
+        ("(status", 7),
+        ("state == 'REJ", 9),
+        ("status ? 5", 7),
+        ("ü == 1", 0),
+        ("status == 1 and ü", 16),
+        ("status == 1 and", 15),
+    ] {
+        let error = text.parse::<Condition>().unwrap_err();
+        assert_eq!(error.column, column, "{error}");
+    }
+    let deep = "(".repeat(100_000);
+    assert!(deep.parse::<Condition>().is_err());
+    let deep = "not ".repeat(100_000);
+    assert!(deep.parse::<Condition>().is_err());
+}
+
+#[test]
+fn the_help_names_the_fields() {
+    let help = help();
+    for name in [
+        "comm",
+        "kernel_srtt",
+        "conn_state",
+        "time_server",
+        "finding",
+        "tls.alpn",
+    ] {
+        assert!(help.contains(name), "{name}: {help}");
+    }
+}

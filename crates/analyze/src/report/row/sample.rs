@@ -1,0 +1,227 @@
+//! Rows with every field that there can be: what their fields are called is told
+//! by them, so that no list of names has to be kept beside.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde_json::Value;
+use tcprec_shared::flow::Endpoint;
+use tcprec_shared::record::{ProcessId, Provenance, TcpFacts};
+
+use super::{Conn, FindingRow, Http, Names};
+use crate::app::{self, RequestMessage, ResponseMessage, Stream, Tls};
+use crate::finding::{Finding, FindingKind};
+use crate::gaps::Incomplete;
+use crate::owner::KernelFacts;
+use crate::report::{Connection, EndFacts, OwnerId, Request};
+use crate::tcp::{
+    self, Analysis, ConnState, ConnectionId, End, RoundTrips, Stall, StallCause, SynOptions,
+};
+use crate::timing::Timing;
+
+const ANYONE: Endpoint = Endpoint {
+    addr: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    port: 0,
+};
+
+/// Everybody has a name.
+struct Named;
+
+impl Names for Named {
+    fn comm(&self, _: ProcessId) -> Option<&str> {
+        Some("")
+    }
+}
+
+/// A row of each kind that a condition may be about.
+pub(crate) fn rows() -> Vec<Value> {
+    let connection = connection();
+    let request = request(&connection);
+    let finding = finding(&connection);
+    let names = &Named;
+    let rows = [
+        serde_json::to_value(Conn {
+            names,
+            connection: &connection,
+        }),
+        serde_json::to_value(Http {
+            names,
+            request: &request,
+        }),
+        serde_json::to_value(FindingRow {
+            names,
+            finding: &finding,
+        }),
+    ];
+    rows.into_iter().filter_map(Result::ok).collect()
+}
+
+fn connection() -> Connection {
+    let facts = EndFacts {
+        owner: Some(OwnerId {
+            process: ProcessId {
+                pid: 0,
+                start_ns: 0,
+            },
+            provenance: Provenance::Connect,
+        }),
+        kernel: Some(KernelFacts {
+            tcp: Some(TcpFacts::default()),
+            ..KernelFacts::default()
+        }),
+    };
+    Connection {
+        tcp: tcp_connection(),
+        netns: Some(0),
+        incomplete: Incomplete {
+            packets: true,
+            events: true,
+            end: true,
+        },
+        orig: facts,
+        resp: facts,
+    }
+}
+
+fn tcp_connection() -> tcp::Connection {
+    tcp::Connection {
+        id: ConnectionId(0),
+        scope: 0,
+        orig: end(),
+        resp: end(),
+        first_ns: 0,
+        last_ns: 0,
+        duration_ns: 0,
+        state: ConnState::Sf,
+        history: String::new(),
+        missed_bytes: 0,
+        syn_synack_ns: Some(0),
+        synack_ack_ns: Some(0),
+        initial_rtt_ns: Some(0),
+        syn_ns: Some(0),
+        established_ns: Some(0),
+        stalls: stalls(),
+        bursts: Vec::new(),
+        reused_ports: false,
+        reused_after_ns: None,
+        requests: 0,
+        tls: Some(Box::new(Tls {
+            client: ANYONE,
+            offered_version: None,
+            version: None,
+            server_name: None,
+            offered_alpn: Vec::new(),
+            alpn: None,
+            cipher: None,
+            is_retried: false,
+            is_resumed: None,
+            asks_certificate: None,
+            first_ns: None,
+            finished_ns: None,
+            is_established: false,
+            alerts: Vec::new(),
+            client_encrypted_alerts: 0,
+            server_encrypted_alerts: 0,
+        })),
+    }
+}
+
+fn end() -> End {
+    End {
+        endpoint: ANYONE,
+        cookie: None,
+        packets: 0,
+        data_packets: 0,
+        bytes: 0,
+        wire_bytes: 0,
+        uniq_bytes: 0,
+        gap_bytes: 0,
+        ip_bytes: 0,
+        syn_packets: 0,
+        fin_packets: 0,
+        rst_packets: 0,
+        zero_window_packets: 0,
+        retransmitted_packets: 0,
+        duplicate_packets: 0,
+        late_packets: 0,
+        syn_options: Some(SynOptions::default()),
+        analysis: Analysis::default(),
+        round_trips: Some(RoundTrips {
+            count: 0,
+            min_ns: 0,
+            max_ns: 0,
+            sum_ns: 0,
+        }),
+    }
+}
+
+fn stalls() -> Vec<Stall> {
+    vec![Stall {
+        by_orig: true,
+        cause: StallCause::Timeout,
+        from_ns: 0,
+        to_ns: 0,
+        at_byte: 0,
+    }]
+}
+
+fn request(connection: &Connection) -> Request {
+    Request {
+        app: app::Request {
+            connection: ConnectionId(0),
+            index: 0,
+            client: ANYONE,
+            server: ANYONE,
+            request: Some(RequestMessage {
+                method: None,
+                target: None,
+                version: "".into(),
+                host: None,
+                user_agent: None,
+                first_ns: 0,
+                last_ns: 0,
+                body_bytes: 0,
+            }),
+            response: Some(ResponseMessage {
+                status: None,
+                version: "".into(),
+                first_ns: 0,
+                last_ns: 0,
+                body_bytes: 0,
+                is_ended: true,
+            }),
+            stream: Some(Stream {
+                id: 0,
+                is_pushed: true,
+                grpc_status: Some(0),
+                reset: None,
+                lacks_frames: true,
+            }),
+        },
+        ends: connection.ends(),
+        incomplete: connection.incomplete,
+        timing: Some(Timing {
+            connect_ns: None,
+            send_ns: 0,
+            wait_ns: 0,
+            network_ns: None,
+            receive_ns: 0,
+            stalled_ns: 0,
+            stalls: stalls(),
+        }),
+    }
+}
+
+fn finding(connection: &Connection) -> Finding {
+    Finding {
+        kind: FindingKind::Refused,
+        count: 0,
+        ends: connection.ends(),
+        by_orig: Some(true),
+        first_ns: 0,
+        last_ns: 0,
+        at_byte: Some(0),
+        packets: Some(0),
+        alert: Some(String::new()),
+        route: Some(String::new()),
+    }
+}
