@@ -16,7 +16,8 @@ and of memory and losses the worst.
             million packets, less that of the load without a recorder: what
             recording really costs, with what packet sockets cost the kernel when
             packets arrive, which is in nobody's books; no more exact than 0.3
-    memory  peak resident memory of its processes, in MB
+    memory  peak resident memory of its processes, in MB; of BPF rings, which are
+            mapped twice, once
     size    bytes on disk per packet
     alone   the same without what tcpdump does not write: only the packets' lines,
             compressed the same way
@@ -177,7 +178,7 @@ class Recorder:
         cpu, reader = (now - then for now, then in zip(self.cpu_seconds(), self.starting))
         memory, kernel = 0.0, 0.0
         for process in self.processes:
-            memory += int(re.search(r"VmHWM:\s+(\d+)", open(f"/proc/{process.pid}/status").read())[1]) / 1024
+            memory += peak_memory(process.pid)
             kernel += bpf_seconds(process.pid)
         self.processes[0].send_signal(signal.SIGINT)
         for process in self.processes:
@@ -202,6 +203,16 @@ def thread_seconds(stat):
     """CPU time that a file of /proc tells of, user and system."""
     fields = open(stat).read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def peak_memory(pid):
+    """In MB."""
+    peak = int(re.search(r"VmHWM:\s+(\d+)", open(f"/proc/{pid}/status").read())[1])
+    maps = re.split(r"\n(?=[0-9a-f]+-)", open(f"/proc/{pid}/smaps").read())
+    for ring in (part for part in maps if "anon_inode:bpf-map" in part):
+        resident, share = (int(re.search(rf"^{name}:\s+(\d+)", ring, re.M)[1]) for name in ("Rss", "Pss"))
+        peak -= resident - share
+    return peak / 1024
 
 
 def packets_alone(path):
