@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use crate::app::text::text;
 
@@ -89,9 +89,8 @@ pub(super) struct Framing {
 /// Where the head that begins `bytes` ends: after its first empty line. What
 /// stands before `from` was searched before.
 pub(super) fn end(bytes: &[u8], from: usize) -> Option<usize> {
-    let mut line = from;
-    while let Some(length) = memchr(b'\n', bytes.get(line..)?) {
-        line += length + 1;
+    for at in memchr_iter(b'\n', bytes.get(from..)?) {
+        let line = from + at + 1;
         match bytes.get(line..)? {
             [b'\n', ..] => return Some(line + 1),
             [b'\r', b'\n', ..] => return Some(line + 2),
@@ -231,12 +230,12 @@ pub(super) fn read(bytes: &[u8]) -> Option<Head> {
 
 /// The lines of a head, without their ends.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = Some(bytes);
-    std::iter::from_fn(move || {
-        let bytes = rest?;
-        let end = memchr(b'\n', bytes);
-        rest = end.and_then(|end| bytes.get(end + 1..));
-        bytes.get(..end.unwrap_or(bytes.len())).map(trim_cr)
+    let mut begin = 0;
+    let ends = memchr_iter(b'\n', bytes).chain([bytes.len()]);
+    ends.filter_map(move |end| {
+        let line = bytes.get(begin..end);
+        begin = end + 1;
+        line.map(trim_cr)
     })
 }
 
