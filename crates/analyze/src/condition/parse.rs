@@ -12,6 +12,9 @@ use super::{Comparison, ConditionError, Literal, Test};
 /// So deep may parentheses and `not` stand in each other.
 const MAX_DEPTH: usize = 64;
 
+/// A longer condition is none that a person wrote.
+const MAX_BYTES: usize = 16 * 1024;
+
 #[derive(Debug, Clone, PartialEq)]
 enum Token {
     Word(String),
@@ -25,6 +28,9 @@ enum Token {
 }
 
 pub(super) fn parse(text: &str, is_field: impl Fn(&str) -> bool) -> Result<Test, ConditionError> {
+    if text.len() > MAX_BYTES {
+        return Err(error("", 0, "it is too long"));
+    }
     let mut parser = Parser {
         text,
         tokens: tokens(text)?,

@@ -51,10 +51,22 @@ fn mistakes_are_shown_with_their_place() {
         let error = text.parse::<Condition>().unwrap_err();
         assert_eq!(error.column, column, "{error}");
     }
-    let deep = "(".repeat(100_000);
-    assert!(deep.parse::<Condition>().is_err());
-    let deep = "not ".repeat(100_000);
-    assert!(deep.parse::<Condition>().is_err());
+    for much in ["(".repeat(10_000), "not ".repeat(4000), "ü".repeat(100_000)] {
+        let error = much.parse::<Condition>().unwrap_err();
+        assert!(!error.to_string().is_empty());
+    }
+    for hostile in [
+        "(\"",
+        "\u{1b}[31m ==",
+        "status == \u{0}",
+        "é\u{301}",
+        "'",
+        "~~",
+        "..",
+        "tls.",
+    ] {
+        assert!(hostile.parse::<Condition>().is_err(), "{hostile}");
+    }
 }
 
 #[test]
