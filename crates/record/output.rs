@@ -176,7 +176,8 @@ impl CaptureFile {
             }
         };
         let written_bytes = Arc::default();
-        let sink = format::create_counted(&path, Arc::clone(&written_bytes))
+        let file_bytes = series.as_ref().and_then(|series| series.rotation.max_bytes);
+        let sink = format::create_counted(&path, Arc::clone(&written_bytes), file_bytes)
             .map_err(|error| (path.display().to_string(), error))?;
         let container = Format::to_write(&path).map(|format| format.container);
         Ok(Self {
@@ -245,7 +246,9 @@ impl CaptureFile {
         // First the next file, then the end of this one, which says that there
         // is a next.
         let written_bytes = Arc::default();
-        let sink = format::create_counted(&path, Arc::clone(&written_bytes)).map_err(|error| {
+        let file_bytes = series.rotation.max_bytes;
+        let sink = format::create_counted(&path, Arc::clone(&written_bytes), file_bytes);
+        let sink = sink.map_err(|error| {
             let source = match error {
                 CreateError::Io(source) => source,
                 CreateError::Extension => io::Error::other(error),

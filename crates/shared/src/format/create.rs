@@ -113,12 +113,15 @@ pub fn create_with(
 }
 
 /// As [`create`]; the bytes that are written to the output are counted.
+/// `file_bytes` is the count at which the file is to end, if there is one:
+/// not much more than that is held back.
 ///
 /// # Errors
 /// As [`create`].
 pub fn create_counted(
     path: &Path,
     written_bytes: Arc<AtomicU64>,
+    file_bytes: Option<u64>,
 ) -> Result<Box<dyn Sink + Send>, CreateError> {
     let format = Format::to_write(path)?;
     let output: Box<dyn Write + Send> = if path.as_os_str() == "-" {
@@ -130,7 +133,12 @@ pub fn create_counted(
         output,
         written_bytes,
     };
-    Ok(create_writer(format, counted, PcapngOptions::default())?)
+    Ok(writer(
+        format,
+        counted,
+        PcapngOptions::default(),
+        file_bytes,
+    )?)
 }
 
 fn create_file(path: &Path) -> io::Result<File> {
@@ -184,9 +192,18 @@ pub fn create_writer(
     output: impl Write + Send + 'static,
     options: PcapngOptions,
 ) -> io::Result<Box<dyn Sink + Send>> {
+    writer(format, output, options, None)
+}
+
+fn writer(
+    format: Format,
+    output: impl Write + Send + 'static,
+    options: PcapngOptions,
+    file_bytes: Option<u64>,
+) -> io::Result<Box<dyn Sink + Send>> {
     Ok(match (format.container, format.compression) {
-        (Container::Jsonl, Compression::None) => Box::new(jsonl::Writer::plain(output)),
-        (Container::Jsonl, Compression::Zstd) => Box::new(jsonl::Writer::zstd(output)?),
+        (Container::Jsonl, Compression::None) => Box::new(jsonl::Writer::plain(output, file_bytes)),
+        (Container::Jsonl, Compression::Zstd) => Box::new(jsonl::Writer::zstd(output, file_bytes)?),
         (Container::Pcapng, Compression::None) => Box::new(pcapng::Writer::plain(output, options)),
         (Container::Pcapng, Compression::Zstd) => Box::new(pcapng::Writer::zstd(output, options)?),
         (Container::Pcap, _) | (_, Compression::Gzip) => {

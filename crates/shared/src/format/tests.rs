@@ -51,8 +51,8 @@ fn read(file: impl Read + Send + 'static) -> Contents {
 fn sink<'a>(format: Format, file: &'a mut Vec<u8>) -> Box<dyn Sink + 'a> {
     let options = PcapngOptions::default();
     match (format.container, format.compression) {
-        (Container::Jsonl, Compression::None) => Box::new(jsonl::Writer::plain(file)),
-        (Container::Jsonl, _) => Box::new(jsonl::Writer::zstd(file).unwrap()),
+        (Container::Jsonl, Compression::None) => Box::new(jsonl::Writer::plain(file, None)),
+        (Container::Jsonl, _) => Box::new(jsonl::Writer::zstd(file, None).unwrap()),
         (_, Compression::None) => Box::new(pcapng::Writer::plain(file, options)),
         _ => Box::new(pcapng::Writer::zstd(file, options).unwrap()),
     }

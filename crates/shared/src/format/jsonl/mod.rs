@@ -230,6 +230,8 @@ fn parse_packet(line: &[u8], data: &mut Vec<u8>) -> serde_json::Result<Packet<'s
 pub(super) struct Writer<W> {
     /// Whole lines.
     lines: Vec<u8>,
+    /// As many bytes of lines are written at once.
+    whole_bytes: usize,
     output: Output<W>,
 }
 
@@ -239,29 +241,26 @@ enum Output<W> {
     Zstd(Frames<W>),
 }
 
-impl<W> Output<W> {
-    /// How many bytes of lines it takes at once.
-    const fn whole_bytes(&self) -> usize {
-        match self {
-            Self::Plain(_) => WRITE_BYTES,
-            Self::Zstd(_) => FRAME_BYTES,
-        }
-    }
-}
-
 impl<W: Write> Writer<W> {
-    pub(super) const fn plain(output: W) -> Self {
+    /// `file_bytes`: how long the file is to become, if that is known.
+    pub(super) fn plain(output: W, file_bytes: Option<u64>) -> Self {
+        Self::new(Output::Plain(output), WRITE_BYTES, file_bytes)
+    }
+
+    /// As [`Self::plain`], compressed.
+    pub(super) fn zstd(output: W, file_bytes: Option<u64>) -> io::Result<Self> {
+        let frames = Output::Zstd(Frames::new(output)?);
+        Ok(Self::new(frames, FRAME_BYTES, file_bytes))
+    }
+
+    fn new(output: Output<W>, most_bytes: usize, file_bytes: Option<u64>) -> Self {
+        let file_bytes = file_bytes.and_then(|bytes| bytes.try_into().ok());
         Self {
             lines: Vec::new(),
-            output: Output::Plain(output),
+            // A file that is to be short must not end a frame too late.
+            whole_bytes: most_bytes.min(file_bytes.unwrap_or(most_bytes)),
+            output,
         }
-    }
-
-    pub(super) fn zstd(output: W) -> io::Result<Self> {
-        Ok(Self {
-            lines: Vec::new(),
-            output: Output::Zstd(Frames::new(output)?),
-        })
     }
 
     fn write_lines(&mut self) -> io::Result<()> {
@@ -284,7 +283,7 @@ impl<W: Write> Sink for Writer<W> {
             _ => serde_json::to_writer(&mut self.lines, record)?,
         }
         self.lines.push(b'\n');
-        if self.lines.len() >= self.output.whole_bytes() {
+        if self.lines.len() >= self.whole_bytes {
             self.write_lines()?;
         }
         Ok(())
