@@ -17,7 +17,8 @@ impl Text<'_> {
         for kind in GroupKind::ALL {
             let of_kind = all.iter().filter(|latency| latency.group.kind() == kind);
             let of_kind: Vec<_> = of_kind.collect();
-            if of_kind.is_empty() {
+            // Groups of one request each say nothing that the requests do not.
+            if of_kind.iter().all(|latency| latency.requests < 2) {
                 continue;
             }
             let title = format!("Latency by {}", kind.word());

@@ -8,6 +8,7 @@ use tcprec_shared::flow::Endpoint;
 use super::table::{Cell, Kind, Table};
 use super::{BAD, Text, WARN, missing, tally};
 use crate::report::{Outcome, OwnerId, Request, units};
+use crate::timing::Timing;
 
 impl Text<'_> {
     pub(super) fn requests(&self, to: &mut dyn Write) -> io::Result<()> {
@@ -70,6 +71,8 @@ impl Text<'_> {
             }
         };
         let [client, server] = request.owners();
+        let timed_ns = request.timing.as_ref().map(Timing::total_ns);
+        let total_ns = timed_ns.or_else(|| app.total_ns().filter(|_| is_whole));
         let duration = |ns: Option<i64>| Cell::from(ns.map_or(String::new(), units::duration));
         table.row([
             app.first_ns()
@@ -77,7 +80,7 @@ impl Text<'_> {
                 .into(),
             status,
             duration(app.ttfb_ns().filter(|_| is_whole)),
-            duration(app.total_ns().filter(|_| is_whole)),
+            duration(total_ns),
             self.who(client, app.client).into(),
             self.who(server, app.server).into(),
             self.asked(request).into(),
