@@ -12,6 +12,7 @@ pub mod annotate;
 pub mod app;
 pub mod command;
 pub mod condition;
+pub mod contrast;
 pub mod finding;
 pub mod gaps;
 pub mod latency;

@@ -18,6 +18,7 @@ use super::{
     Connection, EndFacts, Ending, Ends, InterfaceSummary, LeftOut, LossSummary, OwnerId,
     PacketCounts, ProcessSummary, Report, Request, Volume, findings::sentence,
 };
+use crate::contrast::Contrast;
 use crate::finding::Finding;
 use crate::gaps::Incomplete;
 use crate::owner::Owners;
@@ -339,11 +340,12 @@ macro_rules! owner_fields {
 }
 
 macro_rules! kernel_fields {
-    ($to:expr, $prefix:literal, $facts:expr) => {{
+    ($to:expr, $prefix:literal, $facts:expr, $contrast:expr) => {{
         let facts: &EndFacts = $facts;
         let tcp = facts.kernel.and_then(|kernel| kernel.tcp);
         known_end_fields!($to, $prefix,
             "kernel_retransmits": facts.kernel.map(|kernel| kernel.retransmits),
+            "retransmits_differ": $contrast,
             "kernel_resets_sent": facts.kernel.map(|kernel| kernel.resets_sent),
             "kernel_resets_received": facts.kernel.map(|kernel| kernel.resets_received),
             "kernel_srtt": tcp.and_then(|tcp| i64::try_from(tcp.srtt_ns).ok()).map(seconds),
@@ -435,8 +437,9 @@ impl Serialize for Conn<'_> {
         stalls(&mut row, &tcp.stalls)?;
         tcp_end_fields!(row, "orig_", &tcp.orig);
         tcp_end_fields!(row, "resp_", &tcp.resp);
-        kernel_fields!(row, "orig_", orig);
-        kernel_fields!(row, "resp_", resp);
+        let [orig_contrast, resp_contrast] = Contrast::of(connection);
+        kernel_fields!(row, "orig_", orig, orig_contrast);
+        kernel_fields!(row, "resp_", resp, resp_contrast);
         row.end()
     }
 }

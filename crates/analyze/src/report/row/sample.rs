@@ -55,7 +55,8 @@ pub(crate) fn rows() -> Vec<Value> {
     rows.into_iter().filter_map(Result::ok).collect()
 }
 
-fn connection() -> Connection {
+/// A connection of which everything is known.
+pub(crate) fn connection() -> Connection {
     let facts = EndFacts {
         owner: Some(OwnerId {
             process: ProcessId {
@@ -65,6 +66,8 @@ fn connection() -> Connection {
             provenance: Provenance::Connect,
         }),
         kernel: Some(KernelFacts {
+            // Other than the wire's, so that the row says why.
+            retransmits: 1,
             tcp: Some(TcpFacts::default()),
             ..KernelFacts::default()
         }),
