@@ -102,6 +102,9 @@ struct Lost {
     repaired: Option<Instant>,
     /// The segments with holes, by sequence number.
     holes: HashMap<u32, Instant>,
+    /// How often each segment came along here, by the port that it went to and
+    /// its sequence number; those without payload are not among them.
+    sent: HashMap<(u16, u32), u64>,
 }
 
 impl Lost {
@@ -116,6 +119,12 @@ impl Lost {
         if port(22).is_some_and(|port| u16::from_be_bytes(*port) == DEAF_PORT) {
             return false;
         }
+        let number = word(24).map_or(0, |bytes| u32::from_be_bytes(*bytes));
+        let headers = 20 + usize::from(packet.get(32).map_or(0, |byte| byte >> 4)) * 4;
+        if let Some(to) = port(22).filter(|_| packet.len() > headers) {
+            let to = u16::from_be_bytes(*to);
+            *self.sent.entry((to, number)).or_default() += 1;
+        }
         let has = |what: &[u8]| packet.windows(what.len()).any(|bytes| bytes == what);
         if has(TWICE) {
             if self.twice.len() < 2 {
@@ -124,12 +133,17 @@ impl Lost {
             }
             self.repaired.get_or_insert_with(Instant::now);
         }
-        let number = word(24).map_or(0, |bytes| u32::from_be_bytes(*bytes));
         if has(HOLE) && self.holes.len() < HOLES && !self.holes.contains_key(&number) {
             self.holes.insert(number, Instant::now());
             return false;
         }
         true
+    }
+
+    /// How many segments were sent again to this port.
+    fn sent_again(&self, port: u16) -> u64 {
+        let to_port = self.sent.iter().filter(|((to, _), _)| *to == port);
+        to_port.map(|(_, times)| times - 1).sum()
     }
 
     /// From the second loss to the repair.
@@ -223,9 +237,13 @@ fn expect_at_server(report: &Report, lost: &Lost) {
         let connection = report.of_kind("conn").find(|row| row["conn_id"] == *number);
         connection.expect("its connection")
     };
-    // What the wire shows and what the kernel counted are what was lost.
-    for (path, count) in [("/twice", lost.twice.len()), ("/holes", lost.holes.len())] {
+    // What the wire shows and what the kernel counted are what went along the
+    // cable: what was lost, and what a server that was kept waiting sent in vain.
+    for (path, at_least) in [("/twice", lost.twice.len()), ("/holes", lost.holes.len())] {
         let connection = again(path);
+        let port = connection["id.orig_p"].as_u64().expect("a port");
+        let count = lost.sent_again(port.try_into().expect("16 bits"));
+        assert!(count >= at_least as u64, "{count} of {at_least} for {path}");
         for field in ["resp_rexmt", "resp_kernel_retransmits"] {
             assert_eq!(connection[field], count, "{field} of {path}: {connection}");
         }
