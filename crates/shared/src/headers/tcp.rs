@@ -9,7 +9,7 @@ use super::{Fragment, Headers, Other, Segment};
 use crate::flow::Endpoint;
 
 /// Length of the header without options.
-const FIXED_BYTES: u32 = 20;
+pub(super) const FIXED_BYTES: u32 = 20;
 
 /// TCP flags (RFC 9293 section 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,18 +48,24 @@ impl fmt::Display for TcpFlags {
 }
 
 /// The fixed part of a header, where its data offset makes sense.
-struct Header {
-    src_port: u16,
-    dst_port: u16,
-    seq: u32,
-    ack: u32,
-    header_bytes: u32,
-    flags: TcpFlags,
-    window: u16,
+pub(super) struct Header {
+    pub(super) src_port: u16,
+    pub(super) dst_port: u16,
+    pub(super) seq: u32,
+    pub(super) ack: u32,
+    pub(super) header_bytes: u32,
+    pub(super) flags: TcpFlags,
+    pub(super) window: u16,
 }
 
 impl Header {
     fn read(rest: Rest<'_>) -> Result<Self, Other> {
+        Self::parse(rest.bytes(0)?).ok_or(Other::Malformed)
+    }
+
+    /// None if the data offset points into the fixed part.
+    #[inline]
+    pub(super) fn parse(fixed: [u8; FIXED_BYTES as usize]) -> Option<Self> {
         let [
             s0,
             s1,
@@ -78,12 +84,9 @@ impl Header {
             w0,
             w1,
             ..,
-        ] = rest.bytes::<{ FIXED_BYTES as usize }>(0)?;
+        ] = fixed;
         let header_bytes = u32::from(offset >> 4) * 4;
-        if header_bytes < FIXED_BYTES {
-            return Err(Other::Malformed);
-        }
-        Ok(Self {
+        (header_bytes >= FIXED_BYTES).then_some(Self {
             src_port: u16::from_be_bytes([s0, s1]),
             dst_port: u16::from_be_bytes([d0, d1]),
             seq: u32::from_be_bytes([q0, q1, q2, q3]),

@@ -5,13 +5,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{LinkType, Segment, TcpFlags};
+use super::tcp::{FIXED_BYTES, Header};
+use super::{LinkType, Segment};
 use crate::flow::Endpoint;
 
 const ETHERNET_BYTES: usize = 14;
 const IPV4_BYTES: usize = 20;
 const IPV6_BYTES: usize = 40;
-const TCP_BYTES: usize = 20;
 const TCP: u8 = 6;
 
 /// The segment of a usual packet.
@@ -84,41 +84,23 @@ fn tcp(
     // Ethernet pads what is short.
     let end = data.len().min(ETHERNET_BYTES + ip_bytes as usize);
     let tcp = data.get(begin..end)?;
-    let [
-        s0,
-        s1,
-        d0,
-        d1,
-        q0,
-        q1,
-        q2,
-        q3,
-        a0,
-        a1,
-        a2,
-        a3,
-        offset,
-        flags,
-        w0,
-        w1,
-        ..,
-    ] = *tcp.first_chunk::<TCP_BYTES>()?;
-    let tcp_bytes = usize::from(offset >> 4) * 4;
-    let options = tcp.get(TCP_BYTES..tcp_bytes)?;
-    let headers_bytes = (header_bytes + tcp_bytes) as u32;
+    let header = Header::parse(*tcp.first_chunk()?)?;
+    let tcp_bytes = header.header_bytes as usize;
+    let options = tcp.get(FIXED_BYTES as usize..tcp_bytes)?;
+    let headers_bytes = header_bytes as u32 + header.header_bytes;
     Some(Segment {
         src: Endpoint {
             addr: src,
-            port: u16::from_be_bytes([s0, s1]),
+            port: header.src_port,
         },
         dst: Endpoint {
             addr: dst,
-            port: u16::from_be_bytes([d0, d1]),
+            port: header.dst_port,
         },
-        seq: u32::from_be_bytes([q0, q1, q2, q3]),
-        ack: u32::from_be_bytes([a0, a1, a2, a3]),
-        flags: TcpFlags(flags),
-        window: u16::from_be_bytes([w0, w1]),
+        seq: header.seq,
+        ack: header.ack,
+        flags: header.flags,
+        window: header.window,
         options,
         ip_bytes,
         header_bytes: ETHERNET_BYTES as u32 + headers_bytes,
