@@ -21,8 +21,8 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
-struct in6_addr_bytes {
-	__u8 bytes[16];
+struct in6_addr_words {
+	__be32 words[4];
 };
 
 struct sock_common {
@@ -33,8 +33,8 @@ struct sock_common {
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
 	possible_net_t skc_net;
-	struct in6_addr_bytes skc_v6_daddr;
-	struct in6_addr_bytes skc_v6_rcv_saddr;
+	struct in6_addr_words skc_v6_daddr;
+	struct in6_addr_words skc_v6_rcv_saddr;
 	struct {
 		__s64 counter;
 	} skc_cookie;

@@ -43,22 +43,27 @@ struct {
 /* Never used: keeps the type in the object's BTF, and so in the skeleton. */
 struct socket_event *unused_socket_event __attribute__((unused));
 
-static __always_inline void fill_task(struct task *out, struct task_struct *task)
+/* Of a task that the verifier knows: read without a helper, which costs more
+ * than the field. */
+static __always_inline void fill_task(struct task *out, const struct task_struct *task)
 {
-	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	const struct task_struct *leader = task->group_leader;
+	const __u64 *comm = (const __u64 *)leader->comm;
 
-	out->pid = BPF_CORE_READ(task, tgid);
-	out->start_boot_ns = BPF_CORE_READ(leader, start_boottime);
-	out->ppid = BPF_CORE_READ(leader, real_parent, tgid);
-	out->tid = BPF_CORE_READ(task, pid);
-	out->uid = BPF_CORE_READ(task, cred, euid.val);
-	out->cgroup_id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
-	BPF_CORE_READ_INTO(&out->comm, leader, comm);
+	_Static_assert(sizeof(out->comm) == 2 * sizeof(*comm), "a name is two words");
+	out->pid = task->tgid;
+	out->start_boot_ns = leader->start_boottime;
+	out->ppid = leader->real_parent->tgid;
+	out->tid = task->pid;
+	out->uid = task->cred->euid.val;
+	out->cgroup_id = task->cgroups->dfl_cgrp->kn->id;
+	((__u64 *)out->comm)[0] = comm[0];
+	((__u64 *)out->comm)[1] = comm[1];
 }
 
 static __always_inline void fill_current_task(struct task *out)
 {
-	fill_task(out, (struct task_struct *)bpf_get_current_task());
+	fill_task(out, bpf_get_current_task_btf());
 }
 
 /*
@@ -73,19 +78,19 @@ static __always_inline void fill_acting_task(struct task *out, const struct sock
 		fill_current_task(out);
 }
 
-/* The two ends of a socket (or of a request for one). */
+/* The two ends of a socket (or of a request for one) that a tracepoint gives. */
 static __always_inline void fill_ends(struct socket_event *event, const struct sock_common *sk)
 {
-	event->local_port = BPF_CORE_READ(sk, skc_num);
-	event->remote_port = bpf_ntohs(BPF_CORE_READ(sk, skc_dport));
-	if (BPF_CORE_READ(sk, skc_family) == AF_INET) {
+	event->local_port = sk->skc_num;
+	event->remote_port = bpf_ntohs(sk->skc_dport);
+	if (sk->skc_family == AF_INET) {
 		event->ip_version = 4;
-		BPF_CORE_READ_INTO((__be32 *)event->local, sk, skc_rcv_saddr);
-		BPF_CORE_READ_INTO((__be32 *)event->remote, sk, skc_daddr);
+		*(__be32 *)event->local = sk->skc_rcv_saddr;
+		*(__be32 *)event->remote = sk->skc_daddr;
 	} else {
 		event->ip_version = 6;
-		BPF_CORE_READ_INTO((struct in6_addr_bytes *)event->local, sk, skc_v6_rcv_saddr);
-		BPF_CORE_READ_INTO((struct in6_addr_bytes *)event->remote, sk, skc_v6_daddr);
+		*(struct in6_addr_words *)event->local = sk->skc_v6_rcv_saddr;
+		*(struct in6_addr_words *)event->remote = sk->skc_v6_daddr;
 	}
 }
 
@@ -97,19 +102,21 @@ static __always_inline void fill_socket(struct socket_event *event, struct sock 
 	/* A socket that closes has given its port back already. */
 	if (!event->local_port)
 		event->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
-	event->new_state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	event->new_state = sk->__sk_common.skc_state;
 }
 
-static __always_inline void fill_facts(struct socket_event *event, const struct sock *sk)
+static __always_inline void fill_facts(struct socket_event *event, struct sock *sk)
 {
-	const struct tcp_sock *tp = (const struct tcp_sock *)sk;
+	const struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 
+	if (!tp)
+		return;
 	event->has_facts = 1;
-	event->srtt_us = BPF_CORE_READ(tp, srtt_us);
-	event->retransmitted_packets = BPF_CORE_READ(tp, total_retrans);
-	event->sent_bytes = BPF_CORE_READ(tp, bytes_sent);
-	event->acked_bytes = BPF_CORE_READ(tp, bytes_acked);
-	event->received_bytes = BPF_CORE_READ(tp, bytes_received);
+	event->srtt_us = tp->srtt_us;
+	event->retransmitted_packets = tp->total_retrans;
+	event->sent_bytes = tp->bytes_sent;
+	event->acked_bytes = tp->bytes_acked;
+	event->received_bytes = tp->bytes_received;
 }
 
 static __always_inline bool is_wanted(__u32 netns)
@@ -168,7 +175,8 @@ int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 	enum event_kind kind;
 	__u32 netns = netns_of_socket(sk);
 
-	if (!is_wanted(netns) || !is_tcp(sk))
+	/* The tracepoint is DCCP's, SCTP's and MPTCP's too. */
+	if (!is_wanted(netns) || sk->sk_protocol != IPPROTO_TCP)
 		return 0;
 	/* The child of a listener in the middle of its making: it still has its
 	 * parent's ports, and a cookie asked for now would be replaced. */
@@ -203,14 +211,27 @@ int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 	return 0;
 }
 
-/* As fill_socket, of a socket that the kernel's helpers do not take from us:
- * its cookie was given when the connection was established, see set_state. */
+/* As fill_socket, of a socket that the verifier does not know, so that neither
+ * loads nor the kernel's helpers take it from us: its cookie was given when the
+ * connection was established, see set_state. */
 static __always_inline void fill_socket_behind_fd(struct socket_event *event,
-						  const struct sock *sk)
+						  const struct sock *sock)
 {
-	event->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
-	fill_ends(event, &sk->__sk_common);
-	event->new_state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	const struct sock_common *sk = &sock->__sk_common;
+
+	event->cookie = BPF_CORE_READ(sk, skc_cookie.counter);
+	event->new_state = BPF_CORE_READ(sk, skc_state);
+	event->local_port = BPF_CORE_READ(sk, skc_num);
+	event->remote_port = bpf_ntohs(BPF_CORE_READ(sk, skc_dport));
+	if (BPF_CORE_READ(sk, skc_family) == AF_INET) {
+		event->ip_version = 4;
+		BPF_CORE_READ_INTO((__be32 *)event->local, sk, skc_rcv_saddr);
+		BPF_CORE_READ_INTO((__be32 *)event->remote, sk, skc_daddr);
+	} else {
+		event->ip_version = 6;
+		BPF_CORE_READ_INTO((struct in6_addr_words *)event->local, sk, skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO((struct in6_addr_words *)event->remote, sk, skc_v6_daddr);
+	}
 }
 
 /* The socket behind a file descriptor that accept just returned. */
@@ -252,15 +273,17 @@ int exit_accept4(struct trace_event_raw_sys_exit *ctx)
 SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(received, struct sock *sk)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	__u32 netns = netns_of_socket(sk), pid = bpf_get_current_pid_tgid() >> 32;
 	__u64 cookie = sk->__sk_common.skc_cookie.counter;
+	__u32 netns = netns_of_socket(sk), pid;
 	struct socket_event space, *event;
 
-	if (!is_wanted(netns) || !sk->sk_lock.owned || is_user(cookie, pid))
+	if (!is_wanted(netns) || !sk->sk_lock.owned)
+		return 0;
+	pid = bpf_get_current_pid_tgid() >> 32;
+	if (is_user(cookie, pid))
 		return 0;
 	/* A thread of the kernel does it for somebody. */
-	if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
+	if (bpf_get_current_task_btf()->flags & PF_KTHREAD)
 		return 0;
 	if (!change_user(bpf_get_socket_cookie(sk), pid))
 		return 0;
@@ -303,7 +326,7 @@ int BPF_PROG(retransmit_skb, struct sock *sk)
 {
 	struct socket_event space, *event;
 
-	event = new_event(&space, EVENT_RETRANSMIT, netns_of(&sk->__sk_common));
+	event = new_event(&space, EVENT_RETRANSMIT, netns_of_socket(sk));
 	if (!event)
 		return 0;
 	fill_socket(event, sk);
@@ -321,7 +344,7 @@ int BPF_PROG(retransmit_synack, struct sock *listener, struct request_sock *requ
 	event = new_event(&space, EVENT_RETRANSMIT, netns_of(&request->__req_common));
 	if (!event)
 		return 0;
-	event->cookie = BPF_CORE_READ(request, __req_common.skc_cookie.counter);
+	event->cookie = request->__req_common.skc_cookie.counter;
 	fill_ends(event, &request->__req_common);
 	event->new_state = TCP_NEW_SYN_RECV;
 	submit(ctx, event);
@@ -333,7 +356,7 @@ int BPF_PROG(receive_reset, struct sock *sk)
 {
 	struct socket_event space, *event;
 
-	event = new_event(&space, EVENT_RESET, netns_of(&sk->__sk_common));
+	event = new_event(&space, EVENT_RESET, netns_of_socket(sk));
 	if (!event)
 		return 0;
 	event->direction = DIRECTION_IN;
@@ -487,7 +510,7 @@ int scan_sockets(struct bpf_iter__task_file *ctx)
 	fill_task(&event.task, task);
 	event.cookie = bpf_get_socket_cookie(sk);
 	fill_ends(&event, &sk->__sk_common);
-	event.new_state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	event.new_state = sk->__sk_common.skc_state;
 	if (event.new_state != TCP_LISTEN && event.new_state != TCP_CLOSE)
 		fill_facts(&event, sk);
 	if (by_process && !is_wanted_event(&event))
