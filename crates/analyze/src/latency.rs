@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use foldhash::HashMap;
 use hdrhistogram::Histogram;
+use memchr::memchr2;
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::ProcessId;
 
@@ -357,7 +358,8 @@ fn path(target: &str) -> &str {
         // The absolute form: behind the host.
         path = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/");
     }
-    path.split(['?', '#']).next().unwrap_or_default()
+    let end = memchr2(b'?', b'#', path.as_bytes()).unwrap_or(path.len());
+    path.get(..end).unwrap_or(path)
 }
 
 fn fold(segment: &str) -> String {

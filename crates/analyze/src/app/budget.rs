@@ -1,20 +1,30 @@
-//! A bound on the bytes that all conversations of a capture keep together.
+//! A bound on the bytes that all conversations of a capture keep together, and
+//! the texts that they share.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::text::Texts;
 
 /// So many bytes may be kept; all clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Budget {
     left: Arc<AtomicUsize>,
+    texts: Arc<Mutex<Texts>>,
 }
 
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Self {
         Self {
             left: Arc::new(AtomicUsize::new(bytes)),
+            texts: Arc::default(),
         }
+    }
+
+    /// The texts that all clones share.
+    pub(super) fn texts(&self) -> MutexGuard<'_, Texts> {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A buffer that keeps nothing yet.

@@ -39,7 +39,7 @@ impl Protocols {
             http2.piece(side, piece);
         } else if let Some(upgrade) = self.http1.piece(side, piece) {
             let mut http2 = Box::new(Http2::new(side.other(), &self.budget));
-            http2.upgraded(*upgrade.request);
+            http2.upgraded(upgrade.request);
             http2.piece(side, upgrade.piece);
             self.http2 = Some(http2);
         }

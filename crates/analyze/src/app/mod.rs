@@ -6,6 +6,7 @@
 //! to the connection is [`crate::tcp`]'s to say.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use tcprec_shared::flow::Endpoint;
 
@@ -38,7 +39,7 @@ pub struct Request {
     /// The end that sends responses.
     pub server: Endpoint,
     /// The request message; none if only a response was seen.
-    pub request: Option<RequestMessage>,
+    pub request: Option<Box<RequestMessage>>,
     /// The final response message (none of the interim 1xx ones but 101).
     pub response: Option<ResponseMessage>,
     /// The stream of HTTP/2 that it is.
@@ -63,7 +64,9 @@ impl Request {
 
     /// How much memory it takes.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let asked = self.request.as_ref().map_or(0, RequestMessage::text_bytes);
+        let asked = self.request.as_ref().map_or(0, |message| {
+            size_of::<RequestMessage>() + message.text_bytes()
+        });
         size_of::<Self>() + asked
     }
 
@@ -101,13 +104,13 @@ pub struct RequestMessage {
     /// with the target and the host.
     pub method: Option<Cow<'static, str>>,
     /// The request target as sent, as `/index.html?x=1`.
-    pub target: Option<String>,
+    pub target: Option<Arc<str>>,
     /// The version, as `HTTP/1.1`.
     pub version: Cow<'static, str>,
     /// The Host header, or HTTP/2's `:authority`.
-    pub host: Option<String>,
+    pub host: Option<Arc<str>>,
     /// The User-Agent header.
-    pub user_agent: Option<String>,
+    pub user_agent: Option<Arc<str>>,
     /// Time of the packet with its first byte.
     pub first_ns: i64,
     /// Time of the packet that completed it.
@@ -118,10 +121,11 @@ pub struct RequestMessage {
 }
 
 impl RequestMessage {
-    /// How much memory its texts take. (Versions are short, and mostly nobody's own.)
+    /// How much memory its texts take, if they are its own. (Versions are short, and
+    /// mostly nobody's own.)
     fn text_bytes(&self) -> usize {
         let texts = [&self.target, &self.host, &self.user_agent];
-        let texts = texts.into_iter().flatten().map(String::len);
+        let texts = texts.into_iter().flatten().map(|text| text.len());
         texts.sum::<usize>() + self.method.as_ref().map_or(0, |method| method.len())
     }
 
@@ -137,8 +141,6 @@ impl RequestMessage {
 pub struct ResponseMessage {
     /// The status code; none if the compression of HTTP/2 hides it.
     pub status: Option<u16>,
-    /// The version, as `HTTP/1.1`.
-    pub version: Cow<'static, str>,
     /// Time of the packet with its first byte.
     pub first_ns: i64,
     /// Time of the packet that completed it.

@@ -97,8 +97,8 @@ impl Talk {
             let request = found.request.map_or_else(
                 || "?".to_owned(),
                 |request| {
-                    let word = |text: Option<String>| text.unwrap_or_else(|| "?".to_owned());
-                    word(request.method.map(Into::into)) + &word(request.target)
+                    let (method, target) = (request.method.as_deref(), request.target.as_deref());
+                    method.unwrap_or("?").to_owned() + target.unwrap_or("?")
                 },
             );
             let response = found.response.map_or_else(

@@ -166,10 +166,10 @@ fn request_fields(found: &Request) -> Fields {
     add("id.resp_p", json!(found.server.port));
     if let Some(request) = &found.request {
         add("method", json!(request.method));
-        add("uri", json!(request.target));
+        add("uri", json!(request.target.as_deref()));
         add("version", json!(request.version));
-        add("host", json!(request.host));
-        add("user_agent", json!(request.user_agent));
+        add("host", json!(request.host.as_deref()));
+        add("user_agent", json!(request.user_agent.as_deref()));
         add("req_ts_first", seconds(request.first_ns));
         add("req_ts_last", seconds(request.last_ns));
         add("request_body_len", json!(request.body_bytes));

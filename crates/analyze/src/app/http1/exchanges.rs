@@ -13,7 +13,7 @@ const MAX_OUTSTANDING: usize = 256;
 /// A request and its response, or one of the two.
 #[derive(Debug, Default)]
 pub(in crate::app) struct Finished {
-    pub(in crate::app) request: Option<RequestMessage>,
+    pub(in crate::app) request: Option<Box<RequestMessage>>,
     pub(in crate::app) response: Option<ResponseMessage>,
 }
 
@@ -66,7 +66,7 @@ impl Exchanges {
         last_ns: i64,
         answered: bool,
     ) {
-        let request = RequestMessage {
+        let request = Box::new(RequestMessage {
             method: Some(head.method),
             target: Some(head.target),
             version: head.version,
@@ -75,7 +75,7 @@ impl Exchanges {
             first_ns,
             last_ns,
             body_bytes: 0,
-        };
+        });
         let number = self.answering.filter(|_| answered);
         if let Some(orphan) = self.get(number).filter(|it| it.request.is_none()) {
             orphan.request = Some(request);
@@ -117,7 +117,6 @@ impl Exchanges {
             .is_some_and(|request| request.version.is_empty());
         exchange.response = Some(ResponseMessage {
             status: Some(head.status),
-            version: head.version.clone(),
             first_ns,
             last_ns,
             body_bytes: if is_simple { head_bytes } else { 0 },
@@ -134,7 +133,7 @@ impl Exchanges {
 
     /// Takes out the request that waits for a response, because the response
     /// comes in another way.
-    pub(super) fn take_request(&mut self) -> Option<RequestMessage> {
+    pub(super) fn take_request(&mut self) -> Option<Box<RequestMessage>> {
         let waiting = self.queue.iter_mut().find(|it| it.response.is_none())?;
         let request = waiting.request.take();
         self.queue

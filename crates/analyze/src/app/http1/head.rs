@@ -3,10 +3,11 @@
 //! or answered with an error, is worth a line in a report.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use memchr::{memchr, memchr_iter};
 
-use crate::app::text::text;
+use crate::app::text::{Texts, text};
 
 /// Methods that make a request of a line without a version, as HTTP/0.9 and
 /// broken clients send: those of the IANA registry that are in use, and
@@ -57,13 +58,13 @@ pub(super) enum Head {
 }
 
 /// The head of a request.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RequestHead {
     pub(super) method: Cow<'static, str>,
-    pub(super) target: String,
+    pub(super) target: Arc<str>,
     pub(super) version: Cow<'static, str>,
-    pub(super) host: Option<String>,
-    pub(super) user_agent: Option<String>,
+    pub(super) host: Option<Arc<str>>,
+    pub(super) user_agent: Option<Arc<str>>,
     pub(super) framing: Framing,
 }
 
@@ -71,7 +72,6 @@ pub(super) struct RequestHead {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ResponseHead {
     pub(super) status: u16,
-    pub(super) version: Cow<'static, str>,
     /// It goes over to HTTP/2 (RFC 7540 section 3.2).
     pub(super) is_http2: bool,
     pub(super) framing: Framing,
@@ -158,8 +158,8 @@ fn trim_cr(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Version and status.
-fn status_line(line: &[u8]) -> Option<(&[u8], u16)> {
+/// The status.
+fn status_line(line: &[u8]) -> Option<u16> {
     let mut words = line.splitn(3, |byte| *byte == b' ');
     let version = words.next()?;
     let status = words.next()?.first_chunk::<3>()?;
@@ -169,7 +169,7 @@ fn status_line(line: &[u8]) -> Option<(&[u8], u16)> {
     let status = status
         .iter()
         .fold(0, |status, digit| status * 10 + u16::from(digit - b'0'));
-    Some((version, status))
+    Some(status)
 }
 
 /// Method, target and version; the last is empty where there is none. A line
@@ -192,13 +192,12 @@ fn request_line(line: &[u8], cut: bool) -> Option<(&[u8], &[u8], &[u8])> {
 }
 
 /// Reads a head, or as much of it as there is.
-pub(super) fn read(bytes: &[u8]) -> Option<Head> {
+pub(super) fn read(bytes: &[u8], texts: &mut Texts) -> Option<Head> {
     let mut lines = lines(bytes);
     let first = lines.next()?;
-    if let Some((version, status)) = status_line(first) {
+    if let Some(status) = status_line(first) {
         let mut head = ResponseHead {
             status,
-            version: word(&KNOWN_VERSIONS, version),
             ..ResponseHead::default()
         };
         for (name, value) in lines.filter_map(header) {
@@ -212,15 +211,17 @@ pub(super) fn read(bytes: &[u8]) -> Option<Head> {
     let (method, target, version) = request_line(first, true)?;
     let mut head = RequestHead {
         method: word(&KNOWN_METHODS, method),
-        target: text(target),
+        target: texts.get(target),
         version: word(&KNOWN_VERSIONS, version),
-        ..RequestHead::default()
+        host: None,
+        user_agent: None,
+        framing: Framing::default(),
     };
     for (name, value) in lines.filter_map(header) {
         if name.eq_ignore_ascii_case(b"host") {
-            head.host.get_or_insert_with(|| text(value));
+            head.host.get_or_insert_with(|| texts.get(value));
         } else if name.eq_ignore_ascii_case(b"user-agent") {
-            head.user_agent.get_or_insert_with(|| text(value));
+            head.user_agent.get_or_insert_with(|| texts.get(value));
         } else {
             head.framing.header(name, value);
         }
@@ -246,7 +247,7 @@ fn known(words: &[&'static str], word: &[u8]) -> Option<&'static str> {
 
 /// A word that is mostly one of a few, which then takes no memory.
 fn word(words: &[&'static str], word: &[u8]) -> Cow<'static, str> {
-    known(words, word).map_or_else(|| text(word).into(), Cow::Borrowed)
+    known(words, word).map_or_else(|| text(word).into_owned().into(), Cow::Borrowed)
 }
 
 /// Name and value of a header line; none of one whose name begins as no name does

@@ -265,7 +265,8 @@ impl Http1 {
                 arrived_ns.max(direction.head_ns),
             )
         };
-        let after = match head::read(bytes) {
+        let head = head::read(bytes, &mut self.budget.texts());
+        let after = match head {
             Some(Head::Request(head)) if self.fits(side, Start::Request) => {
                 self.found(side);
                 self.request(head, first, last)
@@ -325,7 +326,7 @@ impl Http1 {
         if head.is_http2
             && let Some(request) = self.exchanges.take_request()
         {
-            self.upgraded = Some(Box::new(request));
+            self.upgraded = Some(request);
             return After::Handed;
         }
         let interim = (100..200).contains(&head.status) && head.status != 101;

@@ -1,5 +1,7 @@
 //! What a header block says that is of interest (RFC 9113 section 8).
 
+use std::sync::Arc;
+
 use super::hpack::Table;
 use crate::app::text::text;
 
@@ -8,9 +10,9 @@ use crate::app::text::text;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Fields {
     pub(super) method: Option<String>,
-    pub(super) path: Option<String>,
-    pub(super) authority: Option<String>,
-    pub(super) user_agent: Option<String>,
+    pub(super) path: Option<Arc<str>>,
+    pub(super) authority: Option<Arc<str>>,
+    pub(super) user_agent: Option<Arc<str>>,
     pub(super) status: Option<u16>,
     pub(super) content_length: Option<u64>,
     pub(super) grpc_status: Option<u32>,
@@ -26,11 +28,11 @@ impl Fields {
                 return;
             };
             match name {
-                b":method" => fields.method = Some(text(value)),
-                b":path" => fields.path = Some(text(value)),
-                b":authority" => fields.authority = Some(text(value)),
-                b"host" => host = Some(text(value)),
-                b"user-agent" => fields.user_agent = Some(text(value)),
+                b":method" => fields.method = Some(text(value).into()),
+                b":path" => fields.path = Some(text(value).into()),
+                b":authority" => fields.authority = Some(text(value).into()),
+                b"host" => host = Some(text(value).into()),
+                b"user-agent" => fields.user_agent = Some(text(value).into()),
                 b":status" => fields.status = number(value),
                 b"content-length" => fields.content_length = number(value),
                 b"grpc-status" => fields.grpc_status = number(value),

@@ -78,7 +78,7 @@ impl StreamReset {
 pub(in crate::app) struct Exchange {
     pub(in crate::app) index: u64,
     pub(in crate::app) stream: Stream,
-    pub(in crate::app) request: Option<RequestMessage>,
+    pub(in crate::app) request: Option<Box<RequestMessage>>,
     pub(in crate::app) response: Option<ResponseMessage>,
     asked: Half,
     answered: Half,
@@ -212,7 +212,7 @@ pub(super) struct Streams {
 impl Streams {
     /// The request that asked for HTTP/2 is the first stream (RFC 7540 section
     /// 3.2).
-    pub(super) fn upgraded(&mut self, request: RequestMessage) {
+    pub(super) fn upgraded(&mut self, request: Box<RequestMessage>) {
         let text_bytes = request.text_bytes();
         if let Some(exchange) = self.begin(1) {
             exchange.request = Some(request);
@@ -374,7 +374,7 @@ impl Streams {
         let text_bytes = exchange
             .request
             .as_ref()
-            .map_or(0, RequestMessage::text_bytes);
+            .map_or(0, |message| message.text_bytes());
         self.text_bytes = self.text_bytes.saturating_sub(text_bytes);
         self.finished.push(exchange.finish());
     }
@@ -395,8 +395,8 @@ impl Streams {
     }
 }
 
-fn request(fields: Fields, came: Came) -> RequestMessage {
-    RequestMessage {
+fn request(fields: Fields, came: Came) -> Box<RequestMessage> {
+    Box::new(RequestMessage {
         method: fields.method.map(Into::into),
         target: fields.path,
         version: VERSION.into(),
@@ -405,13 +405,12 @@ fn request(fields: Fields, came: Came) -> RequestMessage {
         first_ns: came.first_ns,
         last_ns: came.last_ns,
         body_bytes: 0,
-    }
+    })
 }
 
 fn response(fields: &Fields, came: Came) -> ResponseMessage {
     ResponseMessage {
         status: fields.status,
-        version: VERSION.into(),
         first_ns: came.first_ns,
         last_ns: came.last_ns,
         body_bytes: 0,

@@ -302,8 +302,8 @@ fn what_was_lost_makes_headers_unknown_and_never_wrong() {
         let request = request.unwrap().request.unwrap();
         (
             request.method.map(String::from),
-            request.target,
-            request.host,
+            request.target.as_deref().map(String::from),
+            request.host.as_deref().map(String::from),
         )
     };
     let some = |text: &str| Some(text.to_owned());

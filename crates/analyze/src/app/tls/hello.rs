@@ -63,7 +63,7 @@ impl ClientHello {
             TlsExtension::SNI(names) => {
                 let host = |(kind, name): &(SNIType, &[u8])| {
                     let name = name.get(..MAX_NAME_BYTES).unwrap_or(name);
-                    (*kind == SNIType::HostName).then(|| text(name))
+                    (*kind == SNIType::HostName).then(|| text(name).into_owned())
                 };
                 self.server_name = names.iter().find_map(host);
             }
@@ -74,7 +74,7 @@ impl ClientHello {
                     .iter()
                     .filter(|name| !is_grease(name))
                     .take(MAX_PROTOCOLS);
-                self.alpn = names.map(|name| text(name)).collect();
+                self.alpn = names.map(|name| text(name).into_owned()).collect();
             }
             TlsExtension::SupportedVersions(versions) => {
                 // Beside the versions there are drafts, and GREASE (RFC 8701).
@@ -104,7 +104,9 @@ impl ServerHello {
 
     fn extension(&mut self, extension: TlsExtension<'_>) {
         match extension {
-            TlsExtension::ALPN(names) => self.alpn = names.first().map(|name| text(name)),
+            TlsExtension::ALPN(names) => {
+                self.alpn = names.first().map(|name| text(name).into_owned());
+            }
             TlsExtension::PreSharedKey(_) => self.has_psk = true,
             TlsExtension::SupportedVersions(versions) => {
                 self.version = versions.first().map_or(self.version, |version| version.0);

@@ -472,10 +472,13 @@ impl Serialize for Http<'_> {
             http2::stream(&mut row, &stream, request.client_is_orig())?;
         }
         row.serialize_entry("method", &asked.map(|message| &message.method))?;
-        row.serialize_entry("host", &asked.map(|message| &message.host))?;
-        row.serialize_entry("uri", &asked.map(|message| &message.target))?;
+        row.serialize_entry("host", &asked.and_then(|message| message.host.as_deref()))?;
+        row.serialize_entry("uri", &asked.and_then(|message| message.target.as_deref()))?;
         row.serialize_entry("version", &asked.map(|message| &message.version))?;
-        row.serialize_entry("user_agent", &asked.map(|message| &message.user_agent))?;
+        row.serialize_entry(
+            "user_agent",
+            &asked.and_then(|message| message.user_agent.as_deref()),
+        )?;
         row.serialize_entry("status_code", &answered.and_then(|message| message.status))?;
         let is_whole = !incomplete.lacks_packets();
         for (name, ns) in [

@@ -174,7 +174,7 @@ fn request(connection: &Connection) -> Request {
             index: 0,
             client: ANYONE,
             server: ANYONE,
-            request: Some(RequestMessage {
+            request: Some(Box::new(RequestMessage {
                 method: None,
                 target: None,
                 version: "".into(),
@@ -183,10 +183,9 @@ fn request(connection: &Connection) -> Request {
                 first_ns: 0,
                 last_ns: 0,
                 body_bytes: 0,
-            }),
+            })),
             response: Some(ResponseMessage {
                 status: None,
-                version: "".into(),
                 first_ns: 0,
                 last_ns: 0,
                 body_bytes: 0,
