@@ -39,6 +39,8 @@ const READ_BYTES: usize = 256 << 10;
 struct Batch {
     /// The last first.
     entries: Vec<Entry>,
+    /// The records that are no packets, the last first.
+    others: Vec<Record<'static>>,
     /// The bytes of its packets, one behind the other.
     data: Vec<u8>,
     plain_bytes: u64,
@@ -47,7 +49,8 @@ struct Batch {
 enum Entry {
     /// A packet, and how many of the bytes are its.
     Packet(Packet<'static>, usize),
-    Other(Record<'static>),
+    /// The next of the others, which are larger.
+    Other,
 }
 
 /// A frame, and room for what is in it. Both come back with the batch.
@@ -203,7 +206,7 @@ impl Source for Ahead {
                     ..packet
                 })))
             }
-            (Some(Entry::Other(record)), _) => Ok(Some(record)),
+            (Some(Entry::Other), _) => Ok(self.current.others.pop()),
             (None, Some(rest)) => rest.next(),
             (None, None) => Ok(None),
         }
@@ -276,6 +279,7 @@ fn read(
     data: &mut Vec<u8>,
 ) -> Option<Batch> {
     batch.entries.clear();
+    batch.others.clear();
     batch.data.clear();
     plain.clear();
     let plain_bytes = usize::try_from(get_frame_content_size(frame).ok()??).ok()?;
@@ -298,7 +302,8 @@ fn read(
                 if let Record::Capture(capture) = &record {
                     check_schema(capture).ok()?;
                 }
-                batch.entries.push(Entry::Other(record));
+                batch.entries.push(Entry::Other);
+                batch.others.push(record);
             }
             // What a file may not begin with.
             Line::Unknown(_) if batch.entries.is_empty() => return None,
@@ -306,6 +311,7 @@ fn read(
         }
     }
     batch.entries.reverse();
+    batch.others.reverse();
     batch.plain_bytes = plain_bytes as u64;
     Some(batch)
 }

@@ -4,7 +4,9 @@
 //! passed over. Reading and writing a packet does not allocate.
 
 mod ahead;
+mod event;
 mod packet;
+mod rest;
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -171,6 +173,9 @@ pub(super) fn check_schema(capture: &Capture) -> Result<(), ReadError> {
 pub(super) fn parse(line: &[u8], data: &mut Vec<u8>) -> serde_json::Result<Line> {
     if let Some(packet) = packet::parse(line, data) {
         return Ok(Line::Packet(packet));
+    }
+    if let Some(event) = event::parse(line) {
+        return Ok(Line::Other(Record::Event(event)));
     }
     #[derive(Deserialize)]
     struct Tag<'a> {

@@ -15,6 +15,7 @@ use crate::flow::Endpoint;
 use crate::record::{Direction, KernelParse, Packet};
 
 use super::BASE64;
+use super::rest::Rest;
 
 /// Appends the line of a packet, without its end.
 pub(super) fn write(out: &mut Vec<u8>, packet: &Packet<'_>) {
@@ -144,9 +145,7 @@ pub(super) fn parse(line: &[u8], data: &mut Vec<u8>) -> Option<Packet<'static>> 
     rest.text(",\"data\":\"")?;
     let text = rest.string()?;
     rest.text("}")?;
-    if !rest.0.is_empty() {
-        return None;
-    }
+    rest.is_over()?;
     data.clear();
     BASE64.decode_vec(text, data).ok()?;
     Some(Packet {
@@ -158,65 +157,6 @@ pub(super) fn parse(line: &[u8], data: &mut Vec<u8>) -> Option<Packet<'static>> 
         kernel,
         data: Cow::Borrowed(&[]),
     })
-}
-
-/// What is left of a line.
-struct Rest<'a>(&'a [u8]);
-
-impl<'a> Rest<'a> {
-    /// Passes over `text`; without it nothing is passed over.
-    fn text(&mut self, text: &str) -> Option<()> {
-        self.0 = self.0.strip_prefix(text.as_bytes())?;
-        Some(())
-    }
-
-    /// The rest of a string, after the opening quote. Escapes are left in it;
-    /// none of what is read here can hold one.
-    fn string(&mut self) -> Option<&'a [u8]> {
-        let end = memchr::memchr(b'"', self.0)?;
-        let (string, rest) = self.0.split_at(end);
-        self.0 = rest.get(1..)?;
-        Some(string)
-    }
-
-    fn digits(&mut self) -> Option<u64> {
-        let len = self
-            .0
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
-        let (digits, rest) = self.0.split_at(len);
-        // JSON has no leading zeros.
-        if matches!(digits, [] | [b'0', _, ..]) {
-            return None;
-        }
-        self.0 = rest;
-        digits.iter().try_fold(0_u64, |number, digit| {
-            number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-        })
-    }
-
-    fn number<N: TryFrom<u64>>(&mut self) -> Option<N> {
-        self.digits()?.try_into().ok()
-    }
-
-    fn signed(&mut self) -> Option<i64> {
-        let negative = self.text("-").is_some();
-        let digits = self.digits()?;
-        match negative {
-            false => digits.try_into().ok(),
-            true => 0_i64.checked_sub_unsigned(digits),
-        }
-    }
-
-    /// The rest of an endpoint, after the opening quote of its address.
-    fn endpoint(&mut self) -> Option<Endpoint> {
-        let addr: IpAddr = str::from_utf8(self.string()?).ok()?.parse().ok()?;
-        self.text(",\"port\":")?;
-        let port = self.number()?;
-        self.text("}")?;
-        Some(Endpoint { addr, port })
-    }
 }
 
 #[cfg(test)]

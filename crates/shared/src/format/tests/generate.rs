@@ -366,7 +366,7 @@ pub(in super::super) fn packet(interfaces: Vec<u32>) -> impl Strategy<Value = Pa
         )
 }
 
-fn event() -> impl Strategy<Value = Event> {
+pub(in super::super) fn event() -> impl Strategy<Value = Event> {
     let kind = select(vec![
         EventKind::Connect,
         EventKind::Accept,
