@@ -1,6 +1,6 @@
 //! From segments to connections.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 use foldhash::HashMap;
@@ -41,6 +41,10 @@ const LINGER_NS: i64 = 240_000_000_000;
 /// Nothing is given before it is over for so long, if there is any room: the
 /// recorder tells of a loss up to a second after it, when its counters are read.
 const LATE_NS: i64 = 2_000_000_000;
+
+/// Requests that are younger when others of their connection are given are looked
+/// at so much later: what is known of a connection is summed up for many at once.
+const AGAIN_NS: i64 = LATE_NS / 4;
 
 /// The scope of captures that know none. These tell of nothing late: other tools
 /// record no events, and losses without a time.
@@ -91,9 +95,9 @@ pub struct Tracker {
     live: HashMap<Key, Box<Live>>,
     /// Connections that are over, in the order of that; some were finished since.
     over: VecDeque<Over>,
-    /// Connections that have waiting requests, in the order of the first of
-    /// these; some were finished since.
-    holders: VecDeque<(Key, ConnectionId)>,
+    /// Connections that have waiting requests, by when these are to be looked at;
+    /// some were finished since.
+    holders: BTreeMap<(i64, ConnectionId), Key>,
     waiting_bytes: usize,
     fragments: Fragments,
     /// What payload is kept; none where it is not looked into.
@@ -140,7 +144,7 @@ impl Tracker {
             limits,
             live: HashMap::default(),
             over: VecDeque::new(),
-            holders: VecDeque::new(),
+            holders: BTreeMap::new(),
             waiting_bytes: 0,
             fragments: Fragments::default(),
             budget: Some(Budget::new(limits.kept_bytes)),
@@ -173,7 +177,7 @@ impl Tracker {
             if more_bytes > 0 {
                 self.waiting_bytes += more_bytes;
                 if waiting_bytes == 0 {
-                    self.hold(key, id);
+                    self.hold(seen.ts_ns.saturating_add(LATE_NS), key, id);
                 }
             }
             if is_over {
@@ -197,7 +201,7 @@ impl Tracker {
         self.live.insert(key, live);
         if waiting_bytes > 0 {
             self.waiting_bytes += waiting_bytes;
-            self.hold(key, id);
+            self.hold(seen.ts_ns.saturating_add(LATE_NS), key, id);
         }
         if is_over {
             self.linger(seen.ts_ns, Lingering::Followed(key, id));
@@ -306,14 +310,14 @@ impl Tracker {
         });
     }
 
-    fn hold(&mut self, key: Key, id: ConnectionId) {
+    fn hold(&mut self, look_ns: i64, key: Key, id: ConnectionId) {
         // Those that were finished since are left in it, but not without a bound.
         if self.holders.len() >= 1024 + 2 * self.live.len() {
             let live = &self.live;
             self.holders
-                .retain(|(key, id)| live.get(key).is_some_and(|live| live.id == *id));
+                .retain(|(_, id), key| live.get(key).is_some_and(|live| live.id == *id));
         }
-        self.holders.push_back((key, id));
+        self.holders.insert((look_ns, id), key);
     }
 
     /// Gives what has waited long enough, or has to go to bound the memory.
@@ -343,13 +347,18 @@ impl Tracker {
             }
         }
         while self.waiting_bytes > self.limits.waiting_bytes / 16
-            && let Some((key, id)) = self.holders.pop_front()
+            && let Some((&(look_ns, id), &key)) = self.holders.first_key_value()
         {
+            let is_full = self.waiting_bytes > self.limits.waiting_bytes;
+            let is_any_time = is_full || key.scope == NOWHERE;
+            if look_ns >= now_ns && !is_any_time {
+                break;
+            }
+            self.holders.pop_first();
             let Some(live) = self.live.get_mut(&key).filter(|live| live.id == id) else {
                 continue;
             };
-            let is_full = self.waiting_bytes > self.limits.waiting_bytes;
-            let until_ns = if is_full || live.scope == NOWHERE {
+            let until_ns = if is_any_time {
                 i64::MAX
             } else {
                 now_ns.saturating_sub(LATE_NS)
@@ -358,15 +367,11 @@ impl Tracker {
             let requests = live.take_requests(until_ns);
             let left_bytes = live.waiting_bytes();
             self.waiting_bytes -= waiting_bytes - left_bytes;
-            let is_young = requests.is_empty();
-            if !is_young {
+            if !requests.is_empty() {
                 observer.requests(live.so_far(), requests);
             }
             if left_bytes > 0 {
-                self.holders.push_back((key, id));
-            }
-            if is_young {
-                break;
+                self.hold(now_ns.saturating_add(AGAIN_NS), key, id);
             }
         }
     }
