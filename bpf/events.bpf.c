@@ -237,7 +237,7 @@ static __always_inline void fill_socket_behind_fd(struct socket_event *event,
 /* The socket behind a file descriptor that accept just returned. */
 static __always_inline int accepted(struct trace_event_raw_sys_exit *ctx)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
+	const struct task_struct *task = bpf_get_current_task_btf();
 	struct socket_event space, *event;
 	struct sock *sk;
 
@@ -249,7 +249,7 @@ static __always_inline int accepted(struct trace_event_raw_sys_exit *ctx)
 	event = new_event(&space, EVENT_ACCEPT, netns_of(&sk->__sk_common));
 	if (!event)
 		return 0;
-	fill_current_task(&event->task);
+	fill_task(&event->task, task);
 	fill_socket_behind_fd(event, sk);
 	if (submit(ctx, event))
 		set_user(event->cookie, event->task.pid);

@@ -19,16 +19,17 @@ static __always_inline bool is_tcp(const struct sock *sk)
 	       BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP;
 }
 
-/* The TCP socket behind a file descriptor of a task; NULL where there is none. */
-static __always_inline struct sock *tcp_socket(struct task_struct *task, unsigned int fd)
+/* The TCP socket behind a file descriptor of a task; NULL where there is none.
+ * The verifier knows the task, and what is beyond the table's array no more. */
+static __always_inline struct sock *tcp_socket(const struct task_struct *task, unsigned int fd)
 {
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **files = BPF_CORE_READ(table, fd);
+	const struct fdtable *table = task->files->fdt;
+	struct file **files = table->fd;
 	struct socket *socket;
 	struct file *file;
 	struct sock *sk;
 
-	if (fd >= BPF_CORE_READ(table, max_fds) ||
+	if (fd >= table->max_fds ||
 	    bpf_probe_read_kernel(&file, sizeof(file), files + fd) ||
 	    (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return NULL;
