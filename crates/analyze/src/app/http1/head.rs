@@ -3,6 +3,7 @@
 //! or answered with an error, is worth a line in a report.
 
 use std::borrow::Cow;
+use std::iter;
 use std::sync::Arc;
 
 use memchr::{memchr, memchr_iter};
@@ -160,10 +161,10 @@ fn trim_cr(line: &[u8]) -> &[u8] {
 
 /// The status.
 fn status_line(line: &[u8]) -> Option<u16> {
-    let mut words = line.splitn(3, |byte| *byte == b' ');
-    let version = words.next()?;
-    let status = words.next()?.first_chunk::<3>()?;
-    if !version.starts_with(b"HTTP/") || !status.iter().all(u8::is_ascii_digit) {
+    let version = line.strip_prefix(b"HTTP/")?;
+    let space = version.iter().position(|byte| *byte == b' ')?;
+    let status = version.get(space + 1..)?.first_chunk::<3>()?;
+    if !status.iter().all(u8::is_ascii_digit) {
         return None;
     }
     let status = status
@@ -231,12 +232,12 @@ pub(super) fn read(bytes: &[u8], texts: &mut Texts) -> Option<Head> {
 
 /// The lines of a head, without their ends.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut begin = 0;
-    let ends = memchr_iter(b'\n', bytes).chain([bytes.len()]);
-    ends.filter_map(move |end| {
-        let line = bytes.get(begin..end);
-        begin = end + 1;
-        line.map(trim_cr)
+    let mut rest = Some(bytes);
+    iter::from_fn(move || {
+        let bytes = rest?;
+        let end = memchr(b'\n', bytes);
+        rest = end.and_then(|end| bytes.get(end + 1..));
+        bytes.get(..end.unwrap_or(bytes.len())).map(trim_cr)
     })
 }
 
@@ -259,7 +260,8 @@ fn header(line: &[u8]) -> Option<(&[u8], &[u8])> {
     ) {
         return None;
     }
-    let colon = memchr(b':', line)?;
+    // Names are too short for a search to be worth its beginning.
+    let colon = line.iter().position(|byte| *byte == b':')?;
     Some((
         line.get(..colon)?.trim_ascii_end(),
         line.get(colon + 1..)?.trim_ascii(),
