@@ -6,7 +6,68 @@
 
 use crate::record::{Event, ProcessId, TcpFacts};
 
+use super::line::Line;
 use super::rest::Rest;
+
+/// Appends the line of an event, without its end.
+pub(super) fn write(out: &mut Vec<u8>, event: &Event) {
+    let Event {
+        kind,
+        ts_ns,
+        cookie,
+        netns,
+        local,
+        remote,
+        process,
+        tid,
+        old_state,
+        new_state,
+        direction,
+        tcp,
+    } = event;
+    let mut line = Line(out);
+    line.word("{\"type\":", kind);
+    line.number(",\"ts_ns\":", *ts_ns);
+    if let Some(cookie) = cookie {
+        line.number(",\"cookie\":", *cookie);
+    }
+    line.number(",\"netns\":", *netns);
+    line.endpoint(",\"local\":{\"addr\":\"", local);
+    line.endpoint(",\"remote\":{\"addr\":\"", remote);
+    if let Some(ProcessId { pid, start_ns }) = process {
+        line.number(",\"process\":{\"pid\":", *pid);
+        line.number(",\"start_ns\":", *start_ns);
+        line.text("}");
+    }
+    if let Some(tid) = tid {
+        line.number(",\"tid\":", *tid);
+    }
+    if let Some(state) = old_state {
+        line.word(",\"old_state\":", state);
+    }
+    if let Some(state) = new_state {
+        line.word(",\"new_state\":", state);
+    }
+    if let Some(direction) = direction {
+        line.word(",\"direction\":", direction);
+    }
+    if let Some(TcpFacts {
+        srtt_ns,
+        sent_bytes,
+        acked_bytes,
+        received_bytes,
+        retransmitted_packets,
+    }) = tcp
+    {
+        line.number(",\"tcp\":{\"srtt_ns\":", *srtt_ns);
+        line.number(",\"sent_bytes\":", *sent_bytes);
+        line.number(",\"acked_bytes\":", *acked_bytes);
+        line.number(",\"received_bytes\":", *received_bytes);
+        line.number(",\"retransmitted_packets\":", *retransmitted_packets);
+        line.text("}");
+    }
+    line.text("}");
+}
 
 /// Reads the line of an event.
 pub(super) fn parse(line: &[u8]) -> Option<Event> {
@@ -96,10 +157,14 @@ mod tests {
     use crate::record::Record;
 
     proptest! {
-        /// The form is the schema's: what serde makes of an event is read here.
+        /// The form is the schema's: what is written here and what serde makes
+        /// of the same event are the same, and it is read here.
         #[test]
         fn the_form_is_the_schemas(event in generate::event()) {
-            let line = serde_json::to_vec(&Record::Event(event.clone())).unwrap();
+            let mut line = Vec::new();
+            write(&mut line, &event);
+            let schemas = serde_json::to_vec(&Record::Event(event.clone())).unwrap();
+            prop_assert_eq!(&line, &schemas);
             prop_assert_eq!(parse(&line), Some(event));
         }
     }

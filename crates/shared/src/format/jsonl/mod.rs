@@ -5,6 +5,7 @@
 
 mod ahead;
 mod event;
+mod line;
 mod packet;
 mod rest;
 
@@ -281,12 +282,19 @@ impl<W: Write> Writer<W> {
     }
 }
 
+/// Appends the line of a record, without its end.
+pub(super) fn write_record(out: &mut Vec<u8>, record: &Record<'_>) -> serde_json::Result<()> {
+    match record {
+        Record::Packet(packet) => packet::write(out, packet),
+        Record::Event(event) => event::write(out, event),
+        _ => serde_json::to_writer(out, record)?,
+    }
+    Ok(())
+}
+
 impl<W: Write> Sink for Writer<W> {
     fn write(&mut self, record: &Record<'_>, _: Option<&Annotation<'_>>) -> io::Result<()> {
-        match record {
-            Record::Packet(packet) => packet::write(&mut self.lines, packet),
-            _ => serde_json::to_writer(&mut self.lines, record)?,
-        }
+        write_record(&mut self.lines, record)?;
         self.lines.push(b'\n');
         if self.lines.len() >= self.whole_bytes {
             self.write_lines()?;

@@ -6,15 +6,13 @@
 //! goes by the schema.
 
 use std::borrow::Cow;
-use std::io::Write;
-use std::net::IpAddr;
 
 use base64::Engine as _;
 
-use crate::flow::Endpoint;
 use crate::record::{Direction, KernelParse, Packet};
 
 use super::BASE64;
+use super::line::Line;
 use super::rest::Rest;
 
 /// Appends the line of a packet, without its end.
@@ -58,47 +56,6 @@ pub(super) fn write(out: &mut Vec<u8>, packet: &Packet<'_>) {
     line.text(",\"data\":\"");
     line.base64(data);
     line.text("\"}");
-}
-
-/// A line that is being written.
-struct Line<'a>(&'a mut Vec<u8>);
-
-impl Line<'_> {
-    fn text(&mut self, text: &str) {
-        self.0.extend_from_slice(text.as_bytes());
-    }
-
-    fn number(&mut self, name: &str, number: impl itoa::Integer) {
-        self.text(name);
-        self.text(itoa::Buffer::new().format(number));
-    }
-
-    fn endpoint(&mut self, name: &str, endpoint: &Endpoint) {
-        match endpoint.addr {
-            // Several times faster than `Display`.
-            IpAddr::V4(addr) => {
-                let [a, b, c, d] = addr.octets();
-                self.number(name, a);
-                for octet in [b, c, d] {
-                    self.number(".", octet);
-                }
-            }
-            IpAddr::V6(addr) => {
-                self.text(name);
-                // Writing to memory does not fail.
-                let _ = write!(self.0, "{addr}");
-            }
-        }
-        self.number("\",\"port\":", endpoint.port);
-        self.text("}");
-    }
-
-    fn base64(&mut self, data: &[u8]) {
-        let start = self.0.len();
-        self.0.resize(start + data.len().div_ceil(3) * 4, 0);
-        // There is room for all of it.
-        let _ = BASE64.encode_slice(data, &mut self.0[start..]);
-    }
 }
 
 /// Reads a line that [`write()`] wrote, the packet's bytes into `data`.

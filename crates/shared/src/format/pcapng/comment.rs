@@ -160,5 +160,10 @@ impl Words<'_> {
 /// Text of a process, which may be anything: cut, and without line ends.
 pub(super) fn push_text(out: &mut String, text: &str) {
     let text = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
-    out.extend(text.chars().map(|c| if c.is_control() { '?' } else { c }));
+    let is_plain = |byte| matches!(byte, b' '..=b'~');
+    if text.bytes().all(is_plain) {
+        out.push_str(text);
+    } else {
+        out.extend(text.chars().map(|c| if c.is_control() { '?' } else { c }));
+    }
 }

@@ -9,6 +9,7 @@ use pcap_file::pcapng::blocks::SYSTEMD_JOURNAL_EXPORT_BLOCK;
 use crate::flow::Endpoint;
 use crate::record::{End, Event, Loss, Record};
 
+use super::super::jsonl;
 use super::comment::push_text;
 use super::packet::{begin, end, pad};
 
@@ -29,7 +30,7 @@ pub(super) fn write(
     text.push_str(RECORD);
     let start = begin(out, SYSTEMD_JOURNAL_EXPORT_BLOCK);
     out.extend(text.as_bytes());
-    if let Err(error) = serde_json::to_writer(&mut *out, record) {
+    if let Err(error) = jsonl::write_record(out, record) {
         out.truncate(start);
         return Err(error.into());
     }
