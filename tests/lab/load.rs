@@ -12,6 +12,9 @@ use crate::records;
 use crate::web::{Nginx, PORT, Traffic};
 use crate::world::World;
 
+/// So many recordings are made at most, until one has all events.
+const ATTEMPTS: u32 = 4;
+
 /// Where nginx listens for requests over connections that stay, and over new ones.
 const KEPT: u16 = 82;
 const NEW: u16 = 83;
@@ -107,7 +110,11 @@ fn make_load(world: &World, nginx: &Nginx) -> Truth {
     let kept = run(world, "wrk", &[&wrk[..], &[&kept]].concat());
     let close = ["-H", "Connection: close"];
     let new = url(NEW, "/item/new");
-    let new = run(world, "wrk", &[&wrk[..], &close, &[&new]].concat());
+    let new = run(
+        world,
+        "wrk",
+        &[&["-t1", "-c1", "-d1"], &close[..], &[&new]].concat(),
+    );
     let mut curls = Traffic::default();
     for number in 0..20 {
         let target = format!("/item/curl/{number}");
@@ -200,6 +207,14 @@ fn packets(world: &World, capture: &Path, truth: &Truth) -> Score {
 }
 
 pub(crate) fn owners() {
+    let is_judged = (0..ATTEMPTS).any(|_| is_judged());
+    assert!(is_judged, "events were lost in all {ATTEMPTS} recordings");
+}
+
+/// Records the load and judges the owners. False where events were lost: the
+/// recorder is built without optimization here, and the bystanders leave it
+/// little time. Whom they named is not known then.
+fn is_judged() -> bool {
     let world = World::without_cable();
     let ports = format!("listen {KEPT}; listen {NEW};");
     let nginx = Nginx::start_with(&world, &world.server, "", &ports);
@@ -220,7 +235,9 @@ pub(crate) fn owners() {
 
     let records = records::read(&capture);
     let end = records.last().expect("a last record");
-    assert_eq!(end["lost_events"], 0, "{end}");
+    if end["lost_events"] != 0 {
+        return false;
+    }
     for event in &records {
         let pid = event["process"]["pid"].as_u64();
         assert!(!pid.is_some_and(|pid| pids.contains(&pid)), "{event}");
@@ -244,4 +261,5 @@ pub(crate) fn owners() {
         }
     }
     score.expect("connections");
+    true
 }
