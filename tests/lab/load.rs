@@ -213,7 +213,7 @@ pub(crate) fn owners() {
 
 /// Records the load and judges the owners. False where events were lost: the
 /// recorder is built without optimization here, and the bystanders leave it
-/// little time. Whom they named is not known then.
+/// little time. That none of these is named is judged all the same.
 fn is_judged() -> bool {
     let world = World::without_cable();
     let ports = format!("listen {KEPT}; listen {NEW};");
@@ -235,12 +235,12 @@ fn is_judged() -> bool {
 
     let records = records::read(&capture);
     let end = records.last().expect("a last record");
-    if end["lost_events"] != 0 {
-        return false;
-    }
     for event in &records {
         let pid = event["process"]["pid"].as_u64();
         assert!(!pid.is_some_and(|pid| pids.contains(&pid)), "{event}");
+    }
+    if end["lost_events"] != 0 {
+        return false;
     }
 
     packets(&world, &live, &truth).expect("packets, live");
