@@ -1,0 +1,116 @@
+//! What is true of a whole file: its schema, what made it, and the interfaces
+//! that its packets refer to.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::headers::LinkType;
+
+/// The version of the schema that this build writes.
+///
+/// A reader takes any file with the same `major`, whatever its `minor`:
+/// unknown record types and fields are passed over.
+pub const SCHEMA: Schema = Schema { major: 1, minor: 2 };
+
+/// A schema version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schema {
+    /// Raised when old readers would misread the file.
+    pub major: u32,
+    /// Raised when record types or fields are added.
+    pub minor: u32,
+}
+
+impl fmt::Display for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// What made a file, and how.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Capture {
+    /// Version of the schema the file follows; none in files of other tools.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub schema: Option<Schema>,
+    /// The program that wrote the file, with its version, as `tcprec 0.1.0`.
+    pub program: String,
+    /// Name of the host.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub host: Option<String>,
+    /// The kernel's name and release, as `Linux 6.18.0`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kernel: Option<String>,
+    /// The kernel's random id of this boot.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub boot_id: Option<String>,
+    /// The kernel hooks that were attached.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub hooks: Vec<String>,
+    /// The hooks that could not be attached, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub missing_hooks: Vec<MissingHook>,
+    /// The packet filter, in tcpdump's syntax.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub filter: Option<String>,
+    /// The processes whose sockets were recorded, as the recorder's options name
+    /// them; none where all were.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub processes: Option<String>,
+    /// At most so many bytes of a packet were kept.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub snap_bytes: Option<u32>,
+    /// Of each message only so many bytes were kept, and of the rest the headers.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub message_bytes: Option<u32>,
+    /// What was added to the kernel's boot clock to give Unix time.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub clock_offset_ns: Option<i64>,
+    /// The command that the recording ran around (`tcprec record -- COMMAND`).
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub command: Vec<String>,
+    /// Place of this file in a rotated series, from 0.
+    #[serde(default)]
+    pub sequence: u32,
+}
+
+impl Capture {
+    /// Whether both files are of one recording: the offset of the clock, to
+    /// the nanosecond, is measured once for each.
+    #[must_use]
+    pub fn is_of_same_recording(&self, other: &Self) -> bool {
+        self.clock_offset_ns.is_some()
+            && (&self.boot_id, self.clock_offset_ns) == (&other.boot_id, other.clock_offset_ns)
+    }
+
+    /// Whether this file goes on with the recording of an earlier one.
+    #[must_use]
+    pub fn continues(&self, earlier: &Self) -> bool {
+        self.is_of_same_recording(earlier) && self.sequence > earlier.sequence
+    }
+}
+
+/// A kernel hook that could not be attached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingHook {
+    /// The hook, as `tracepoint/syscalls/sys_exit_accept4`.
+    pub hook: String,
+    /// The kernel's reason.
+    pub reason: String,
+}
+
+/// An interface that packets refer to by `id`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Number of the interface within its capture, from 0.
+    pub id: u32,
+    /// Its name, as `eth0`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub name: Option<String>,
+    /// The layer its packets begin with.
+    pub link_type: LinkType,
+    /// The network namespace it is in: the inode number of its nsfs file.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub netns: Option<u32>,
+}
