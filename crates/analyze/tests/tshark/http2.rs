@@ -1,14 +1,10 @@
-//! What is said of HTTP/2, held against the frames that tshark finds in the
-//! same packets (`fixtures/http2/tshark.jsonl`, written by `record.sh` beside it).
-
-#![allow(clippy::panic, clippy::unwrap_used)] // a failure here is a test's
+//! Streams of HTTP/2, held against the frames that tshark finds.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::{Value, json};
+
+use super::{Fixture, micros};
 
 /// Types of frames, and their flags.
 const DATA: u64 = 0;
@@ -18,10 +14,6 @@ const PUSH_PROMISE: u64 = 5;
 const CONTINUATION: u64 = 9;
 const END_STREAM: u64 = 1;
 const PADDED: u64 = 8;
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/http2")
-}
 
 /// A stream, as tshark's frames tell it.
 #[derive(Debug, Default)]
@@ -37,13 +29,9 @@ struct Stream {
 }
 
 /// Streams by the numbers of their connection and their own.
-fn tshark() -> BTreeMap<(u64, u64), Stream> {
+fn streams(frames: &[Value]) -> BTreeMap<(u64, u64), Stream> {
     let mut streams = BTreeMap::<_, Stream>::new();
-    for line in fs::read_to_string(folder().join("tshark.jsonl"))
-        .unwrap()
-        .lines()
-    {
-        let frame: Value = serde_json::from_str(line).unwrap();
+    for frame in frames {
         let number = |name: &str| frame[name].as_u64();
         let (connection, id) = (number("stream").unwrap(), number("streamid").unwrap());
         let (kind, flags) = (number("type").unwrap(), number("flags").unwrap());
@@ -57,12 +45,12 @@ fn tshark() -> BTreeMap<(u64, u64), Stream> {
             let promised = number("promised_stream_id").unwrap();
             let stream = streams.entry((connection, promised)).or_default();
             stream.pushed = true;
-            stream.request = headers(&frame);
+            stream.request = headers(frame);
             (stream.first_us[0], stream.last_us[0]) = (us, us);
             continue;
         }
         let stream = streams.entry((connection, id)).or_default();
-        let headers = headers(&frame);
+        let headers = headers(frame);
         let is_interim = headers
             .get(":status")
             .is_some_and(|status| status.starts_with('1'));
@@ -94,11 +82,6 @@ fn headers(frame: &Value) -> BTreeMap<String, String> {
     fields
         .map(|field| (text(&field[0]), text(&field[1])))
         .collect()
-}
-
-#[allow(clippy::cast_possible_truncation)] // microseconds of our days
-fn micros(seconds: f64) -> i64 {
-    (seconds * 1e6).round() as i64
 }
 
 fn expected(stream: &Stream) -> Value {
@@ -143,22 +126,12 @@ fn found(row: &Value) -> Value {
 
 #[test]
 fn as_tshark() {
-    if !folder().is_dir() {
-        return; // the package alone, without its repository
-    }
-    let mut expectations = tshark();
-    let output = Command::new(env!("CARGO_BIN_EXE_tcprec-analyze"))
-        .args(["analyze", "--format=jsonl"])
-        .arg(folder().join("input.pcap.zst"))
-        .output()
-        .unwrap();
-    let rows = String::from_utf8(output.stdout).unwrap();
+    let Some(fixture) = Fixture::find("http2") else {
+        return;
+    };
+    let mut expectations = streams(&fixture.tshark());
     let mut upgraded = 0;
-    for row in rows.lines() {
-        let row: Value = serde_json::from_str(row).unwrap();
-        if row["kind"] != "http" {
-            continue;
-        }
+    for row in fixture.rows("input.pcap.zst", "http") {
         let number = |name: &str| row[name].as_u64().unwrap();
         let key = (number("conn_id"), number("stream_id"));
         let stream = expectations.remove(&key).unwrap_or_else(|| panic!("{row}"));

@@ -1,18 +1,10 @@
-//! What is said of TLS, held against what tshark says of the same packets
-//! (`fixtures/tls/tshark.jsonl`, written by `record.sh` beside it).
-
-#![allow(clippy::panic, clippy::unwrap_used)] // a failure here is a test's
+//! Handshakes of TLS, held against tshark's fields.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::{Value, json};
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tls")
-}
+use super::{Fixture, micros};
 
 /// What tshark does not tell, but `record.sh` knows: the connections that go on
 /// with a session, and where the server asks for a certificate.
@@ -53,13 +45,9 @@ impl Packet {
 }
 
 /// Connections by their number.
-fn tshark() -> BTreeMap<u64, Vec<Packet>> {
+fn connections(packets: Vec<Value>) -> BTreeMap<u64, Vec<Packet>> {
     let mut connections = BTreeMap::<u64, Vec<Packet>>::new();
-    for line in fs::read_to_string(folder().join("tshark.jsonl"))
-        .unwrap()
-        .lines()
-    {
-        let packet = Packet(serde_json::from_str(line).unwrap());
+    for packet in packets.into_iter().map(Packet) {
         let stream = packet.number("tcp_stream").unwrap();
         connections.entry(stream).or_default().push(packet);
     }
@@ -147,11 +135,6 @@ fn expected(packets: &[Packet]) -> Value {
     })
 }
 
-#[allow(clippy::cast_possible_truncation)] // a few seconds
-fn micros(seconds: f64) -> i64 {
-    (seconds * 1e6).round() as i64
-}
-
 /// The same fields of a row.
 fn found(tls: &Value) -> Value {
     let number = |alert: &Value| match alert["description"].as_str().unwrap() {
@@ -187,27 +170,18 @@ fn found(tls: &Value) -> Value {
 
 #[test]
 fn as_tshark() {
-    if !folder().is_dir() {
-        return; // the package alone, without its repository
-    }
-    let mut expectations = tshark();
-    let output = Command::new(env!("CARGO_BIN_EXE_tcprec-analyze"))
-        .args(["analyze", "--format=jsonl"])
-        .arg(folder().join("input.pcap"))
-        .output()
-        .unwrap();
-    let rows = String::from_utf8(output.stdout).unwrap();
-    for row in rows.lines() {
-        let row: Value = serde_json::from_str(row).unwrap();
-        if row["kind"] == "conn" {
-            let number = row["conn_id"].as_u64().unwrap();
-            let packets = expectations.remove(&number);
-            assert_eq!(found(&row["tls"]), expected(&packets.unwrap()), "{row}");
-            let is_resumed = row["tls"]["resumed"] == true;
-            assert_eq!(is_resumed, RESUMED.contains(&number), "{row}");
-            let asks_certificate = row["tls"]["asks_certificate"] == true;
-            assert_eq!(asks_certificate, number == ASKS_CERTIFICATE, "{row}");
-        }
+    let Some(fixture) = Fixture::find("tls") else {
+        return;
+    };
+    let mut expectations = connections(fixture.tshark());
+    for row in fixture.rows("input.pcap", "conn") {
+        let number = row["conn_id"].as_u64().unwrap();
+        let packets = expectations.remove(&number);
+        assert_eq!(found(&row["tls"]), expected(&packets.unwrap()), "{row}");
+        let is_resumed = row["tls"]["resumed"] == true;
+        assert_eq!(is_resumed, RESUMED.contains(&number), "{row}");
+        let asks_certificate = row["tls"]["asks_certificate"] == true;
+        assert_eq!(asks_certificate, number == ASKS_CERTIFICATE, "{row}");
     }
     assert!(expectations.is_empty());
 }
