@@ -29,7 +29,7 @@ use crate::report::findings::sentence;
 use crate::report::row::FindingRow;
 use crate::report::{Ending, InterfaceSummary, Keep, LossSummary, Report, Rows};
 use crate::summary::Summary;
-use crate::tcp::{Limits, Seen, Tracker};
+use crate::tcp::{Fragments, Limits, Seen, Tracker, Whole};
 
 /// At most so many interfaces are known; packets of others are not analyzed.
 const MAX_INTERFACES: usize = 1 << 16;
@@ -45,6 +45,7 @@ const NEWS_NS: i64 = 3 * LATE_NS;
 #[derive(Debug)]
 pub struct Pipeline {
     tracker: Tracker,
+    fragments: Fragments,
     owners: Owners,
     summary: Summary,
     /// When records were lost.
@@ -78,6 +79,7 @@ impl Pipeline {
     pub fn new(limits: Limits, keep: Keep) -> Self {
         Self {
             tracker: Tracker::new(limits),
+            fragments: Fragments::default(),
             // As many as the tracker follows, and so may ask for.
             owners: Owners::new(limits.connections),
             summary: Summary::new(keep),
@@ -265,15 +267,19 @@ impl Pipeline {
         let (src, dst) = match &headers {
             Headers::Segment(segment) => (segment.src, segment.dst),
             Headers::Fragment(fragment) => (fragment.src, fragment.dst),
-            Headers::TunnelFragment(fragment) => {
+            Headers::TunnelFragment(_) => {
                 let seen = Seen {
                     ts_ns: packet.ts_ns,
                     scope: scope(on.interface.netns),
                     cookie: None,
                 };
-                let (tracker, mut resolver) = self.resolver(rows);
-                let inside = tracker.tunnel_fragment(seen, fragment, &mut resolver);
-                self.report.capture.packets.not_tcp += u64::from(inside.is_none());
+                let whole = self.fragments.take(seen, &headers);
+                let inside = whole.as_ref().and_then(Whole::segment);
+                counts.not_tcp += u64::from(inside.is_none());
+                if let Some(segment) = inside {
+                    let (tracker, mut resolver) = self.resolver(rows);
+                    tracker.segment(seen, &segment, &mut resolver);
+                }
                 return;
             }
             Headers::Other(other) => {
@@ -297,15 +303,14 @@ impl Pipeline {
             scope,
             cookie: packet.cookie,
         };
-        let (tracker, mut resolver) = self.resolver(rows);
-        match &headers {
-            Headers::Segment(segment) => {
-                tracker.segment(seen, segment, &mut resolver);
-            }
-            Headers::Fragment(fragment) => {
-                tracker.fragment(seen, fragment, &mut resolver);
-            }
-            Headers::TunnelFragment(_) | Headers::Other(_) => {}
+        let whole = self.fragments.take(seen, &headers);
+        let segment = match headers {
+            Headers::Segment(segment) => Some(segment),
+            _ => whole.as_ref().and_then(Whole::segment),
+        };
+        if let Some(segment) = segment {
+            let (tracker, mut resolver) = self.resolver(rows);
+            tracker.segment(seen, &segment, &mut resolver);
         }
     }
 

@@ -1,9 +1,11 @@
-//! Segments, and packets of tunnels, from their IP fragments (RFC 791 section 3.2, RFC 8200 section 4.5).
+//! Segments, alone and in tunnels, from IP fragments (RFC 791 section 3.2, RFC 8200 section 4.5).
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
-use tcprec_shared::headers::{Fragment, Segment, TunnelFragment, segment_of_payload};
+use tcprec_shared::headers::{
+    Fragment, Headers, Segment, TunnelFragment, parse_tunnel, segment_of_payload,
+};
 
 use super::ranges::{Range, Ranges};
 use super::tracker::Seen;
@@ -26,7 +28,7 @@ const TCP: u8 = 6;
 
 /// A fragment of any protocol.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Piece<'a> {
+struct Piece<'a> {
     src: IpAddr,
     dst: IpAddr,
     protocol: u8,
@@ -73,7 +75,7 @@ impl<'a> From<&TunnelFragment<'a>> for Piece<'a> {
 
 /// The packets of which some fragments were seen.
 #[derive(Debug, Default)]
-pub(super) struct Fragments {
+pub struct Fragments {
     packets: HashMap<Key, Whole>,
     /// When they began, in the order of that.
     begun: VecDeque<(i64, Key)>,
@@ -89,8 +91,28 @@ struct Key {
 }
 
 impl Fragments {
+    /// Takes the next piece of a packet, if it is one. Once a packet is whole that
+    /// has a segment in it, gives that.
+    pub fn take(&mut self, seen: Seen, headers: &Headers<'_>) -> Option<Whole> {
+        let mut whole = match headers {
+            Headers::Fragment(fragment) => self.push(seen, &fragment.into())?,
+            Headers::TunnelFragment(fragment) => self.push(seen, &fragment.into())?,
+            Headers::Segment(_) | Headers::Other(_) => return None,
+        };
+        // What is in a tunnel may be in pieces itself; each is smaller.
+        loop {
+            let next = match whole.headers()? {
+                Headers::Segment(_) => return Some(whole),
+                Headers::Fragment(fragment) => self.push(seen, &(&fragment).into())?,
+                Headers::TunnelFragment(fragment) => self.push(seen, &(&fragment).into())?,
+                Headers::Other(_) => return None,
+            };
+            whole = next;
+        }
+    }
+
     /// Takes a fragment, and gives the packet if it is whole now.
-    pub(super) fn push(&mut self, seen: Seen, fragment: &Piece<'_>) -> Option<Whole> {
+    fn push(&mut self, seen: Seen, fragment: &Piece<'_>) -> Option<Whole> {
         while let Some(&(begun_ns, key)) = self.begun.front()
             && (self.begun.len() >= MAX_PACKETS || begun_ns.saturating_add(TIMEOUT_NS) < seen.ts_ns)
         {
@@ -117,9 +139,9 @@ impl Fragments {
     }
 }
 
-/// A packet put together from its fragments.
+/// A packet put together from its fragments, with a segment in it.
 #[derive(Debug)]
-pub(super) struct Whole {
+pub struct Whole {
     key: Key,
     ip_bytes: u32,
     wire_bytes: Option<u32>,
@@ -177,7 +199,7 @@ impl Whole {
 
     /// The IP payload, as much of it as was captured without a hole, with its
     /// protocol and its length on the wire.
-    pub(super) fn payload(&self) -> Option<(u8, &[u8], u32)> {
+    fn payload(&self) -> Option<(u8, &[u8], u32)> {
         let wire_bytes = self.wire_bytes?;
         let captured = self
             .captured
@@ -187,12 +209,24 @@ impl Whole {
         Some((self.key.protocol, self.data.get(..captured)?, wire_bytes))
     }
 
-    /// The segment, if it is one.
-    pub(super) fn segment(&self) -> Option<Segment<'_>> {
-        let (_, data, wire_bytes) = self.payload()?;
+    /// What is in it, as far as that can be told.
+    fn headers(&self) -> Option<Headers<'_>> {
+        let (protocol, data, wire_bytes) = self.payload()?;
+        if protocol != TCP {
+            return Some(parse_tunnel(protocol, data, wire_bytes));
+        }
         let mut segment = segment_of_payload(self.key.src, self.key.dst, self.ip_bytes, data)?;
         segment.payload_bytes = wire_bytes.checked_sub(header_bytes(data))?;
-        Some(segment)
+        Some(Headers::Segment(segment))
+    }
+
+    /// The segment in it.
+    #[must_use]
+    pub fn segment(&self) -> Option<Segment<'_>> {
+        match self.headers()? {
+            Headers::Segment(segment) => Some(segment),
+            Headers::Fragment(_) | Headers::TunnelFragment(_) | Headers::Other(_) => None,
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! TCP connections from segments.
 //!
 //! [`Tracker`] takes the segments of a capture in file order and gives each
-//! connection, and the requests on it, to an [`Observer`] once it is finished.
+//! connection, and the requests on it, to an [`Observer`] once it is finished;
+//! [`Fragments`] puts segments together that came in pieces.
 //! Numbers have the definitions of Zeek and Wireshark, named where they are
 //! computed. Reports and owners are others' to make.
 
@@ -29,6 +30,7 @@ pub use connection::{
     Analysis, Burst, ConnState, Connection, ConnectionId, End, RoundTrips, Stall, StallCause,
     SynOptions,
 };
+pub use fragments::{Fragments, Whole};
 pub use tracker::{Limits, Observer, Seen, Tracker};
 
 #[cfg(test)]

@@ -5,9 +5,8 @@ use std::net::IpAddr;
 
 use foldhash::HashMap;
 use tcprec_shared::flow::{Endpoint, Flow};
-use tcprec_shared::headers::{self, Fragment, Headers, Segment, TunnelFragment};
+use tcprec_shared::headers::Segment;
 
-use super::fragments::Fragments;
 use super::live::Live;
 use super::{Connection, ConnectionId};
 use crate::app::{Budget, Request};
@@ -25,6 +24,8 @@ pub struct Seen {
 
 /// Takes what the tracker finds.
 pub trait Observer {
+    /// A connection begins; it will be finished once.
+    fn begun(&mut self, _connection: ConnectionId) {}
     /// A connection was finished, with the requests on it that were not given
     /// before. `is_latest` says that there is none after it on its 5-tuple.
     fn connection(&mut self, connection: Connection, requests: Vec<Request>, is_latest: bool);
@@ -99,7 +100,6 @@ pub struct Tracker {
     /// some were finished since.
     holders: BTreeMap<(i64, ConnectionId), Key>,
     waiting_bytes: usize,
-    fragments: Fragments,
     /// What payload is kept; none where it is not looked into.
     budget: Option<Budget>,
     seen_connections: u64,
@@ -146,7 +146,6 @@ impl Tracker {
             over: VecDeque::new(),
             holders: BTreeMap::new(),
             waiting_bytes: 0,
-            fragments: Fragments::default(),
             budget: Some(Budget::new(limits.kept_bytes)),
             seen_connections: 0,
             evicted_connections: 0,
@@ -192,6 +191,7 @@ impl Tracker {
         }
         let id = ConnectionId(self.seen_connections);
         self.seen_connections += 1;
+        observer.begun(id);
         let mut live = Box::new(Live::new(id, flow, seen, segment, before.as_deref()));
         if let Some(before) = before {
             self.linger(seen.ts_ns, Lingering::Replaced(before));
@@ -208,37 +208,6 @@ impl Tracker {
         }
         self.tidy(seen.ts_ns, observer);
         id
-    }
-
-    /// Takes a fragment; once a segment is whole, says which connection it
-    /// belongs to.
-    pub fn fragment(
-        &mut self,
-        seen: Seen,
-        fragment: &Fragment<'_>,
-        observer: &mut impl Observer,
-    ) -> Option<ConnectionId> {
-        let whole = self.fragments.push(seen, &fragment.into())?;
-        let segment = whole.segment()?;
-        Some(self.segment(seen, &segment, observer))
-    }
-
-    /// Takes a fragment of a packet that may be a tunnel's; once that is whole
-    /// and has a segment inside, says which connection it belongs to.
-    pub fn tunnel_fragment(
-        &mut self,
-        seen: Seen,
-        fragment: &TunnelFragment<'_>,
-        observer: &mut impl Observer,
-    ) -> Option<ConnectionId> {
-        let whole = self.fragments.push(seen, &fragment.into())?;
-        let (protocol, payload, wire_bytes) = whole.payload()?;
-        match headers::parse_tunnel(protocol, payload, wire_bytes) {
-            Headers::Segment(segment) => Some(self.segment(seen, &segment, observer)),
-            Headers::Fragment(fragment) => self.fragment(seen, &fragment, observer),
-            Headers::TunnelFragment(fragment) => self.tunnel_fragment(seen, &fragment, observer),
-            Headers::Other(_) => None,
-        }
     }
 
     /// How many connections were finished early to stay within the limits.
@@ -272,20 +241,27 @@ impl Tracker {
         }
     }
 
-    /// Finishes all connections: those that are over in the order of that,
-    /// then the others in the order of their first packets.
-    pub fn finish(mut self, observer: &mut impl Observer) {
-        while let Some(over) = self.over.pop_front() {
-            match over.connection {
-                Lingering::Followed(key, id) => self.finish_followed(key, id, observer),
-                Lingering::Replaced(live) => self.finish_one(*live, false, observer),
-            }
+    /// Finishes all connections, in the order of their first packets.
+    pub fn finish(self, observer: &mut impl Observer) {
+        for (connection, requests, is_latest) in self.finish_each() {
+            observer.connection(connection, requests, is_latest);
         }
-        let mut all: Vec<_> = self.live.drain().map(|(_, live)| live).collect();
-        all.sort_unstable_by_key(|live| live.id);
-        for live in all {
-            self.finish_one(*live, true, observer);
-        }
+    }
+
+    /// As [`Self::finish`], one after the other: what an [`Observer`] is to take.
+    pub fn finish_each(self) -> impl Iterator<Item = (Connection, Vec<Request>, bool)> {
+        let followed = self.live.into_values().map(|live| (live, true));
+        let over = self.over.into_iter().map(|over| over.connection);
+        let replaced = over.filter_map(|connection| match connection {
+            Lingering::Followed(..) => None,
+            Lingering::Replaced(live) => Some((live, false)),
+        });
+        let mut all: Vec<_> = followed.chain(replaced).collect();
+        all.sort_unstable_by_key(|(live, _)| live.id);
+        all.into_iter().map(|(live, is_latest)| {
+            let (connection, requests) = live.finish();
+            (connection, requests, is_latest)
+        })
     }
 
     fn finish_one(&mut self, live: Live, is_latest: bool, observer: &mut impl Observer) {

@@ -6,7 +6,7 @@ use std::path::Path;
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
 use tcprec_analyze::app::Request;
-use tcprec_analyze::tcp::{Connection, End, Limits, Observer, Seen, Tracker};
+use tcprec_analyze::tcp::{Connection, End, Fragments, Limits, Observer, Seen, Tracker, Whole};
 use tcprec_shared::format;
 use tcprec_shared::headers::{self, Headers, LinkType};
 use tcprec_shared::record::Record;
@@ -19,6 +19,7 @@ pub(crate) fn read(capture: &Path) -> Result<Records, Failed> {
     let mut input = format::open(capture)?;
     let mut links: HashMap<u32, LinkType> = HashMap::new();
     let mut tracker = Tracker::new(Limits::default());
+    let mut fragments = Fragments::default();
     let mut all = All::default();
     loop {
         match input.next() {
@@ -37,13 +38,12 @@ pub(crate) fn read(capture: &Path) -> Result<Records, Failed> {
                     Headers::Segment(segment) => {
                         tracker.segment(seen, &segment, &mut all);
                     }
-                    Headers::Fragment(fragment) => {
-                        tracker.fragment(seen, &fragment, &mut all);
+                    headers => {
+                        let whole = fragments.take(seen, &headers);
+                        if let Some(segment) = whole.as_ref().and_then(Whole::segment) {
+                            tracker.segment(seen, &segment, &mut all);
+                        }
                     }
-                    Headers::TunnelFragment(fragment) => {
-                        tracker.tunnel_fragment(seen, &fragment, &mut all);
-                    }
-                    Headers::Other(_) => {}
                 }
             }
             Ok(Some(_)) => {}

@@ -1,10 +1,10 @@
 //! Segments from fragments.
 
 use proptest::prelude::*;
-use tcprec_shared::headers::{Fragment, TcpFlags, TunnelFragment};
+use tcprec_shared::headers::{Fragment, Headers, TcpFlags, TunnelFragment};
 
 use super::{All, CLIENT, SERVER, at, endpoint};
-use crate::tcp::Tracker;
+use crate::tcp::{Connection, Fragments, Tracker};
 
 /// The pieces of an IP payload, cut at 24 bytes, the first with a TCP header.
 fn fragments(payload: &[u8]) -> Vec<Fragment<'_>> {
@@ -35,6 +35,22 @@ fn fragments(payload: &[u8]) -> Vec<Fragment<'_>> {
         .collect()
 }
 
+/// What becomes of pieces that come one a nanosecond: the connection, and which
+/// of the pieces made segments whole.
+fn track<'a>(pieces: impl IntoIterator<Item = Headers<'a>>) -> (Option<Connection>, Vec<usize>) {
+    let (mut fragments, mut tracker) = (Fragments::default(), Tracker::default());
+    let (mut all, mut made) = (All::default(), Vec::new());
+    for (count, piece) in pieces.into_iter().enumerate() {
+        let seen = at(count as i64);
+        if let Some(whole) = fragments.take(seen, &piece) {
+            tracker.segment(seen, &whole.segment().unwrap(), &mut all);
+            made.push(count);
+        }
+    }
+    tracker.finish(&mut all);
+    (all.connections.pop(), made)
+}
+
 /// The IP payload of a segment with a SYN.
 fn whole(payload_bytes: usize) -> Vec<u8> {
     let mut bytes = vec![
@@ -50,16 +66,9 @@ fn fragments_make_a_segment_in_any_order() {
     let mut pieces = fragments(&bytes);
     for turn in 0..pieces.len() {
         pieces.rotate_left(1);
-        let mut all = All::default();
-        let mut tracker = Tracker::default();
-        let mut ids = Vec::new();
-        for piece in &pieces {
-            ids.push(tracker.fragment(at(0), piece, &mut all));
-        }
-        assert_eq!(ids.iter().flatten().count(), 1, "{turn}");
-        assert!(ids.last().unwrap().is_some());
-        tracker.finish(&mut all);
-        let orig = &all.connections[0].orig;
+        let (connection, made) = track(pieces.iter().copied().map(Headers::Fragment));
+        assert_eq!(made, [pieces.len() - 1], "{turn}");
+        let orig = connection.unwrap().orig;
         assert_eq!((orig.packets, orig.syn_packets), (1, 1));
         assert_eq!((orig.wire_bytes, orig.ip_bytes), (100, 120 + 20 * 5));
         assert_eq!(orig.endpoint, endpoint(CLIENT));
@@ -70,10 +79,13 @@ fn fragments_make_a_segment_in_any_order() {
 fn fragments_that_do_not_fit_make_no_segment() {
     let bytes = whole(100);
     let pieces = fragments(&bytes);
-    let mut all = All::default();
-    let mut tracker = Tracker::default();
+    let mut fragments = Fragments::default();
+    let mut makes_segment = |ns, piece: &Fragment<'_>| {
+        let whole = fragments.take(at(ns), &Headers::Fragment(*piece));
+        whole.is_some()
+    };
     for piece in &pieces[1..] {
-        assert_eq!(tracker.fragment(at(0), piece, &mut all), None);
+        assert!(!makes_segment(0, piece));
     }
     // Of another packet, of another host, beyond the end of any, and too late.
     let first = pieces[0];
@@ -89,22 +101,20 @@ fn fragments_that_do_not_fit_make_no_segment() {
         },
     ];
     for other in &others {
-        assert_eq!(tracker.fragment(at(0), other, &mut all), None);
+        assert!(!makes_segment(0, other));
     }
-    assert_eq!(tracker.fragment(at(61_000_000_000), &first, &mut all), None);
+    assert!(!makes_segment(61_000_000_000, &first));
 }
 
 #[test]
 fn cut_fragments_give_what_was_captured() {
     let bytes = whole(100);
-    let mut all = All::default();
-    let mut tracker = Tracker::default();
-    for mut piece in fragments(&bytes) {
+    let cut = fragments(&bytes).into_iter().map(|mut piece| {
         piece.data = &piece.data[..piece.data.len().min(22)];
-        tracker.fragment(at(0), &piece, &mut all);
-    }
-    tracker.finish(&mut all);
-    assert_eq!(all.connections[0].orig.wire_bytes, 100);
+        Headers::Fragment(piece)
+    });
+    let (connection, _) = track(cut);
+    assert_eq!(connection.unwrap().orig.wire_bytes, 100);
 }
 
 proptest! {
@@ -114,9 +124,7 @@ proptest! {
         (0..3u8, 0..3u32, any::<u16>(), any::<bool>(), 0..70u32, 0..70usize), 0..400))
     {
         let bytes = whole(70);
-        let mut all = All::default();
-        let mut tracker = Tracker::default();
-        for (host, id, offset, more, payload_bytes, kept) in pieces {
+        let pieces = pieces.into_iter().map(|(host, id, offset, more, payload_bytes, kept)| {
             let mut fragment = fragments(&bytes)[0];
             fragment.src = endpoint(host);
             fragment.id = id;
@@ -124,9 +132,9 @@ proptest! {
             fragment.more = more;
             fragment.payload_bytes = payload_bytes;
             fragment.data = &bytes[..kept];
-            tracker.fragment(at(0), &fragment, &mut all);
-        }
-        tracker.finish(&mut all);
+            Headers::Fragment(fragment)
+        });
+        track(pieces);
     }
 }
 
@@ -158,14 +166,9 @@ fn fragments_of_a_tunnel_make_the_segment_inside_when_the_last_comes() {
     let mut pieces = tunnel_fragments(&inside);
     for turn in 0..pieces.len() {
         pieces.rotate_left(1);
-        let mut all = All::default();
-        let mut tracker = Tracker::default();
-        for (count, piece) in pieces.iter().enumerate() {
-            let id = tracker.tunnel_fragment(at(count as i64), piece, &mut all);
-            assert_eq!(id.is_some(), count + 1 == pieces.len(), "{turn}");
-        }
-        tracker.finish(&mut all);
-        let connection = &all.connections[0];
+        let (connection, made) = track(pieces.iter().copied().map(Headers::TunnelFragment));
+        assert_eq!(made, [pieces.len() - 1], "{turn}");
+        let connection = connection.unwrap();
         assert_eq!(connection.orig.endpoint, endpoint(CLIENT));
         assert_eq!(connection.orig.wire_bytes, 60);
         assert_eq!(connection.orig.ip_bytes, 100);
