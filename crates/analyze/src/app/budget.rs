@@ -9,22 +9,26 @@ use super::text::Texts;
 
 /// So many bytes may be kept; all clones share them.
 #[derive(Debug, Clone)]
-pub(crate) struct Budget {
-    left: Arc<AtomicUsize>,
-    texts: Arc<Mutex<Texts>>,
+pub(crate) struct Budget(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    left: AtomicUsize,
+    texts: Mutex<Texts>,
 }
 
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Self {
-        Self {
-            left: Arc::new(AtomicUsize::new(bytes)),
-            texts: Arc::default(),
-        }
+        Self(Arc::new(Shared {
+            left: AtomicUsize::new(bytes),
+            texts: Mutex::default(),
+        }))
     }
 
     /// The texts that all clones share.
     pub(super) fn texts(&self) -> MutexGuard<'_, Texts> {
-        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
+        let texts = self.0.texts.lock();
+        texts.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A buffer that keeps nothing yet.
@@ -49,6 +53,7 @@ impl Buffer {
         let take = |left: usize| left.checked_sub(bytes.len());
         let room = self
             .budget
+            .0
             .left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
             .is_ok();
@@ -70,6 +75,7 @@ impl Deref for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         self.budget
+            .0
             .left
             .fetch_add(self.bytes.len(), Ordering::Relaxed);
     }

@@ -14,6 +14,7 @@ use crate::tcp::{ConnectionId, Pair, Side};
 pub(crate) struct Conversation {
     connection: ConnectionId,
     flow: Flow,
+    budget: Budget,
     directions: Pair<Reassembly>,
     protocols: Protocols,
     requests: u64,
@@ -24,21 +25,20 @@ pub(crate) struct Conversation {
 /// What the ends speak: HTTP/1, as far as is known, until something else begins.
 #[derive(Debug)]
 struct Protocols {
-    budget: Budget,
     http1: Http1,
     tls: Option<Box<tls::Session>>,
     http2: Option<Box<Http2>>,
 }
 
 impl Protocols {
-    fn piece(&mut self, side: Side, piece: Piece<'_>) {
-        self.look(side, piece.bytes);
+    fn piece(&mut self, side: Side, piece: Piece<'_>, budget: &Budget) {
+        self.look(side, piece.bytes, budget);
         if let Some(session) = &mut self.tls {
             session.piece(side, piece);
         } else if let Some(http2) = &mut self.http2 {
             http2.piece(side, piece);
         } else if let Some(upgrade) = self.http1.piece(side, piece) {
-            let mut http2 = Box::new(Http2::new(side.other(), &self.budget));
+            let mut http2 = Box::new(Http2::new(side.other(), budget));
             http2.upgraded(upgrade.request);
             http2.piece(side, upgrade.piece);
             self.http2 = Some(http2);
@@ -46,13 +46,13 @@ impl Protocols {
     }
 
     /// Looks whether something else than HTTP/1 begins.
-    fn look(&mut self, side: Side, bytes: &[u8]) {
+    fn look(&mut self, side: Side, bytes: &[u8], budget: &Budget) {
         if self.is_http1() && self.http1.is_looking(side) {
             if tls::begins(bytes) {
-                self.tls = Some(Box::new(tls::Session::new(&self.budget)));
+                self.tls = Some(Box::new(tls::Session::new(budget)));
             } else if let Some(by_client) = http2::begins(bytes) {
                 let client = if by_client { side } else { side.other() };
-                self.http2 = Some(Box::new(Http2::new(client, &self.budget)));
+                self.http2 = Some(Box::new(Http2::new(client, budget)));
             }
         }
     }
@@ -97,12 +97,12 @@ impl Conversation {
         Self {
             connection,
             flow,
+            budget: budget.clone(),
             directions: Pair {
-                low: Reassembly::new(begins.low, budget.clone()),
-                high: Reassembly::new(begins.high, budget.clone()),
+                low: Reassembly::new(begins.low),
+                high: Reassembly::new(begins.high),
             },
             protocols: Protocols {
-                budget: budget.clone(),
                 http1: Http1::new(budget.clone()),
                 tls: None,
                 http2: None,
@@ -122,22 +122,25 @@ impl Conversation {
         arrived_ns: i64,
         out: impl FnMut(Request),
     ) {
-        let protocols = &mut self.protocols;
+        let (protocols, budget) = (&mut self.protocols, &self.budget);
         if protocols.is_opaque(side) {
             self.directions[side].pass(position, length);
             return;
         }
-        self.directions[side].segment(position, length, bytes, arrived_ns, |piece| {
-            protocols.piece(side, piece);
+        self.directions[side].segment(position, length, bytes, arrived_ns, budget, |piece| {
+            protocols.piece(side, piece, budget);
         });
         self.give(out);
     }
 
     /// Takes it that what `side` sent before `position` has arrived.
     pub(crate) fn acknowledged(&mut self, side: Side, position: i64, out: impl FnMut(Request)) {
-        let protocols = &mut self.protocols;
-        self.directions[side].acknowledged(position, |piece| protocols.piece(side, piece));
-        self.give(out);
+        let (protocols, budget) = (&mut self.protocols, &self.budget);
+        let is_more = self.directions[side]
+            .acknowledged(position, |piece| protocols.piece(side, piece, budget));
+        if is_more {
+            self.give(out);
+        }
     }
 
     /// Whether nothing will be found any more.
@@ -155,9 +158,9 @@ impl Conversation {
 
     /// Takes it that nothing more comes.
     pub(crate) fn finish(&mut self, out: impl FnMut(Request)) {
-        let protocols = &mut self.protocols;
+        let (protocols, budget) = (&mut self.protocols, &self.budget);
         for side in [Side::Low, Side::High] {
-            self.directions[side].finish(|piece| protocols.piece(side, piece));
+            self.directions[side].finish(|piece| protocols.piece(side, piece, budget));
         }
         protocols.http1.finish();
         if let Some(http2) = &mut protocols.http2 {

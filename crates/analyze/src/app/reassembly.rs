@@ -34,7 +34,6 @@ struct Waiting {
 /// was kept behind it.
 #[derive(Debug)]
 pub(super) struct Reassembly {
-    budget: Budget,
     /// Where the next piece begins; none before the first.
     next: Option<i64>,
     acknowledged: i64,
@@ -45,9 +44,8 @@ pub(super) struct Reassembly {
 
 impl Reassembly {
     /// A stream that begins at `begin`, or where its first piece does.
-    pub(super) const fn new(begin: Option<i64>, budget: Budget) -> Self {
+    pub(super) const fn new(begin: Option<i64>) -> Self {
         Self {
-            budget,
             next: begin,
             acknowledged: i64::MIN,
             waiting: Vec::new(),
@@ -64,12 +62,14 @@ impl Reassembly {
     }
 
     /// Takes a piece of `length` bytes at `start`, of which `bytes` were captured.
+    /// One that came too early is kept in a buffer of `budget`'s.
     pub(super) fn segment(
         &mut self,
         start: i64,
         length: u32,
         bytes: &[u8],
         arrived_ns: i64,
+        budget: &Budget,
         mut deliver: impl FnMut(Piece<'_>),
     ) {
         let end = start.saturating_add(i64::from(length));
@@ -86,7 +86,7 @@ impl Reassembly {
                 return;
             }
         } else {
-            let mut kept = self.budget.buffer();
+            let mut kept = budget.buffer();
             full = !kept.extend(bytes);
             let place = self.waiting.partition_point(|other| other.start <= start);
             self.waiting_bytes += kept.len();
@@ -103,12 +103,19 @@ impl Reassembly {
         self.drain(full, &mut deliver);
     }
 
-    /// Takes it that the other end has all before `position`.
-    pub(super) fn acknowledged(&mut self, position: i64, mut deliver: impl FnMut(Piece<'_>)) {
+    /// Takes it that the other end has all before `position`. Says whether anything
+    /// waited for that.
+    pub(super) fn acknowledged(
+        &mut self,
+        position: i64,
+        mut deliver: impl FnMut(Piece<'_>),
+    ) -> bool {
         self.acknowledged = self.acknowledged.max(position);
-        if !self.waiting.is_empty() {
+        let is_waiting = !self.waiting.is_empty();
+        if is_waiting {
             self.drain(false, &mut deliver);
         }
+        is_waiting
     }
 
     /// Gives out all that is kept.

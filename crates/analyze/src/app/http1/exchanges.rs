@@ -2,8 +2,9 @@
 //! section 9.3.2).
 
 use std::collections::VecDeque;
+use std::mem;
 
-use super::head::{RequestHead, ResponseHead};
+use super::head::ResponseHead;
 use crate::app::{RequestMessage, ResponseMessage};
 
 /// So many requests may wait for a response; beyond, the oldest are given out
@@ -22,13 +23,14 @@ pub(in crate::app) struct Finished {
 pub(super) struct Exchanges {
     /// In the order of the requests.
     queue: VecDeque<Finished>,
+    /// So many of the first are done with.
+    done: usize,
     /// How many have left the queue.
     given: u64,
     /// The number of the one whose request has not ended.
     asking: Option<u64>,
     /// The number of the one whose response has not ended.
     answering: Option<u64>,
-    finished: Vec<Finished>,
 }
 
 /// What a response needs to know of its request.
@@ -39,18 +41,20 @@ pub(super) struct Asked {
 }
 
 impl Exchanges {
+    /// Whether all are done with.
     pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.queue.len() == self.done
     }
 
+    /// One that is not done with.
     fn get(&mut self, number: Option<u64>) -> Option<&mut Finished> {
-        let place = number?.checked_sub(self.given)?;
-        self.queue.get_mut(usize::try_from(place).ok()?)
+        let place = usize::try_from(number?.checked_sub(self.given)?).ok()?;
+        self.queue.get_mut(place).filter(|_| place >= self.done)
     }
 
     fn push(&mut self, exchange: Finished) -> u64 {
-        if self.queue.len() >= MAX_OUTSTANDING {
-            self.give_first();
+        if self.queue.len() - self.done >= MAX_OUTSTANDING {
+            self.done += 1;
         }
         self.queue.push_back(exchange);
         self.given + self.queue.len() as u64 - 1
@@ -59,23 +63,8 @@ impl Exchanges {
     /// A request begins. `answered` says that a response has begun, and not
     /// ended: if it has no request, it is of this one, and the capture has the
     /// two directions in the wrong order.
-    pub(super) fn request(
-        &mut self,
-        head: RequestHead,
-        first_ns: i64,
-        last_ns: i64,
-        answered: bool,
-    ) {
-        let request = Box::new(RequestMessage {
-            method: Some(head.method),
-            target: Some(head.target),
-            version: head.version,
-            host: head.host,
-            user_agent: head.user_agent,
-            first_ns,
-            last_ns,
-            body_bytes: 0,
-        });
+    pub(super) fn request(&mut self, message: RequestMessage, answered: bool) {
+        let request = Box::new(message);
         let number = self.answering.filter(|_| answered);
         if let Some(orphan) = self.get(number).filter(|it| it.request.is_none()) {
             orphan.request = Some(request);
@@ -97,12 +86,9 @@ impl Exchanges {
         first_ns: i64,
         last_ns: i64,
     ) -> Asked {
-        let waiting = self
-            .queue
-            .iter()
-            .position(|exchange| exchange.response.is_none());
-        let number = match waiting {
-            Some(place) => self.given + place as u64,
+        let mut waiting = self.queue.iter().skip(self.done);
+        let number = match waiting.position(|exchange| exchange.response.is_none()) {
+            Some(place) => self.given + (self.done + place) as u64,
             None => self.push(Finished::default()),
         };
         self.answering = Some(number);
@@ -134,8 +120,8 @@ impl Exchanges {
     /// Takes out the request that waits for a response, because the response
     /// comes in another way.
     pub(super) fn take_request(&mut self) -> Option<Box<RequestMessage>> {
-        let waiting = self.queue.iter_mut().find(|it| it.response.is_none())?;
-        let request = waiting.request.take();
+        let mut waiting = self.queue.iter_mut().skip(self.done);
+        let request = waiting.find(|it| it.response.is_none())?.request.take();
         self.queue
             .retain(|it| it.request.is_some() || it.response.is_some());
         self.asking = None;
@@ -175,35 +161,24 @@ impl Exchanges {
         }
     }
 
-    /// What was given out since the last time.
-    pub(super) fn finished(&mut self) -> impl Iterator<Item = Finished> + '_ {
-        self.finished.drain(..)
-    }
-
     /// Gives out what is done with.
-    pub(super) fn give(&mut self) {
-        while self
-            .queue
-            .front()
-            .is_some_and(|exchange| exchange.response.is_some())
-            && self.asking != Some(self.given)
-            && self.answering != Some(self.given)
-        {
-            self.give_first();
-        }
+    pub(super) fn finished(&mut self) -> impl Iterator<Item = Finished> + '_ {
+        self.given += self.done as u64;
+        self.queue.drain(..mem::take(&mut self.done))
     }
 
-    fn give_first(&mut self) {
-        if let Some(exchange) = self.queue.pop_front() {
-            self.given += 1;
-            self.finished.push(exchange);
-        }
+    /// Looks what is done with.
+    pub(super) fn look(&mut self) {
+        let open = [self.asking, self.answering];
+        let is_done = |(number, exchange): &(u64, &Finished)| {
+            exchange.response.is_some() && !open.contains(&Some(*number))
+        };
+        let numbered = (self.given..).zip(&self.queue).skip(self.done);
+        self.done += numbered.take_while(is_done).count();
     }
 
-    /// Gives out all.
+    /// Takes it that all are done with.
     pub(super) fn finish(&mut self) {
-        while !self.queue.is_empty() {
-            self.give_first();
-        }
+        self.done = self.queue.len();
     }
 }

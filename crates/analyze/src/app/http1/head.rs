@@ -3,11 +3,10 @@
 //! or answered with an error, is worth a line in a report.
 
 use std::borrow::Cow;
-use std::iter;
-use std::sync::Arc;
 
 use memchr::{memchr, memchr_iter};
 
+use crate::app::RequestMessage;
 use crate::app::text::{Texts, text};
 
 /// Methods that make a request of a line without a version, as HTTP/0.9 and
@@ -46,31 +45,50 @@ const KNOWN_METHODS: [&str; 28] = [
 
 const KNOWN_VERSIONS: [&str; 2] = ["HTTP/1.1", "HTTP/1.0"];
 
+/// A response begins so.
+const RESPONSE: &[u8] = b"HTTP/";
+
 /// No method is longer.
 const MAX_METHOD_BYTES: usize = 32;
 
-/// The head of a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Head {
+/// The head of a message, as its bytes say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Head<'a> {
     /// Of a request.
-    Request(RequestHead),
+    Request(RequestHead<'a>),
     /// Of a response.
     Response(ResponseHead),
 }
 
 /// The head of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RequestHead {
-    pub(super) method: Cow<'static, str>,
-    pub(super) target: Arc<str>,
-    pub(super) version: Cow<'static, str>,
-    pub(super) host: Option<Arc<str>>,
-    pub(super) user_agent: Option<Arc<str>>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RequestHead<'a> {
+    pub(super) method: &'a [u8],
+    pub(super) target: &'a [u8],
+    pub(super) version: &'a [u8],
+    pub(super) host: Option<&'a [u8]>,
+    pub(super) user_agent: Option<&'a [u8]>,
     pub(super) framing: Framing,
 }
 
+impl RequestHead<'_> {
+    /// The message that it begins, without a body so far.
+    pub(super) fn message(&self, texts: &mut Texts, first_ns: i64, last_ns: i64) -> RequestMessage {
+        RequestMessage {
+            method: Some(word(&KNOWN_METHODS, self.method)),
+            target: Some(texts.get(self.target)),
+            version: word(&KNOWN_VERSIONS, self.version),
+            host: self.host.map(|host| texts.get(host)),
+            user_agent: self.user_agent.map(|agent| texts.get(agent)),
+            first_ns,
+            last_ns,
+            body_bytes: 0,
+        }
+    }
+}
+
 /// The head of a response.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct ResponseHead {
     pub(super) status: u16,
     /// It goes over to HTTP/2 (RFC 7540 section 3.2).
@@ -113,29 +131,18 @@ pub(super) enum Start {
 
 /// Tells a message by its start line, of which `bytes` may hold a part only.
 pub(super) fn start(bytes: &[u8]) -> Start {
-    const RESPONSE: &[u8] = b"HTTP/";
-    let line = first_line(bytes);
-    let known = line.unwrap_or(bytes);
-    if let Some(rest) = known.strip_prefix(RESPONSE) {
-        return match (rest.first(), line) {
-            (Some(b'0'..=b'9'), Some(line)) if status_line(line).is_some() => Start::Response,
-            (Some(b'0'..=b'9') | None, None) => Start::Unsure,
-            _ => Start::Neither,
-        };
+    if let Some(line) = Lines(bytes).next() {
+        return Head::begin(line).map_or(Start::Neither, |head| head.start());
     }
-    if line.is_none() && RESPONSE.starts_with(known) {
-        return Start::Unsure;
-    }
-    let method = known
-        .iter()
-        .take(MAX_METHOD_BYTES + 1)
-        .take_while(|byte| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_'))
-        .count();
-    match (known.get(method), line) {
-        _ if method == 0 || method > MAX_METHOD_BYTES => Start::Neither,
-        (Some(b' ') | None, None) => Start::Unsure,
-        (Some(b' '), Some(line)) if request_line(line, false).is_some() => Start::Request,
-        _ => Start::Neither,
+    let is_sensible = match bytes.strip_prefix(RESPONSE) {
+        Some(version) => version.first().is_none_or(u8::is_ascii_digit),
+        None if RESPONSE.starts_with(bytes) => true,
+        None => matches!(after_method(bytes), Some([b' ', ..] | [])),
+    };
+    if is_sensible {
+        Start::Unsure
+    } else {
+        Start::Neither
     }
 }
 
@@ -149,10 +156,13 @@ pub(super) fn start_of_cut(bytes: &[u8]) -> Start {
     }
 }
 
-fn first_line(bytes: &[u8]) -> Option<&[u8]> {
-    memchr(b'\n', bytes)
-        .and_then(|end| bytes.get(..end))
-        .map(trim_cr)
+/// What follows the method that begins a line.
+fn after_method(line: &[u8]) -> Option<&[u8]> {
+    let in_method = |byte: &u8| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_');
+    let bytes = line.iter().take_while(|byte| in_method(byte));
+    let length = bytes.take(MAX_METHOD_BYTES + 1).count();
+    let is_method = (1..=MAX_METHOD_BYTES).contains(&length);
+    line.get(length..).filter(|_| is_method)
 }
 
 fn trim_cr(line: &[u8]) -> &[u8] {
@@ -161,7 +171,7 @@ fn trim_cr(line: &[u8]) -> &[u8] {
 
 /// The status.
 fn status_line(line: &[u8]) -> Option<u16> {
-    let version = line.strip_prefix(b"HTTP/")?;
+    let version = line.strip_prefix(RESPONSE)?;
     let space = version.iter().position(|byte| *byte == b' ')?;
     let status = version.get(space + 1..)?.first_chunk::<3>()?;
     if !status.iter().all(u8::is_ascii_digit) {
@@ -182,7 +192,7 @@ fn request_line(line: &[u8], cut: bool) -> Option<(&[u8], &[u8], &[u8])> {
     // What has the version 2 is the preface of another protocol (RFC 9113
     // section 3.4).
     let is_version = last.starts_with(b"HTTP/1") || last.starts_with(b"HTTP/0");
-    let is_part = cut && !last.is_empty() && b"HTTP/".starts_with(last) && last.len() < rest.len();
+    let is_part = cut && !last.is_empty() && RESPONSE.starts_with(last) && last.len() < rest.len();
     if is_version || is_part {
         let target = rest.get(..rest.len() - last.len())?.trim_ascii();
         return Some((method, target, last));
@@ -192,53 +202,102 @@ fn request_line(line: &[u8], cut: bool) -> Option<(&[u8], &[u8], &[u8])> {
     (plain && known(&KNOWN_METHODS, method).is_some()).then_some((method, rest, b""))
 }
 
-/// Reads a head, or as much of it as there is.
-pub(super) fn read(bytes: &[u8], texts: &mut Texts) -> Option<Head> {
-    let mut lines = lines(bytes);
-    let first = lines.next()?;
-    if let Some(status) = status_line(first) {
-        let mut head = ResponseHead {
-            status,
+impl<'a> Head<'a> {
+    /// Takes the start line of a message, if it is one.
+    fn begin(line: &'a [u8]) -> Option<Self> {
+        match line.strip_prefix(RESPONSE) {
+            Some([b'0'..=b'9', ..]) => Self::response(line),
+            None if after_method(line)?.starts_with(b" ") => Self::request(line, false),
+            _ => None,
+        }
+    }
+
+    fn response(line: &[u8]) -> Option<Self> {
+        Some(Self::Response(ResponseHead {
+            status: status_line(line)?,
             ..ResponseHead::default()
+        }))
+    }
+
+    fn request(line: &'a [u8], cut: bool) -> Option<Self> {
+        let (method, target, version) = request_line(line, cut)?;
+        Some(Self::Request(RequestHead {
+            method,
+            target,
+            version,
+            host: None,
+            user_agent: None,
+            framing: Framing::default(),
+        }))
+    }
+
+    /// What begins so.
+    pub(super) const fn start(&self) -> Start {
+        match self {
+            Self::Request(_) => Start::Request,
+            Self::Response(_) => Start::Response,
+        }
+    }
+
+    /// Takes the next line.
+    fn line(&mut self, line: &'a [u8]) {
+        let Some((name, value)) = header(line) else {
+            return;
         };
-        for (name, value) in lines.filter_map(header) {
-            head.framing.header(name, value);
-            head.is_http2 |= status == 101
-                && name.eq_ignore_ascii_case(b"upgrade")
-                && value.eq_ignore_ascii_case(b"h2c");
-        }
-        return Some(Head::Response(head));
-    }
-    let (method, target, version) = request_line(first, true)?;
-    let mut head = RequestHead {
-        method: word(&KNOWN_METHODS, method),
-        target: texts.get(target),
-        version: word(&KNOWN_VERSIONS, version),
-        host: None,
-        user_agent: None,
-        framing: Framing::default(),
-    };
-    for (name, value) in lines.filter_map(header) {
-        if name.eq_ignore_ascii_case(b"host") {
-            head.host.get_or_insert_with(|| texts.get(value));
-        } else if name.eq_ignore_ascii_case(b"user-agent") {
-            head.user_agent.get_or_insert_with(|| texts.get(value));
-        } else {
-            head.framing.header(name, value);
+        match self {
+            Self::Request(head) if name.eq_ignore_ascii_case(b"host") => {
+                head.host.get_or_insert(value);
+            }
+            Self::Request(head) if name.eq_ignore_ascii_case(b"user-agent") => {
+                head.user_agent.get_or_insert(value);
+            }
+            Self::Request(head) => head.framing.header(name, value),
+            Self::Response(head) => {
+                head.framing.header(name, value);
+                head.is_http2 |= head.status == 101
+                    && name.eq_ignore_ascii_case(b"upgrade")
+                    && value.eq_ignore_ascii_case(b"h2c");
+            }
         }
     }
-    Some(Head::Request(head))
 }
 
-/// The lines of a head, without their ends.
-fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = Some(bytes);
-    iter::from_fn(move || {
-        let bytes = rest?;
-        let end = memchr(b'\n', bytes);
-        rest = end.and_then(|end| bytes.get(end + 1..));
-        bytes.get(..end.unwrap_or(bytes.len())).map(trim_cr)
-    })
+/// Reads a head, or as much of it as there is.
+pub(super) fn read(bytes: &[u8]) -> Option<Head<'_>> {
+    let mut lines = Lines(bytes);
+    let line = lines.next();
+    let (first, cut) = (line.unwrap_or(bytes), line.is_none());
+    let mut head = Head::response(first).or_else(|| Head::request(first, cut))?;
+    for line in lines.by_ref() {
+        head.line(line);
+    }
+    head.line(lines.0);
+    Some(head)
+}
+
+/// Reads a message's head that is all there. Gives what follows it, too.
+pub(super) fn read_whole(bytes: &[u8]) -> Option<(Head<'_>, &[u8])> {
+    let mut lines = Lines(bytes);
+    let mut head = Head::begin(lines.next()?)?;
+    loop {
+        match lines.next()? {
+            [] => return Some((head, lines.0)),
+            line => head.line(line),
+        }
+    }
+}
+
+/// The lines of a head, without their ends. What is left in the end has none.
+struct Lines<'a>(&'a [u8]);
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (line, rest) = self.0.split_at_checked(memchr(b'\n', self.0)?)?;
+        self.0 = rest.get(1..)?;
+        Some(trim_cr(line))
+    }
 }
 
 fn known(words: &[&'static str], word: &[u8]) -> Option<&'static str> {

@@ -184,7 +184,7 @@ impl Http1 {
         }
     }
 
-    /// Takes the first bytes of a message.
+    /// Takes the first bytes of a message. Gives what is not taken of them.
     fn begin<'a>(&mut self, side: Side, bytes: &'a [u8], piece: Piece<'_>) -> &'a [u8] {
         // RFC 9112 section 2.2: empty lines before a message are passed over.
         let blank = |byte: &u8| matches!(byte, b'\r' | b'\n');
@@ -192,17 +192,27 @@ impl Http1 {
         if bytes.is_empty() {
             return bytes;
         }
-        if self.fits(side, Self::start_of(bytes, piece)) {
-            let direction = &mut self.directions[side];
-            direction.head_ns = piece.arrived_ns.unwrap_or(i64::MAX);
-            direction.state = State::Head {
-                bytes: self.budget.buffer(),
-                searched: 0,
-            };
-        } else {
+        let whole = head::read_whole(bytes);
+        let start = match &whole {
+            Some((head, _)) => head.start(),
+            None => Self::start_of(bytes, piece),
+        };
+        if !self.fits(side, start) {
             self.directions[side].state = State::Lost;
             self.miss(side);
+            return bytes;
         }
+        let direction = &mut self.directions[side];
+        direction.head_ns = piece.arrived_ns.unwrap_or(i64::MAX);
+        if let Some((head, rest)) = whole {
+            let head_bytes = (bytes.len() - rest.len()) as u64;
+            self.message(side, Some(head), head_bytes, piece, true);
+            return rest;
+        }
+        direction.state = State::Head {
+            bytes: self.budget.buffer(),
+            searched: 0,
+        };
         bytes
     }
 
@@ -224,17 +234,11 @@ impl Http1 {
         bytes: &'a [u8],
         piece: Piece<'_>,
     ) -> &'a [u8] {
-        if before.is_empty()
-            && let Some(end) = head::end(bytes, 0)
-        {
-            let (head, rest) = bytes.split_at(end);
-            self.message(side, head, piece, true);
-            return rest;
-        }
         let known = before.len();
         let room = before.extend(bytes);
         if let Some(end) = head::end(&before, searched) {
-            self.message(side, &before[..end], piece, true);
+            let head = head::read(&before[..end]);
+            self.message(side, head, end as u64, piece, true);
             return &bytes[end - known..];
         }
         let direction = &mut self.directions[side];
@@ -243,7 +247,7 @@ impl Http1 {
             self.directions[side].state = State::Lost;
             self.miss(side);
         } else if before.len() >= MAX_HEAD_BYTES || !room {
-            self.message(side, &before, piece, false);
+            self.cut(side, &before, piece);
         } else {
             // The end may stand across: a line end and an empty line.
             let searched = before.len().saturating_sub(3);
@@ -255,8 +259,21 @@ impl Http1 {
         &[]
     }
 
+    /// Takes what there is of a head.
+    fn cut(&mut self, side: Side, bytes: &[u8], piece: Piece<'_>) {
+        let head_bytes = bytes.len() as u64;
+        self.message(side, head::read(bytes), head_bytes, piece, false);
+    }
+
     /// Takes a head, `whole` or cut, and goes on with what must follow it.
-    fn message(&mut self, side: Side, bytes: &[u8], piece: Piece<'_>, whole: bool) {
+    fn message(
+        &mut self,
+        side: Side,
+        head: Option<Head<'_>>,
+        head_bytes: u64,
+        piece: Piece<'_>,
+        whole: bool,
+    ) {
         let (first, last) = {
             let direction = &self.directions[side];
             let arrived_ns = piece.arrived_ns.unwrap_or(direction.head_ns);
@@ -265,17 +282,16 @@ impl Http1 {
                 arrived_ns.max(direction.head_ns),
             )
         };
-        let head = head::read(bytes, &mut self.budget.texts());
         let after = match head {
             Some(Head::Request(head)) if self.fits(side, Start::Request) => {
                 self.found(side);
-                self.request(head, first, last)
+                self.request(&head, first, last)
             }
             Some(Head::Response(mut head)) if self.fits(side, Start::Response) => {
                 // Where HTTP/2 begins is not known of a head that is cut.
                 head.is_http2 &= whole;
                 self.found(side.other());
-                self.response(&head, bytes.len() as u64, first, last)
+                self.response(&head, head_bytes, first, last)
             }
             _ => {
                 self.directions[side].state = State::Lost;
@@ -308,12 +324,12 @@ impl Http1 {
         }
     }
 
-    fn request(&mut self, head: RequestHead, first_ns: i64, last_ns: i64) -> After {
+    fn request(&mut self, head: &RequestHead<'_>, first_ns: i64, last_ns: i64) -> After {
         let server = self.client.unwrap_or(Side::Low).other();
         let answered = matches!(self.directions[server].state, State::Body(_));
-        let framing = head.framing;
-        self.exchanges.request(head, first_ns, last_ns, answered);
-        Body::of_request(framing).map_or(After::Nothing, After::Body)
+        let message = head.message(&mut self.budget.texts(), first_ns, last_ns);
+        self.exchanges.request(message, answered);
+        Body::of_request(head.framing).map_or(After::Nothing, After::Body)
     }
 
     fn response(
@@ -354,7 +370,7 @@ impl Http1 {
         }
         self.exchanges.end_request();
         self.exchanges.end_response();
-        self.exchanges.give();
+        self.exchanges.look();
     }
 
     /// Takes more of a body. Gives what follows it.
@@ -387,7 +403,7 @@ impl Http1 {
     fn missing(&mut self, side: Side, piece: Piece<'_>) {
         match mem::take(&mut self.directions[side].state) {
             State::Between => self.directions[side].state = State::Lost,
-            State::Head { bytes, .. } => self.message(side, &bytes, piece, false),
+            State::Head { bytes, .. } => self.cut(side, &bytes, piece),
             State::Body(mut body) => {
                 let (beyond, taken, progress) = body.skip(piece.missing);
                 self.touch(side, piece, taken);
@@ -423,7 +439,7 @@ impl Http1 {
             } else {
                 self.exchanges.end_response();
             }
-            self.exchanges.give();
+            self.exchanges.look();
         }
     }
 
