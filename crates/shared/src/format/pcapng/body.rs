@@ -5,6 +5,7 @@
 //! interface that counts picoseconds all of its packets. Here an option that
 //! makes no sense costs that option alone.
 
+use memchr::memchr;
 use pcap_file::Endianness;
 
 /// Option codes, by the block that they stand in.
@@ -89,5 +90,13 @@ impl<'a> Iterator for Options<'a> {
         let code = self.0.u16()?;
         let len = self.0.u16()?;
         (code != option::END).then_some((code, self.0.padded(len.into())?))
+    }
+}
+
+/// The first line of a text, without its end, and what follows it.
+pub(super) fn split_line(text: &[u8]) -> (&[u8], &[u8]) {
+    match memchr(b'\n', text) {
+        Some(end) => (&text[..end], &text[end + 1..]),
+        None => (text, &[]),
     }
 }

@@ -18,8 +18,12 @@
 
 use std::fmt::{Display, Write};
 
+use memchr::memrchr;
+
 use crate::record::{KernelParse, Process};
 use crate::stream::{Annotation, Owner};
+
+use super::body::split_line;
 
 /// Longest text of a process that is shown, in bytes.
 const MAX_TEXT_BYTES: usize = 512;
@@ -114,19 +118,14 @@ fn write_process(out: &mut String, process: &Process) {
 
 /// Reads what [`write()`] wrote.
 pub(super) fn read(comment: &[u8]) -> Fields {
-    let mut lines = comment.splitn(3, |byte| *byte == b'\n');
-    let last_word = lines
-        .next()
-        .and_then(|line| line.rsplit(|byte| *byte == b' ').next());
+    let (line, rest) = split_line(comment);
+    let last_word = memrchr(b' ', line).map_or(line, |space| &line[space + 1..]);
     let cookie = last_word
-        .and_then(|word| word.strip_prefix(COOKIE.as_bytes()))
+        .strip_prefix(COOKIE.as_bytes())
         .and_then(|digits| str::from_utf8(digits).ok()?.parse().ok());
-    let kernel = match lines
-        .next()
-        .and_then(|line| line.strip_prefix(KERNEL.as_bytes()))
-    {
+    let kernel = match rest.strip_prefix(KERNEL.as_bytes()) {
         None => Kernel::Expected,
-        Some(text) => Kernel::Other(serde_json::from_slice(text).ok()),
+        Some(rest) => Kernel::Other(serde_json::from_slice(split_line(rest).0).ok()),
     };
     Fields { cookie, kernel }
 }

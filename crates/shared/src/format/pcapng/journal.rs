@@ -10,6 +10,7 @@ use crate::flow::Endpoint;
 use crate::record::{End, Event, Loss, Record};
 
 use super::super::jsonl;
+use super::body::split_line;
 use super::comment::push_text;
 use super::packet::{begin, end, pad};
 
@@ -63,9 +64,15 @@ fn write_fields(
 
 /// The JSON of the record that an entry tells of; none in entries of others.
 pub(super) fn record(entry: &[u8]) -> Option<&[u8]> {
-    entry
-        .split(|byte| *byte == b'\n')
-        .find_map(|line| line.strip_prefix(RECORD.as_bytes()))
+    let mut rest = entry;
+    while !rest.is_empty() {
+        let (line, after) = split_line(rest);
+        if let Some(json) = line.strip_prefix(RECORD.as_bytes()) {
+            return Some(json);
+        }
+        rest = after;
+    }
+    None
 }
 
 /// A record in a few words.
