@@ -23,6 +23,8 @@ pub(super) struct Window {
     end: usize,
     /// Place of `start` in the (uncompressed) input.
     offset: u64,
+    /// How much is read at a time, at most.
+    read_bytes: usize,
     ended: bool,
     /// Why the input gave out before its end, where a decoder said so.
     fault: Option<String>,
@@ -41,9 +43,15 @@ impl Window {
             start: 0,
             end: 0,
             offset,
+            read_bytes: READ_BYTES,
             ended: false,
             fault: None,
         }
+    }
+
+    /// The same, with room to read so much at a time.
+    pub(super) fn reading(self, read_bytes: usize) -> Self {
+        Self { read_bytes, ..self }
     }
 
     /// What was read and not yet consumed.
@@ -122,7 +130,7 @@ impl Window {
             self.start = 0;
         }
         if self.end == self.buffer.len() {
-            let len = (self.buffer.len() * 2).max(READ_BYTES);
+            let len = (self.buffer.len() * 2).max(self.read_bytes);
             self.buffer.resize(len, 0);
         }
         match self.input.read(&mut self.buffer[self.end..]) {
