@@ -7,8 +7,9 @@
 
 use std::collections::VecDeque;
 
-use tcprec_shared::headers::{Segment, TcpFlags};
+use tcprec_shared::headers::TcpFlags;
 
+use super::packet::Packet;
 use super::pair::{Pair, Side};
 use super::seq::Seq;
 use super::{Analysis, RoundTrips, SynOptions};
@@ -142,42 +143,34 @@ impl Unacked {
 }
 
 impl Analyzer {
-    /// Takes a packet from the end `side`. `initial_rtt_ns` is what was known
-    /// of the handshake before it.
-    pub(super) fn packet(
-        &mut self,
-        side: Side,
-        ts_ns: i64,
-        segment: &Segment<'_>,
-        initial_rtt_ns: Option<i64>,
-    ) {
-        let (flow, peer) = self.flows.split(side);
-        let packet = Packet::new(ts_ns, segment);
-        flow.last = flow.look(peer, &packet);
+    /// Takes a packet. `initial_rtt_ns` is what was known of the handshake before
+    /// it. Says whether it was sent again.
+    #[inline(always)]
+    pub(super) fn packet(&mut self, packet: &Packet<'_>, initial_rtt_ns: Option<i64>) -> bool {
+        let (flow, peer) = self.flows.split(packet.side);
+        let mut is_again = false;
+        flow.last = flow.look(peer, packet);
         if packet.ack != flow.last_ack {
             flow.duplicates = Duplicates::Count(0);
         }
         if packet.has(TcpFlags::ACK) {
             flow.acknowledges_unseen(peer, packet.ack);
         }
-        if packet.length > 0 || packet.is_syn_or_fin() {
-            flow.sends_again(peer, &packet, initial_rtt_ns.unwrap_or(OUT_OF_ORDER_NS));
+        if packet.is_numbered() {
+            let out_of_order_ns = initial_rtt_ns.unwrap_or(OUT_OF_ORDER_NS);
+            is_again = flow.sends_again(peer, packet, out_of_order_ns);
         }
-        flow.advance(&packet, peer.next.is_none());
+        flow.advance(packet, peer.next.is_none());
         if let Some(sent_ns) = peer.unacked.acknowledge(packet.ack) {
-            peer.round_trip(ts_ns.saturating_sub(sent_ns));
+            peer.round_trip(packet.ts_ns.saturating_sub(sent_ns));
         }
         if packet.has(TcpFlags::SYN) {
             flow.after_syn = true;
-            flow.takes_scale(peer, packet.has(TcpFlags::ACK), segment.options);
+            flow.takes_scale(peer, packet.has(TcpFlags::ACK), packet.segment.options);
         } else if packet.has(TcpFlags::ACK) {
             flow.after_syn = false;
         }
-    }
-
-    /// How many packets of an end were sent again, so far.
-    pub(super) fn retransmissions(&self, side: Side) -> u64 {
-        self.flows[side].found.retransmissions
+        is_again
     }
 
     /// What was found of the packets that an end sent, and of the time until
@@ -187,42 +180,16 @@ impl Analyzer {
     }
 }
 
-/// What the rules need of a packet.
-struct Packet {
-    ts_ns: i64,
-    flags: TcpFlags,
-    seq: Seq,
-    ack: Seq,
-    length: u32,
-    window: u32,
-}
-
-impl Packet {
-    fn new(ts_ns: i64, segment: &Segment<'_>) -> Self {
-        Self {
-            ts_ns,
-            flags: segment.flags,
-            seq: Seq(segment.seq),
-            ack: Seq(segment.ack),
-            length: segment.payload_bytes,
-            window: u32::from(segment.window),
-        }
-    }
-
-    const fn has(&self, flag: TcpFlags) -> bool {
-        self.flags.has(flag)
-    }
-
-    const fn is_syn_or_fin(&self) -> bool {
-        self.has(TcpFlags::SYN) || self.has(TcpFlags::FIN)
-    }
-
+/// Sequence numbers as Wireshark counts them.
+impl Packet<'_> {
     /// One past its payload.
+    #[inline(always)]
     fn end(&self) -> Seq {
-        self.seq + i64::from(self.length)
+        self.seq + i64::from(self.payload_bytes)
     }
 
     /// One past its last sequence number; SYN and FIN together count as one.
+    #[inline(always)]
     fn next(&self) -> Seq {
         self.end() + i64::from(self.is_syn_or_fin())
     }
@@ -230,9 +197,10 @@ impl Packet {
 
 impl Flow {
     /// What a packet is by itself and what stands before it.
-    fn look(&mut self, peer: &Self, packet: &Packet) -> Last {
+    #[inline(always)]
+    fn look(&mut self, peer: &Self, packet: &Packet<'_>) -> Last {
         let expected = self.next == Some(packet.seq);
-        if packet.length == 1 && expected && peer.window == 0 {
+        if packet.payload_bytes == 1 && expected && peer.window == 0 {
             self.found.zero_window_probes += 1;
             return Last::ZeroWindowProbe;
         }
@@ -247,11 +215,11 @@ impl Flow {
             self.found.zero_windows += 1;
         }
         let mut last = Last::Other;
-        if packet.length <= 1 && self.next == Some(packet.seq + 1) {
+        if packet.payload_bytes <= 1 && self.next == Some(packet.seq + 1) {
             self.found.keep_alives += 1;
             last = Last::KeepAlive;
         }
-        if packet.length > 0 {
+        if packet.payload_bytes > 0 {
             if peer.window_end() == Some(packet.end()) {
                 self.found.windows_full += 1;
             }
@@ -262,6 +230,7 @@ impl Flow {
     }
 
     /// A packet without payload has the same numbers as the one before.
+    #[inline(never)]
     fn repeats(&mut self, peer: &Self, window: u32) {
         match (window == self.window, window, peer.last) {
             (false, 1.., _) => self.found.window_updates += 1,
@@ -290,13 +259,17 @@ impl Flow {
     }
 
     /// Looks whether an ACK covers what was not seen.
+    #[inline(always)]
     fn acknowledges_unseen(&mut self, peer: &mut Self, ack: Seq) {
-        let Some(known) = peer.acknowledgeable else {
-            return;
-        };
-        if ack.since(known) <= 0 {
-            return;
+        if let Some(known) = peer.acknowledgeable
+            && ack.since(known) > 0
+        {
+            self.acknowledges_beyond(peer, known);
         }
+    }
+
+    #[cold]
+    fn acknowledges_beyond(&mut self, peer: &mut Self, known: Seq) {
         match peer.next {
             Some(next) if known.since(next) < 0 => {
                 peer.acknowledgeable = Some(next);
@@ -312,24 +285,28 @@ impl Flow {
     }
 
     /// Looks whether a packet with sequence numbers has been sent before, or
-    /// was overtaken.
-    fn sends_again(&mut self, peer: &Self, packet: &Packet, out_of_order_ns: i64) {
+    /// was overtaken. Says whether it is sent again.
+    #[inline(always)]
+    fn sends_again(&mut self, peer: &Self, packet: &Packet<'_>, out_of_order_ns: i64) -> bool {
         if self.last == Last::KeepAlive {
-            return;
+            return false;
         }
         let acknowledged = peer.last_ack != Seq(0) && packet.end().since(peer.last_ack) <= 0;
-        if packet.length > 0 && acknowledged {
+        if packet.payload_bytes > 0 && acknowledged {
             self.found.spurious_retransmissions += 1;
             self.found.retransmissions += 1;
-            return;
+            return true;
         }
         // More than one byte from just before the next number on is new data
         // after a probe.
-        let probed = packet.length > 1 && self.next == Some(packet.seq + 1);
+        let probed = packet.payload_bytes > 1 && self.next == Some(packet.seq + 1);
         let behind = self.next.is_some_and(|next| packet.seq.since(next) < 0);
-        if !behind || probed {
-            return;
-        }
+        behind && !probed && self.falls_behind(peer, *packet, out_of_order_ns)
+    }
+
+    /// A packet that begins before the next number is sent again, or overtaken.
+    #[cold]
+    fn falls_behind(&mut self, peer: &Self, packet: Packet<'_>, out_of_order_ns: i64) -> bool {
         let within = |since_ns: i64, limit_ns: i64| {
             (0..limit_ns).contains(&packet.ts_ns.saturating_sub(since_ns))
         };
@@ -338,19 +315,20 @@ impl Flow {
             && within(peer.last_ns, FAST_NS)
         {
             self.found.fast_retransmissions += 1;
-            self.found.retransmissions += 1;
         } else if within(self.next_ns, out_of_order_ns) && self.next != Some(packet.next()) {
             self.found.out_of_order += 1;
-        } else {
-            self.found.retransmissions += 1;
+            return false;
         }
+        self.found.retransmissions += 1;
+        true
     }
 
     /// Takes the numbers of a packet for those that follow. `alone` says that
     /// nothing of the other end was seen.
-    fn advance(&mut self, packet: &Packet, alone: bool) {
+    #[inline(always)]
+    fn advance(&mut self, packet: &Packet<'_>, alone: bool) {
         let probe = self.last == Last::ZeroWindowProbe;
-        if packet.length > 0 || packet.is_syn_or_fin() {
+        if packet.is_numbered() {
             let limit = if alone {
                 MAX_UNACKED_ALONE
             } else {

@@ -37,13 +37,18 @@ struct Packets {
 impl Bursts {
     /// Takes a packet with sequence numbers: where it begins, when it came and
     /// whether it is sent again.
+    #[inline(always)]
     pub(super) fn packet(&mut self, side: Side, position: i64, ts_ns: i64, is_again: bool) {
         let before = self.latest[side].replace((position, ts_ns));
         let is_copy = before
             .is_some_and(|before| before.0 == position && ts_ns.saturating_sub(before.1) < COPY_NS);
-        if !is_again || is_copy {
-            return;
+        if is_again && !is_copy {
+            self.again(side, position, ts_ns);
         }
+    }
+
+    #[cold]
+    fn again(&mut self, side: Side, position: i64, ts_ns: i64) {
         let found = &mut self.found.get_or_insert_default()[side];
         let current = &mut found.current;
         if current.count == 0 || ts_ns.saturating_sub(current.last_ns) > TOGETHER_NS {

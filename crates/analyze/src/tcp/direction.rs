@@ -1,8 +1,9 @@
 //! What one end sent, counted without guessing.
 
 use tcprec_shared::flow::Endpoint;
-use tcprec_shared::headers::{Segment, TcpFlags};
+use tcprec_shared::headers::TcpFlags;
 
+use super::packet::Packet;
 use super::ranges::{Range, Ranges};
 use super::seq::{Seq, Unwrap};
 use super::{Analysis, End, RoundTrips, SynOptions};
@@ -39,8 +40,17 @@ pub(super) struct Direction {
     retransmitted_packets: u64,
     duplicate_packets: u64,
     late_packets: u64,
-    /// Packets with new payload that came when its FIN had come.
-    outrun_packets: u64,
+}
+
+/// Where a packet stands in what its end sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// Position of its first payload byte.
+    pub(super) position: i64,
+    /// Whether all of it was sent before, and seen both times.
+    pub(super) is_again: bool,
+    /// Whether it is that, or fills a hole.
+    pub(super) is_repair: bool,
 }
 
 impl Direction {
@@ -55,6 +65,7 @@ impl Direction {
     }
 
     /// Counts positions from `syn`, if they are not counted already.
+    #[inline(always)]
     pub(super) fn begin_at(&mut self, syn: Seq) {
         if self.begin.is_none() {
             self.begin = Some(syn);
@@ -63,31 +74,35 @@ impl Direction {
         }
     }
 
-    /// Takes a packet. Gives the position of its first payload byte.
-    pub(super) fn packet(&mut self, segment: &Segment<'_>, cookie: Option<u64>) -> i64 {
+    /// Takes a packet, sent by the socket that `cookie` tells.
+    #[inline(always)]
+    pub(super) fn packet(&mut self, packet: &Packet<'_>, cookie: Option<u64>) -> Place {
         let [syn, fin, rst] =
-            [TcpFlags::SYN, TcpFlags::FIN, TcpFlags::RST].map(|flag| segment.flags.has(flag));
-        let payload_bytes = i64::from(segment.payload_bytes);
+            [TcpFlags::SYN, TcpFlags::FIN, TcpFlags::RST].map(|flag| packet.has(flag));
+        let payload_bytes = i64::from(packet.payload_bytes);
         self.packets += 1;
-        self.ip_bytes += u64::from(segment.ip_bytes);
-        self.wire_bytes += u64::from(segment.payload_bytes);
+        self.ip_bytes += u64::from(packet.segment.ip_bytes);
+        self.wire_bytes += u64::from(packet.payload_bytes);
         self.data_packets += u64::from(payload_bytes > 0);
         self.syn_packets += u64::from(syn);
         self.fin_packets += u64::from(fin);
         self.rst_packets += u64::from(rst);
-        self.zero_window_packets += u64::from(segment.window == 0 && !(syn || fin || rst));
+        self.zero_window_packets += u64::from(packet.window == 0 && !(syn || fin || rst));
         self.cookie = cookie.or(self.cookie);
         if syn && self.syn_options.is_none() {
-            self.syn_options = Some(SynOptions::read(segment.options));
+            self.syn_options = Some(SynOptions::read(packet.segment.options));
         }
 
-        let seq = Seq(segment.seq);
-        let first = if syn { seq } else { seq + -1 };
-        self.begin_at(first);
-        let start = self.numbers.position(seq);
+        self.begin_at(if syn { packet.seq } else { packet.seq + -1 });
+        let start = self.numbers.position(packet.seq);
         let data = start + i64::from(syn);
+        let mut place = Place {
+            position: data,
+            is_again: false,
+            is_repair: false,
+        };
         if rst {
-            return data;
+            return place;
         }
         let end = data + payload_bytes;
         self.numbers.reach(end);
@@ -99,51 +114,47 @@ impl Direction {
         if fin {
             self.fin = Some(end);
         }
-        if payload_bytes > 0 || syn || fin {
+        if packet.is_numbered() {
             let all = Range {
                 start,
                 end: end + i64::from(fin),
             };
             if self.sent.insert(all) == 0 {
                 self.retransmitted_packets += 1;
+                (place.is_again, place.is_repair) = (true, true);
             }
         }
         if payload_bytes > 0 {
             let highest = self.payload.end();
-            self.capture(Range { start: data, end }, segment);
+            let captured_bytes = packet.segment.payload.len();
+            let is_cut = captured_bytes < packet.payload_bytes as usize;
+            if is_cut || self.captured.is_some() {
+                self.capture(Range { start: data, end }, is_cut);
+            }
             let new = self.payload.insert(Range { start: data, end });
             self.uniq_bytes += new;
             if new == 0 {
                 self.duplicate_packets += 1;
             } else if highest.is_some_and(|highest| data < highest) {
                 self.late_packets += 1;
+                place.is_repair = true;
             } else if is_outrun {
-                self.outrun_packets += 1;
+                // Its FIN came before it.
+                place.is_repair = true;
             }
         }
-        data
+        place
     }
 
     /// Notes which payload was captured, before it is noted as seen. Zeek takes
     /// none of a packet that was cut (`TCP_Endpoint::DataSent`).
-    fn capture(&mut self, range: Range, segment: &Segment<'_>) {
-        let is_cut = segment.payload.len() < segment.payload_bytes as usize;
+    fn capture(&mut self, range: Range, is_cut: bool) {
         if is_cut && self.captured.is_none() {
             self.captured = Some(Box::new(self.payload.clone()));
         }
         if let (Some(captured), false) = (&mut self.captured, is_cut) {
             captured.insert(range);
         }
-    }
-
-    /// How many packets were sent again, and seen both times.
-    pub(super) const fn retransmitted_packets(&self) -> u64 {
-        self.retransmitted_packets
-    }
-
-    /// How many packets were sent again, or fill a hole.
-    pub(super) const fn repairs(&self) -> u64 {
-        self.retransmitted_packets + self.late_packets + self.outrun_packets
     }
 
     /// Whether payload up to there was acknowledged.
@@ -159,7 +170,8 @@ impl Direction {
     /// Takes an ACK of what this end sent, which has [begun](Self::begin_at).
     /// Gives the position up to which all is acknowledged, and each stretch of
     /// payload that is now known to be missing, or cut, to `missing`.
-    pub(super) fn acknowledge(&mut self, ack: Seq, mut missing: impl FnMut(Range)) -> i64 {
+    #[inline(always)]
+    pub(super) fn acknowledge(&mut self, ack: Seq, missing: impl FnMut(Range)) -> i64 {
         let position = self.numbers.position(ack);
         // FIN has a number, but is no payload.
         let payload = self.fin.map_or(position, |fin| position.min(fin));
@@ -170,7 +182,9 @@ impl Direction {
             };
             self.settled = payload;
             let captured = self.captured.as_deref().unwrap_or(&self.payload);
-            captured.holes(within).for_each(&mut missing);
+            if !captured.covers(within) {
+                captured.holes(within).for_each(missing);
+            }
         }
         position
     }

@@ -2,6 +2,7 @@
 
 use tcprec_shared::headers::TcpFlags;
 
+use super::packet::Packet;
 use super::pair::Side;
 
 /// The times of a handshake.
@@ -18,9 +19,11 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    /// Takes a packet from the end `side`.
-    pub(super) fn packet(&mut self, side: Side, ts_ns: i64, flags: TcpFlags) {
-        match (flags.has(TcpFlags::SYN), flags.has(TcpFlags::ACK)) {
+    /// Takes a packet.
+    #[inline(always)]
+    pub(super) fn packet(&mut self, packet: &Packet<'_>) {
+        let Packet { side, ts_ns, .. } = *packet;
+        match (packet.has(TcpFlags::SYN), packet.has(TcpFlags::ACK)) {
             (true, false) => {
                 if !self.syn_seen {
                     self.originator = Some(side);
@@ -41,6 +44,7 @@ impl Handshake {
         }
     }
 
+    #[inline(always)]
     fn ack(&mut self, side: Side, ts_ns: i64) {
         if let (Some(syn_ack_ns), None) = (self.syn_ack_ns, self.synack_ack_ns)
             && self.originator == Some(side)

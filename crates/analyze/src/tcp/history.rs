@@ -2,6 +2,8 @@
 
 use tcprec_shared::headers::TcpFlags;
 
+use super::packet::Packet;
+
 /// A history longer than this grows no more.
 const MAX_LETTERS: usize = 128;
 
@@ -13,6 +15,7 @@ pub(super) struct History {
 }
 
 impl History {
+    #[cold]
     fn push(&mut self, letter: char, originator: bool) {
         if self.letters.len() < MAX_LETTERS {
             self.letters.push(if originator {
@@ -79,24 +82,21 @@ impl Entries {
     /// SYN, FIN and RST get a letter once for each place; data and ACK once;
     /// contradicting flags once (`update_history` in Zeek's
     /// TCPSessionAdapter.cc).
+    #[inline(always)]
     pub(super) fn packet(
         &mut self,
         to: &mut History,
         originator: bool,
-        flags: TcpFlags,
+        packet: &Packet<'_>,
         place: i64,
-        payload_bytes: u32,
     ) {
-        let (syn, fin, rst) = (
-            flags.has(TcpFlags::SYN),
-            flags.has(TcpFlags::FIN),
-            flags.has(TcpFlags::RST),
-        );
+        let [syn, fin, rst] =
+            [TcpFlags::SYN, TcpFlags::FIN, TcpFlags::RST].map(|flag| packet.has(flag));
         match (syn, fin, rst) {
             (_, true, true) => self.once(to, originator, 'I'),
             (true, true, _) | (true, _, true) => self.once(to, originator, 'Q'),
             (true, ..) => {
-                let letter = if flags.has(TcpFlags::ACK) { 'H' } else { 'S' };
+                let letter = if packet.has(TcpFlags::ACK) { 'H' } else { 'S' };
                 let again = self.is_new('S') || place != self.last_syn;
                 self.last_syn = place;
                 if again {
@@ -104,7 +104,7 @@ impl Entries {
                 }
             }
             (_, true, _) => {
-                let place = place + i64::from(payload_bytes);
+                let place = place + i64::from(packet.payload_bytes);
                 let again = self.is_new('F') || place != self.last_fin;
                 self.last_fin = place;
                 if again {
@@ -118,8 +118,8 @@ impl Entries {
                     to.push('R', originator);
                 }
             }
-            _ if payload_bytes > 0 => self.once(to, originator, 'D'),
-            _ if flags.has(TcpFlags::ACK) => self.once(to, originator, 'A'),
+            _ if packet.payload_bytes > 0 => self.once(to, originator, 'D'),
+            _ if packet.has(TcpFlags::ACK) => self.once(to, originator, 'A'),
             _ => {}
         }
     }
@@ -139,12 +139,14 @@ impl Entries {
         self.gaps.count(to, originator, 'G');
     }
 
+    #[inline(always)]
     fn once(&mut self, to: &mut History, originator: bool, letter: char) {
         if self.is_new(letter) {
             to.push(letter, originator);
         }
     }
 
+    #[inline(always)]
     fn is_new(&mut self, letter: char) -> bool {
         let bit = match letter {
             'S' => 1,
@@ -168,6 +170,7 @@ struct Scaled {
 }
 
 impl Scaled {
+    #[cold]
     fn count(&mut self, to: &mut History, originator: bool, letter: char) {
         self.count += 1;
         if 10u64.checked_pow(self.count.ilog10()) == Some(self.count) {

@@ -7,6 +7,7 @@ use super::analysis::Analyzer;
 use super::bursts::Bursts;
 use super::direction::Direction;
 use super::handshake::Handshake;
+use super::packet::{Kind, Packet};
 use super::pair::{Pair, Side};
 use super::ports;
 use super::seq::Seq;
@@ -52,16 +53,16 @@ enum Application {
 }
 
 impl Live {
-    /// A connection before its first packet, `segment`, and what used its
-    /// 5-tuple before.
+    /// A connection before its first packet, `segment` from `sender`, and what
+    /// used its 5-tuple before.
     pub(super) fn new(
         id: ConnectionId,
         flow: Flow,
+        sender: Side,
         seen: Seen,
         segment: &Segment<'_>,
         before: Option<&Self>,
     ) -> Self {
-        let sender = Self::sender(flow, segment);
         let flipped = ports::is_from_server(segment);
         Self {
             id,
@@ -86,55 +87,74 @@ impl Live {
         }
     }
 
-    fn sender(flow: Flow, segment: &Segment<'_>) -> Side {
-        if segment.src == flow.low {
-            Side::Low
-        } else {
-            Side::High
-        }
-    }
-
-    /// Whether `segment` begins another connection on the same 5-tuple.
+    /// Whether `segment` from `sender` begins another connection on the same 5-tuple.
     ///
     /// A SYN with another number than this connection began with does, as in
     /// Wireshark; one with the same number is sent again, even after a reset.
     /// (Zeek also splits there, and does not split where a live connection is
     /// begun anew.)
-    pub(super) fn is_ended_by(&self, segment: &Segment<'_>) -> bool {
+    #[inline(always)]
+    pub(super) fn is_ended_by(&self, sender: Side, segment: &Segment<'_>) -> bool {
         segment.flags.has(TcpFlags::SYN)
             && !segment.flags.has(TcpFlags::ACK)
-            && self.directions[Self::sender(self.flow, segment)].is_other(Seq(segment.seq))
+            && self.directions[sender].is_other(Seq(segment.seq))
     }
 
-    /// Takes a packet. What is kept of its payload is `budget`'s; without one
-    /// it is not looked into.
-    pub(super) fn packet(&mut self, seen: Seen, segment: &Segment<'_>, budget: Option<&Budget>) {
-        let side = Self::sender(self.flow, segment);
+    /// Takes a packet from `sender`. What is kept of its payload is `budget`'s;
+    /// without one it is not looked into.
+    pub(super) fn packet(
+        &mut self,
+        sender: Side,
+        seen: Seen,
+        segment: &Segment<'_>,
+        budget: Option<&Budget>,
+    ) {
+        #[expect(clippy::match_same_arms, reason = "one way, compiled for each kind")]
+        let position = match Packet::new(sender, seen.ts_ns, segment).kind() {
+            Kind::Ack(packet) => self.take(&packet, seen.cookie),
+            Kind::Data(packet) => self.take(&packet, seen.cookie),
+            Kind::Signal(packet) => self.take_signal(packet, seen.cookie),
+        };
+        if segment.payload_bytes > 0
+            && !segment.flags.has(TcpFlags::RST)
+            && let Some(budget) = budget
+        {
+            self.payload(sender, position, seen.ts_ns, segment, budget);
+        }
+    }
+
+    #[inline(never)]
+    fn take_signal(&mut self, packet: Packet<'_>, cookie: Option<u64>) -> i64 {
+        self.take(&packet, cookie)
+    }
+
+    /// Takes a packet, but for its payload, and gives the position of that.
+    #[inline(always)]
+    fn take(&mut self, packet: &Packet<'_>, cookie: Option<u64>) -> i64 {
+        let Packet { side, ts_ns, .. } = *packet;
         let [syn, ack, rst] =
-            [TcpFlags::SYN, TcpFlags::ACK, TcpFlags::RST].map(|flag| segment.flags.has(flag));
-        self.first_ns = self.first_ns.min(seen.ts_ns);
-        self.last_ns = self.last_ns.max(seen.ts_ns);
+            [TcpFlags::SYN, TcpFlags::ACK, TcpFlags::RST].map(|flag| packet.has(flag));
+        self.first_ns = self.first_ns.min(ts_ns);
+        self.last_ns = self.last_ns.max(ts_ns);
         let initial_rtt_ns = self.handshake.initial_rtt_ns();
-        let retransmissions = self.analyzer.retransmissions(side);
-        self.analyzer
-            .packet(side, seen.ts_ns, segment, initial_rtt_ns);
-        self.handshake.packet(side, seen.ts_ns, segment.flags);
-        self.states.packet(side, seen.ts_ns, segment);
+        let is_retransmission = self.analyzer.packet(packet, initial_rtt_ns);
+        self.handshake.packet(packet);
+        self.states.packet(packet);
         let (direction, peer) = self.directions.split(side);
-        if syn && ack && direction.is_other(Seq(segment.seq)) {
+        if syn && ack && direction.is_other(packet.seq) {
             // Another answer than the one before: Wireshark takes it for one
             // of another connection, whose SYN was missed.
             self.reused_ports = true;
-            direction.begin_anew(Seq(segment.seq));
+            direction.begin_anew(packet.seq);
         }
         let mut acknowledged = None;
         if ack {
-            peer.begin_at(Seq(segment.ack) + -1);
+            peer.begin_at(packet.ack + -1);
         }
         // What a reset acknowledges is not to be trusted.
         if ack && !rst {
             let (states, missed_bytes) = (&mut self.states, &mut self.missed_bytes);
-            let position = peer.acknowledge(Seq(segment.ack), |missing| {
+            let position = peer.acknowledge(packet.ack, |missing| {
                 if states.gap(side.other()) {
                     *missed_bytes += missing.len();
                 }
@@ -145,35 +165,27 @@ impl Live {
                 conversation.acknowledged(side.other(), position, |request| waiting.push(request));
             }
         }
-        let repairs = direction.repairs();
-        let retransmitted = direction.retransmitted_packets();
-        let position = direction.packet(segment, seen.cookie);
-        let end = position.saturating_add(segment.payload_bytes.into());
+        let place = direction.packet(packet, cookie);
+        let position = place.position;
+        let end = position.saturating_add(packet.payload_bytes.into());
         let is_awaited = syn || !direction.is_acknowledged(end);
         let sent = Sent {
-            side,
-            ts_ns: seen.ts_ns,
             position,
-            is_repair: direction.repairs() > repairs && is_awaited,
+            is_repair: place.is_repair && is_awaited,
             acknowledged,
         };
-        if segment.payload_bytes > 0 || syn {
+        if packet.payload_bytes > 0 || syn {
             // Wireshark takes what is sent again soon for out of order, and
             // what fills a hole for sent again: both count.
-            let is_again = direction.retransmitted_packets() > retransmitted
-                || self.analyzer.retransmissions(side) > retransmissions;
-            self.bursts.packet(side, position, seen.ts_ns, is_again);
+            let is_again = place.is_again || is_retransmission;
+            self.bursts.packet(side, position, ts_ns, is_again);
         }
         self.stalls
-            .packet(sent, segment, self.handshake.initial_rtt_ns());
-        if segment.payload_bytes > 0
-            && !rst
-            && let Some(budget) = budget
-        {
-            self.payload(side, position, seen.ts_ns, segment, budget);
-        }
+            .packet(packet, sent, self.handshake.initial_rtt_ns());
+        position
     }
 
+    #[inline(never)]
     fn payload(
         &mut self,
         side: Side,
@@ -242,7 +254,7 @@ impl Live {
     }
 
     /// What is known of it, and of the requests that were not taken out.
-    pub(super) fn finish(mut self) -> (Connection, Vec<Request>) {
+    pub(super) fn finish(mut self: Box<Self>) -> (Connection, Vec<Request>) {
         if let Application::Talking(conversation) = &mut self.application {
             let waiting = &mut self.waiting;
             conversation.finish(|request| waiting.push(request));

@@ -15,6 +15,7 @@ mod handshake;
 mod history;
 mod live;
 mod options;
+mod packet;
 mod pair;
 mod ports;
 mod ranges;

@@ -46,7 +46,18 @@ impl Ranges {
     }
 
     /// Adds a range, and says how many of its positions are new.
+    #[inline(always)]
     pub(super) fn insert(&mut self, new: Range) -> u64 {
+        // In order: that is what it nearly always is.
+        if new.start == self.last.end && new.start < new.end && !self.is_empty() {
+            self.last.end = new.end;
+            return new.len();
+        }
+        self.insert_anywhere(new)
+    }
+
+    #[inline(never)]
+    fn insert_anywhere(&mut self, new: Range) -> u64 {
         if new.start >= new.end {
             return 0;
         }
@@ -100,6 +111,13 @@ impl Ranges {
                 next.start = lowest.start;
             }
         }
+    }
+
+    /// Whether there is no hole between two positions, as far as the highest range
+    /// tells.
+    #[inline(always)]
+    pub(super) const fn covers(&self, within: Range) -> bool {
+        self.last.start <= within.start && within.end <= self.last.end
     }
 
     /// The holes between two positions.

@@ -1,8 +1,9 @@
 //! When an end could not send, though it may have had to: its peer's window
 //! was zero, or it waited for a retransmission timeout.
 
-use tcprec_shared::headers::{Segment, TcpFlags};
+use tcprec_shared::headers::TcpFlags;
 
+use super::packet::Packet;
 use super::pair::{Pair, Side};
 use super::{Stall, StallCause};
 
@@ -30,11 +31,9 @@ struct Sender {
     closed: Option<(i64, i64)>,
 }
 
-/// A packet as seen from here.
+/// What was found of a packet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sent {
-    pub(super) side: Side,
-    pub(super) ts_ns: i64,
     /// Position of its first payload byte.
     pub(super) position: i64,
     /// Whether it was sent before, or fills a hole, and is still waited for.
@@ -45,13 +44,14 @@ pub(super) struct Sent {
 
 impl Stalls {
     /// Takes a packet.
-    pub(super) fn packet(&mut self, sent: Sent, segment: &Segment<'_>, rtt_ns: Option<i64>) {
-        let Sent { side, ts_ns, .. } = sent;
-        let [syn, rst] = [TcpFlags::SYN, TcpFlags::RST].map(|flag| segment.flags.has(flag));
+    #[inline(always)]
+    pub(super) fn packet(&mut self, packet: &Packet<'_>, sent: Sent, rtt_ns: Option<i64>) {
+        let Packet { side, ts_ns, .. } = *packet;
+        let [syn, rst] = [TcpFlags::SYN, TcpFlags::RST].map(|flag| packet.has(flag));
         if rst {
             return;
         }
-        if segment.payload_bytes > 0 || syn {
+        if packet.payload_bytes > 0 || syn {
             let sender = self.senders[side];
             // While the window is zero, what is sent again is a probe.
             if let (true, Some(last_ns), None) = (sent.is_repair, sender.last_ns, sender.closed) {
@@ -68,7 +68,7 @@ impl Stalls {
         };
         let other = side.other();
         let peer = &mut self.senders[other];
-        if segment.window == 0 {
+        if packet.window == 0 {
             peer.closed.get_or_insert((ts_ns, position));
         } else if let Some((closed_ns, position)) = peer.closed.take() {
             peer.last_ns = peer.last_ns.max(Some(ts_ns));
@@ -76,6 +76,7 @@ impl Stalls {
         }
     }
 
+    #[cold]
     fn found(&mut self, side: Side, cause: StallCause, from_ns: i64, to_ns: i64, position: i64) {
         if self.found.len() < MAX_STALLS
             && let Some(stall) = stall(cause, from_ns, to_ns, position)

@@ -6,10 +6,11 @@
 //! when a connection is over and another begins is the
 //! [tracker's](super::tracker) to decide.
 
-use tcprec_shared::headers::{Segment, TcpFlags};
+use tcprec_shared::headers::TcpFlags;
 
 use super::ConnState;
 use super::history::{Entries, History};
+use super::packet::Packet;
 use super::pair::{Pair, Side};
 use super::seq::Seq;
 
@@ -88,6 +89,7 @@ impl Endpoint {
 
     /// Takes the first number of a packet where it is the first known of this
     /// end, or a SYN that begins it anew.
+    #[inline(always)]
     fn begin(&mut self, syn: bool, seq: Seq, length: i64) {
         match self.state {
             State::Inactive if !syn => {
@@ -108,6 +110,7 @@ impl Endpoint {
         self.sent = length;
     }
 
+    #[inline(always)]
     fn acknowledge(&mut self, ack: Seq, rst: bool) {
         if self.state == State::Inactive {
             self.start = ack + -1;
@@ -123,14 +126,16 @@ impl Endpoint {
         }
     }
 
-    /// Takes the number one past a packet. Says whether it is payload sent again.
-    fn send(&mut self, flags: TcpFlags, end: Seq, payload: bool) -> bool {
+    /// Takes a packet and the number one past it. Says whether it is payload sent
+    /// again.
+    #[inline(always)]
+    fn send(&mut self, packet: &Packet<'_>, end: Seq) -> bool {
         let highest = self.start + self.sent;
         let further = end.since(highest);
-        if (flags.has(TcpFlags::SYN) || flags.has(TcpFlags::RST)) && further.abs() > TOO_FAR {
+        if (packet.has(TcpFlags::SYN) || packet.has(TcpFlags::RST)) && further.abs() > TOO_FAR {
             return false;
         }
-        if flags.has(TcpFlags::FIN) && self.sent == 1 {
+        if packet.has(TcpFlags::FIN) && self.sent == 1 {
             // More than 2 GB of which only SYN and FIN were seen.
             self.sent = self.sent.saturating_add(end.up_from(highest));
             return false;
@@ -139,7 +144,7 @@ impl Endpoint {
             return false;
         }
         self.sent = self.sent.saturating_add(further.max(0));
-        further <= 0 && payload
+        further <= 0 && packet.payload_bytes > 0
     }
 
     /// Payload bytes by its numbers, without SYN and FIN.
@@ -184,57 +189,56 @@ impl States {
         }
     }
 
-    /// Takes a packet from the end `side`.
-    pub(super) fn packet(&mut self, side: Side, ts_ns: i64, segment: &Segment<'_>) {
-        let flags = segment.flags;
+    /// Takes a packet.
+    #[inline(always)]
+    pub(super) fn packet(&mut self, packet: &Packet<'_>) {
+        let side = packet.side;
         let [syn, ack, fin, rst] = [TcpFlags::SYN, TcpFlags::ACK, TcpFlags::FIN, TcpFlags::RST]
-            .map(|flag| flags.has(flag));
-        let seq = Seq(segment.seq);
+            .map(|flag| packet.has(flag));
         // The payload of a reset is not part of the stream.
         let payload = if rst {
             0
         } else {
-            i64::from(segment.payload_bytes)
+            i64::from(packet.payload_bytes)
         };
         let length = payload + i64::from(syn) + i64::from(fin);
 
-        let ordinary = !(syn || fin || rst) && (ack || segment.payload_bytes > 0);
+        let ordinary = !(syn || fin || rst) && (ack || packet.payload_bytes > 0);
         if ordinary && self.history.is_syn_ack_only() {
             // A connection, and no scan by SYN-ACK (Zeek pull request 2191).
             self.flip();
         }
         let originator = side == self.originator;
         let (end, peer) = self.ends.split(side);
-        end.begin(syn, seq, length);
-        let place = seq.since(end.start);
-        end.entries.packet(
-            &mut self.history,
-            originator,
-            flags,
-            place,
-            segment.payload_bytes,
-        );
-        if segment.window == 0 && !rst && peer.state != State::Closed && end.state != State::Reset {
+        end.begin(syn, packet.seq, length);
+        let place = packet.seq.since(end.start);
+        end.entries
+            .packet(&mut self.history, originator, packet, place);
+        if packet.window == 0 && !rst && peer.state != State::Closed && end.state != State::Reset {
             end.entries.zero_window(&mut self.history, originator);
         }
         if !(end.closed && peer.closed) {
-            self.last_ns = ts_ns;
+            self.last_ns = packet.ts_ns;
         }
         end.fin |= fin;
         if ack {
-            peer.acknowledge(Seq(segment.ack), rst);
+            peer.acknowledge(packet.ack, rst);
         }
-        if end.send(flags, seq + length, segment.payload_bytes > 0) {
+        if end.send(packet, packet.seq + length) {
             end.entries.retransmission(&mut self.history, originator);
         }
-        self.advance(side, segment);
+        // Only these bring an end on that has sent something before.
+        if syn || fin || rst || end.state == State::Inactive {
+            self.advance(*packet);
+        }
     }
 
     /// Brings the states on: the sender's, and where it follows the other's.
-    fn advance(&mut self, side: Side, segment: &Segment<'_>) {
-        let flags = segment.flags;
+    #[inline(never)]
+    fn advance(&mut self, packet: Packet<'_>) {
+        let side = packet.side;
         let [syn, ack, fin, rst] = [TcpFlags::SYN, TcpFlags::ACK, TcpFlags::FIN, TcpFlags::RST]
-            .map(|flag| flags.has(flag));
+            .map(|flag| packet.has(flag));
         let originator = side == self.originator;
         let (end, peer) = self.ends.split(side);
         let before = end.state;
@@ -248,7 +252,7 @@ impl States {
                         State::SynSent
                     });
                 } else if syn {
-                    if !ack && peer.state == State::SynAckSent && Seq(segment.seq) == end.start {
+                    if !ack && peer.state == State::SynAckSent && packet.seq == end.start {
                         // The SYN that was answered, seen after its answer.
                         reversed = true;
                         peer.go(State::Established);
@@ -264,7 +268,7 @@ impl States {
                     end.go(State::Reset);
                 }
                 if end.state == State::Inactive {
-                    if !originator && segment.payload_bytes == 0 && peer.state == State::SynSent {
+                    if !originator && packet.payload_bytes == 0 && peer.state == State::SynSent {
                         // Some acknowledge a SYN before they answer it.
                     } else if ack && peer.state == State::Established {
                         // The SYN was missed.

@@ -8,6 +8,7 @@ use tcprec_shared::flow::{Endpoint, Flow};
 use tcprec_shared::headers::Segment;
 
 use super::live::Live;
+use super::pair::Side;
 use super::{Connection, ConnectionId};
 use crate::app::{Budget, Request};
 
@@ -165,12 +166,17 @@ impl Tracker {
         observer: &mut impl Observer,
     ) -> ConnectionId {
         let flow = Flow::between(segment.src, segment.dst);
+        let side = if segment.src == flow.low {
+            Side::Low
+        } else {
+            Side::High
+        };
         let key = Key::new(seen.scope, flow);
         if let Some(live) = self.live.get_mut(&key)
-            && !live.is_ended_by(segment)
+            && !live.is_ended_by(side, segment)
         {
             let (was_over, waiting_bytes) = (live.is_over(), live.waiting_bytes());
-            live.packet(seen, segment, self.budget.as_ref());
+            live.packet(side, seen, segment, self.budget.as_ref());
             let (id, is_over) = (live.id, live.is_over() && !was_over);
             let more_bytes = live.waiting_bytes() - waiting_bytes;
             if more_bytes > 0 {
@@ -192,11 +198,11 @@ impl Tracker {
         let id = ConnectionId(self.seen_connections);
         self.seen_connections += 1;
         observer.begun(id);
-        let mut live = Box::new(Live::new(id, flow, seen, segment, before.as_deref()));
+        let mut live = Box::new(Live::new(id, flow, side, seen, segment, before.as_deref()));
         if let Some(before) = before {
             self.linger(seen.ts_ns, Lingering::Replaced(before));
         }
-        live.packet(seen, segment, self.budget.as_ref());
+        live.packet(side, seen, segment, self.budget.as_ref());
         let (is_over, waiting_bytes) = (live.is_over(), live.waiting_bytes());
         self.live.insert(key, live);
         if waiting_bytes > 0 {
@@ -264,7 +270,7 @@ impl Tracker {
         })
     }
 
-    fn finish_one(&mut self, live: Live, is_latest: bool, observer: &mut impl Observer) {
+    fn finish_one(&mut self, live: Box<Live>, is_latest: bool, observer: &mut impl Observer) {
         self.waiting_bytes = self.waiting_bytes.saturating_sub(live.waiting_bytes());
         let (connection, requests) = live.finish();
         observer.connection(connection, requests, is_latest);
@@ -275,7 +281,7 @@ impl Tracker {
         if self.live.get(&key).is_some_and(|live| live.id == id)
             && let Some(live) = self.live.remove(&key)
         {
-            self.finish_one(*live, true, observer);
+            self.finish_one(live, true, observer);
         }
     }
 
@@ -297,7 +303,21 @@ impl Tracker {
     }
 
     /// Gives what has waited long enough, or has to go to bound the memory.
+    /// After nearly all packets there is nothing of that.
+    #[inline]
     fn tidy(&mut self, now_ns: i64, observer: &mut impl Observer) {
+        let is_old = |over: &Over| now_ns.saturating_sub(over.since_ns) >= LINGER_NS;
+        if self.over.len() > self.limits.lingering || self.over.front().is_some_and(is_old) {
+            self.give_over(now_ns, observer);
+        }
+        if self.waiting_bytes > self.limits.waiting_bytes / 16 {
+            self.give_requests(now_ns, observer);
+        }
+    }
+
+    /// Finishes connections that have been over long enough, or are too many.
+    #[inline(never)]
+    fn give_over(&mut self, now_ns: i64, observer: &mut impl Observer) {
         let lingering = self.limits.lingering;
         while let Some(first) = self.over.front() {
             let age_ns = now_ns.saturating_sub(first.since_ns);
@@ -318,10 +338,15 @@ impl Tracker {
                         self.linger(last_ns, Lingering::Followed(key, id));
                     }
                 }
-                Some(Lingering::Replaced(live)) => self.finish_one(*live, false, observer),
+                Some(Lingering::Replaced(live)) => self.finish_one(live, false, observer),
                 None => break,
             }
         }
+    }
+
+    /// Gives requests that have waited long enough, or take too much memory.
+    #[inline(never)]
+    fn give_requests(&mut self, now_ns: i64, observer: &mut impl Observer) {
         while self.waiting_bytes > self.limits.waiting_bytes / 16
             && let Some((&(look_ns, id), &key)) = self.holders.first_key_value()
         {
@@ -367,7 +392,7 @@ impl Tracker {
         for (open, _, _, key) in idle {
             if let Some(live) = self.live.remove(&key) {
                 self.evicted_connections += u64::from(open);
-                self.finish_one(*live, true, observer);
+                self.finish_one(live, true, observer);
             }
         }
     }
@@ -385,7 +410,8 @@ struct Key {
 impl Key {
     fn new(scope: u32, flow: Flow) -> Self {
         let address = |end: Endpoint| match end.addr {
-            IpAddr::V4(addr) => addr.to_ipv6_mapped().to_bits(),
+            // As the IPv4-mapped IPv6 address, which no endpoint has.
+            IpAddr::V4(addr) => 0xffff << 32 | u128::from(addr.to_bits()),
             IpAddr::V6(addr) => addr.to_bits(),
         };
         Self {
