@@ -14,8 +14,9 @@ use super::pair::{Pair, Side};
 use super::seq::Seq;
 use super::{Analysis, RoundTrips, SynOptions};
 
-/// So many segments may wait for their ACK; more are not timed.
-const MAX_UNACKED: usize = 1024;
+/// So many segments may wait for their ACK; more are not timed. Wireshark's
+/// `TCP_MAX_UNACKED_SEGMENTS`.
+const MAX_UNACKED: usize = 10_000;
 
 /// So many where nothing of the other end was seen: it may never be.
 const MAX_UNACKED_ALONE: usize = 64;
@@ -107,15 +108,21 @@ enum Scale {
 struct Unacked {
     /// One past a segment, and when that was sent; in the order of sending.
     segments: VecDeque<(Seq, i64)>,
-    /// Some do not go further than the one before.
-    disordered: bool,
+    /// Some do not go further than the one before: the lowest of all.
+    disordered: Option<Seq>,
 }
 
 impl Unacked {
     fn push(&mut self, next: Seq, ts_ns: i64, limit: usize) {
         if self.segments.len() < limit {
-            let last = self.segments.back();
-            self.disordered |= last.is_some_and(|last| next.since(last.0) <= 0);
+            match (self.disordered, self.segments.front(), self.segments.back()) {
+                (Some(lowest), ..) if next.since(lowest) < 0 => self.disordered = Some(next),
+                (None, Some((first, _)), Some((last, _))) if next.since(*last) <= 0 => {
+                    let lowest = if next.since(*first) < 0 { next } else { *first };
+                    self.disordered = Some(lowest);
+                }
+                _ => {}
+            }
             self.segments.push_back((next, ts_ns));
         }
     }
@@ -130,9 +137,14 @@ impl Unacked {
             }
             next.since(ack) <= 0
         };
-        if self.disordered {
-            self.segments.retain_mut(|segment| !covered(segment));
-            self.disordered = !self.segments.is_empty();
+        if let Some(lowest) = self.disordered {
+            // Most ACKs while segments are lost are duplicates.
+            if ack.since(lowest) >= 0 {
+                self.segments.retain_mut(|segment| !covered(segment));
+                let left = self.segments.iter().map(|(next, _)| *next);
+                let lower = |a: Seq, b: Seq| if b.since(a) < 0 { b } else { a };
+                self.disordered = left.reduce(lower);
+            }
         } else {
             while self.segments.front_mut().is_some_and(&mut covered) {
                 self.segments.pop_front();

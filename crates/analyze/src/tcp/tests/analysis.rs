@@ -162,3 +162,31 @@ fn round_trips_are_measured_at_the_end_of_a_segment() {
     assert_eq!(times.mean_ns(), 9_000_000);
     assert_eq!(all.connections[0].resp.round_trips.unwrap().count, 1);
 }
+
+/// As many as a fast link has on the way when one is lost.
+#[test]
+fn thousands_of_segments_are_timed_while_one_is_lost() {
+    const SEGMENTS: u32 = 5_000;
+    let mut all = All::default();
+    let mut tracker = Tracker::default();
+    let data = |number: u32| (0, CLIENT, ".", 100 + number * 10, 500, 10, 1000);
+    let ack = |number: u32| (0, SERVER, ".", 500, 110 + number * 10, 0, 1000);
+    let duplicate = (0, SERVER, ".", 500, 100, 0, 1000);
+    let packets = HANDSHAKE
+        .into_iter()
+        .chain((1..SEGMENTS).flat_map(|number| [data(number), duplicate]))
+        .chain([data(0)])
+        .chain((0..SEGMENTS).map(ack));
+    for (ms, packet) in (0..).zip(packets) {
+        tracker.segment(at(ms * 1_000_000), &made(packet), &mut all);
+    }
+    tracker.finish(&mut all);
+    let times = all.connections[0].orig.round_trips.unwrap();
+    // The SYN's, and those of all segments: the lost one's is the shortest.
+    assert_eq!(times.count, u64::from(SEGMENTS) + 1);
+    assert_eq!(times.min_ns, 1_000_000);
+    assert_eq!(
+        times.max_ns,
+        i64::from(SEGMENTS - 1) * 2_000_000 + 2_000_000
+    );
+}
