@@ -21,6 +21,8 @@ impl LinkType {
     pub const ETHERNET: Self = Self(1);
     /// Token Ring.
     pub const TOKEN_RING: Self = Self(6);
+    /// ARCNET as BSD gives it.
+    pub const ARCNET_BSD: Self = Self(7);
     /// PPP, with or without HDLC's address and control field.
     pub const PPP: Self = Self(9);
     /// FDDI.
@@ -53,12 +55,16 @@ impl LinkType {
     pub const IP_OVER_FC: Self = Self(122);
     /// IEEE 802.11 behind a radiotap header.
     pub const IEEE802_11_RADIOTAP: Self = Self(127);
+    /// ARCNET as Linux gives it.
+    pub const ARCNET_LINUX: Self = Self(129);
     /// Apple's IP over FireWire.
     pub const APPLE_IP_OVER_IEEE1394: Self = Self(138);
     /// IEEE 802.11 behind an AVS header.
     pub const IEEE802_11_AVS: Self = Self(163);
     /// PPP, with its direction where the HDLC address stands.
     pub const PPP_PPPD: Self = Self(166);
+    /// Ethernet behind a header of Juniper's routers.
+    pub const JUNIPER_ETHER: Self = Self(178);
     /// A header that names another link type.
     pub const PPI: Self = Self(192);
     /// PPP behind its direction.
@@ -108,8 +114,8 @@ pub(super) fn link(link: LinkType, rest: Rest<'_>) -> Step<'_> {
         LinkType::APPLE_IP_OVER_IEEE1394 => Ok((Layer::EtherType(rest.u16(16)?), rest.skip(18)?)),
         LinkType::MPLS => Ok((Layer::EtherType(ether::MPLS), rest)),
         LinkType::NETANALYZER => Ok((Layer::Link(LinkType::ETHERNET), rest.skip(4)?)),
-        LinkType::PPP => ppp::ppp(rest),
-        LinkType::PPP_HDLC => ppp::hdlc(rest),
+        // Some write Cisco's HDLC as PPP, too.
+        LinkType::PPP | LinkType::PPP_HDLC => ppp::hdlc(rest),
         LinkType::PPP_ETHER => ppp::pppoe(rest),
         LinkType::PPP_PPPD => ppp::ppp(rest.skip(2)?),
         LinkType::PPP_WITH_DIR => ppp::ppp(rest.skip(1)?),
@@ -121,6 +127,9 @@ pub(super) fn link(link: LinkType, rest: Rest<'_>) -> Step<'_> {
         LinkType::FDDI => Ok((Layer::Llc, rest.skip(13)?)),
         LinkType::IP_OVER_FC => Ok((Layer::Llc, rest.skip(16)?)),
         LinkType::TOKEN_RING => token_ring(rest),
+        LinkType::ARCNET_BSD => arcnet(rest.u8(2)?, rest.skip(3)?),
+        LinkType::ARCNET_LINUX => arcnet(rest.u8(4)?, rest.skip(5)?),
+        LinkType::JUNIPER_ETHER => juniper(rest),
         LinkType::IEEE802_11 => wlan::frame(rest),
         LinkType::IEEE802_11_RADIOTAP => wlan::radiotap(rest),
         LinkType::IEEE802_11_PRISM | LinkType::IEEE802_11_AVS => wlan::prism(rest),
@@ -201,4 +210,39 @@ fn token_ring(rest: Rest<'_>) -> Step<'_> {
         rest.u8(14)? & 0x1f
     };
     Ok((Layer::Llc, rest.skip(14 + usize::from(routing_bytes))?))
+}
+
+/// What follows the protocol of an ARCNET packet (RFC 1201, RFC 1051). One that
+/// is split in several is none of IP's to be read here.
+fn arcnet(protocol: u8, rest: Rest<'_>) -> Step<'_> {
+    const IPV4: u8 = 0xd4;
+    const IPV6: u8 = 0xc4;
+    const IPV4_OF_RFC_1051: u8 = 0xf0;
+    const NOT_SPLIT: u8 = 0;
+    match protocol {
+        IPV4 | IPV6 if rest.u8(0)? == NOT_SPLIT => Ok((Layer::Ip, rest.skip(3)?)),
+        IPV4_OF_RFC_1051 => Ok((Layer::Ip, rest)),
+        _ => Err(Other::NotTcp),
+    }
+}
+
+/// Ethernet behind a magic number, flags, and extensions with their length.
+fn juniper(rest: Rest<'_>) -> Step<'_> {
+    const EXTENSIONS: u8 = 0x80;
+    const NO_LINK_HEADER: u8 = 0x02;
+    let [b'M', b'G', b'C', flags] = rest.bytes(0)? else {
+        return Err(Other::Malformed);
+    };
+    let extension_bytes = if flags & EXTENSIONS == 0 {
+        0
+    } else {
+        2 + usize::from(rest.u16(4)?)
+    };
+    let rest = rest.skip(4 + extension_bytes)?;
+    if flags & NO_LINK_HEADER == 0 {
+        Ok((Layer::Link(LinkType::ETHERNET), rest))
+    } else {
+        // The number of the protocol, as the router's kernel has it.
+        Ok((Layer::Ip, rest.skip(4)?))
+    }
 }

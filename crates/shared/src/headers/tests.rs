@@ -179,6 +179,22 @@ fn link_headers_lead_to_ip() {
             behind(&[0x50, 2, 2, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4], &snap),
         ),
         (LinkType::PPP_HDLC, vec![0x0f, 0, 8, 0]),
+        (LinkType::PPP, vec![0x0f, 0, 8, 0]),
+        (LinkType::ARCNET_BSD, vec![0xbe, 0x50, 0xd4, 0, 0, 1]),
+        (
+            LinkType::ARCNET_LINUX,
+            vec![0xbe, 0x50, 0, 0, 0xd4, 0, 0, 1],
+        ),
+        (LinkType::ARCNET_LINUX, vec![0xbe, 0x50, 0, 0, 0xf0]),
+        (
+            LinkType::JUNIPER_ETHER,
+            // Extensions of 6 bytes, then Ethernet.
+            behind(
+                b"MGC\x80\x00\x06\x03\x01\x01\x06\x01\x0e",
+                &[2, 2, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 8, 0],
+            ),
+        ),
+        (LinkType::JUNIPER_ETHER, b"MGC\x03\x02\0\0\0".to_vec()),
         (LinkType::PPP_ETHER, vec![0x11, 0, 0, 1, 0, 72, 0, 0x21]),
         (LinkType::ATM_RFC1483, snap.to_vec()),
         (LinkType::ATM_RFC1483, vec![6, 6, 3]),
