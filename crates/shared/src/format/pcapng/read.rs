@@ -47,6 +47,8 @@ pub(in super::super) struct Reader {
     capture: Option<Capture>,
     /// Whether tcprec wrote the present section.
     is_own: bool,
+    /// Whether the present section is of a version that is not read.
+    is_foreign: bool,
     /// Whether packets have a kernel's parse unless said otherwise.
     kernel_parses: bool,
     /// Length of the block that was given last.
@@ -85,6 +87,7 @@ impl Reader {
             free_id: 0,
             capture: None,
             is_own: false,
+            is_foreign: false,
             kernel_parses: false,
             given_bytes: 0,
             first_ns: None,
@@ -166,6 +169,19 @@ impl Reader {
         self.fields(&self.window.bytes()[BODY..len - 4])
     }
 
+    /// Enters a section behind the first. One of a version that is not read is
+    /// passed over: another may follow.
+    fn next_section(&mut self, len: usize) -> Result<Capture, ReadError> {
+        let section = self.section(len);
+        self.is_foreign = matches!(section, Err(ReadError::Unsupported(_)));
+        section.map_err(|error| match error {
+            ReadError::Unsupported(detail) => {
+                self.damaged(format!("{detail}; this section is passed over"))
+            }
+            error => error,
+        })
+    }
+
     /// Enters a new section.
     fn section(&mut self, len: usize) -> Result<Capture, ReadError> {
         self.interfaces.clear();
@@ -184,13 +200,13 @@ impl Reader {
             Ok((_, header)) => header,
             Err(error) => return Err(self.damaged(format!("a section header: {error}"))),
         };
-        if header.major_version != 1 {
+        let (major, minor) = (header.major_version, header.minor_version);
+        self.order = header.endianness;
+        if major != 1 {
             return Err(ReadError::Unsupported(format!(
-                "this is pcapng version {}.{}; expected 1.0",
-                header.major_version, header.minor_version
+                "this is pcapng version {major}.{minor}; expected 1.0"
             )));
         }
-        self.order = header.endianness;
         let mut options = self.body(len);
         let _fields = options.chunk::<FIELDS_BYTES>();
         for (code, value) in Options(options) {
@@ -445,11 +461,12 @@ impl Source for Reader {
             self.given_bytes = block.len;
             match block.kind {
                 SECTION_HEADER_BLOCK => {
-                    let capture = self.section(block.len)?;
+                    let capture = self.next_section(block.len)?;
                     if self.is_own {
                         return Ok(Some(Record::Capture(capture)));
                     }
                 }
+                _ if self.is_foreign => {}
                 INTERFACE_DESCRIPTION_BLOCK => {
                     return self.interface(block.len).map(Record::Interface).map(Some);
                 }

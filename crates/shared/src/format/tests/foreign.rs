@@ -242,6 +242,29 @@ fn every_kind_of_packet_block_is_read() {
     );
 }
 
+#[test]
+fn a_section_of_another_version_is_passed_over() {
+    let mut file = Pcapng::default();
+    file.section(&[]);
+    file.interface(&[]);
+    file.block(6, &[0, 0, 9, 3, 60], b"one", &[]);
+    let version_at = file.0.len() + 12;
+    file.section(&[]);
+    file.0[version_at..version_at + 2].fill(2);
+    file.interface(&[]);
+    file.block(6, &[0, 0, 9, 3, 60], b"two", &[]);
+    file.section(&[]);
+    file.interface(&[]);
+    file.block(6, &[0, 0, 9, 5, 60], b"three", &[]);
+
+    let contents = read(Cursor::new(file.0));
+    assert!(contents.end.is_none(), "{:?}", contents.end);
+    assert_eq!(contents.damaged.len(), 1);
+    let packets = packets(&contents.records).into_iter();
+    let data: Vec<_> = packets.map(|(_, data)| data).collect();
+    assert_eq!(data, [b"one".to_vec(), b"three".to_vec()]);
+}
+
 /// Interfaces count time in whatever steps they like.
 #[test]
 fn times_are_nanoseconds() {
