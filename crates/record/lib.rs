@@ -15,6 +15,8 @@ mod output;
 #[cfg(feature = "record")]
 mod processes;
 #[cfg(feature = "record")]
+mod reader;
+#[cfg(feature = "record")]
 mod recorder;
 #[cfg(feature = "record")]
 mod rights;

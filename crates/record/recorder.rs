@@ -1,11 +1,11 @@
-//! A recording from start to end: attach, look into the rings until something
-//! ends it, detach, account.
+//! A recording from start to end: begin the kernel side and the two threads, of
+//! which one reads ([`crate::reader`]) and the other writes ([`crate::writer`]),
+//! and account.
 
 use std::io;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,22 +14,15 @@ use thiserror::Error;
 
 use crate::interfaces::Interfaces;
 use crate::kernel::{
-    self, Attached, Batch, Changes, Clock, Device, EventHooks, Filter, Hook, Kernel, KernelError,
-    LossSlot, Losses, Options, Recorded, Snap, Transport, Wanted,
+    self, Attached, Batch, Clock, Device, EventHooks, Filter, Hook, Kernel, KernelError, Options,
+    Recorded, Snap, Transport, Wanted,
 };
 use crate::output::{Output, WriteError, Written};
+use crate::reader::{Ended, Message, Reader};
 use crate::rights::{self, RightsError};
-use crate::signals::{Stop, terminate};
+use crate::signals::Stop;
 use crate::writer::{Closed, Progress, Totals, Writer};
 
-/// How long records may wait in a ring while there are few of them.
-const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
-/// How often losses are counted, files flushed and figures shown.
-const TICK: Duration = Duration::from_secs(1);
-/// How long to go on after the command ended: its connections close meanwhile.
-const LINGER: Duration = Duration::from_millis(200);
-/// How long the outputs may take nothing at the end before they are given up.
-const STALL: Duration = Duration::from_secs(5);
 /// How many batches may be on their way to the writer. When all are, the
 /// reader waits, the rings fill, and what they can't hold is counted as lost.
 const BATCHES: usize = 4;
@@ -296,22 +289,6 @@ fn start_command(command: &[String]) -> Result<Option<Child>, RecordError> {
     })
 }
 
-/// What the reader sends to the writer.
-enum Message {
-    Batch(Batch),
-    Losses(Losses),
-    /// An interface that came.
-    Interface(Device),
-    /// A second went by.
-    Tick {
-        ts_ns: i64,
-    },
-    Finish {
-        reason: &'static str,
-        ts_ns: i64,
-    },
-}
-
 fn write(
     mut writer: Writer,
     scan: &[u8],
@@ -334,192 +311,4 @@ fn write(
         }
     }
     writer.finish(end.0, end.1)
-}
-
-/// The reading side: the thread that looks into the rings.
-struct Reader {
-    kernel: Kernel,
-    recorded: Recorded,
-    interfaces: Interfaces,
-    clock: Clock,
-    to_writer: Sender<Message>,
-    empties: Receiver<Batch>,
-    progress: Arc<Progress>,
-    /// How many seconds the writer was told of.
-    ticks: u64,
-    stop: Stop,
-    child: Option<Child>,
-    started: Instant,
-}
-
-/// How a recording ended.
-struct Ended {
-    reason: &'static str,
-    /// What the programs saw: packets, events.
-    seen: (u64, u64),
-    closed: Closed,
-}
-
-impl Reader {
-    /// Reads until something ends the recording; says what.
-    fn run(
-        &mut self,
-        duration: Option<Duration>,
-        watcher: &mut dyn Watcher,
-    ) -> Result<&'static str, RecordError> {
-        let mut next_tick = self.started + TICK;
-        let mut has_ended = false;
-        let mut deadline = duration.map(|duration| (self.started + duration, "duration reached"));
-        loop {
-            let now = Instant::now();
-            if let Some(reason) = self.progress.done.get() {
-                return Ok(reason);
-            }
-            if self.stop.take() {
-                match &self.child {
-                    Some(child) if !has_ended => terminate(child),
-                    _ => return Ok("interrupted"),
-                }
-                deadline = Some((now + LINGER, "interrupted"));
-            }
-            if !has_ended
-                && let Some(child) = &mut self.child
-                && child.try_wait()?.is_some()
-            {
-                has_ended = true;
-                deadline.get_or_insert((now + LINGER, "the command ended"));
-            }
-            if let Some((at, reason)) = deadline
-                && now >= at
-            {
-                return Ok(reason);
-            }
-            if now >= next_tick {
-                next_tick = now + TICK;
-                self.tick()?;
-                self.look_at_interfaces(watcher)?;
-                for found in self.progress.take_news() {
-                    watcher.note(&found);
-                }
-                watcher.tick(now - self.started, &self.progress);
-            }
-            let until = deadline.map_or(FLUSH_INTERVAL, |(at, _)| at - now);
-            self.read(until.min(FLUSH_INTERVAL))?;
-        }
-    }
-
-    /// Losses wait in the kernel while the writer is behind.
-    fn tick(&mut self) -> Result<(), RecordError> {
-        if self.progress.ticks.load(Ordering::Relaxed) != self.ticks {
-            return Ok(());
-        }
-        self.ticks += 1;
-        let losses = self.kernel.losses(LossSlot::Settled)?;
-        self.send(Message::Losses(losses));
-        self.send(Message::Tick {
-            ts_ns: self.clock.unix_ns(Clock::boot_ns()?),
-        });
-        Ok(())
-    }
-
-    /// Records interfaces that came, and tells of those that are gone.
-    fn look_at_interfaces(&mut self, watcher: &mut dyn Watcher) -> Result<(), RecordError> {
-        let Changes { gone, come } = self.interfaces.look()?;
-        for device in gone {
-            self.kernel.release(&device);
-            watcher.note(&format!(
-                "interface {} is gone; recording goes on when it returns",
-                device.name
-            ));
-        }
-        for device in come {
-            let name = &device.name;
-            if !self.recorded.takes(&device) {
-                watcher.note(&format!(
-                    "interface {name} came, but cannot be recorded beside the others: its \
-                     packets begin with another header"
-                ));
-                continue;
-            }
-            match self.kernel.attach(&device) {
-                Ok(()) => {
-                    watcher.note(&format!("recording on {name} too, which came"));
-                    self.send(Message::Interface(device));
-                }
-                Err(error) => watcher.note(&error.to_string()),
-            }
-        }
-        Ok(())
-    }
-
-    /// One look into the rings.
-    fn read(&mut self, timeout: Duration) -> Result<(), RecordError> {
-        // All batches are with the writer: the rings hold what comes meanwhile.
-        let mut batch = match self.empties.recv_timeout(timeout) {
-            Ok(batch) => batch,
-            Err(RecvTimeoutError::Timeout) => return Ok(()),
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(io::Error::other("the writing thread died").into());
-            }
-        };
-        self.kernel.collect(timeout, &mut batch)?;
-        self.send(Message::Batch(batch));
-        Ok(())
-    }
-
-    /// Detaches, takes what is left and closes the books.
-    fn finish(
-        mut self,
-        read: Result<&'static str, RecordError>,
-        closed: &Receiver<Closed>,
-    ) -> Result<Ended, RecordError> {
-        self.kernel.detach();
-        let reason = read?;
-        loop {
-            let mut batch = self.wait_for(&self.empties)?;
-            self.kernel.drain(&mut batch)?;
-            if batch.is_empty() {
-                break;
-            }
-            self.send(Message::Batch(batch));
-        }
-        let losses = self.kernel.losses(LossSlot::All)?;
-        self.send(Message::Losses(losses));
-        self.send(Message::Finish {
-            reason,
-            ts_ns: self.clock.unix_ns(Clock::boot_ns()?),
-        });
-        // The writer ends when nobody can send to it any more.
-        self.to_writer = channel().0;
-        Ok(Ended {
-            reason,
-            seen: self.kernel.seen()?,
-            closed: self.wait_for(closed)?,
-        })
-    }
-
-    /// What the writer gives, as long as it gets on.
-    fn wait_for<T>(&self, from: &Receiver<T>) -> Result<T, RecordError> {
-        let mut steps = self.progress.steps();
-        loop {
-            match from.recv_timeout(STALL) {
-                Ok(value) => return Ok(value),
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(io::Error::other("the writing thread died").into());
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    let now = self.progress.steps();
-                    if now == steps {
-                        return Err(RecordError::Stalled);
-                    }
-                    steps = now;
-                }
-            }
-        }
-    }
-
-    fn send(&self, message: Message) {
-        // A writer that is gone shows when it is joined.
-        let _ = self.to_writer.send(message);
-    }
 }

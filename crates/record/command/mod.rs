@@ -2,8 +2,12 @@
 
 mod doctor;
 mod record;
+mod teller;
 mod top;
 
 pub use doctor::Doctor;
 pub use record::Record;
 pub use top::Top;
+
+/// The name of an output that is no file.
+const STANDARD_OUTPUT: &str = "-";

@@ -1,11 +1,11 @@
-//! `tcprec record`: arguments, what is said while it runs, and the exit code.
+//! `tcprec record`: arguments and the exit code. What is said while it runs is
+//! in [`super::teller`].
 
 use std::fmt::Write as _;
-use std::io::{self, BufWriter, IsTerminal as _, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clap::{Args, FromArgMatches as _, ValueEnum};
@@ -13,19 +13,19 @@ use jiff::tz::TimeZone;
 use tcprec_analyze::command::{Failure, FilterArgs, ReportFormat, ReportOptions, Reporter};
 use tcprec_analyze::condition::Condition;
 use tcprec_analyze::print::Printer;
-use tcprec_analyze::report::units;
 use tcprec_shared::format::Format;
-use tcprec_shared::record::{Direction, MissingHook};
+use tcprec_shared::record::Direction;
 
+use super::STANDARD_OUTPUT;
+use super::teller::Teller;
 use crate::interfaces;
 use crate::kernel::{
-    self, Device, EventHooks, Hook, MAX_BUFFER_BYTES, MAX_SNAP_BYTES, Snap, Transport, Wanted,
+    self, EventHooks, Hook, MAX_BUFFER_BYTES, MAX_SNAP_BYTES, Snap, Transport, Wanted,
 };
-use crate::output::{CaptureFile, Output, Written};
-use crate::recorder::{self, RecordError, Recording, Summary, Watcher};
+use crate::output::{CaptureFile, Output};
+use crate::recorder::{self, RecordError, Recording};
 use crate::rights::SETCAP;
 use crate::rotation::{Names, Rotation, period, size};
-use crate::writer::Progress;
 
 /// Record packets and kernel events with their processes
 #[derive(Debug, Args)]
@@ -180,9 +180,6 @@ fn needs() -> String {
          `tcprec doctor` says what this kernel and these rights allow."
     )
 }
-
-/// The name of an output that is no file.
-const STANDARD_OUTPUT: &str = "-";
 
 /// tcpdump's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -422,109 +419,5 @@ fn list(namespaces: &[String]) -> Result<(), Failure> {
             Err(Failure::Failed(error.to_string()))
         }
         _ => Ok(()),
-    }
-}
-
-/// Tells the user on standard error how it goes.
-struct Teller {
-    outputs: Vec<PathBuf>,
-    is_terminal: bool,
-}
-
-impl Teller {
-    fn new(outputs: &[PathBuf]) -> Self {
-        Self {
-            outputs: outputs.to_vec(),
-            is_terminal: io::stderr().is_terminal(),
-        }
-    }
-
-    fn say(&self, text: &str) {
-        let clear = if self.is_terminal { "\r\x1b[K" } else { "" };
-        // Nothing can be done where standard error is closed.
-        let _ = writeln!(io::stderr(), "{clear}tcprec: {text}");
-    }
-
-    fn ended(&self, summary: &Summary) {
-        let totals = &summary.totals;
-        let lost = totals.packets.lost + totals.events.lost;
-        let mut text = format!(
-            "{} packets ({}) and {} events recorded, {} lost",
-            units::count(totals.packets.recorded),
-            units::bytes(totals.wire_bytes),
-            units::count(totals.events.recorded),
-            if lost == 0 {
-                "none".to_owned()
-            } else {
-                units::count(lost)
-            },
-        );
-        for Written { name, files, bytes } in &summary.written {
-            if name == STANDARD_OUTPUT {
-                continue;
-            }
-            let bytes = units::bytes(*bytes);
-            // Writing to a string does not fail.
-            let _ = match files {
-                1 => write!(text, "; {bytes} in {name}"),
-                files => write!(text, "; {bytes} in {files} files of {name}"),
-            };
-        }
-        let _ = write!(text, " ({})", summary.reason);
-        self.say(&text);
-        if summary.unaccounted > 0 {
-            self.say(&format!(
-                "{} records are in no book: this is a defect of tcprec, please report it",
-                summary.unaccounted
-            ));
-        }
-    }
-}
-
-impl Watcher for Teller {
-    fn started(&mut self, interfaces: &[Device], hooks: &[String], missing: &[MissingHook]) {
-        for MissingHook { hook, reason } in missing {
-            self.say(&format!("without {hook}: {reason}"));
-        }
-        let names: Vec<_> = interfaces.iter().map(|d| d.name.as_str()).collect();
-        let hook = hooks.iter().find(|hook| !hook.contains('/'));
-        let to: Vec<_> = self.outputs.iter().map(|path| to(path)).collect();
-        let mut text = format!(
-            "recording on {} ({})",
-            names.join(", "),
-            hook.map_or("no hook", String::as_str)
-        );
-        if !to.is_empty() {
-            let _ = write!(text, " to {}", to.join(" and "));
-        }
-        self.say(&text);
-    }
-
-    fn note(&mut self, text: &str) {
-        self.say(text);
-    }
-
-    fn tick(&mut self, elapsed: Duration, progress: &Progress) {
-        if !self.is_terminal {
-            return;
-        }
-        let count =
-            |counter: &std::sync::atomic::AtomicU64| units::count(counter.load(Ordering::Relaxed));
-        let _ = write!(
-            io::stderr(),
-            "\r{} s  {} packets  {} events  {} lost\x1b[K",
-            elapsed.as_secs(),
-            count(&progress.packets),
-            count(&progress.events),
-            count(&progress.lost),
-        );
-    }
-}
-
-fn to(path: &Path) -> String {
-    if path.as_os_str() == STANDARD_OUTPUT {
-        "the standard output".to_owned()
-    } else {
-        path.display().to_string()
     }
 }

@@ -1,0 +1,120 @@
+//! What is said on standard error while a recording runs, and when it ended.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tcprec_analyze::report::units;
+use tcprec_shared::record::MissingHook;
+
+use super::STANDARD_OUTPUT;
+use crate::kernel::Device;
+use crate::output::Written;
+use crate::recorder::{Summary, Watcher};
+use crate::writer::Progress;
+
+/// Tells the user on standard error how it goes.
+pub(super) struct Teller {
+    outputs: Vec<PathBuf>,
+    is_terminal: bool,
+}
+
+impl Teller {
+    pub(super) fn new(outputs: &[PathBuf]) -> Self {
+        Self {
+            outputs: outputs.to_vec(),
+            is_terminal: io::stderr().is_terminal(),
+        }
+    }
+
+    pub(super) fn say(&self, text: &str) {
+        let clear = if self.is_terminal { "\r\x1b[K" } else { "" };
+        // Nothing can be done where standard error is closed.
+        let _ = writeln!(io::stderr(), "{clear}tcprec: {text}");
+    }
+
+    pub(super) fn ended(&self, summary: &Summary) {
+        let totals = &summary.totals;
+        let lost = totals.packets.lost + totals.events.lost;
+        let mut text = format!(
+            "{} packets ({}) and {} events recorded, {} lost",
+            units::count(totals.packets.recorded),
+            units::bytes(totals.wire_bytes),
+            units::count(totals.events.recorded),
+            if lost == 0 {
+                "none".to_owned()
+            } else {
+                units::count(lost)
+            },
+        );
+        for Written { name, files, bytes } in &summary.written {
+            if name == STANDARD_OUTPUT {
+                continue;
+            }
+            let bytes = units::bytes(*bytes);
+            // Writing to a string does not fail.
+            let _ = match files {
+                1 => write!(text, "; {bytes} in {name}"),
+                files => write!(text, "; {bytes} in {files} files of {name}"),
+            };
+        }
+        let _ = write!(text, " ({})", summary.reason);
+        self.say(&text);
+        if summary.unaccounted > 0 {
+            self.say(&format!(
+                "{} records are in no book: this is a defect of tcprec, please report it",
+                summary.unaccounted
+            ));
+        }
+    }
+}
+
+impl Watcher for Teller {
+    fn started(&mut self, interfaces: &[Device], hooks: &[String], missing: &[MissingHook]) {
+        for MissingHook { hook, reason } in missing {
+            self.say(&format!("without {hook}: {reason}"));
+        }
+        let names: Vec<_> = interfaces.iter().map(|d| d.name.as_str()).collect();
+        let hook = hooks.iter().find(|hook| !hook.contains('/'));
+        let to: Vec<_> = self.outputs.iter().map(|path| to(path)).collect();
+        let mut text = format!(
+            "recording on {} ({})",
+            names.join(", "),
+            hook.map_or("no hook", String::as_str)
+        );
+        if !to.is_empty() {
+            let _ = write!(text, " to {}", to.join(" and "));
+        }
+        self.say(&text);
+    }
+
+    fn note(&mut self, text: &str) {
+        self.say(text);
+    }
+
+    fn tick(&mut self, elapsed: Duration, progress: &Progress) {
+        if !self.is_terminal {
+            return;
+        }
+        let count =
+            |counter: &std::sync::atomic::AtomicU64| units::count(counter.load(Ordering::Relaxed));
+        let _ = write!(
+            io::stderr(),
+            "\r{} s  {} packets  {} events  {} lost\x1b[K",
+            elapsed.as_secs(),
+            count(&progress.packets),
+            count(&progress.events),
+            count(&progress.lost),
+        );
+    }
+}
+
+fn to(path: &Path) -> String {
+    if path.as_os_str() == STANDARD_OUTPUT {
+        "the standard output".to_owned()
+    } else {
+        path.display().to_string()
+    }
+}
