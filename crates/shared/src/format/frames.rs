@@ -14,6 +14,12 @@ use zstd::zstd_safe::{CParameter, compress_bound};
 /// level 3 makes files 0 to 2 % smaller and needs 20 to 50 % more time.
 pub(super) const LEVEL: i32 = 1;
 
+/// How many positions zstd remembers, as a power of two: half as many as it does
+/// by itself. Lines repeat what the latest lines said, and the nearer a match, the
+/// fewer bits tell where it is: files of short packets are 1 to 2 % smaller and
+/// need a tenth less time; large bodies that come again are found less often.
+const HASH_LOG: u32 = 13;
+
 const SKIPPABLE_MAGIC: u32 = 0x184d_2a5e;
 const SEEKABLE_MAGIC: u32 = 0x8f92_eab1;
 
@@ -29,6 +35,7 @@ pub(super) struct Frames<W> {
 impl<W: Write> Frames<W> {
     pub(super) fn new(output: W) -> io::Result<Self> {
         let mut compressor = Compressor::new(LEVEL)?;
+        compressor.set_parameter(CParameter::HashLog(HASH_LOG))?;
         compressor.set_parameter(CParameter::ChecksumFlag(true))?;
         Ok(Self {
             output,
