@@ -6,8 +6,10 @@
 //! written next, and what is read from a file goes through [`LookAhead`].
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
 
 use foldhash::HashMap;
+use foldhash::fast::RandomState;
 use tcprec_shared::flow::{Endpoint, Flow};
 use tcprec_shared::headers::{self, Headers, LinkType};
 use tcprec_shared::record::{Direction, Packet, Process, ProcessId, Provenance, Record};
@@ -27,7 +29,7 @@ pub struct Note<'a> {
 /// How many closed sockets are remembered: late packets come soon.
 const CLOSED_SOCKETS: usize = 1 << 14;
 
-/// Of how many ways of connections what was found is kept at hand.
+/// Of how many ways of connections what was found is kept at hand, at most.
 const MAX_WAYS: usize = 1 << 14;
 
 /// Finds the owners of packets.
@@ -38,9 +40,10 @@ const MAX_WAYS: usize = 1 << 14;
 pub struct Annotator {
     owners: Owners,
     links: HashMap<u32, LinkType>,
-    /// Places in `found`.
-    ways: HashMap<Way, usize>,
-    found: Vec<Found>,
+    /// What was found, each in the place that the hash of its way tells; the
+    /// later one where several have the same.
+    found: Vec<Option<Found>>,
+    hasher: RandomState,
     /// The number that the next finding gets.
     next_number: u64,
 }
@@ -59,6 +62,7 @@ struct Way {
 /// The owners of the packets of one way.
 #[derive(Debug)]
 struct Found {
+    way: Way,
     owner: Claim,
     peer: Claim,
     community_id: String,
@@ -68,9 +72,12 @@ struct Found {
 }
 
 impl Found {
-    /// Whether it is so for a packet of this time, after so many changes.
-    fn holds_at(&self, ts_ns: i64, changes: u64) -> bool {
-        self.changes == changes && self.owner.span.contains(ts_ns) && self.peer.span.contains(ts_ns)
+    /// Whether it is so for a packet of this way and time, after so many changes.
+    fn holds(&self, way: &Way, ts_ns: i64, changes: u64) -> bool {
+        self.changes == changes
+            && self.owner.span.contains(ts_ns)
+            && self.peer.span.contains(ts_ns)
+            && self.way == *way
     }
 }
 
@@ -87,8 +94,8 @@ impl Annotator {
         Self {
             owners: Owners::new(CLOSED_SOCKETS),
             links: HashMap::default(),
-            ways: HashMap::default(),
             found: Vec::new(),
+            hasher: RandomState::default(),
             next_number: 0,
         }
     }
@@ -130,15 +137,13 @@ impl Annotator {
             dst,
             cookie: packet.cookie,
         };
-        let known = self.ways.get(&way).copied();
-        let is_found = known
-            .and_then(|at| self.found.get(at))
-            .is_some_and(|found| found.holds_at(packet.ts_ns, self.owners.changes()));
-        let at = match known {
-            Some(at) if is_found => at,
-            _ => self.find(way, known, packet.ts_ns),
-        };
-        let found = self.found.get(at)?;
+        let at = self.hasher.hash_one(way) as usize % MAX_WAYS;
+        let changes = self.owners.changes();
+        let known = self.found.get(at).and_then(Option::as_ref);
+        if !known.is_some_and(|found| found.holds(&way, packet.ts_ns, changes)) {
+            self.find(way, at, packet.ts_ns);
+        }
+        let found = self.found.get(at)?.as_ref()?;
         Some(Annotation {
             owner: self.owner(found.owner.holder),
             peer: self.owner(found.peer.holder),
@@ -147,9 +152,8 @@ impl Annotator {
         })
     }
 
-    /// Finds the owners of a packet of this way and time, and says where they
-    /// are kept: at `known` where the way is known.
-    fn find(&mut self, way: Way, known: Option<usize>, ts_ns: i64) -> usize {
+    /// Finds the owners of a packet of this way and time, and keeps them at `at`.
+    fn find(&mut self, way: Way, at: usize, ts_ns: i64) {
         let claim = |local, remote, cookie| {
             let netns = self.owners.netns(way.interface);
             let nobody = Claim {
@@ -172,31 +176,26 @@ impl Annotator {
             Some(Direction::In) => (receiver, sender),
             Some(Direction::Out) | None => (sender, receiver),
         };
-        let changes = self.owners.changes();
-        // Processes may have other names by now: the number is always new.
-        let number = self.next_number;
-        self.next_number += 1;
-        if let Some((at, found)) = known.and_then(|at| Some((at, self.found.get_mut(at)?))) {
-            found.owner = owner;
-            found.peer = peer;
-            found.number = number;
-            found.changes = changes;
-            return at;
+        if self.found.is_empty() {
+            self.found.resize_with(MAX_WAYS, || None);
         }
-        if self.found.len() >= MAX_WAYS {
-            self.ways.clear();
-            self.found.clear();
-        }
-        let at = self.found.len();
-        self.ways.insert(way, at);
-        self.found.push(Found {
+        let Some(place) = self.found.get_mut(at) else {
+            return;
+        };
+        let community_id = match place.take() {
+            Some(before) if before.way == way => before.community_id,
+            _ => Flow::between(way.src, way.dst).community_id(),
+        };
+        *place = Some(Found {
+            way,
             owner,
             peer,
-            community_id: Flow::between(way.src, way.dst).community_id(),
-            number,
-            changes,
+            community_id,
+            // Processes may have other names by now: the number is always new.
+            number: self.next_number,
+            changes: self.owners.changes(),
         });
-        at
+        self.next_number += 1;
     }
 
     fn owner(&self, holder: Option<(ProcessId, Provenance)>) -> Option<Owner<'_>> {

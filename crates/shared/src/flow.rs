@@ -87,18 +87,20 @@ impl Flow {
     #[must_use]
     pub fn community_id(&self) -> String {
         const IPPROTO_TCP: u8 = 6;
-        let mut hash = Sha1::new();
-        hash.update([0, 0]);
+        let mut bytes = Vec::with_capacity(2 + 2 * 16 + 2 + 2 * 2);
+        bytes.extend([0, 0]);
         for end in [self.low, self.high] {
             match end.addr {
-                IpAddr::V4(addr) => hash.update(addr.octets()),
-                IpAddr::V6(addr) => hash.update(addr.octets()),
+                IpAddr::V4(addr) => bytes.extend_from_slice(&addr.octets()),
+                IpAddr::V6(addr) => bytes.extend_from_slice(&addr.octets()),
             }
         }
-        hash.update([IPPROTO_TCP, 0]);
-        hash.update(self.low.port.to_be_bytes());
-        hash.update(self.high.port.to_be_bytes());
-        format!("1:{}", STANDARD.encode(hash.finalize()))
+        bytes.extend([IPPROTO_TCP, 0]);
+        bytes.extend(self.low.port.to_be_bytes());
+        bytes.extend(self.high.port.to_be_bytes());
+        let mut id = "1:".to_owned();
+        STANDARD.encode_string(Sha1::digest(&bytes), &mut id);
+        id
     }
 }
 

@@ -14,6 +14,7 @@ mod pcapng;
 mod series;
 #[cfg(test)]
 mod tests;
+mod text;
 mod window;
 
 pub use create::{CreateError, UnknownFormat, create, create_counted, create_with, create_writer};

@@ -31,6 +31,24 @@ pub enum EventKind {
     Scan,
 }
 
+impl EventKind {
+    /// The word for it in files and reports.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Accept => "accept",
+            Self::Listen => "listen",
+            Self::State => "state",
+            Self::Retransmit => "retransmit",
+            Self::Reset => "reset",
+            Self::Close => "close",
+            Self::Handover => "handover",
+            Self::Scan => "scan",
+        }
+    }
+}
+
 /// One thing the kernel did to a TCP socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -102,4 +120,25 @@ pub enum TcpState {
     Listen,
     Closing,
     NewSynRecv,
+}
+
+impl TcpState {
+    /// The word for it in files and reports.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::SynSent => "syn_sent",
+            Self::SynRecv => "syn_recv",
+            Self::FinWait1 => "fin_wait1",
+            Self::FinWait2 => "fin_wait2",
+            Self::TimeWait => "time_wait",
+            Self::Close => "close",
+            Self::CloseWait => "close_wait",
+            Self::LastAck => "last_ack",
+            Self::Listen => "listen",
+            Self::Closing => "closing",
+            Self::NewSynRecv => "new_syn_recv",
+        }
+    }
 }

@@ -18,6 +18,20 @@ pub enum LossCause {
     Writer,
 }
 
+impl LossCause {
+    /// The word for it in files and reports.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::RingFull => "ring_full",
+            Self::Snap => "snap",
+            Self::Recursion => "recursion",
+            Self::Decode => "decode",
+            Self::Writer => "writer",
+        }
+    }
+}
+
 /// What kind of record was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -31,6 +45,16 @@ pub enum Lost {
 }
 
 impl Lost {
+    /// The word for it in files and reports.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Packets => "packets",
+            Self::Events => "events",
+            Self::Processes => "processes",
+        }
+    }
+
     /// The word for one of them.
     #[must_use]
     pub const fn noun(self) -> &'static str {

@@ -81,10 +81,10 @@ macro_rules! display_as_written {
     ($($word:ty),*) => {$(
         impl fmt::Display for $word {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.serialize(f)
+                f.pad(self.word())
             }
         }
     )*};
 }
 
-display_as_written!(Direction, EventKind, TcpState, LossCause, Lost);
+display_as_written!(Direction, EventKind, TcpState, LossCause, Lost, Provenance);

@@ -17,6 +17,17 @@ pub enum Direction {
     Out,
 }
 
+impl Direction {
+    /// The word for it in files and reports.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
+    }
+}
+
 /// A packet as a hook saw it, cut to the snap length.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Packet<'a> {

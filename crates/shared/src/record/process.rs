@@ -1,7 +1,5 @@
 //! Processes, and how one is known to own an endpoint.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 /// What names a process for as long as a capture lives: pids are used again,
@@ -74,11 +72,5 @@ impl Provenance {
             Self::Inherited => "inherited",
             Self::Guess => "guess",
         }
-    }
-}
-
-impl fmt::Display for Provenance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
     }
 }

@@ -6,7 +6,8 @@
 
 use crate::record::{Event, ProcessId, TcpFacts};
 
-use super::line::Line;
+use super::super::text::Text;
+use super::line;
 use super::rest::Rest;
 
 /// Appends the line of an event, without its end.
@@ -25,15 +26,16 @@ pub(super) fn write(out: &mut Vec<u8>, event: &Event) {
         direction,
         tcp,
     } = event;
-    let mut line = Line(out);
-    line.word("{\"type\":", kind);
-    line.number(",\"ts_ns\":", *ts_ns);
+    let mut line = Text(out);
+    line.text("{\"type\":\"");
+    line.text(kind.word());
+    line.number("\",\"ts_ns\":", *ts_ns);
     if let Some(cookie) = cookie {
         line.number(",\"cookie\":", *cookie);
     }
     line.number(",\"netns\":", *netns);
-    line.endpoint(",\"local\":{\"addr\":\"", local);
-    line.endpoint(",\"remote\":{\"addr\":\"", remote);
+    line::endpoint(&mut line, ",\"local\":", local);
+    line::endpoint(&mut line, ",\"remote\":", remote);
     if let Some(ProcessId { pid, start_ns }) = process {
         line.number(",\"process\":{\"pid\":", *pid);
         line.number(",\"start_ns\":", *start_ns);
@@ -43,13 +45,19 @@ pub(super) fn write(out: &mut Vec<u8>, event: &Event) {
         line.number(",\"tid\":", *tid);
     }
     if let Some(state) = old_state {
-        line.word(",\"old_state\":", state);
+        line.text(",\"old_state\":\"");
+        line.text(state.word());
+        line.text("\"");
     }
     if let Some(state) = new_state {
-        line.word(",\"new_state\":", state);
+        line.text(",\"new_state\":\"");
+        line.text(state.word());
+        line.text("\"");
     }
     if let Some(direction) = direction {
-        line.word(",\"direction\":", direction);
+        line.text(",\"direction\":\"");
+        line.text(direction.word());
+        line.text("\"");
     }
     if let Some(TcpFacts {
         srtt_ns,

@@ -11,8 +11,9 @@ use base64::Engine as _;
 
 use crate::record::{Direction, KernelParse, Packet};
 
+use super::super::text::Text;
 use super::BASE64;
-use super::line::Line;
+use super::line;
 use super::rest::Rest;
 
 /// Appends the line of a packet, without its end.
@@ -26,7 +27,7 @@ pub(super) fn write(out: &mut Vec<u8>, packet: &Packet<'_>) {
         kernel,
         data,
     } = packet;
-    let mut line = Line(out);
+    let mut line = Text(out);
     line.number("{\"type\":\"packet\",\"ts_ns\":", *ts_ns);
     line.number(",\"interface\":", *interface);
     line.text(match direction {
@@ -46,15 +47,15 @@ pub(super) fn write(out: &mut Vec<u8>, packet: &Packet<'_>) {
             header_bytes,
             payload_bytes,
         } = kernel;
-        line.endpoint(",\"kernel\":{\"src\":{\"addr\":\"", src);
-        line.endpoint(",\"dst\":{\"addr\":\"", dst);
+        line::endpoint(&mut line, ",\"kernel\":{\"src\":", src);
+        line::endpoint(&mut line, ",\"dst\":", dst);
         line.number(",\"flags\":", *flags);
         line.number(",\"header_bytes\":", *header_bytes);
         line.number(",\"payload_bytes\":", *payload_bytes);
         line.text("}");
     }
     line.text(",\"data\":\"");
-    line.base64(data);
+    line::base64(&mut line, data);
     line.text("\"}");
 }
 

@@ -16,13 +16,12 @@
 //! line is there only where the kernel's parse is not what its headers let
 //! expect: [`KernelParse::expected`].
 
-use std::fmt::{Display, Write};
-
 use memchr::memrchr;
 
 use crate::record::{KernelParse, Process};
 use crate::stream::{Annotation, Owner};
 
+use super::super::text::Text;
 use super::body::split_line;
 
 /// Longest text of a process that is shown, in bytes.
@@ -50,68 +49,83 @@ pub(super) enum Kernel {
 }
 
 /// Writes a comment, or nothing where there is nothing to say.
-pub(super) fn write(out: &mut String, annotation: Option<&Annotation<'_>>, fields: Fields) {
-    let start = out.len();
-    let mut line = Words { out, start };
+pub(super) fn write(out: &mut Vec<u8>, annotation: Option<&Annotation<'_>>, fields: Fields) {
+    let mut text = Text(out);
+    let start = text.0.len();
     if let Some(annotation) = annotation {
         if let Some(Owner {
             process,
             provenance,
         }) = annotation.owner
         {
-            line.word("pid=", process.id.pid);
-            line.text("comm=", &process.comm);
+            text.number("pid=", process.id.pid);
+            text.text(" comm=");
+            push_text(&mut text, &process.comm);
             if let Some(uid) = process.uid {
-                line.word("uid=", uid);
+                text.number(" uid=", uid);
             }
-            line.word("owner=", provenance);
+            text.text(" owner=");
+            text.text(provenance.word());
         }
         if !annotation.community_id.is_empty() {
-            line.text("conn=", annotation.community_id);
+            space(&mut text, start);
+            text.text("conn=");
+            push_text(&mut text, annotation.community_id);
         }
         if let Some(Owner {
             process,
             provenance,
         }) = annotation.peer
         {
-            line.word("peer_pid=", process.id.pid);
-            line.text("peer_comm=", &process.comm);
-            line.word("peer_owner=", provenance);
+            space(&mut text, start);
+            text.number("peer_pid=", process.id.pid);
+            text.text(" peer_comm=");
+            push_text(&mut text, &process.comm);
+            text.text(" peer_owner=");
+            text.text(provenance.word());
         }
     }
     if let Some(cookie) = fields.cookie {
-        line.word(COOKIE, cookie);
+        space(&mut text, start);
+        text.number(COOKIE, cookie);
     }
     if let Kernel::Other(kernel) = fields.kernel {
-        out.push('\n');
-        out.push_str(KERNEL);
+        text.text("\n");
+        text.text(KERNEL);
         match kernel.map(|kernel| serde_json::to_string(&kernel)) {
-            Some(Ok(json)) => out.push_str(&json),
-            Some(Err(_)) | None => out.push_str(NO_KERNEL),
+            Some(Ok(json)) => text.text(&json),
+            Some(Err(_)) | None => text.text(NO_KERNEL),
         }
     }
     if let Some(owner) = annotation.and_then(|annotation| annotation.owner) {
-        write_process(out, owner.process);
+        write_process(&mut text, owner.process);
+    }
+}
+
+/// Parts a word from what is before it in a comment that begins at `start`.
+fn space(text: &mut Text<'_>, start: usize) {
+    if text.0.len() > start {
+        text.text(" ");
     }
 }
 
 /// The lines that ptcpdump writes of a process.
-fn write_process(out: &mut String, process: &Process) {
-    let _ = write!(out, "\nPID: {}", process.id.pid);
+fn write_process(text: &mut Text<'_>, process: &Process) {
+    text.number("\nPID: ", process.id.pid);
     if let Some(exe) = &process.exe {
-        out.push_str("\nCmd: ");
-        push_text(out, exe);
+        text.text("\nCmd: ");
+        push_text(text, exe);
     }
     if !process.argv.is_empty() {
-        out.push_str("\nArgs:");
-        let start = out.len();
+        text.text("\nArgs:");
+        let start = text.0.len();
         for argument in &process.argv {
-            if out.len() - start > MAX_TEXT_BYTES {
-                out.push_str(" ...");
+            if text.0.len() - start > MAX_TEXT_BYTES {
+                text.text(" ...");
                 break;
             }
-            out.push(' ');
-            push_text(out, argument);
+            text.text(" ");
+            push_text(text, argument);
         }
     }
 }
@@ -130,39 +144,14 @@ pub(super) fn read(comment: &[u8]) -> Fields {
     Fields { cookie, kernel }
 }
 
-/// Words with a space between them.
-struct Words<'a> {
-    out: &'a mut String,
-    start: usize,
-}
-
-impl Words<'_> {
-    fn name(&mut self, name: &str) {
-        if self.out.len() > self.start {
-            self.out.push(' ');
-        }
-        self.out.push_str(name);
-    }
-
-    fn word(&mut self, name: &str, value: impl Display) {
-        self.name(name);
-        // Writing to memory does not fail.
-        let _ = write!(self.out, "{value}");
-    }
-
-    fn text(&mut self, name: &str, value: &str) {
-        self.name(name);
-        push_text(self.out, value);
-    }
-}
-
 /// Text of a process, which may be anything: cut, and without line ends.
-pub(super) fn push_text(out: &mut String, text: &str) {
+pub(super) fn push_text(out: &mut Text<'_>, text: &str) {
     let text = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
     let is_plain = |byte| matches!(byte, b' '..=b'~');
     if text.bytes().all(is_plain) {
-        out.push_str(text);
+        out.text(text);
     } else {
-        out.extend(text.chars().map(|c| if c.is_control() { '?' } else { c }));
+        let shown = text.chars().map(|c| if c.is_control() { '?' } else { c });
+        out.text(&shown.collect::<String>());
     }
 }

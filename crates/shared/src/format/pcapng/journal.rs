@@ -1,15 +1,14 @@
 //! Journal entries: records that are no packets, as Wireshark shows them in
 //! their place among the packets (systemd Journal Export Format).
 
-use std::fmt::{self, Display, Write};
-use std::io;
+use std::io::{self, Write as _};
 
 use pcap_file::pcapng::blocks::SYSTEMD_JOURNAL_EXPORT_BLOCK;
 
-use crate::flow::Endpoint;
 use crate::record::{End, Event, Loss, Record};
 
 use super::super::jsonl;
+use super::super::text::Text;
 use super::body::split_line;
 use super::comment::push_text;
 use super::packet::{begin, end, pad};
@@ -18,19 +17,16 @@ use super::packet::{begin, end, pad};
 const RECORD: &str = "TCPREC_RECORD=";
 
 /// Appends the block of an entry: what happened at `ts_ns`, and in which
-/// process. `text` is room to work in.
+/// process.
 pub(super) fn write(
     out: &mut Vec<u8>,
-    text: &mut String,
     record: &Record<'_>,
     ts_ns: i64,
     process: Option<(u32, Option<&str>)>,
 ) -> io::Result<()> {
-    text.clear();
-    write_fields(text, record, ts_ns, process);
-    text.push_str(RECORD);
     let start = begin(out, SYSTEMD_JOURNAL_EXPORT_BLOCK);
-    out.extend(text.as_bytes());
+    write_fields(&mut Text(out), record, ts_ns, process);
+    Text(out).text(RECORD);
     if let Err(error) = jsonl::write_record(out, record) {
         out.truncate(start);
         return Err(error.into());
@@ -43,22 +39,23 @@ pub(super) fn write(
 
 /// Writes the fields that other programs know.
 fn write_fields(
-    out: &mut String,
+    entry: &mut Text<'_>,
     record: &Record<'_>,
     ts_ns: i64,
     process: Option<(u32, Option<&str>)>,
 ) {
-    // Writing to memory does not fail. Wireshark takes no entry without a time.
-    let _ = writeln!(out, "__REALTIME_TIMESTAMP={}", ts_ns.max(0) / 1000);
-    let _ = writeln!(out, "SYSLOG_IDENTIFIER=tcprec");
-    let _ = writeln!(out, "MESSAGE={}", Message(record));
+    // Wireshark takes no entry without a time.
+    entry.number("__REALTIME_TIMESTAMP=", ts_ns.max(0) / 1000);
+    entry.text("\nSYSLOG_IDENTIFIER=tcprec\nMESSAGE=");
+    write_message(entry, record);
+    entry.text("\n");
     if let Some((pid, comm)) = process {
-        let _ = writeln!(out, "_PID={pid}");
+        entry.number("_PID=", pid);
         if let Some(comm) = comm {
-            out.push_str("_COMM=");
-            push_text(out, comm);
-            out.push('\n');
+            entry.text("\n_COMM=");
+            push_text(entry, comm);
         }
+        entry.text("\n");
     }
 }
 
@@ -75,52 +72,51 @@ pub(super) fn record(entry: &[u8]) -> Option<&[u8]> {
     None
 }
 
-/// A record in a few words.
-struct Message<'a>(&'a Record<'a>);
-
-impl Display for Message<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Record::Event(event) => event_message(event, f),
-            Record::Loss(Loss {
-                cause,
-                lost,
-                count,
-                bytes,
-                ..
-            }) => write!(f, "lost {count} {lost}, {bytes} bytes: {cause}"),
-            Record::End(End {
-                recorded_packets,
-                lost_packets,
-                ..
-            }) => write!(
-                f,
-                "end of the recording: {recorded_packets} packets recorded, {lost_packets} lost"
-            ),
-            Record::Capture(_) => f.write_str("capture"),
-            Record::Process(process) => write!(f, "process {}", process.id.pid),
-            Record::Interface(_) | Record::Packet(_) => Ok(()),
+/// Writes a record in a few words.
+fn write_message(entry: &mut Text<'_>, record: &Record<'_>) {
+    // Writing to memory does not fail.
+    let _ = match record {
+        Record::Event(event) => {
+            write_event(entry, event);
+            Ok(())
         }
-    }
+        Record::Loss(Loss {
+            cause,
+            lost,
+            count,
+            bytes,
+            ..
+        }) => write!(entry.0, "lost {count} {lost}, {bytes} bytes: {cause}"),
+        Record::End(End {
+            recorded_packets,
+            lost_packets,
+            ..
+        }) => write!(
+            entry.0,
+            "end of the recording: {recorded_packets} packets recorded, {lost_packets} lost"
+        ),
+        Record::Capture(_) => write!(entry.0, "capture"),
+        Record::Process(process) => write!(entry.0, "process {}", process.id.pid),
+        Record::Interface(_) | Record::Packet(_) => Ok(()),
+    };
 }
 
-fn event_message(event: &Event, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let Event {
-        kind,
-        local,
-        remote: Endpoint { port, .. },
-        ..
-    } = event;
-    write!(f, "{kind} {local}")?;
-    if *port != 0 {
-        write!(f, " -> {}", event.remote)?;
+fn write_event(entry: &mut Text<'_>, event: &Event) {
+    entry.text(event.kind.word());
+    entry.endpoint(" ", &event.local);
+    if event.remote.port != 0 {
+        entry.endpoint(" -> ", &event.remote);
     }
     if let Some(direction) = event.direction {
-        write!(f, " {direction}")?;
+        entry.text(" ");
+        entry.text(direction.word());
     }
-    match (event.old_state, event.new_state) {
-        (Some(old), Some(new)) => write!(f, ", {old} -> {new}"),
-        (None, Some(new)) => write!(f, ", {new}"),
-        _ => Ok(()),
+    if let Some(new) = event.new_state {
+        entry.text(", ");
+        if let Some(old) = event.old_state {
+            entry.text(old.word());
+            entry.text(" -> ");
+        }
+        entry.text(new.word());
     }
 }

@@ -18,6 +18,7 @@ mod body;
 mod clock;
 mod comment;
 mod journal;
+mod kept;
 mod packet;
 mod read;
 mod write;

@@ -38,22 +38,27 @@ pub(super) fn write(out: &mut Vec<u8>, fields: &Fields<'_>, options: &[u8]) {
         data,
         dropped,
     } = *fields;
-    let start = begin(out, ENHANCED_PACKET_BLOCK);
-    out.extend(interface.to_le_bytes());
+    let start = out.len();
     // All 64 bits, so that reading gives back a time before 1970.
     let ticks = ts_ns.cast_unsigned();
-    out.extend(((ticks >> 32) as u32).to_le_bytes());
-    out.extend((ticks as u32).to_le_bytes());
-    out.extend((data.len() as u32).to_le_bytes());
-    out.extend(wire_bytes.to_le_bytes());
-    out.extend(data);
+    let head = [
+        ENHANCED_PACKET_BLOCK,
+        0,
+        interface,
+        (ticks >> 32) as u32,
+        ticks as u32,
+        data.len() as u32,
+        wire_bytes,
+    ];
+    out.extend_from_slice(head.map(u32::to_le_bytes).as_flattened());
+    out.extend_from_slice(data);
     pad(out, start);
     if dropped > 0 {
         push_option(out, option::EPB_DROPCOUNT, &dropped.to_le_bytes());
     }
-    out.extend(options);
+    out.extend_from_slice(options);
     if dropped > 0 || !options.is_empty() {
-        out.extend(END_OF_OPTIONS);
+        out.extend_from_slice(&END_OF_OPTIONS);
     }
     end(out, start);
 }
@@ -61,8 +66,7 @@ pub(super) fn write(out: &mut Vec<u8>, fields: &Fields<'_>, options: &[u8]) {
 /// Begins a block: its type, and room for its length.
 pub(super) fn begin(out: &mut Vec<u8>, kind: u32) -> usize {
     let start = out.len();
-    out.extend(kind.to_le_bytes());
-    out.extend([0; 4]);
+    out.extend_from_slice([kind, 0].map(u32::to_le_bytes).as_flattened());
     start
 }
 
@@ -70,7 +74,7 @@ pub(super) fn begin(out: &mut Vec<u8>, kind: u32) -> usize {
 pub(super) fn end(out: &mut Vec<u8>, start: usize) {
     let length = (out.len() - start + size_of::<u32>()) as u32;
     let length = length.to_le_bytes();
-    out.extend(length);
+    out.extend_from_slice(&length);
     if let Some(at) = out.get_mut(start + 4..start + 8) {
         at.copy_from_slice(&length);
     }
@@ -83,7 +87,7 @@ pub(super) fn write_options(
     direction: Option<Direction>,
     sender_pid: Option<u32>,
     process_place: Option<u32>,
-    comment: &str,
+    comment: &[u8],
 ) {
     if let Some(direction) = direction {
         let flags = match direction {
@@ -98,16 +102,15 @@ pub(super) fn write_options(
     if let Some(place) = process_place {
         push_option(out, EPB_DARWIN_PROCESS, &place.to_le_bytes());
     }
-    push_option(out, COMMENT, comment.as_bytes());
+    push_option(out, COMMENT, comment);
 }
 
 /// Appends an option; one that is empty or too long is left out.
 pub(super) fn push_option(out: &mut Vec<u8>, code: u16, value: &[u8]) {
     if let Ok(len @ 1..) = u16::try_from(value.len()) {
         let start = out.len();
-        out.extend(code.to_le_bytes());
-        out.extend(len.to_le_bytes());
-        out.extend(value);
+        out.extend_from_slice([code, len].map(u16::to_le_bytes).as_flattened());
+        out.extend_from_slice(value);
         pad(out, start);
     }
 }
@@ -116,7 +119,7 @@ pub(super) fn push_option(out: &mut Vec<u8>, code: u16, value: &[u8]) {
 pub(super) fn pad(out: &mut Vec<u8>, start: usize) {
     let len = out.len() - start;
     let padding = len.next_multiple_of(4) - len;
-    out.extend(&END_OF_OPTIONS[..padding]);
+    out.extend_from_slice(&END_OF_OPTIONS[..padding]);
 }
 
 #[cfg(test)]
@@ -151,7 +154,7 @@ mod tests {
             let direction = is_out.map(|is_out| if is_out { Direction::Out } else { Direction::In });
             let wire_bytes = data.len() as u32 + beyond;
             let mut options = Vec::new();
-            write_options(&mut options, direction, pid, place, &comment);
+            write_options(&mut options, direction, pid, place, comment.as_bytes());
             let mut ours = Vec::new();
             let fields = Fields { interface: 0, ts_ns, wire_bytes, data: &data, dropped };
             write(&mut ours, &fields, &options);

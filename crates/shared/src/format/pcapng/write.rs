@@ -27,14 +27,12 @@ use crate::stream::{Annotation, Owner, Sink};
 
 use super::super::frames;
 use super::comment::{self, Kernel};
+use super::kept::{Kept, Way};
 use super::packet::{self, push_option};
 use super::{DARWIN_PROCESS_BLOCK, journal};
 
 /// As many bytes of blocks are written at once.
 const WRITE_BYTES: usize = 256 * 1024;
-
-/// As many ways of connections have their packets' options kept at hand.
-const MAX_WAYS: usize = 1 << 14;
 
 /// The snap length where none is known: as large as libpcap's largest.
 const MAX_SNAP_BYTES: u32 = 262_144;
@@ -60,9 +58,9 @@ impl Default for PcapngOptions {
 pub(in super::super) struct Writer<W: Write> {
     blocks: Blocks,
     /// The options that packets had.
-    options_of: HashMap<Way, Vec<u8>>,
-    /// Room for text, and for the options of the present packet.
-    text: String,
+    kept: Kept,
+    /// Room for the comment and for the options of the present packet.
+    comment: Vec<u8>,
     packet_options: Vec<u8>,
     output: Output<W>,
     options: PcapngOptions,
@@ -81,14 +79,6 @@ pub(in super::super) struct Writer<W: Write> {
     dropped: u64,
     lost: LostPackets,
     last_ns: i64,
-}
-
-/// What packets have in common whose options are the same.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Way {
-    annotation: u64,
-    direction: Option<Direction>,
-    cookie: Option<u64>,
 }
 
 /// An interface that has a block.
@@ -150,8 +140,8 @@ impl<W: Write> Writer<W> {
     fn new(output: Output<W>, options: PcapngOptions) -> Self {
         Self {
             blocks: Blocks::default(),
-            options_of: HashMap::default(),
-            text: String::new(),
+            kept: Kept::default(),
+            comment: Vec::new(),
             packet_options: Vec::new(),
             output,
             options,
@@ -237,7 +227,6 @@ impl<W: Write> Writer<W> {
             .push(UnknownBlock::new(DARWIN_PROCESS_BLOCK, 0, &body))?;
         let place = self.process_blocks;
         self.process_blocks += 1;
-        self.options_of.clear();
         self.processes.insert(
             process.id,
             Known {
@@ -294,58 +283,46 @@ impl<W: Write> Writer<W> {
             data: &packet.data,
             dropped: std::mem::take(&mut self.dropped),
         };
-        let way = annotation
-            .filter(|_| kernel == Kernel::Expected)
-            .map(|annotation| Way {
+        let way = |process_blocks| {
+            let annotation = annotation.filter(|_| kernel == Kernel::Expected)?;
+            Some(Way {
                 annotation: annotation.number,
                 direction: packet.direction,
                 cookie: packet.cookie,
-            });
-        if let Some(options) = way.and_then(|way| self.options_of.get(&way)) {
+                process_blocks,
+            })
+        };
+        if let Some(options) = way(self.process_blocks).and_then(|way| self.kept.get(&way)) {
             packet::write(&mut self.blocks.bytes, &fields, options);
             return Ok(());
         }
-        self.write_options(packet, annotation, kernel)?;
-        packet::write(&mut self.blocks.bytes, &fields, &self.packet_options);
-        if let Some(way) = way {
-            if self.options_of.len() >= MAX_WAYS {
-                self.options_of.clear();
-            }
-            self.options_of.insert(way, self.packet_options.clone());
-        }
-        Ok(())
-    }
-
-    /// Puts together the options of a packet, and writes the block of a process
-    /// that they refer to and that has none.
-    fn write_options(
-        &mut self,
-        packet: &Packet<'_>,
-        annotation: Option<&Annotation<'_>>,
-        kernel: Kernel,
-    ) -> io::Result<()> {
         let owner = annotation.and_then(|annotation| annotation.owner);
-        let peer = annotation.and_then(|annotation| annotation.peer);
+        let process_place = owner.map(|owner| self.process_place(owner)).transpose()?;
         let sender = match packet.direction {
             Some(Direction::Out) => owner,
-            Some(Direction::In) => peer,
+            Some(Direction::In) => annotation.and_then(|annotation| annotation.peer),
             None => None,
         };
-        let process_place = owner.map(|owner| self.process_place(owner)).transpose()?;
-        self.text.clear();
-        let fields = comment::Fields {
+        let own = comment::Fields {
             cookie: packet.cookie,
             kernel,
         };
-        comment::write(&mut self.text, annotation, fields);
-        self.packet_options.clear();
+        self.comment.clear();
+        comment::write(&mut self.comment, annotation, own);
+        let options = if let Some(way) = way(self.process_blocks) {
+            self.kept.room(way)
+        } else {
+            self.packet_options.clear();
+            &mut self.packet_options
+        };
         packet::write_options(
-            &mut self.packet_options,
+            options,
             packet.direction,
             sender.map(|sender| sender.process.id.pid),
             process_place,
-            &self.text,
+            &self.comment,
         );
+        packet::write(&mut self.blocks.bytes, &fields, options);
         Ok(())
     }
 
@@ -369,13 +346,7 @@ impl<W: Write> Writer<W> {
             _ => None,
         };
         let process = process.map(|id| (id.pid, self.processes.get(&id).map(|known| &*known.comm)));
-        journal::write(
-            &mut self.blocks.bytes,
-            &mut self.text,
-            record,
-            self.last_ns,
-            process,
-        )
+        journal::write(&mut self.blocks.bytes, record, self.last_ns, process)
     }
 
     /// What was recorded and lost, by interface; all that was lost is if_drop,
