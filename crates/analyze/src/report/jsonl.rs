@@ -4,21 +4,31 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{Connection, Report, Request, Rows, row};
+use super::row::{self, Row};
+use super::{Connection, Report, Request, Rows};
 use crate::owner::Owners;
+
+/// So much is written at once, or a little more.
+const CHUNK_BYTES: usize = 1 << 16;
 
 /// Writes the rows of a report as lines of JSON as they are finished, and the
 /// rest of it behind them.
 #[derive(Debug)]
 pub struct Writer<W> {
     to: W,
+    /// Lines that are not written yet.
+    lines: Vec<u8>,
     error: Option<io::Error>,
 }
 
 impl<W: Write> Writer<W> {
     /// Nothing is written yet.
     pub const fn new(to: W) -> Self {
-        Self { to, error: None }
+        Self {
+            to,
+            lines: Vec::new(),
+            error: None,
+        }
     }
 
     /// Says why a row could not be written, if so. No more are written then.
@@ -44,23 +54,42 @@ impl<W: Write> Writer<W> {
             self.line(&row::LatencyRow { report, latency });
         }
         for process in report.processes.values() {
-            self.line(&row::process(process));
+            self.object(&row::process(process));
         }
         for loss in &report.losses {
-            self.line(&row::loss(loss));
+            self.object(&row::loss(loss));
         }
-        self.line(&row::capture(report));
+        self.object(&row::capture(report));
+        self.write();
         self.check()?;
         self.to.flush()?;
         Ok(self.to)
     }
 
-    fn line(&mut self, row: &impl Serialize) {
-        if self.error.is_none() {
-            let written = serde_json::to_writer(&mut self.to, row);
-            let written = written.map_err(io::Error::from);
-            self.error = written.and_then(|()| self.to.write_all(b"\n")).err();
+    fn line(&mut self, row: &impl Row) {
+        let made = row::line(row, &mut self.lines);
+        self.made(made);
+    }
+
+    fn object(&mut self, row: &impl Serialize) {
+        let made = serde_json::to_writer(&mut self.lines, row);
+        self.lines.push(b'\n');
+        self.made(made);
+    }
+
+    fn made(&mut self, made: serde_json::Result<()>) {
+        if let Err(error) = made {
+            self.error.get_or_insert(error.into());
+        } else if self.lines.len() >= CHUNK_BYTES {
+            self.write();
         }
+    }
+
+    fn write(&mut self) {
+        if self.error.is_none() {
+            self.error = self.to.write_all(&self.lines).err();
+        }
+        self.lines.clear();
     }
 }
 

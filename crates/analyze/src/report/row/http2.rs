@@ -1,9 +1,8 @@
 //! What the row of a request has beside others if it is a stream of HTTP/2.
 
 use serde::Serialize;
-use serde::ser::SerializeMap;
 
-use super::end_word;
+use super::{Fields, end_word};
 use crate::app::Stream;
 
 /// [`crate::app::StreamReset`].
@@ -13,27 +12,27 @@ struct ResetRow {
     error: String,
 }
 
-pub(super) fn stream<M: SerializeMap>(
-    to: &mut M,
+pub(super) fn stream<F: Fields>(
+    to: &mut F,
     stream: &Stream,
     client_is_orig: bool,
-) -> Result<(), M::Error> {
-    to.serialize_entry("stream_id", &stream.id)?;
+) -> Result<(), F::Error> {
+    to.field("stream_id", &stream.id)?;
     if stream.is_pushed {
-        to.serialize_entry("pushed", &true)?;
+        to.field("pushed", &true)?;
     }
     if let Some(status) = stream.grpc_status {
-        to.serialize_entry("grpc_status", &status)?;
+        to.field("grpc_status", &status)?;
     }
     if stream.lacks_frames {
-        to.serialize_entry("lacks_frames", &true)?;
+        to.field("lacks_frames", &true)?;
     }
     if let Some(reset) = stream.reset {
         let row = ResetRow {
             end: end_word(reset.by_client == client_is_orig),
             error: reset.word(),
         };
-        to.serialize_entry("stream_reset", &row)?;
+        to.field("stream_reset", &row)?;
     }
     Ok(())
 }

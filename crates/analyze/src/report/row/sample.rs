@@ -167,7 +167,7 @@ fn stalls() -> Vec<Stall> {
     }]
 }
 
-fn request(connection: &Connection) -> Request {
+pub(super) fn request(connection: &Connection) -> Request {
     Request {
         app: app::Request {
             connection: ConnectionId(0),
@@ -213,7 +213,7 @@ fn request(connection: &Connection) -> Request {
     }
 }
 
-fn finding(connection: &Connection) -> Finding {
+pub(super) fn finding(connection: &Connection) -> Finding {
     Finding {
         kind: FindingKind::Refused,
         count: 0,

@@ -1,15 +1,15 @@
 //! Where time went, of one request and of many.
 
-use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use super::fields::{self, Fields, Row};
 use super::{end_word, seconds};
 use crate::latency::{Group, Latency};
 use crate::report::Report;
 use crate::tcp::Stall;
 use crate::timing::Timing;
 
-pub(super) fn times<M: SerializeMap>(to: &mut M, timing: &Timing) -> Result<(), M::Error> {
+pub(super) fn times<F: Fields>(to: &mut F, timing: &Timing) -> Result<(), F::Error> {
     for (name, ns) in [
         ("time_connect", timing.connect_ns),
         ("time_send", Some(timing.send_ns)),
@@ -20,7 +20,7 @@ pub(super) fn times<M: SerializeMap>(to: &mut M, timing: &Timing) -> Result<(), 
         ("time_stalled", Some(timing.stalled_ns)),
         ("time_total", Some(timing.total_ns())),
     ] {
-        to.serialize_entry(name, &ns.map(seconds))?;
+        to.field(name, &ns.map(seconds))?;
     }
     stalls(to, &timing.stalls)
 }
@@ -35,7 +35,7 @@ struct StallRow {
     at_byte: u64,
 }
 
-pub(super) fn stalls<M: SerializeMap>(to: &mut M, stalls: &[Stall]) -> Result<(), M::Error> {
+pub(super) fn stalls<F: Fields>(to: &mut F, stalls: &[Stall]) -> Result<(), F::Error> {
     if stalls.is_empty() {
         return Ok(());
     }
@@ -46,7 +46,7 @@ pub(super) fn stalls<M: SerializeMap>(to: &mut M, stalls: &[Stall]) -> Result<()
         duration: seconds(stall.to_ns.saturating_sub(stall.from_ns)),
         at_byte: stall.at_byte,
     });
-    to.serialize_entry("stalls", &rows.collect::<Vec<_>>())
+    to.field("stalls", &rows.collect::<Vec<_>>())
 }
 
 /// A [`Latency`].
@@ -55,31 +55,30 @@ pub(in crate::report) struct LatencyRow<'a> {
     pub(in crate::report) latency: &'a Latency,
 }
 
-impl Serialize for LatencyRow<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+impl Row for LatencyRow<'_> {
+    fn fields<F: Fields>(&self, to: &mut F) -> Result<(), F::Error> {
         let Self { report, latency } = *self;
-        let mut row = to.serialize_map(None)?;
-        row.serialize_entry("kind", "latency")?;
-        row.serialize_entry("by", latency.group.kind().word())?;
+        to.field("kind", "latency")?;
+        to.field("by", latency.group.kind().word())?;
         match &latency.group {
             Group::Server(id) | Group::Client(id) => {
                 let process = report.processes.get(id);
-                row.serialize_entry("pid", &id.pid)?;
-                row.serialize_entry("pid_start_ns", &id.start_ns)?;
-                row.serialize_entry("comm", &process.map(|summary| &summary.process.comm))?;
+                to.field("pid", &id.pid)?;
+                to.field("pid_start_ns", &id.start_ns)?;
+                to.field("comm", &process.map(|summary| &summary.process.comm))?;
             }
             Group::Endpoint(endpoint, host) => {
-                row.serialize_entry("addr", &endpoint.addr)?;
-                row.serialize_entry("port", &endpoint.port)?;
-                row.serialize_entry("host", host)?;
+                to.field("addr", &endpoint.addr)?;
+                to.field("port", &endpoint.port)?;
+                to.field("host", host)?;
             }
             Group::Route(method, path) => {
-                row.serialize_entry("method", method)?;
-                row.serialize_entry("path", path)?;
+                to.field("method", method)?;
+                to.field("path", path)?;
             }
         }
-        row.serialize_entry("requests", &latency.requests)?;
-        row.serialize_entry("errors", &latency.errors)?;
+        to.field("requests", &latency.requests)?;
+        to.field("errors", &latency.errors)?;
         let (wait, total) = (latency.wait, latency.total);
         for (name, ns) in [
             ("wait_p50", wait.p50_ns),
@@ -91,8 +90,14 @@ impl Serialize for LatencyRow<'_> {
             ("total_p99", total.p99_ns),
             ("total_max", total.max_ns),
         ] {
-            row.serialize_entry(name, &seconds(ns))?;
+            to.field(name, &seconds(ns))?;
         }
-        row.end()
+        Ok(())
+    }
+}
+
+impl Serialize for LatencyRow<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        fields::serialize(self, to)
     }
 }

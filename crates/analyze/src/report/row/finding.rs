@@ -1,0 +1,52 @@
+//! The row of a finding.
+
+use serde::{Serialize, Serializer};
+
+use super::fields::{self, Fields, Row};
+use super::{Names, end_word, ids, owners, seconds};
+use crate::finding::Finding;
+use crate::report::findings::sentence;
+
+/// A [`Finding`].
+pub(crate) struct FindingRow<'a> {
+    pub(crate) names: &'a dyn Names,
+    pub(crate) finding: &'a Finding,
+}
+
+impl Row for FindingRow<'_> {
+    fn fields<F: Fields>(&self, to: &mut F) -> Result<(), F::Error> {
+        let Self { names, finding } = *self;
+        to.field("kind", "finding")?;
+        to.field("finding", finding.kind.word())?;
+        to.field("text", &sentence(names, finding))?;
+        to.field("count", &finding.count)?;
+        if let Some(by_orig) = finding.by_orig {
+            to.field("end", end_word(by_orig))?;
+        }
+        to.field("ts", &seconds(finding.first_ns))?;
+        to.field("last_ts", &seconds(finding.last_ns))?;
+        to.field("duration", &seconds(finding.duration_ns()))?;
+        if let Some(at_byte) = finding.at_byte {
+            to.field("at_byte", &at_byte)?;
+        }
+        if let Some(packets) = finding.packets {
+            to.field("packets", &packets)?;
+        }
+        if let Some(alert) = &finding.alert {
+            to.field("alert", alert)?;
+        }
+        if let Some(route) = &finding.route {
+            to.field("route", route)?;
+        }
+        let ends = finding.ends;
+        ids(to, ends)?;
+        owners(to, names, ends.orig_owner, ends.resp_owner)?;
+        Ok(())
+    }
+}
+
+impl Serialize for FindingRow<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        fields::serialize(self, to)
+    }
+}
