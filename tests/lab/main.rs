@@ -14,6 +14,7 @@ mod fallbacks;
 mod filters;
 mod frames;
 mod http2;
+mod leftovers;
 mod links;
 mod live;
 mod load;
@@ -73,6 +74,9 @@ const TESTS: &[(&str, fn())] = tests![
     traffic::a_thousand_requests_from_both_hosts,
     times::causes,
     truth::losses,
+    leftovers::ports_used_again,
+    leftovers::half_open,
+    leftovers::one_sided,
     live::is_replay,
     live::findings_at_once,
     live::condition,

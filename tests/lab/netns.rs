@@ -106,6 +106,11 @@ impl Socket {
         self.state == Self::LISTEN
     }
 
+    /// Whether its connection is over, and its ports are kept for a while.
+    pub(crate) fn is_in_time_wait(&self) -> bool {
+        self.state == Self::TIME_WAIT
+    }
+
     /// Whether packets of it may still come.
     pub(crate) fn is_busy(&self) -> bool {
         !matches!(self.state, Self::LISTEN | Self::TIME_WAIT)
