@@ -1,5 +1,6 @@
 //! From segments to connections.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
@@ -165,32 +166,46 @@ impl Tracker {
         segment: &Segment<'_>,
         observer: &mut impl Observer,
     ) -> ConnectionId {
-        let flow = Flow::between(segment.src, segment.dst);
-        let side = if segment.src == flow.low {
-            Side::Low
-        } else {
-            Side::High
+        let side = Side::of(segment.src, segment.dst);
+        let (low, high) = match side {
+            Side::Low => (segment.src, segment.dst),
+            Side::High => (segment.dst, segment.src),
         };
-        let key = Key::new(seen.scope, flow);
-        if let Some(live) = self.live.get_mut(&key)
-            && !live.is_ended_by(side, segment)
-        {
-            let (was_over, waiting_bytes) = (live.is_over(), live.waiting_bytes());
-            live.packet(side, seen, segment, self.budget.as_ref());
-            let (id, is_over) = (live.id, live.is_over() && !was_over);
-            let more_bytes = live.waiting_bytes() - waiting_bytes;
-            if more_bytes > 0 {
-                self.waiting_bytes += more_bytes;
-                if waiting_bytes == 0 {
-                    self.hold(seen.ts_ns.saturating_add(LATE_NS), key, id);
+        let key = Key::new(seen.scope, low, high);
+        let id = match self.live.get_mut(&key) {
+            Some(live) if !live.is_ended_by(side, segment) => {
+                let (was_over, waiting_bytes) = (live.is_over(), live.waiting_bytes());
+                live.packet(side, seen, segment, self.budget.as_ref());
+                let (id, is_over) = (live.id, live.is_over() && !was_over);
+                let more_bytes = live.waiting_bytes() - waiting_bytes;
+                if more_bytes > 0 {
+                    self.waiting_bytes += more_bytes;
+                    if waiting_bytes == 0 {
+                        self.hold(seen.ts_ns.saturating_add(LATE_NS), key, id);
+                    }
                 }
+                if is_over {
+                    self.linger(seen.ts_ns, Lingering::Followed(key, id));
+                }
+                id
             }
-            if is_over {
-                self.linger(seen.ts_ns, Lingering::Followed(key, id));
-            }
-            self.tidy(seen.ts_ns, observer);
-            return id;
-        }
+            _ => self.begin(key, Flow { low, high }, side, seen, segment, observer),
+        };
+        self.tidy(seen.ts_ns, observer);
+        id
+    }
+
+    /// A connection begins with `segment`.
+    #[inline(never)]
+    fn begin(
+        &mut self,
+        key: Key,
+        flow: Flow,
+        sender: Side,
+        seen: Seen,
+        segment: &Segment<'_>,
+        observer: &mut impl Observer,
+    ) -> ConnectionId {
         let before = self.live.remove(&key);
         if self.live.len() >= self.limits.connections.max(1) {
             self.evict(observer);
@@ -198,11 +213,18 @@ impl Tracker {
         let id = ConnectionId(self.seen_connections);
         self.seen_connections += 1;
         observer.begun(id);
-        let mut live = Box::new(Live::new(id, flow, side, seen, segment, before.as_deref()));
+        let mut live = Box::new(Live::new(
+            id,
+            flow,
+            sender,
+            seen,
+            segment,
+            before.as_deref(),
+        ));
         if let Some(before) = before {
             self.linger(seen.ts_ns, Lingering::Replaced(before));
         }
-        live.packet(side, seen, segment, self.budget.as_ref());
+        live.packet(sender, seen, segment, self.budget.as_ref());
         let (is_over, waiting_bytes) = (live.is_over(), live.waiting_bytes());
         self.live.insert(key, live);
         if waiting_bytes > 0 {
@@ -212,7 +234,6 @@ impl Tracker {
         if is_over {
             self.linger(seen.ts_ns, Lingering::Followed(key, id));
         }
-        self.tidy(seen.ts_ns, observer);
         id
     }
 
@@ -276,15 +297,6 @@ impl Tracker {
         observer.connection(connection, requests, is_latest);
     }
 
-    /// Finishes the connection of a 5-tuple, if it is still the same.
-    fn finish_followed(&mut self, key: Key, id: ConnectionId, observer: &mut impl Observer) {
-        if self.live.get(&key).is_some_and(|live| live.id == id)
-            && let Some(live) = self.live.remove(&key)
-        {
-            self.finish_one(live, true, observer);
-        }
-    }
-
     fn linger(&mut self, since_ns: i64, connection: Lingering) {
         self.over.push_back(Over {
             since_ns,
@@ -329,11 +341,17 @@ impl Tracker {
             }
             match self.over.pop_front().map(|over| over.connection) {
                 Some(Lingering::Followed(key, id)) => {
-                    let live = self.live.get(&key).filter(|live| live.id == id);
-                    let last_ns = live.map_or(i64::MIN, |live| live.last_ns());
+                    let Entry::Occupied(entry) = self.live.entry(key) else {
+                        continue;
+                    };
+                    if entry.get().id != id {
+                        continue;
+                    }
+                    let last_ns = entry.get().last_ns();
                     let is_quiet = now_ns.saturating_sub(last_ns) >= LINGER_NS;
                     if is_quiet || is_crowded || is_full {
-                        self.finish_followed(key, id, observer);
+                        let live = entry.remove();
+                        self.finish_one(live, true, observer);
                     } else {
                         self.linger(last_ns, Lingering::Followed(key, id));
                     }
@@ -408,16 +426,17 @@ struct Key {
 }
 
 impl Key {
-    fn new(scope: u32, flow: Flow) -> Self {
+    #[inline(always)]
+    fn new(scope: u32, low: Endpoint, high: Endpoint) -> Self {
         let address = |end: Endpoint| match end.addr {
             // As the IPv4-mapped IPv6 address, which no endpoint has.
             IpAddr::V4(addr) => 0xffff << 32 | u128::from(addr.to_bits()),
             IpAddr::V6(addr) => addr.to_bits(),
         };
         Self {
-            low: address(flow.low),
-            high: address(flow.high),
-            ports: u32::from(flow.low.port) << 16 | u32::from(flow.high.port),
+            low: address(low),
+            high: address(high),
+            ports: u32::from(low.port) << 16 | u32::from(high.port),
             scope,
         }
     }

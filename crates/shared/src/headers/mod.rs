@@ -159,11 +159,17 @@ type Step<'a> = Result<(Layer, Rest<'a>), Other>;
 /// Parses a packet of link type `link`, of which `data` was captured out of
 /// `wire_bytes`.
 #[must_use]
+#[inline]
 pub fn parse(link: LinkType, data: &[u8], wire_bytes: u32) -> Headers<'_> {
     match usual::segment(link, data) {
         Some(segment) => Headers::Segment(segment),
-        None => follow(Layer::Link(link), Rest::new(data, wire_bytes)),
+        None => parse_unusual(link, data, wire_bytes),
     }
+}
+
+#[inline(never)]
+fn parse_unusual(link: LinkType, data: &[u8], wire_bytes: u32) -> Headers<'_> {
+    follow(Layer::Link(link), Rest::new(data, wire_bytes))
 }
 
 /// Parses the payload of a whole IP packet with a tunnel's `protocol`, put

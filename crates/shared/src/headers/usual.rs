@@ -14,8 +14,10 @@ const IPV4_BYTES: usize = 20;
 const IPV6_BYTES: usize = 40;
 const TCP: u8 = 6;
 
-/// The segment of a usual packet.
-#[inline]
+/// The segment of a usual packet. All of it is put into whoever parses, so that
+/// a segment is made once, where it is to be: copying it took longer than
+/// finding it.
+#[inline(always)]
 pub(super) fn segment(link: LinkType, data: &[u8]) -> Option<Segment<'_>> {
     if link != LinkType::ETHERNET {
         return None;
@@ -27,6 +29,7 @@ pub(super) fn segment(link: LinkType, data: &[u8]) -> Option<Segment<'_>> {
     }
 }
 
+#[inline(always)]
 fn ipv4(data: &[u8]) -> Option<Segment<'_>> {
     let header: &[u8; IPV4_BYTES] = data.get(ETHERNET_BYTES..)?.first_chunk()?;
     let [0x45, _, l0, l1, _, _, f0, f1, _, TCP, ..] = *header else {
@@ -50,6 +53,7 @@ fn ipv4(data: &[u8]) -> Option<Segment<'_>> {
     )
 }
 
+#[inline(always)]
 fn ipv6(data: &[u8]) -> Option<Segment<'_>> {
     let header: &[u8; IPV6_BYTES] = data.get(ETHERNET_BYTES..)?.first_chunk()?;
     let [version, _, _, _, l0, l1, TCP, _, addresses @ ..] = header else {
@@ -72,7 +76,7 @@ fn ipv6(data: &[u8]) -> Option<Segment<'_>> {
 }
 
 /// The segment behind an IP header of `header_bytes`, in a packet of `ip_bytes`.
-#[inline]
+#[inline(always)]
 fn tcp(
     data: &[u8],
     header_bytes: usize,
