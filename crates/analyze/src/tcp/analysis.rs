@@ -5,13 +5,13 @@
 //! guess: whether a packet was sent again or overtaken depends on times. What
 //! needs no guess is counted in [`Direction`](super::direction::Direction).
 
-use std::collections::VecDeque;
-
 use tcprec_shared::headers::TcpFlags;
 
 use super::packet::Packet;
 use super::pair::{Pair, Side};
+use super::rare::Rare;
 use super::seq::Seq;
+use super::unacked::Unacked;
 use super::{Analysis, RoundTrips, SynOptions};
 
 /// So many segments may wait for their ACK; more are not timed. Wireshark's
@@ -40,8 +40,9 @@ pub(super) struct Analyzer {
 /// What one end sent.
 #[derive(Debug, Clone)]
 struct Flow {
-    found: Analysis,
-    round_trips: Option<RoundTrips>,
+    /// Few packets are worth a word.
+    found: Rare<Analysis>,
+    round_trips: RoundTrips,
     /// One past the highest sequence number, and when that came.
     next: Option<Seq>,
     next_ns: i64,
@@ -61,8 +62,8 @@ struct Flow {
 impl Default for Flow {
     fn default() -> Self {
         Self {
-            found: Analysis::default(),
-            round_trips: None,
+            found: Rare::default(),
+            round_trips: RoundTrips::NONE,
             next: None,
             next_ns: 0,
             acknowledgeable: None,
@@ -103,57 +104,6 @@ enum Scale {
     Shift(u8),
 }
 
-/// Segments that wait for their ACK.
-#[derive(Debug, Clone, Default)]
-struct Unacked {
-    /// One past a segment, and when that was sent; in the order of sending.
-    segments: VecDeque<(Seq, i64)>,
-    /// Some do not go further than the one before: the lowest of all.
-    disordered: Option<Seq>,
-}
-
-impl Unacked {
-    fn push(&mut self, next: Seq, ts_ns: i64, limit: usize) {
-        if self.segments.len() < limit {
-            match (self.disordered, self.segments.front(), self.segments.back()) {
-                (Some(lowest), ..) if next.since(lowest) < 0 => self.disordered = Some(next),
-                (None, Some((first, _)), Some((last, _))) if next.since(*last) <= 0 => {
-                    let lowest = if next.since(*first) < 0 { next } else { *first };
-                    self.disordered = Some(lowest);
-                }
-                _ => {}
-            }
-            self.segments.push_back((next, ts_ns));
-        }
-    }
-
-    /// Forgets what `ack` covers. Gives when the segment that ends there was
-    /// first sent.
-    fn acknowledge(&mut self, ack: Seq) -> Option<i64> {
-        let mut sent_ns = None;
-        let mut covered = |&mut (next, ts_ns): &mut (Seq, i64)| {
-            if next == ack {
-                sent_ns.get_or_insert(ts_ns);
-            }
-            next.since(ack) <= 0
-        };
-        if let Some(lowest) = self.disordered {
-            // Most ACKs while segments are lost are duplicates.
-            if ack.since(lowest) >= 0 {
-                self.segments.retain_mut(|segment| !covered(segment));
-                let left = self.segments.iter().map(|(next, _)| *next);
-                let lower = |a: Seq, b: Seq| if b.since(a) < 0 { b } else { a };
-                self.disordered = left.reduce(lower);
-            }
-        } else {
-            while self.segments.front_mut().is_some_and(&mut covered) {
-                self.segments.pop_front();
-            }
-        }
-        sent_ns
-    }
-}
-
 impl Analyzer {
     /// Takes a packet. `initial_rtt_ns` is what was known of the handshake before
     /// it. Says whether it was sent again.
@@ -188,7 +138,9 @@ impl Analyzer {
     /// What was found of the packets that an end sent, and of the time until
     /// they were acknowledged.
     pub(super) fn of(&self, side: Side) -> (Analysis, Option<RoundTrips>) {
-        (self.flows[side].found, self.flows[side].round_trips)
+        let flow = &self.flows[side];
+        let round_trips = (flow.round_trips.count > 0).then_some(flow.round_trips);
+        (flow.found.copied(), round_trips)
     }
 }
 
@@ -213,27 +165,27 @@ impl Flow {
     fn look(&mut self, peer: &Self, packet: &Packet<'_>) -> Last {
         let expected = self.next == Some(packet.seq);
         if packet.payload_bytes == 1 && expected && peer.window == 0 {
-            self.found.zero_window_probes += 1;
+            self.found.make().zero_window_probes += 1;
             return Last::ZeroWindowProbe;
         }
         let gap = self.next.is_some_and(|next| packet.seq.since(next) > 0);
         if gap && !packet.has(TcpFlags::RST) {
-            self.found.lost_segments += 1;
+            self.found.make().lost_segments += 1;
         }
         if packet.is_syn_or_fin() || packet.has(TcpFlags::RST) {
             return Last::Other;
         }
         if packet.window == 0 {
-            self.found.zero_windows += 1;
+            self.found.make().zero_windows += 1;
         }
         let mut last = Last::Other;
         if packet.payload_bytes <= 1 && self.next == Some(packet.seq + 1) {
-            self.found.keep_alives += 1;
+            self.found.make().keep_alives += 1;
             last = Last::KeepAlive;
         }
         if packet.payload_bytes > 0 {
             if peer.window_end() == Some(packet.end()) {
-                self.found.windows_full += 1;
+                self.found.make().windows_full += 1;
             }
         } else if expected && packet.ack == self.last_ack {
             self.repeats(peer, packet.window);
@@ -245,11 +197,11 @@ impl Flow {
     #[inline(never)]
     fn repeats(&mut self, peer: &Self, window: u32) {
         match (window == self.window, window, peer.last) {
-            (false, 1.., _) => self.found.window_updates += 1,
-            (true, 1.., Last::KeepAlive) => self.found.keep_alive_acks += 1,
-            (true, 0, Last::ZeroWindowProbe) => self.found.zero_window_probe_acks += 1,
+            (false, 1.., _) => self.found.make().window_updates += 1,
+            (true, 1.., Last::KeepAlive) => self.found.make().keep_alive_acks += 1,
+            (true, 0, Last::ZeroWindowProbe) => self.found.make().zero_window_probe_acks += 1,
             (true, 1.., _) => {
-                self.found.duplicate_acks += 1;
+                self.found.make().duplicate_acks += 1;
                 self.duplicates = match self.duplicates {
                     Duplicates::Count(count) => Duplicates::Count(count.saturating_add(1)),
                     Duplicates::Unseen => Duplicates::Count(1),
@@ -285,11 +237,11 @@ impl Flow {
         match peer.next {
             Some(next) if known.since(next) < 0 => {
                 peer.acknowledgeable = Some(next);
-                self.found.acked_lost_segments += 1;
+                self.found.make().acked_lost_segments += 1;
             }
             _ => {
                 if peer.duplicates == Duplicates::Count(0) {
-                    self.found.acked_lost_segments += 1;
+                    self.found.make().acked_lost_segments += 1;
                 }
                 peer.duplicates = Duplicates::Unseen;
             }
@@ -305,8 +257,9 @@ impl Flow {
         }
         let acknowledged = peer.last_ack != Seq(0) && packet.end().since(peer.last_ack) <= 0;
         if packet.payload_bytes > 0 && acknowledged {
-            self.found.spurious_retransmissions += 1;
-            self.found.retransmissions += 1;
+            let found = self.found.make();
+            found.spurious_retransmissions += 1;
+            found.retransmissions += 1;
             return true;
         }
         // More than one byte from just before the next number on is new data
@@ -326,12 +279,12 @@ impl Flow {
             && peer.last_ack == packet.seq
             && within(peer.last_ns, FAST_NS)
         {
-            self.found.fast_retransmissions += 1;
+            self.found.make().fast_retransmissions += 1;
         } else if within(self.next_ns, out_of_order_ns) && self.next != Some(packet.next()) {
-            self.found.out_of_order += 1;
+            self.found.make().out_of_order += 1;
             return false;
         }
-        self.found.retransmissions += 1;
+        self.found.make().retransmissions += 1;
         true
     }
 
@@ -365,7 +318,7 @@ impl Flow {
     fn round_trip(&mut self, ns: i64) {
         // Wireshark does not show a time of 0.
         if ns != 0 {
-            self.round_trips.get_or_insert(RoundTrips::NONE).add(ns);
+            self.round_trips.add(ns);
         }
     }
 

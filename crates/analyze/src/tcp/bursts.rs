@@ -2,6 +2,7 @@
 
 use super::Burst;
 use super::pair::{Pair, Side};
+use super::rare::Rare;
 
 /// Packets that are sent again within so long belong together.
 const TOGETHER_NS: i64 = 1_000_000_000;
@@ -16,7 +17,7 @@ pub(super) struct Bursts {
     /// Position and time of the latest packet of each end.
     latest: Pair<Option<(i64, i64)>>,
     /// Few connections send anything again.
-    found: Option<Box<Pair<Found>>>,
+    found: Rare<Pair<Found>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,7 +50,7 @@ impl Bursts {
 
     #[cold]
     fn again(&mut self, side: Side, position: i64, ts_ns: i64) {
-        let found = &mut self.found.get_or_insert_default()[side];
+        let found = &mut self.found.make()[side];
         let current = &mut found.current;
         if current.count == 0 || ts_ns.saturating_sub(current.last_ns) > TOGETHER_NS {
             *current = Packets {
@@ -67,13 +68,13 @@ impl Bursts {
     }
 
     /// Whether an end sent anything again.
-    pub(super) const fn is_empty(&self) -> bool {
-        self.found.is_none()
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.get().is_none()
     }
 
     /// The worst of each end that had one.
     pub(super) fn worst(&self, originator: Side) -> Vec<Burst> {
-        let Some(found) = &self.found else {
+        let Some(found) = self.found.get() else {
             return Vec::new();
         };
         [originator, originator.other()]

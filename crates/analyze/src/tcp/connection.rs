@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use compact_str::CompactString;
 use tcprec_shared::flow::{Endpoint, Flow};
 
 use crate::app::Tls;
@@ -39,7 +40,7 @@ pub struct Connection {
     /// Zeek's `history`: a letter for each kind of packet in the order of
     /// first appearance, upper case from the originator, lower case from the
     /// responder, `^` where the ends changed places.
-    pub history: String,
+    pub history: CompactString,
     /// Zeek's `missed_bytes`: payload that was acknowledged but not captured,
     /// which is all of a packet that the snap length cut.
     pub missed_bytes: u64,

@@ -5,6 +5,7 @@ use tcprec_shared::headers::TcpFlags;
 
 use super::packet::Packet;
 use super::ranges::{Range, Ranges};
+use super::rare::Rare;
 use super::seq::{Seq, Unwrap};
 use super::{Analysis, End, RoundTrips, SynOptions};
 
@@ -35,6 +36,12 @@ pub(super) struct Direction {
     ip_bytes: u64,
     syn_packets: u64,
     fin_packets: u64,
+    unusual: Rare<Unusual>,
+}
+
+/// How many packets were what few ends send.
+#[derive(Debug, Clone, Copy, Default)]
+struct Unusual {
     rst_packets: u64,
     zero_window_packets: u64,
     retransmitted_packets: u64,
@@ -86,8 +93,11 @@ impl Direction {
         self.data_packets += u64::from(payload_bytes > 0);
         self.syn_packets += u64::from(syn);
         self.fin_packets += u64::from(fin);
-        self.rst_packets += u64::from(rst);
-        self.zero_window_packets += u64::from(packet.window == 0 && !(syn || fin || rst));
+        if rst {
+            self.unusual.make().rst_packets += 1;
+        } else if packet.window == 0 && !(syn || fin) {
+            self.unusual.make().zero_window_packets += 1;
+        }
         self.cookie = cookie.or(self.cookie);
         if syn && self.syn_options.is_none() {
             self.syn_options = Some(SynOptions::read(packet.segment.options));
@@ -120,7 +130,7 @@ impl Direction {
                 end: end + i64::from(fin),
             };
             if self.sent.insert(all) == 0 {
-                self.retransmitted_packets += 1;
+                self.unusual.make().retransmitted_packets += 1;
                 (place.is_again, place.is_repair) = (true, true);
             }
         }
@@ -134,9 +144,9 @@ impl Direction {
             let new = self.payload.insert(Range { start: data, end });
             self.uniq_bytes += new;
             if new == 0 {
-                self.duplicate_packets += 1;
+                self.unusual.make().duplicate_packets += 1;
             } else if highest.is_some_and(|highest| data < highest) {
-                self.late_packets += 1;
+                self.unusual.make().late_packets += 1;
                 place.is_repair = true;
             } else if is_outrun {
                 // Its FIN came before it.
@@ -197,6 +207,13 @@ impl Direction {
         bytes: u64,
         (analysis, round_trips): (Analysis, Option<RoundTrips>),
     ) -> End {
+        let Unusual {
+            rst_packets,
+            zero_window_packets,
+            retransmitted_packets,
+            duplicate_packets,
+            late_packets,
+        } = self.unusual.copied();
         End {
             endpoint,
             cookie: self.cookie,
@@ -209,11 +226,11 @@ impl Direction {
             ip_bytes: self.ip_bytes,
             syn_packets: self.syn_packets,
             fin_packets: self.fin_packets,
-            rst_packets: self.rst_packets,
-            zero_window_packets: self.zero_window_packets,
-            retransmitted_packets: self.retransmitted_packets,
-            duplicate_packets: self.duplicate_packets,
-            late_packets: self.late_packets,
+            rst_packets,
+            zero_window_packets,
+            retransmitted_packets,
+            duplicate_packets,
+            late_packets,
             syn_options: self.syn_options,
             analysis,
             round_trips,

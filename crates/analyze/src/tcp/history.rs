@@ -1,8 +1,10 @@
 //! Zeek's history of a connection: letters for what its packets were.
 
+use compact_str::{CompactString, format_compact};
 use tcprec_shared::headers::TcpFlags;
 
 use super::packet::Packet;
+use super::rare::Rare;
 
 /// A history longer than this grows no more.
 const MAX_LETTERS: usize = 128;
@@ -10,7 +12,8 @@ const MAX_LETTERS: usize = 128;
 /// The letters so far.
 #[derive(Debug, Clone, Default)]
 pub(super) struct History {
-    letters: String,
+    /// Mostly so few that they stand in it.
+    letters: CompactString,
     flipped: bool,
 }
 
@@ -48,16 +51,16 @@ impl History {
     }
 
     /// Zeek's text of it.
-    pub(super) fn into_text(self) -> String {
+    pub(super) fn into_text(self) -> CompactString {
         if self.flipped {
-            format!("^{}", self.letters)
+            format_compact!("^{}", self.letters)
         } else {
             self.letters
         }
     }
 }
 
-fn swap_case(letters: &str) -> String {
+fn swap_case(letters: &str) -> CompactString {
     letters
         .bytes()
         .map(|letter| char::from(letter ^ (letter & 0x40) >> 1))
@@ -71,6 +74,11 @@ pub(super) struct Entries {
     last_syn: i64,
     last_fin: i64,
     last_rst: i64,
+    unusual: Rare<Unusual>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Unusual {
     retransmissions: Scaled,
     zero_windows: Scaled,
     gaps: Scaled,
@@ -126,17 +134,20 @@ impl Entries {
 
     /// Notes payload that was sent again.
     pub(super) fn retransmission(&mut self, to: &mut History, originator: bool) {
-        self.retransmissions.count(to, originator, 'T');
+        self.unusual
+            .make()
+            .retransmissions
+            .count(to, originator, 'T');
     }
 
     /// Notes a window of zero.
     pub(super) fn zero_window(&mut self, to: &mut History, originator: bool) {
-        self.zero_windows.count(to, originator, 'W');
+        self.unusual.make().zero_windows.count(to, originator, 'W');
     }
 
     /// Notes payload that is missing.
     pub(super) fn gap(&mut self, to: &mut History, originator: bool) {
-        self.gaps.count(to, originator, 'G');
+        self.unusual.make().gaps.count(to, originator, 'G');
     }
 
     #[inline(always)]

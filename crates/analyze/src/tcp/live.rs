@@ -19,6 +19,9 @@ use super::{ConnState, Connection, ConnectionId};
 use crate::app::{Budget, Conversation, Outcome, Request};
 
 /// A connection that is being followed, and all that is known of it so far.
+///
+/// Many are, and each packet of one has to find what it needs in the caches: what
+/// only few connections need stands in a [`Rare`](super::rare::Rare).
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) id: ConnectionId,
@@ -273,19 +276,19 @@ impl Live {
             .handshake
             .originator()
             .unwrap_or(self.states.originator());
-        let [low, high] =
-            [Side::Low, Side::High].map(|side| (self.states.size(side), self.analyzer.of(side)));
-        let low = self.directions.low.end(self.flow.low, low.0, low.1);
-        let high = self.directions.high.end(self.flow.high, high.0, high.1);
-        let (orig, resp) = match originator {
-            Side::Low => (low, high),
-            Side::High => (high, low),
+        let end = |side| {
+            let endpoint = match side {
+                Side::Low => self.flow.low,
+                Side::High => self.flow.high,
+            };
+            let (bytes, analysis) = (self.states.size(side), self.analyzer.of(side));
+            self.directions[side].end(endpoint, bytes, analysis)
         };
         Connection {
             id: self.id,
             scope: self.scope,
-            orig,
-            resp,
+            orig: end(originator),
+            resp: end(originator.other()),
             first_ns: self.first_ns,
             last_ns: self.last_ns,
             duration_ns: self.states.last_ns().saturating_sub(self.begin_ns),
@@ -304,5 +307,15 @@ impl Live {
             requests: outcome.requests,
             tls: outcome.tls,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_takes_little_memory() {
+        assert!(size_of::<Live>() <= 1216, "{}", size_of::<Live>());
     }
 }

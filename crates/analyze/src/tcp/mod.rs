@@ -19,10 +19,12 @@ mod packet;
 mod pair;
 mod ports;
 mod ranges;
+mod rare;
 mod seq;
 mod stalls;
 mod state;
 mod tracker;
+mod unacked;
 mod waiting;
 
 pub(crate) use pair::{Pair, Side};

@@ -1,5 +1,7 @@
 //! Which positions of a stream have been seen.
 
+use super::rare::Rare;
+
 /// How many separate ranges are kept; beyond, the lowest hole is forgotten.
 const MAX_RANGES: usize = 128;
 
@@ -12,8 +14,8 @@ const MAX_RANGES: usize = 128;
 pub(super) struct Ranges {
     /// The highest range; empty if nothing was seen.
     last: Range,
-    /// The others, ascending.
-    lower: Vec<Range>,
+    /// The others, ascending; none in a stream without holes.
+    lower: Rare<Vec<Range>>,
 }
 
 /// From a position up to another, which is not in it.
@@ -34,6 +36,11 @@ impl Ranges {
         self.last.start == self.last.end
     }
 
+    /// The ranges below the highest one.
+    fn lower(&self) -> &[Range] {
+        self.lower.get().map_or(&[], Vec::as_slice)
+    }
+
     /// The end of the highest range.
     pub(super) fn end(&self) -> Option<i64> {
         (!self.is_empty()).then_some(self.last.end)
@@ -41,7 +48,7 @@ impl Ranges {
 
     /// From the lowest position to the highest, holes included.
     pub(super) fn span(&self) -> u64 {
-        let start = self.lower.first().unwrap_or(&self.last).start;
+        let start = self.lower().first().unwrap_or(&self.last).start;
         Range { start, ..self.last }.len()
     }
 
@@ -78,18 +85,19 @@ impl Ranges {
             self.last.end = end;
             return added;
         }
-        self.lower.push(self.last);
+        self.lower.make().push(self.last);
         self.last = new;
         self.forget();
         new.len()
     }
 
     fn insert_below(&mut self, new: Range) -> u64 {
-        self.lower.push(self.last);
-        let from = self.lower.partition_point(|range| range.end < new.start);
-        let to = self.lower.partition_point(|range| range.start <= new.end);
+        let lower = self.lower.make();
+        lower.push(self.last);
+        let from = lower.partition_point(|range| range.end < new.start);
+        let to = lower.partition_point(|range| range.start <= new.end);
         let (mut merged, mut known) = (new, 0);
-        for range in self.lower.drain(from..to) {
+        for range in lower.drain(from..to) {
             known += Range {
                 start: range.start.max(new.start),
                 end: range.end.min(new.end),
@@ -98,16 +106,17 @@ impl Ranges {
             merged.start = merged.start.min(range.start);
             merged.end = merged.end.max(range.end);
         }
-        self.lower.insert(from, merged);
-        self.last = self.lower.pop().unwrap_or_default();
+        lower.insert(from, merged);
+        self.last = lower.pop().unwrap_or_default();
         self.forget();
         new.len().saturating_sub(known)
     }
 
     fn forget(&mut self) {
-        if self.lower.len() >= MAX_RANGES {
-            let lowest = self.lower.remove(0);
-            if let Some(next) = self.lower.first_mut() {
+        let lower = self.lower.make();
+        if lower.len() >= MAX_RANGES {
+            let lowest = lower.remove(0);
+            if let Some(next) = lower.first_mut() {
                 next.start = lowest.start;
             }
         }
@@ -122,10 +131,9 @@ impl Ranges {
 
     /// The holes between two positions.
     pub(super) fn holes(&self, within: Range) -> impl Iterator<Item = Range> + '_ {
-        let below = self
-            .lower
-            .partition_point(|range| range.end <= within.start);
-        let seen = self.lower.get(below..).unwrap_or_default().iter();
+        let lower = self.lower();
+        let below = lower.partition_point(|range| range.end <= within.start);
+        let seen = lower.get(below..).unwrap_or_default().iter();
         let mut position = within.start;
         seen.chain([&self.last])
             .copied()
@@ -162,7 +170,7 @@ mod tests {
             assert_eq!(ranges.insert(range(start * 10, start * 10 + 10)), 10);
         }
         assert_eq!(ranges.insert(range(5, 15)), 0);
-        assert!(ranges.lower.is_empty());
+        assert!(ranges.lower().is_empty());
         assert_eq!((ranges.end(), ranges.span()), (Some(10_000), 10_000));
     }
 
@@ -185,7 +193,7 @@ mod tests {
             ranges.insert(range(start * 2, start * 2 + 1));
             ranges.insert(range(-start * 2 - 2, -start * 2 - 1));
         }
-        assert!(ranges.lower.len() <= MAX_RANGES);
+        assert!(ranges.lower().len() <= MAX_RANGES);
     }
 
     proptest! {

@@ -5,6 +5,7 @@ use tcprec_shared::headers::TcpFlags;
 
 use super::packet::Packet;
 use super::pair::{Pair, Side};
+use super::rare::Rare;
 use super::{Stall, StallCause};
 
 /// At most so many are kept of a connection: the first.
@@ -19,16 +20,19 @@ const TIMEOUT_NS: i64 = 190_000_000;
 /// The stalls of a connection so far.
 #[derive(Debug, Default)]
 pub(super) struct Stalls {
-    senders: Pair<Sender>,
-    found: Vec<(Side, Stall)>,
+    /// When each end last sent something that has to be acknowledged, or was let
+    /// to.
+    last_ns: Pair<Option<i64>>,
+    /// Few connections stall.
+    found: Rare<Found>,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Sender {
-    /// When it last sent something that has to be acknowledged, or was let to.
-    last_ns: Option<i64>,
-    /// Since when its peer's window is zero, and what its peer had by then.
-    closed: Option<(i64, i64)>,
+#[derive(Debug, Default)]
+struct Found {
+    /// Of each end, since when its peer's window is zero, and what its peer had by
+    /// then.
+    closed: Pair<Option<(i64, i64)>>,
+    stalls: Vec<(Side, Stall)>,
 }
 
 /// What was found of a packet.
@@ -52,57 +56,73 @@ impl Stalls {
             return;
         }
         if packet.payload_bytes > 0 || syn {
-            let sender = self.senders[side];
+            let before_ns = self.last_ns[side];
             // While the window is zero, what is sent again is a probe.
-            if let (true, Some(last_ns), None) = (sent.is_repair, sender.last_ns, sender.closed) {
+            if let (true, Some(last_ns)) = (sent.is_repair, before_ns)
+                && self.closed(side).is_none()
+            {
                 let round_trip_ns = rtt_ns.map_or(0, |rtt_ns| rtt_ns.saturating_mul(3) / 2);
                 if ts_ns.saturating_sub(last_ns) >= TIMEOUT_NS.max(round_trip_ns) {
-                    self.found(side, StallCause::Timeout, last_ns, ts_ns, sent.position);
+                    let found = self.found.make();
+                    found.add(side, StallCause::Timeout, last_ns, ts_ns, sent.position);
                 }
             }
-            self.senders[side].last_ns = sender.last_ns.max(Some(ts_ns));
+            self.last_ns[side] = before_ns.max(Some(ts_ns));
         }
         // The window of a SYN is not scaled, and says what one to come may be.
         let Some(position) = sent.acknowledged.filter(|_| !syn) else {
             return;
         };
         let other = side.other();
-        let peer = &mut self.senders[other];
         if packet.window == 0 {
-            peer.closed.get_or_insert((ts_ns, position));
-        } else if let Some((closed_ns, position)) = peer.closed.take() {
-            peer.last_ns = peer.last_ns.max(Some(ts_ns));
-            self.found(other, StallCause::ZeroWindow, closed_ns, ts_ns, position);
+            let closed = &mut self.found.make().closed[other];
+            closed.get_or_insert((ts_ns, position));
+        } else if let Some(found) = self.found.get_mut()
+            && let Some((closed_ns, position)) = found.closed[other].take()
+        {
+            found.add(other, StallCause::ZeroWindow, closed_ns, ts_ns, position);
+            self.last_ns[other] = self.last_ns[other].max(Some(ts_ns));
         }
     }
 
-    #[cold]
-    fn found(&mut self, side: Side, cause: StallCause, from_ns: i64, to_ns: i64, position: i64) {
-        if self.found.len() < MAX_STALLS
-            && let Some(stall) = stall(cause, from_ns, to_ns, position)
-        {
-            self.found.push((side, stall));
-        }
+    fn closed(&self, side: Side) -> Option<(i64, i64)> {
+        self.found.get()?.closed[side]
     }
 
     /// Whether there were none so far.
     pub(super) fn is_empty(&self) -> bool {
-        let is_closed = |sender: &Sender| sender.closed.is_some();
-        self.found.is_empty() && !is_closed(&self.senders.low) && !is_closed(&self.senders.high)
+        self.found.get().is_none_or(|found| {
+            let Pair { low, high } = &found.closed;
+            found.stalls.is_empty() && low.is_none() && high.is_none()
+        })
     }
 
     /// All of them, of a connection whose last packet came at `end_ns`.
     pub(super) fn all(&self, originator: Side, end_ns: i64) -> Vec<Stall> {
+        let Some(found) = self.found.get() else {
+            return Vec::new();
+        };
         let closed = [Side::Low, Side::High].into_iter().filter_map(|side| {
-            let (closed_ns, position) = self.senders[side].closed?;
+            let (closed_ns, position) = found.closed[side]?;
             stall(StallCause::ZeroWindow, closed_ns, end_ns, position).map(|stall| (side, stall))
         });
-        let all = self.found.iter().copied().chain(closed).take(MAX_STALLS);
+        let all = found.stalls.iter().copied().chain(closed).take(MAX_STALLS);
         let all = all.map(|(side, stall)| Stall {
             by_orig: side == originator,
             ..stall
         });
         all.collect()
+    }
+}
+
+impl Found {
+    #[cold]
+    fn add(&mut self, side: Side, cause: StallCause, from_ns: i64, to_ns: i64, position: i64) {
+        if self.stalls.len() < MAX_STALLS
+            && let Some(stall) = stall(cause, from_ns, to_ns, position)
+        {
+            self.stalls.push((side, stall));
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! when a connection is over and another begins is the
 //! [tracker's](super::tracker) to decide.
 
+use compact_str::CompactString;
 use tcprec_shared::headers::TcpFlags;
 
 use super::ConnState;
@@ -389,7 +390,7 @@ impl States {
     }
 
     /// The history in Zeek's letters, those of `originator` in upper case.
-    pub(super) fn history(&self, originator: Side) -> String {
+    pub(super) fn history(&self, originator: Side) -> CompactString {
         let mut history = self.history.clone();
         if originator != self.originator {
             history.flip();

@@ -95,7 +95,7 @@ fn tcp_connection() -> tcp::Connection {
         last_ns: 0,
         duration_ns: 0,
         state: ConnState::Sf,
-        history: String::new(),
+        history: Default::default(),
         missed_bytes: 0,
         syn_synack_ns: Some(0),
         synack_ack_ns: Some(0),
