@@ -74,23 +74,24 @@ impl Gaps {
     }
 
     /// What may be missing of a part of a connection, as far as it is known
-    /// when it began and ended.
+    /// when it began and ended; `whole` is what may be missing of all of it.
     #[must_use]
     pub fn of_part(
         &self,
         connection: &tcp::Connection,
+        whole: Incomplete,
         first_ns: Option<i64>,
         last_ns: Option<i64>,
     ) -> Incomplete {
-        let whole = possible(connection);
+        let possible = possible(connection);
         let span = Span {
-            first_ns: first_ns.unwrap_or(whole.first_ns),
-            last_ns: last_ns.unwrap_or(whole.last_ns),
+            first_ns: first_ns.unwrap_or(possible.first_ns),
+            last_ns: last_ns.unwrap_or(possible.last_ns),
         };
         Incomplete {
             packets: self.packets.meet(span),
-            events: self.of_connection(connection).events,
-            end: self.is_cut && !connection.state.is_over() && last_ns.is_none(),
+            events: whole.events,
+            end: whole.end && last_ns.is_none(),
         }
     }
 }

@@ -4,17 +4,22 @@
 //! the requests: many durations become a histogram, and of too many groups
 //! those with the fewest requests are forgotten.
 
+mod durations;
+
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use foldhash::HashMap;
-use hdrhistogram::Histogram;
 use memchr::memchr2;
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::ProcessId;
 
-use crate::report::Request;
+pub(crate) use self::durations::Durations;
+pub use self::durations::Quantiles;
+use crate::app::Asked;
+use crate::report::{OwnerId, Request};
 
 /// At most so many groups of a kind are kept; beyond, the half with the fewest
 /// requests is forgotten.
@@ -22,12 +27,6 @@ const MAX_GROUPS: usize = 1024;
 
 /// So many requests are remembered for what they have in common with others.
 const MAX_LIKE: usize = 4096;
-
-/// So many durations are kept as they are; beyond, they are put into classes.
-const MAX_EXACT: usize = 1000;
-
-/// Significant decimal digits of a class: it is 1 % wide at most.
-const DIGITS: u8 = 2;
 
 /// Names from requests are kept up to this length.
 const MAX_NAME_BYTES: usize = 256;
@@ -102,80 +101,6 @@ pub struct Latency {
     pub wait: Quantiles,
 }
 
-/// Durations that so many percent do not exceed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Quantiles {
-    /// 50 %.
-    pub p50_ns: i64,
-    /// 90 %.
-    pub p90_ns: i64,
-    /// 99 %.
-    pub p99_ns: i64,
-    /// All.
-    pub max_ns: i64,
-}
-
-/// Durations, of which quantiles are asked for: exact ones (nearest rank) of up
-/// to a thousand, else up to 1 % too long.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Durations {
-    exact_ns: Vec<i64>,
-    /// Once there are more; what is negative counts as 0 there.
-    classes: Option<Histogram<u32>>,
-    max_ns: Option<i64>,
-    count: u64,
-}
-
-impl Durations {
-    pub(crate) fn add(&mut self, ns: i64) {
-        self.count += 1;
-        self.max_ns = self.max_ns.max(Some(ns));
-        if self.classes.is_none() {
-            if self.exact_ns.len() < MAX_EXACT {
-                self.exact_ns.push(ns);
-                return;
-            }
-            self.classes = Histogram::new(DIGITS).ok();
-            for ns in std::mem::take(&mut self.exact_ns) {
-                self.classify(ns);
-            }
-        }
-        self.classify(ns);
-    }
-
-    fn classify(&mut self, ns: i64) {
-        if let Some(classes) = &mut self.classes {
-            // There is a class for any duration.
-            let _ = classes.record(u64::try_from(ns).unwrap_or(0));
-        }
-    }
-
-    /// How many there are.
-    pub(crate) const fn count(&self) -> u64 {
-        self.count
-    }
-
-    pub(crate) fn quantiles(mut self) -> Quantiles {
-        self.exact_ns.sort_unstable();
-        let max_ns = self.max_ns.unwrap_or(0);
-        let at = |percent: u8| {
-            let Some(classes) = &self.classes else {
-                let rank = (self.exact_ns.len() * usize::from(percent)).div_ceil(100);
-                let place = rank.saturating_sub(1);
-                return self.exact_ns.get(place).copied().unwrap_or(0);
-            };
-            let ns = classes.value_at_quantile(f64::from(percent) / 100.0);
-            i64::try_from(ns).unwrap_or(i64::MAX).min(max_ns)
-        };
-        Quantiles {
-            p50_ns: at(50),
-            p90_ns: at(90),
-            p99_ns: at(99),
-            max_ns,
-        }
-    }
-}
-
 /// What is kept of the requests of a group.
 #[derive(Debug, Default)]
 struct Sum {
@@ -194,10 +119,37 @@ pub(crate) struct Latencies {
     /// requests are like earlier ones, and names take long to make.
     like: HashMap<Vec<u8>, Places>,
     key: Vec<u8>,
+    /// The request before, and its places: those of a connection come together.
+    latest: Option<(Like, Places)>,
     forgotten_groups: u64,
 }
 
 type Places = [Option<usize>; GroupKind::ALL.len()];
+
+/// What decides on the groups of a request.
+#[derive(Debug)]
+struct Like {
+    asked: Arc<Asked>,
+    owners: [Option<OwnerId>; 2],
+    server: Endpoint,
+}
+
+impl Like {
+    fn of(request: &Request) -> Option<Self> {
+        Some(Self {
+            asked: Arc::clone(&request.app.request.as_ref()?.asked),
+            owners: request.owners(),
+            server: request.app.server,
+        })
+    }
+
+    fn is(&self, request: &Request) -> bool {
+        let message = request.app.request.as_ref();
+        message.is_some_and(|message| Arc::ptr_eq(&message.asked, &self.asked))
+            && request.app.server == self.server
+            && request.owners() == self.owners
+    }
+}
 
 impl Latencies {
     /// Takes a request; one that was not wholly seen has no part in it.
@@ -205,10 +157,9 @@ impl Latencies {
         let Some(timing) = &request.timing else {
             return;
         };
-        write_key(&mut self.key, request);
-        let places = match self.like.get(&self.key) {
-            Some(places) => *places,
-            None => self.places(request),
+        let places = match &self.latest {
+            Some((like, places)) if like.is(request) => *places,
+            _ => self.places(request),
         };
         let answered = request.app.response.as_ref();
         let status = answered.and_then(|message| message.status);
@@ -223,8 +174,18 @@ impl Latencies {
         }
     }
 
-    /// The places of a request's groups, of whose like there was none.
     fn places(&mut self, request: &Request) -> Places {
+        write_key(&mut self.key, request);
+        let places = match self.like.get(&self.key) {
+            Some(places) => *places,
+            None => self.new_places(request),
+        };
+        self.latest = Like::of(request).map(|like| (like, places));
+        places
+    }
+
+    /// The places of a request's groups, of whose like there was none.
+    fn new_places(&mut self, request: &Request) -> Places {
         self.forget();
         let [client, server] = request.owners();
         let asked = request.app.request.as_ref();
@@ -281,6 +242,7 @@ impl Latencies {
         }
         self.sums = kept;
         self.like.clear();
+        self.latest = None;
     }
 
     /// How many groups were forgotten to bound the memory.
@@ -384,6 +346,7 @@ fn fold(segment: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::durations::durations;
     use super::*;
 
     #[test]
@@ -406,46 +369,6 @@ mod tests {
         ] {
             assert_eq!(route(target), folded);
         }
-    }
-
-    fn durations(all_ns: impl IntoIterator<Item = i64>) -> Durations {
-        let mut durations = Durations::default();
-        all_ns.into_iter().for_each(|ns| durations.add(ns));
-        durations
-    }
-
-    #[test]
-    fn few_quantiles_are_of_the_nearest_rank() {
-        let quantiles = durations((1..=200).rev()).quantiles();
-        assert_eq!(quantiles.p50_ns, 100);
-        assert_eq!(quantiles.p90_ns, 180);
-        assert_eq!(quantiles.p99_ns, 198);
-        assert_eq!(quantiles.max_ns, 200);
-        let one = durations([-7]).quantiles();
-        assert_eq!((one.p50_ns, one.max_ns), (-7, -7));
-        assert_eq!(durations([]).quantiles(), Quantiles::default());
-    }
-
-    #[test]
-    fn many_quantiles_are_at_most_one_percent_too_long() {
-        const COUNT: i64 = 100_000;
-        let many = durations((1..=COUNT).map(|ms| ms * 1_000_000 - 3_000_000));
-        let bytes = many.classes.as_ref().unwrap().distinct_values() * 4;
-        assert!(bytes < 32 * 1024, "{bytes}");
-        let quantiles = many.quantiles();
-        for (found, percent) in [
-            (quantiles.p50_ns, 50),
-            (quantiles.p90_ns, 90),
-            (quantiles.p99_ns, 99),
-        ] {
-            let exact_ns = COUNT * percent / 100 * 1_000_000 - 3_000_000;
-            assert!(
-                (0..=exact_ns / 100).contains(&(found - exact_ns)),
-                "{found}"
-            );
-        }
-        assert_eq!(quantiles.max_ns, COUNT * 1_000_000 - 3_000_000);
-        assert_eq!(durations(vec![i64::MAX; 2000]).quantiles().p99_ns, i64::MAX);
     }
 
     #[test]

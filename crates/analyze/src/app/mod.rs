@@ -6,6 +6,7 @@
 //! to the connection is [`crate::tcp`]'s to say.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use tcprec_shared::flow::Endpoint;
@@ -39,7 +40,7 @@ pub struct Request {
     /// The end that sends responses.
     pub server: Endpoint,
     /// The request message; none if only a response was seen.
-    pub request: Option<Box<RequestMessage>>,
+    pub request: Option<RequestMessage>,
     /// The final response message (none of the interim 1xx ones but 101).
     pub response: Option<ResponseMessage>,
     /// The stream of HTTP/2 that it is.
@@ -64,9 +65,10 @@ impl Request {
 
     /// How much memory it takes.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let asked = self.request.as_ref().map_or(0, |message| {
-            size_of::<RequestMessage>() + message.text_bytes()
-        });
+        let asked = self
+            .request
+            .as_ref()
+            .map_or(0, |message| size_of::<Asked>() + message.asked.text_bytes());
         size_of::<Self>() + asked
     }
 
@@ -97,9 +99,32 @@ impl Request {
     }
 }
 
-/// A request message (RFC 9110 section 6).
+/// A request message (RFC 9110 section 6). It can be asked for all that stands in
+/// [`Asked`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestMessage {
+    /// What it asks for.
+    pub asked: Arc<Asked>,
+    /// Time of the packet with its first byte.
+    pub first_ns: i64,
+    /// Time of the packet that completed it.
+    pub last_ns: i64,
+    /// Length of its body on the wire, without the framing of chunks or frames, as far
+    /// as it was seen or announced.
+    pub body_bytes: u64,
+}
+
+impl Deref for RequestMessage {
+    type Target = Asked;
+
+    fn deref(&self) -> &Asked {
+        &self.asked
+    }
+}
+
+/// What a request asks for. Those that ask for the same share it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
     /// The method, as `GET`; none if the compression of HTTP/2 hides it. So
     /// with the target and the host.
     pub method: Option<Cow<'static, str>>,
@@ -111,16 +136,9 @@ pub struct RequestMessage {
     pub host: Option<Arc<str>>,
     /// The User-Agent header.
     pub user_agent: Option<Arc<str>>,
-    /// Time of the packet with its first byte.
-    pub first_ns: i64,
-    /// Time of the packet that completed it.
-    pub last_ns: i64,
-    /// Length of its body on the wire, without the framing of chunks or frames, as far
-    /// as it was seen or announced.
-    pub body_bytes: u64,
 }
 
-impl RequestMessage {
+impl Asked {
     /// How much memory its texts take, if they are its own. (Versions are short, and
     /// mostly nobody's own.)
     fn text_bytes(&self) -> usize {

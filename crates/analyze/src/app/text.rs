@@ -1,16 +1,21 @@
 //! What peers say, as text.
 
 use std::borrow::Cow;
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, Hash};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+
+use super::Asked;
 
 /// So many texts are remembered, to be found again.
 const MAX_TEXTS: usize = 1024;
 
 /// Longer ones are not.
 const MAX_TEXT_BYTES: usize = 256;
+
+/// Nor is what was asked with more.
+const MAX_ASKED_BYTES: usize = 1024;
 
 /// Bytes as text; those that are no UTF-8 as `\xff`.
 pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
@@ -28,13 +33,14 @@ pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
     text.into()
 }
 
-/// Texts that were met lately: most are met again and again, and then take no
-/// memory of their own.
+/// Texts that were met lately, and what was asked with them: most are met again and
+/// again, and then take no memory of their own. Each is at the place that its hash
+/// tells; another one may take it.
 #[derive(Debug, Default)]
 pub(super) struct Texts {
     hash: RandomState,
-    /// Each at the place that its hash tells; another one may take it.
     known: Vec<Option<Arc<str>>>,
+    asked: Vec<Option<Arc<Asked>>>,
 }
 
 impl Texts {
@@ -50,6 +56,29 @@ impl Texts {
             Some(known) => Arc::clone(known.insert(text(bytes).into())),
             None => text(bytes).into(),
         }
+    }
+
+    /// What was asked with `parts`: what was met lately if it `is_same`, or is made.
+    pub(super) fn asked(
+        &mut self,
+        parts: &impl Hash,
+        is_same: impl Fn(&Asked) -> bool,
+        make: impl FnOnce(&mut Self) -> Asked,
+    ) -> Arc<Asked> {
+        self.asked.resize(MAX_TEXTS, None);
+        let place = self.hash.hash_one(parts) as usize % MAX_TEXTS;
+        if let Some(Some(known)) = self.asked.get(place)
+            && is_same(known)
+        {
+            return Arc::clone(known);
+        }
+        let made = Arc::new(make(self));
+        if made.text_bytes() <= MAX_ASKED_BYTES
+            && let Some(known) = self.asked.get_mut(place)
+        {
+            *known = Some(Arc::clone(&made));
+        }
+        made
     }
 }
 

@@ -96,6 +96,7 @@ impl<R: Rows> Resolver<'_, R> {
         let answered = request.response.as_ref();
         self.gaps.of_part(
             &connection.tcp,
+            connection.incomplete,
             asked.map(|message| message.first_ns),
             answered
                 .filter(|message| message.is_ended)

@@ -14,7 +14,7 @@ const MAX_OUTSTANDING: usize = 256;
 /// A request and its response, or one of the two.
 #[derive(Debug, Default)]
 pub(in crate::app) struct Finished {
-    pub(in crate::app) request: Option<Box<RequestMessage>>,
+    pub(in crate::app) request: Option<RequestMessage>,
     pub(in crate::app) response: Option<ResponseMessage>,
 }
 
@@ -64,15 +64,14 @@ impl Exchanges {
     /// ended: if it has no request, it is of this one, and the capture has the
     /// two directions in the wrong order.
     pub(super) fn request(&mut self, message: RequestMessage, answered: bool) {
-        let request = Box::new(message);
         let number = self.answering.filter(|_| answered);
         if let Some(orphan) = self.get(number).filter(|it| it.request.is_none()) {
-            orphan.request = Some(request);
+            orphan.request = Some(message);
             self.asking = number;
             return;
         }
         let exchange = Finished {
-            request: Some(request),
+            request: Some(message),
             response: None,
         };
         self.asking = Some(self.push(exchange));
@@ -119,7 +118,7 @@ impl Exchanges {
 
     /// Takes out the request that waits for a response, because the response
     /// comes in another way.
-    pub(super) fn take_request(&mut self) -> Option<Box<RequestMessage>> {
+    pub(super) fn take_request(&mut self) -> Option<RequestMessage> {
         let mut waiting = self.queue.iter_mut().skip(self.done);
         let request = waiting.find(|it| it.response.is_none())?.request.take();
         self.queue

@@ -3,10 +3,11 @@
 //! or answered with an error, is worth a line in a report.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use memchr::{memchr, memchr_iter};
 
-use crate::app::RequestMessage;
+use crate::app::Asked;
 use crate::app::text::{Texts, text};
 
 /// Methods that make a request of a line without a version, as HTTP/0.9 and
@@ -72,18 +73,24 @@ pub(super) struct RequestHead<'a> {
 }
 
 impl RequestHead<'_> {
-    /// The message that it begins, without a body so far.
-    pub(super) fn message(&self, texts: &mut Texts, first_ns: i64, last_ns: i64) -> RequestMessage {
-        RequestMessage {
+    /// What it asks for, as text.
+    pub(super) fn asked(&self, texts: &mut Texts) -> Arc<Asked> {
+        let parts = [Some(self.target), self.host, self.user_agent];
+        let is_same = |asked: &Asked| {
+            let texts = [&asked.target, &asked.host, &asked.user_agent];
+            let bytes = texts.map(|text| text.as_ref().map(|text| text.as_bytes()));
+            let method = asked.method.as_ref().map(|method| method.as_bytes());
+            bytes == parts
+                && method == Some(self.method)
+                && asked.version.as_bytes() == self.version
+        };
+        texts.asked(&(self.method, parts), is_same, |texts| Asked {
             method: Some(word(&KNOWN_METHODS, self.method)),
             target: Some(texts.get(self.target)),
             version: word(&KNOWN_VERSIONS, self.version),
             host: self.host.map(|host| texts.get(host)),
             user_agent: self.user_agent.map(|agent| texts.get(agent)),
-            first_ns,
-            last_ns,
-            body_bytes: 0,
-        }
+        })
     }
 }
 

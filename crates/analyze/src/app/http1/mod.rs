@@ -36,7 +36,7 @@ pub(super) struct Http1 {
     /// The connection was handed over to something else (CONNECT, Upgrade).
     handed_over: bool,
     /// The request that was answered by going over to HTTP/2.
-    upgraded: Option<Box<RequestMessage>>,
+    upgraded: Option<RequestMessage>,
     directions: Pair<Direction>,
     exchanges: Exchanges,
 }
@@ -45,7 +45,7 @@ pub(super) struct Http1 {
 #[derive(Debug)]
 pub(super) struct Upgrade<'a> {
     /// The request that asked for it.
-    pub(super) request: Box<RequestMessage>,
+    pub(super) request: RequestMessage,
     /// What follows the answer.
     pub(super) piece: Piece<'a>,
 }
@@ -327,7 +327,12 @@ impl Http1 {
     fn request(&mut self, head: &RequestHead<'_>, first_ns: i64, last_ns: i64) -> After {
         let server = self.client.unwrap_or(Side::Low).other();
         let answered = matches!(self.directions[server].state, State::Body(_));
-        let message = head.message(&mut self.budget.texts(), first_ns, last_ns);
+        let message = RequestMessage {
+            asked: head.asked(&mut self.budget.texts()),
+            first_ns,
+            last_ns,
+            body_bytes: 0,
+        };
         self.exchanges.request(message, answered);
         Body::of_request(head.framing).map_or(After::Nothing, After::Body)
     }

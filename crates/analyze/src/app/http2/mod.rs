@@ -102,7 +102,7 @@ impl Http2 {
     }
 
     /// Takes it that `request`, which was not answered, asked for HTTP/2.
-    pub(super) fn upgraded(&mut self, request: Box<RequestMessage>) {
+    pub(super) fn upgraded(&mut self, request: RequestMessage) {
         self.streams.upgraded(request);
     }
 

@@ -2,9 +2,10 @@
 //! its response.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use super::fields::Fields;
-use crate::app::{RequestMessage, ResponseMessage};
+use crate::app::{Asked, RequestMessage, ResponseMessage};
 
 /// So many streams may be open; beyond, the oldest are given out as they are.
 const MAX_STREAMS: usize = 1024;
@@ -78,7 +79,7 @@ impl StreamReset {
 pub(in crate::app) struct Exchange {
     pub(in crate::app) index: u64,
     pub(in crate::app) stream: Stream,
-    pub(in crate::app) request: Option<Box<RequestMessage>>,
+    pub(in crate::app) request: Option<RequestMessage>,
     pub(in crate::app) response: Option<ResponseMessage>,
     asked: Half,
     answered: Half,
@@ -212,7 +213,7 @@ pub(super) struct Streams {
 impl Streams {
     /// The request that asked for HTTP/2 is the first stream (RFC 7540 section
     /// 3.2).
-    pub(super) fn upgraded(&mut self, request: Box<RequestMessage>) {
+    pub(super) fn upgraded(&mut self, request: RequestMessage) {
         let text_bytes = request.text_bytes();
         if let Some(exchange) = self.begin(1) {
             exchange.request = Some(request);
@@ -395,17 +396,20 @@ impl Streams {
     }
 }
 
-fn request(fields: Fields, came: Came) -> Box<RequestMessage> {
-    Box::new(RequestMessage {
+fn request(fields: Fields, came: Came) -> RequestMessage {
+    let asked = Asked {
         method: fields.method.map(Into::into),
         target: fields.path,
         version: VERSION.into(),
         host: fields.authority,
         user_agent: fields.user_agent,
+    };
+    RequestMessage {
+        asked: Arc::new(asked),
         first_ns: came.first_ns,
         last_ns: came.last_ns,
         body_bytes: 0,
-    })
+    }
 }
 
 fn response(fields: &Fields, came: Came) -> ResponseMessage {

@@ -301,7 +301,7 @@ fn what_was_lost_makes_headers_unknown_and_never_wrong() {
         let request = found.into_iter().find(|it| it.stream.unwrap().id == 5);
         let request = request.unwrap().request.unwrap();
         (
-            request.method.map(String::from),
+            request.method.as_deref().map(String::from),
             request.target.as_deref().map(String::from),
             request.host.as_deref().map(String::from),
         )

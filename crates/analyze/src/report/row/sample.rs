@@ -2,13 +2,14 @@
 //! by them, so that no list of names has to be kept beside.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use serde_json::Value;
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::{ProcessId, Provenance, TcpFacts};
 
 use super::{Conn, FindingRow, Http, Names};
-use crate::app::{self, RequestMessage, ResponseMessage, Stream, Tls};
+use crate::app::{self, Asked, RequestMessage, ResponseMessage, Stream, Tls};
 use crate::finding::{Finding, FindingKind};
 use crate::gaps::Incomplete;
 use crate::owner::KernelFacts;
@@ -174,16 +175,18 @@ pub(super) fn request(connection: &Connection) -> Request {
             index: 0,
             client: ANYONE,
             server: ANYONE,
-            request: Some(Box::new(RequestMessage {
-                method: None,
-                target: None,
-                version: "".into(),
-                host: None,
-                user_agent: None,
+            request: Some(RequestMessage {
+                asked: Arc::new(Asked {
+                    method: None,
+                    target: None,
+                    version: "".into(),
+                    host: None,
+                    user_agent: None,
+                }),
                 first_ns: 0,
                 last_ns: 0,
                 body_bytes: 0,
-            })),
+            }),
             response: Some(ResponseMessage {
                 status: None,
                 first_ns: 0,
