@@ -232,7 +232,7 @@ impl Owners {
     /// The process that owns an end, and how that is known.
     #[must_use]
     pub fn owner(&self, end: &End) -> Option<Owner<'_>> {
-        let (id, provenance) = self.claim(end).holder?;
+        let (id, provenance) = self.holder(end, self.socket(end))?;
         Some(Owner {
             process: self.processes.get(&id)?,
             provenance,
@@ -242,24 +242,36 @@ impl Owners {
     /// As [`Self::owner`], and for which packets that is so.
     #[must_use]
     pub fn claim(&self, end: &End) -> Claim {
-        let socket = self.sockets.find(end, self.is_local(end.netns, end));
-        let span = self.sockets.span_of_find(end);
-        if let Some(holder) = socket.and_then(Socket::claim) {
-            return Claim {
-                holder: Some(holder),
-                span,
-            };
-        }
-        // A wildcard listener says nothing of an address that is not this host's.
-        let netns = socket.map_or(end.netns, |socket| socket.netns);
-        if !self.is_local(netns, end) {
-            return Claim { holder: None, span };
-        }
-        let listener = self.sockets.listener(netns, end.local, end.span);
+        let socket = self.socket(end);
+        let is_known = socket.and_then(Socket::claim).is_some();
         Claim {
-            holder: listener.map(|process| (process, Provenance::Guess)),
-            span: end.span,
+            holder: self.holder(end, socket),
+            span: if is_known || self.listening_netns(end, socket).is_none() {
+                self.sockets.span_of_find(end)
+            } else {
+                end.span
+            },
         }
+    }
+
+    fn socket(&self, end: &End) -> Option<&Socket> {
+        self.sockets.find(end, || self.is_local(end.netns, end))
+    }
+
+    /// Who owns an end that is this socket: who holds it, else who listens.
+    fn holder(&self, end: &End, socket: Option<&Socket>) -> Option<(ProcessId, Provenance)> {
+        socket.and_then(Socket::claim).or_else(|| {
+            let netns = self.listening_netns(end, socket)?;
+            let listener = self.sockets.listener(netns, end.local, end.span)?;
+            Some((listener, Provenance::Guess))
+        })
+    }
+
+    /// The namespace whose listeners an end may have come from. A wildcard
+    /// listener says nothing of an address that is not this host's.
+    fn listening_netns(&self, end: &End, socket: Option<&Socket>) -> Option<u32> {
+        let netns = socket.map_or(end.netns, |socket| socket.netns);
+        self.is_local(netns, end).then_some(netns)
     }
 
     /// Whether a namespace is known to have the address of an end.
@@ -270,10 +282,8 @@ impl Owners {
     /// What the kernel did at an end; none where it told nothing of it.
     #[must_use]
     pub fn kernel(&self, end: &End) -> Option<KernelFacts> {
-        let is_local = self.is_local(end.netns, end);
-        let socket = self.sockets.find(end, is_local);
-        let mut facts = socket.map(|socket| socket.facts);
-        for stray in self.sockets.strays(end, is_local) {
+        let mut facts = self.socket(end).map(|socket| socket.facts);
+        for stray in self.sockets.strays(end, || self.is_local(end.netns, end)) {
             facts.get_or_insert_default().add(stray);
         }
         if let Some(facts) = &mut facts {

@@ -2,7 +2,7 @@
 //! entry for each incarnation of a tuple, and one for each listener.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,8 +13,8 @@ use tcprec_shared::record::{Event, EventKind, ProcessId, Provenance, TcpState};
 use super::holders::Holders;
 use super::{End, KernelFacts, Span};
 
-/// At most so many sockets are known; beyond, the oldest is forgotten though
-/// it is open: no host comes near it, and a hostile file cannot fill the memory.
+/// At most so many sockets are known; beyond, the oldest eighth is forgotten though
+/// some are open: no host comes near it, and a hostile file cannot fill the memory.
 const MAX_SOCKETS: usize = 1 << 21;
 
 /// At most so many entries are known on one tuple, and so many listeners on
@@ -81,7 +81,7 @@ impl Socket {
 /// All sockets that can still be asked for.
 #[derive(Debug)]
 pub(super) struct Sockets {
-    sockets: BTreeMap<SocketId, Socket>,
+    sockets: HashMap<SocketId, Socket>,
     next_id: SocketId,
     /// The latest incarnation by namespace and cookie (before Linux 5.12
     /// cookies are unique within a namespace only).
@@ -100,7 +100,7 @@ impl Sockets {
     /// No sockets; so many will be remembered once they are closed.
     pub(super) fn new(max_closed: usize) -> Self {
         Self {
-            sockets: BTreeMap::new(),
+            sockets: HashMap::default(),
             next_id: 0,
             by_cookie: HashMap::default(),
             by_tuple: HashMap::default(),
@@ -207,10 +207,8 @@ impl Sockets {
         if kind == SocketKind::Stray {
             self.close(id, event.ts_ns);
         }
-        if self.sockets.len() > MAX_SOCKETS
-            && let Some((oldest, _)) = self.sockets.first_key_value()
-        {
-            self.forget(*oldest);
+        if self.sockets.len() > MAX_SOCKETS {
+            self.forget_oldest(MAX_SOCKETS / 8);
         }
         Some(id)
     }
@@ -304,12 +302,12 @@ impl Sockets {
     /// that one must be, one of another namespace stands for it (a container's,
     /// seen from its host's side of the veth pair): if there are such sockets in
     /// one namespace only. Not on loopback, which every namespace has its own of.
-    pub(super) fn find(&self, end: &End, is_local: bool) -> Option<&Socket> {
+    pub(super) fn find(&self, end: &End, is_local: impl Fn() -> bool) -> Option<&Socket> {
         if let Some(socket) = self.of_cookie(end) {
             return Some(socket);
         }
         let near = || {
-            self.at(end, is_local)
+            self.at(end, &is_local)
                 .filter(|socket| socket.kind == SocketKind::Connection)
                 .map(|socket| (socket.nearness(end.span), socket))
                 .filter(|((_, apart_ns), _)| *apart_ns <= MAX_APART_NS)
@@ -351,7 +349,11 @@ impl Sockets {
     }
 
     /// What the kernel did at an end without a socket.
-    pub(super) fn strays(&self, end: &End, is_local: bool) -> impl Iterator<Item = &KernelFacts> {
+    pub(super) fn strays(
+        &self,
+        end: &End,
+        is_local: impl Fn() -> bool,
+    ) -> impl Iterator<Item = &KernelFacts> {
         self.at(end, is_local)
             .filter(|socket| {
                 let (_, apart_ns) = socket.nearness(end.span);
@@ -362,13 +364,13 @@ impl Sockets {
 
     /// All entries on the tuple of an end: of its namespace, and where that does
     /// not have the address, of others.
-    fn at(&self, end: &End, is_local: bool) -> impl Iterator<Item = &Socket> {
+    fn at(&self, end: &End, is_local: impl Fn() -> bool) -> impl Iterator<Item = &Socket> {
         let ids = self.by_tuple.get(&(end.local, end.remote));
         ids.into_iter()
             .flatten()
             .filter_map(|id| self.sockets.get(id))
             .filter(move |socket| {
-                socket.netns == end.netns || !is_local && !socket.local.addr.is_loopback()
+                socket.netns == end.netns || !is_local() && !socket.local.addr.is_loopback()
             })
     }
 
@@ -388,6 +390,14 @@ impl Sockets {
         let (_, first) = best.next()?;
         best.all(|(_, other)| claim(other) == claim(first))
             .then(|| claim(first))?
+    }
+
+    fn forget_oldest(&mut self, count: usize) {
+        let mut ids: Vec<SocketId> = self.sockets.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids.into_iter().take(count) {
+            self.forget(id);
+        }
     }
 
     fn forget(&mut self, id: SocketId) {
