@@ -84,38 +84,45 @@ static __always_inline int parse_headers(void *packet, __u32 network_only, __u32
 	enum { PROTOCOL_HOP_BY_HOP = 0, PROTOCOL_TCP = 6, PROTOCOL_ROUTING = 43,
 	       PROTOCOL_FRAGMENT = 44, PROTOCOL_AUTHENTICATION = 51,
 	       PROTOCOL_DESTINATION_OPTIONS = 60 };
-	__u8 bytes[40];
+	/* The Ethernet header, and behind it what begins with the IP header. */
+	__u8 frame[ETHERNET_BYTES + IPV4_BYTES + TCP_BYTES];
+	__u8 *bytes = frame + ETHERNET_BYTES;
 	__u8 *tcp = bytes + IPV4_BYTES;
 	__u8 protocol, fragment = HEADERS_WHOLE;
 	__u32 network = 0, offset, ip_bytes, end, readable, tcp_bytes;
-	int tcp_loaded;
+	int tcp_loaded = 0;
 
 	__builtin_memset(out, 0, sizeof(*out));
 
 	if (!network_only) {
 		__u16 ether_type;
 
-		if (load_bytes(packet, 0, bytes, ETHERNET_BYTES) < 0)
+		/* The usual packet in one go. */
+		tcp_loaded = load_bytes(packet, 0, frame, sizeof(frame)) >= 0;
+		if (!tcp_loaded && load_bytes(packet, 0, frame, ETHERNET_BYTES) < 0)
 			return 0;
-		ether_type = headers_be16(bytes + 12);
+		ether_type = headers_be16(frame + 12);
 		network = ETHERNET_BYTES;
 		for (int i = 0; i < MAX_VLAN_TAGS; i++) {
 			if (ether_type != ETHER_TYPE_VLAN && ether_type != ETHER_TYPE_PROVIDER_VLAN &&
 			    ether_type != ETHER_TYPE_OLD_QINQ)
 				break;
-			if (load_bytes(packet, network, bytes, VLAN_TAG_BYTES) < 0)
+			if (load_bytes(packet, network, frame, VLAN_TAG_BYTES) < 0)
 				return 0;
-			ether_type = headers_be16(bytes + 2);
+			ether_type = headers_be16(frame + 2);
 			network += VLAN_TAG_BYTES;
+			tcp_loaded = 0;
 		}
 		if (ether_type != ETHER_TYPE_IPV4 && ether_type != ETHER_TYPE_IPV6)
 			return 0;
 	}
 
 	/* IPv6, or in one go IPv4 without options and TCP; only fragments are shorter. */
-	tcp_loaded = load_bytes(packet, network, bytes, IPV4_BYTES + TCP_BYTES) >= 0;
-	if (!tcp_loaded && load_bytes(packet, network, bytes, IPV4_BYTES) < 0)
-		return 0;
+	if (!tcp_loaded) {
+		tcp_loaded = load_bytes(packet, network, bytes, IPV4_BYTES + TCP_BYTES) >= 0;
+		if (!tcp_loaded && load_bytes(packet, network, bytes, IPV4_BYTES) < 0)
+			return 0;
+	}
 
 	if (bytes[0] >> 4 == 4) {
 		__u32 header_bytes = (bytes[0] & 0x0f) * 4;

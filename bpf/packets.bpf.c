@@ -17,22 +17,9 @@
 #define load_bytes(skb, offset, to, length) bpf_skb_load_bytes(skb, offset, to, length)
 
 #include "tcprec.h"
-#include "rings.bpf.h"
+#include "packet_rings.bpf.h"
 #include "snap.bpf.h"
 #include "wanted.bpf.h"
-
-/*
- * Where a packet is put together before it goes to the ring in the length it
- * has: one entry a CPU (a per-CPU map's values end at 32 KiB). Nothing else
- * runs a packet program on this CPU meanwhile: both hooks hold off softirqs.
- * The recorder sets the sizes: the CPUs, and the record with its snap length.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, sizeof(struct packet_record) + MAX_SNAP_BYTES);
-} scratch SEC(".maps");
 
 /* Never used: keeps the type in the object's BTF, and so in the skeleton. */
 struct packet_record *unused_packet_record __attribute__((unused));
@@ -88,14 +75,14 @@ static __always_inline bool is_wanted_packet(const struct packet_record *record)
 static __always_inline void capture(struct __sk_buff *skb, bool has_ether, enum direction direction,
 				    bool knows_sender)
 {
-	__u64 now = now_boot_ns();
 	__u32 cpu = bpf_get_smp_processor_id();
-	struct packet_record *record;
+	struct ring_positions *ring = bpf_map_lookup_elem(&positions, &cpu);
+	struct packet_record *record = ring ? next_packet(ring, cpu) : NULL;
+	__u64 now = now_boot_ns();
 	__u32 tag_bytes = 0, length;
 	__u8 *data;
 	long error;
 
-	record = bpf_map_lookup_elem(&scratch, &cpu);
 	if (!record || !parse_headers(skb, !has_ether, skb->len, &record->headers))
 		return;
 	/* The kernel takes the outer VLAN tag out of the bytes; it goes back in
@@ -132,8 +119,7 @@ static __always_inline void capture(struct __sk_buff *skb, bool has_ether, enum 
 		count_loss(LOSS_SNAP, record->wire_bytes, now);
 		return;
 	}
-	length += sizeof(*record);
-	if (hand_over(skb, record, length))
+	if (!hand_over_packet(skb, ring, record, sizeof(*record) + length))
 		count_loss(LOSS_RING_FULL, record->wire_bytes, now);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * What both programs do with what they saw: count it, hand it to the recorder,
- * and count what could not be handed over.
+ * What all programs do with what they saw: count it, hand it to the recorder,
+ * and count what could not be handed over. Packets go another way
+ * (packet_rings.bpf.h); of what is here they use the ring to wake the recorder.
  */
 #ifndef RINGS_BPF_H
 #define RINGS_BPF_H
@@ -9,7 +10,7 @@
 #include <bpf/bpf_helpers.h>
 
 /*
- * How records reach the recorder: through one ring for all CPUs (Linux 5.8), or
+ * How events reach the recorder: through one ring for all CPUs (Linux 5.8), or
  * a ring of perf's for each. The recorder makes only the map that is used; the
  * verifier knows the constant, and never sees the other way.
  */

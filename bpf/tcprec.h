@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * The contract between the kernel side and the recorder: what travels through
- * the ring buffers. Both are built together, so it has no version; the Rust
+ * the rings. Both are built together, so it has no version; the Rust
  * types are generated from this file, and crates/record/kernel/decode.rs
  * asserts their sizes.
  *
@@ -36,6 +36,21 @@ struct packet_record {
 	enum direction direction;
 	struct headers headers;
 };
+
+/*
+ * How far a CPU's ring of packets was written and read, in bytes since the
+ * beginning: see packet_rings.bpf.h. Each has a cache line of its own, for each
+ * has another writer.
+ */
+struct ring_positions {
+	__u64 written_bytes; /* by the programs of the CPU */
+	__u64 reserved[7];
+	__u64 read_bytes; /* by the recorder */
+	__u64 reserved_too[7];
+};
+
+/* Records in a ring of packets begin at multiples of this. */
+#define PACKET_ALIGN_BYTES 8
 
 enum event_kind {
 	EVENT_CONNECT = 1,

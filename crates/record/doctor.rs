@@ -122,7 +122,9 @@ fn begin(recording: &Recording) -> Vec<Check> {
             let ring = match prepared.options.transport {
                 Transport::Perf => Check::new("ring buffer", Status::Fallback, "perf's rings")
                     .advise("Linux 5.8 has ring buffers, which cost less"),
-                Transport::Ring | Transport::Auto => Check::new("ring buffer", Status::Ok, ""),
+                Transport::Cpu | Transport::Ring | Transport::Auto => {
+                    Check::new("ring buffer", Status::Ok, "")
+                }
             };
             let attached = &prepared.attached;
             let hooks = attached.hooks.iter();

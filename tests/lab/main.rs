@@ -68,7 +68,7 @@ const TESTS: &[(&str, fn())] = tests![
     traffic::server_side_socket_filter,
     traffic::loopback_tcx,
     traffic::loopback_socket_filter,
-    traffic::loopback_perf,
+    traffic::loopback_transports,
     traffic::any_interface,
     traffic::a_thousand_requests_in_every_format,
     traffic::a_thousand_requests_from_both_hosts,

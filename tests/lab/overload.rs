@@ -136,6 +136,8 @@ impl Books {
 /// A ring that is far too small: packets are lost, but no event.
 pub(crate) fn small_buffer() {
     for (hook, transport) in [
+        ("tcx", "auto"),
+        ("socket-filter", "auto"),
         ("tcx", "ring"),
         ("socket-filter", "ring"),
         ("tcx", "perf"),
@@ -285,7 +287,7 @@ impl Pipe {
 /// What reads the recording stands still for a while: the losses have the times
 /// of that while.
 pub(crate) fn stopped_reader() {
-    for transport in ["ring", "perf"] {
+    for transport in ["auto", "ring", "perf"] {
         let world = World::without_cable();
         let pipe = Pipe::new(&world, "cp", &[]);
         let recorder = pipe.record(&world, transport);

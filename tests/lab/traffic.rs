@@ -86,9 +86,12 @@ pub(crate) fn loopback_socket_filter() {
     over_loopback(&["-i", "lo", "--hook", "socket-filter"]);
 }
 
-pub(crate) fn loopback_perf() {
+/// Where not that of this processor is chosen.
+pub(crate) fn loopback_transports() {
     for hook in ["tcx", "socket-filter"] {
-        over_loopback(&["-i", "lo", "--transport", "perf", "--hook", hook]);
+        for transport in ["ring", "perf"] {
+            over_loopback(&["-i", "lo", "--transport", transport, "--hook", hook]);
+        }
     }
 }
 

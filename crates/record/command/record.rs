@@ -60,7 +60,7 @@ pub struct Record {
     snap: Snap,
 
     /// Room in the kernel for packets that wait for the recorder, in sizes as
-    /// -C takes them; rounded up to a power of two. More rides out longer bursts
+    /// -C takes them; the CPUs share it, and each gets 1 MiB at least. More rides out longer bursts
     /// and slower disks; what finds no room is counted as lost
     #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = buffer)]
     buffer: u32,

@@ -56,6 +56,7 @@ impl Events {
             map: &skeleton.maps.ring,
             cpu_maps: &skeleton.maps.cpu_rings,
             size,
+            packets: None,
         })
     }
 

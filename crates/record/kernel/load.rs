@@ -10,9 +10,7 @@ use tcprec_shared::record::{Direction, MissingHook};
 
 use super::events::{EventHooks, Events};
 use super::skeleton::events::EventsSkelBuilder;
-use super::skeleton::packets::{
-    PacketsSkel, PacketsSkelBuilder, types::direction, types::packet_record,
-};
+use super::skeleton::packets::{PacketsSkel, PacketsSkelBuilder, types::direction};
 use super::skeleton::tracepoints::{TracepointsSkelBuilder, types::fields};
 use super::{KernelError, MAX_NAMESPACES, Options, host, tracefs};
 
@@ -42,11 +40,15 @@ pub(super) fn load_packets(
 ) -> Result<PacketsSkel<'static>, KernelError> {
     let load = || -> libbpf_rs::Result<_> {
         let mut open = PacketsSkelBuilder::default().open(object())?;
-        let size = options
+        let (size, layout) = options
             .transport
             .for_packets(options.buffer_bytes, options.snap)?;
         if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
             tell!(rodata, size);
+            rodata.has_cpu_rings = layout.is_ring().into();
+            rodata.segment_shift = layout.segment_shift();
+            rodata.ring_segments = layout.ring_segments();
+            rodata.capacity_bytes = layout.capacity_bytes();
             rodata.snap_bytes = options.snap.packet_bytes();
             rodata.message_bytes = options.snap.message_bytes().unwrap_or(0);
             rodata.wanted_direction = match options.direction {
@@ -57,12 +59,7 @@ pub(super) fn load_packets(
         }
         options.wanted.open_packets(&mut open, before)?;
         size.set(&mut open.maps.ring, &mut open.maps.cpu_rings)?;
-        let cpus = u32::try_from(libbpf_rs::num_possible_cpus()?).unwrap_or(u32::MAX);
-        open.maps.scratch.set_max_entries(cpus)?;
-        let record = u32::try_from(size_of::<packet_record>()).unwrap_or(u32::MAX);
-        open.maps
-            .scratch
-            .set_value_size((record + options.snap.packet_bytes()).next_multiple_of(8))?;
+        layout.set(&mut open.maps)?;
         open.load()
     };
     load().map_err(KernelError::Load)

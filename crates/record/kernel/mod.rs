@@ -18,6 +18,7 @@ mod interfaces;
 mod load;
 mod misses;
 mod namespace;
+mod packet_rings;
 mod perf;
 mod rings;
 mod skeleton;
@@ -286,13 +287,18 @@ impl Kernel {
             netns, programs, ..
         } in &packets
         {
+            let maps = &programs.maps;
+            let (size, layout) = options
+                .transport
+                .for_packets(options.buffer_bytes, options.snap)?;
             ends.push(End {
                 ring: Ring::Packets { netns: *netns },
-                map: &programs.maps.ring,
-                cpu_maps: &programs.maps.cpu_rings,
-                size: options
-                    .transport
-                    .for_packets(options.buffer_bytes, options.snap)?,
+                map: &maps.ring,
+                cpu_maps: &maps.cpu_rings,
+                size,
+                packets: layout
+                    .is_ring()
+                    .then_some(packet_rings::End { maps, layout }),
             });
         }
         let rings = Rings::open(options.transport, &ends)?;
@@ -328,8 +334,7 @@ impl Kernel {
         self.rings.wait(timeout)?;
         // Whatever has an earlier time than this is in a ring by now.
         let horizon = Clock::boot_ns()?;
-        let whole = self.consume(batch)?;
-        let horizon = if whole { horizon } else { u64::MAX };
+        let horizon = self.consume(batch)?.unwrap_or(horizon);
         batch.settle(horizon, &mut self.later);
         Ok(())
     }
@@ -339,13 +344,13 @@ impl Kernel {
     /// # Errors
     /// As [`Kernel::collect`].
     pub(crate) fn drain(&mut self, batch: &mut Batch) -> io::Result<()> {
-        self.consume(batch)?;
-        batch.settle(u64::MAX, &mut self.later);
+        let horizon = self.consume(batch)?.unwrap_or(u64::MAX);
+        batch.settle(horizon, &mut self.later);
         Ok(())
     }
 
-    /// Whether the rings were emptied (else there is more than fits a batch).
-    fn consume(&mut self, batch: &mut Batch) -> io::Result<bool> {
+    /// As [`Rings::take`].
+    fn consume(&mut self, batch: &mut Batch) -> io::Result<Option<u64>> {
         batch.clear();
         std::mem::swap(batch, &mut self.later);
         self.rings.take(batch)

@@ -14,8 +14,8 @@ use tcprec_shared::record::MissingHook;
 
 use super::Snap;
 use super::batch::{Batch, Ring};
+use super::packet_rings::{self, Layout, PacketRings};
 use super::perf::PerfRings;
-use super::skeleton::packets::types::packet_record;
 
 /// The largest size that may be asked for: the kernel keeps it in memory.
 pub(crate) const MAX_BUFFER_BYTES: u32 = 1 << 30;
@@ -28,9 +28,12 @@ const MAX_PERF_SNAP_BYTES: u32 = 65_000;
 /// How records come from the programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Transport {
-    /// A ring buffer where the kernel has it (Linux 5.8), else perf.
+    /// The first of these that this kernel and this processor have.
     Auto,
-    /// One ring for all CPUs.
+    /// Packets by a ring for each CPU, which takes an x86 processor; events as
+    /// with `ring`.
+    Cpu,
+    /// One of the kernel's ring buffers for all CPUs (Linux 5.8).
     Ring,
     /// A ring of perf's for each CPU.
     Perf,
@@ -41,14 +44,25 @@ impl Transport {
     /// lacks of what would be better.
     ///
     /// # Errors
-    /// The kernel's, when it cannot be asked.
+    /// The kernel's, when it cannot be asked; or this processor cannot do what is
+    /// asked for.
     pub(crate) fn choose(self) -> io::Result<(Self, Option<MissingHook>)> {
-        if self != Self::Auto {
-            return Ok((self, None));
+        // The order of stores: see bpf/packet_rings.bpf.h.
+        const HAS_CPU_RINGS: bool = cfg!(target_arch = "x86_64");
+        match self {
+            Self::Cpu if !HAS_CPU_RINGS => {
+                return Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "rings for each CPU take an x86 processor",
+                ));
+            }
+            Self::Cpu | Self::Ring | Self::Perf => return Ok((self, None)),
+            Self::Auto => {}
         }
         let is_there = MapType::RingBuf.is_supported();
         if is_there.map_err(super::hooks::plain)? {
-            return Ok((Self::Ring, None));
+            let best = if HAS_CPU_RINGS { Self::Cpu } else { Self::Ring };
+            return Ok((best, None));
         }
         let missing = MissingHook {
             hook: "ring buffer".to_owned(),
@@ -66,13 +80,25 @@ impl Transport {
         }
     }
 
-    /// The sizes of the packets' rings for `asked` bytes, at least.
-    pub(super) fn for_packets(self, asked: u32, snap: Snap) -> io::Result<Size> {
+    /// The sizes of the packets' rings for `asked` bytes, at least, and where
+    /// packets are put together.
+    pub(super) fn for_packets(self, asked: u32, snap: Snap) -> io::Result<(Size, Layout)> {
+        let packet_bytes = snap.packet_bytes();
+        if self == Self::Cpu {
+            let layout = Layout::rings(asked, packet_bytes).map_err(super::hooks::plain)?;
+            let size = Size {
+                bytes: page_bytes(),
+                waiting_bytes: layout.ring_bytes(),
+                transport: self,
+            };
+            return Ok((size, layout));
+        }
         // A record has 8 bytes of a head in a ring (kernel/bpf/ringbuf.c), and
         // 12 in perf's.
         const HEADER_BYTES: u32 = 16;
-        let record = size_of::<packet_record>() as u32 + snap.packet_bytes() + HEADER_BYTES;
-        Size::new(self, asked, record)
+        let layout = Layout::place(packet_bytes).map_err(super::hooks::plain)?;
+        let record_bytes = layout.record_bytes() + HEADER_BYTES;
+        Ok((Size::new(self, asked, record_bytes)?, layout))
     }
 
     /// The sizes of the events' rings.
@@ -86,6 +112,8 @@ impl Transport {
 pub(super) struct Size {
     /// A power of two of whole pages, as the kernel wants it.
     bytes: u32,
+    /// How many bytes may wait to be read, where wake-ups are counted.
+    waiting_bytes: u64,
     transport: Transport,
 }
 
@@ -95,14 +123,16 @@ impl Size {
     fn new(transport: Transport, asked: u32, record_bytes: u32) -> io::Result<Self> {
         let rings = match transport {
             Transport::Perf => libbpf_rs::num_possible_cpus().map_err(super::hooks::plain)?,
-            Transport::Auto | Transport::Ring => 1,
+            Transport::Auto | Transport::Cpu | Transport::Ring => 1,
         };
         let share = asked / u32::try_from(rings).unwrap_or(u32::MAX).max(1);
         let bytes = share.max(page_bytes()).max(record_bytes);
+        let bytes = bytes
+            .checked_next_power_of_two()
+            .unwrap_or(MAX_BUFFER_BYTES);
         Ok(Self {
-            bytes: bytes
-                .checked_next_power_of_two()
-                .unwrap_or(MAX_BUFFER_BYTES),
+            bytes,
+            waiting_bytes: bytes.into(),
             transport,
         })
     }
@@ -136,11 +166,11 @@ impl Size {
     /// KiB, and of a small ring a quarter (`wakeup_shift` of bpf/rings.bpf.h).
     pub(super) fn wakeup_shift(self) -> u32 {
         const LARGEST: u32 = 18;
-        self.bytes.ilog2().saturating_sub(2).min(LARGEST)
+        self.waiting_bytes.ilog2().saturating_sub(2).min(LARGEST)
     }
 }
 
-fn page_bytes() -> u32 {
+pub(super) fn page_bytes() -> u32 {
     const USUAL: u32 = 4096;
     let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
     page.and_then(|bytes| u32::try_from(bytes).ok())
@@ -148,12 +178,13 @@ fn page_bytes() -> u32 {
 }
 
 /// One BPF object's end of a transport: whose records they are, its two maps,
-/// their size.
+/// their size. Where each CPU has a ring, the first map only wakes the recorder.
 pub(super) struct End<'a, 'map> {
     pub(super) ring: Ring,
     pub(super) map: &'a MapMut<'map>,
     pub(super) cpu_maps: &'a MapMut<'map>,
     pub(super) size: Size,
+    pub(super) packets: Option<packet_rings::End<'a>>,
 }
 
 /// The rings, as the recorder reads them.
@@ -163,7 +194,7 @@ pub(super) struct Rings {
 }
 
 enum Open {
-    Ring(RingBuffer<'static>),
+    Ring(RingBuffer<'static>, PacketRings),
     Perf(Vec<PerfRings>),
 }
 
@@ -178,7 +209,13 @@ impl Rings {
             Open::Perf(rings.collect::<io::Result<_>>()?)
         } else {
             let mut rings = RingBufferBuilder::new();
+            let mut packets = PacketRings::default();
             for end in ends {
+                if let Some(cpu_rings) = &end.packets {
+                    packets.add(end.ring, cpu_rings)?;
+                    rings.add(end.map, |_wake_up: &[u8]| 0)?;
+                    continue;
+                }
                 let (ring, filling) = (end.ring, Rc::clone(&filling));
                 rings.add(end.map, move |raw: &[u8]| {
                     let mut batch = filling.borrow_mut();
@@ -186,7 +223,7 @@ impl Rings {
                     if batch.is_full() { BATCH_IS_FULL } else { 0 }
                 })?;
             }
-            Open::Ring(rings.build()?)
+            Open::Ring(rings.build()?, packets)
         };
         Ok(Self { filling, open })
     }
@@ -194,7 +231,7 @@ impl Rings {
     /// Waits until a ring holds much, or for `timeout`.
     pub(super) fn wait(&self, timeout: Duration) -> io::Result<()> {
         let descriptors = match &self.open {
-            Open::Ring(rings) => vec![rings.epoll_fd()],
+            Open::Ring(rings, _) => vec![rings.epoll_fd()],
             Open::Perf(rings) => rings.iter().map(PerfRings::epoll_fd).collect(),
         };
         let descriptors = descriptors.into_iter().map(|fd| {
@@ -211,20 +248,24 @@ impl Rings {
         }
     }
 
-    /// Takes what the rings hold into `batch`, beside what is there. Whether
-    /// they were emptied: there may be more than fits a batch.
-    pub(super) fn take(&self, batch: &mut Batch) -> io::Result<bool> {
+    /// Takes what the rings hold into `batch`, beside what is there. Where that
+    /// is more than fits a batch, the time up to which it should be handed on.
+    pub(super) fn take(&mut self, batch: &mut Batch) -> io::Result<Option<u64>> {
         std::mem::swap(&mut *self.filling.borrow_mut(), batch);
-        let taken = match &self.open {
-            Open::Ring(rings) => match rings.consume_raw() {
-                BATCH_IS_FULL => Ok(false),
-                error @ ..0 => Err(io::Error::from_raw_os_error(-error)),
-                0.. => Ok(true),
-            },
-            Open::Perf(rings) => rings.iter().try_for_each(PerfRings::take).map(|()| true),
+        let consumed = match &self.open {
+            Open::Ring(rings, _) => rings.consume_raw(),
+            Open::Perf(rings) => {
+                let taken = rings.iter().try_for_each(PerfRings::take);
+                taken.map(|()| 0)?
+            }
         };
         std::mem::swap(&mut *self.filling.borrow_mut(), batch);
-        taken
+        match (consumed, &mut self.open) {
+            (BATCH_IS_FULL, _) => Ok(Some(u64::MAX)),
+            (error @ ..0, _) => Err(io::Error::from_raw_os_error(-error)),
+            (0.., Open::Ring(_, packets)) => packets.take(batch),
+            (0.., Open::Perf(_)) => Ok(None),
+        }
     }
 }
 
@@ -236,7 +277,7 @@ mod tests {
     use super::*;
 
     fn bytes(asked: u32, snap: Snap) -> u32 {
-        Transport::Ring.for_packets(asked, snap).unwrap().bytes
+        Transport::Ring.for_packets(asked, snap).unwrap().0.bytes
     }
 
     #[test]
@@ -254,10 +295,7 @@ mod tests {
 
     #[test]
     fn a_small_ring_wakes_the_recorder_earlier() {
-        let shift = |bytes| {
-            let transport = Transport::Ring;
-            Size { bytes, transport }.wakeup_shift()
-        };
+        let shift = |bytes| Size::new(Transport::Ring, bytes, 0).unwrap().wakeup_shift();
         assert_eq!(shift(16 << 20), 18);
         assert_eq!(shift(1 << 20), 18);
         assert_eq!(1 << shift(16 << 10), 4 << 10);
@@ -267,7 +305,7 @@ mod tests {
     fn the_cpus_share_what_perf_is_given() {
         let size = Transport::Perf.for_packets(64 << 20, Snap::Adaptive);
         let cpus = libbpf_rs::num_possible_cpus().unwrap() as u32;
-        let each = size.unwrap().bytes;
+        let each = size.unwrap().0.bytes;
         assert!(each >= (64 << 20) / cpus && each < 2 * (64 << 20) / cpus);
     }
 
@@ -275,7 +313,8 @@ mod tests {
     fn a_packet_fits_a_record_of_perfs() {
         let all = Snap::Fixed(super::super::MAX_SNAP_BYTES);
         assert_eq!(Transport::Ring.limit(all), all);
-        let record = size_of::<packet_record>() as u32 + Transport::Perf.limit(all).packet_bytes();
+        let layout = Layout::place(Transport::Perf.limit(all).packet_bytes());
+        let record = layout.unwrap().record_bytes();
         // Its header, its length and padding.
         assert!(record + 8 + 4 + 8 <= u32::from(u16::MAX));
     }
