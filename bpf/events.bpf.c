@@ -24,13 +24,10 @@
 #include "tcprec.h"
 #define IS_INTERRUPTED /* a softirq's events come between a process's */
 #include "rings.bpf.h"
-#include "processes.bpf.h"
-#include "sockets.bpf.h"
+#include "accept.bpf.h"
+#include "socket_events.bpf.h"
+#include "tasks.bpf.h"
 #include "users.bpf.h"
-
-/* Only sockets of these network namespaces (inode numbers), as many as there
- * are before the first 0; none: of all. */
-const volatile __u32 wanted_netns[MAX_NETNS] = {};
 
 /* An exec_event is larger than the stack. */
 struct {
@@ -40,143 +37,14 @@ struct {
 	__type(value, struct exec_event);
 } scratch SEC(".maps");
 
-/* Never used: keeps the type in the object's BTF, and so in the skeleton. */
-struct socket_event *unused_socket_event __attribute__((unused));
-
-/* Of a task that the verifier knows: read without a helper, which costs more
- * than the field. */
-static __always_inline void fill_task(struct task *out, const struct task_struct *task)
-{
-	const struct task_struct *leader = task->group_leader;
-	const __u64 *comm = (const __u64 *)leader->comm;
-
-	_Static_assert(sizeof(out->comm) == 2 * sizeof(*comm), "a name is two words");
-	out->pid = task->tgid;
-	out->start_boot_ns = leader->start_boottime;
-	out->ppid = leader->real_parent->tgid;
-	out->tid = task->pid;
-	out->uid = task->cred->euid.val;
-	out->cgroup_id = task->cgroups->dfl_cgrp->kn->id;
-	((__u64 *)out->comm)[0] = comm[0];
-	((__u64 *)out->comm)[1] = comm[1];
-}
-
-static __always_inline void fill_current_task(struct task *out)
-{
-	fill_task(out, bpf_get_current_task_btf());
-}
-
-/*
- * The task that acts on a socket, if one does. A process locks the socket it
- * works on (lock_sock sets `owned`); softirqs and timers never do, they leave a
- * locked socket alone. So without the lock the current task is a bystander that
- * an interrupt happened to stop, and is not reported.
- */
-static __always_inline void fill_acting_task(struct task *out, const struct sock *sk)
-{
-	if (sk->sk_lock.owned)
-		fill_current_task(out);
-}
-
-/* The two ends of a socket (or of a request for one) that a tracepoint gives. */
-static __always_inline void fill_ends(struct socket_event *event, const struct sock_common *sk)
-{
-	event->local_port = sk->skc_num;
-	event->remote_port = bpf_ntohs(sk->skc_dport);
-	if (sk->skc_family == AF_INET) {
-		event->ip_version = 4;
-		*(__be32 *)event->local = sk->skc_rcv_saddr;
-		*(__be32 *)event->remote = sk->skc_daddr;
-	} else {
-		event->ip_version = 6;
-		*(struct in6_addr_words *)event->local = sk->skc_v6_rcv_saddr;
-		*(struct in6_addr_words *)event->remote = sk->skc_v6_daddr;
-	}
-}
-
-/* The cookie, the ends and the state of a full socket: no request for one. */
-static __always_inline void fill_socket(struct socket_event *event, struct sock *sk)
-{
-	event->cookie = bpf_get_socket_cookie(sk);
-	fill_ends(event, &sk->__sk_common);
-	/* A socket that closes has given its port back already. */
-	if (!event->local_port)
-		event->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
-	event->new_state = sk->__sk_common.skc_state;
-}
-
-static __always_inline void fill_facts(struct socket_event *event, struct sock *sk)
-{
-	const struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-
-	if (!tp)
-		return;
-	event->has_facts = 1;
-	event->srtt_us = tp->srtt_us;
-	event->retransmitted_packets = tp->total_retrans;
-	event->sent_bytes = tp->bytes_sent;
-	event->acked_bytes = tp->bytes_acked;
-	event->received_bytes = tp->bytes_received;
-}
-
-static __always_inline bool is_wanted(__u32 netns)
-{
-	int place;
-
-	for (place = 0; place < MAX_NETNS && wanted_netns[place]; place++)
-		if (wanted_netns[place] == netns)
-			return true;
-	return !place;
-}
-
-static __always_inline __u32 netns_of(const struct sock_common *sk)
-{
-	return BPF_CORE_READ(sk, skc_net.net, ns.inum);
-}
-
-/* The same of a socket that a tracepoint gives, which is read without a helper.
- * To be asked first: many sockets are of other namespaces. */
-static __always_inline __u32 netns_of_socket(const struct sock *sk)
-{
-	return sk->__sk_common.skc_net.net->ns.inum;
-}
-
-/* Begins an event of a wanted namespace in the space that is given: all zero
- * but for its head. NULL when it is not wanted. */
-static __always_inline struct socket_event *new_event(struct socket_event *event,
-						      enum event_kind kind, __u32 netns)
-{
-	if (!is_wanted(netns))
-		return NULL;
-	__builtin_memset(event, 0, sizeof(*event));
-	event->boot_ns = now_boot_ns();
-	event->kind = kind;
-	event->netns = netns;
-	return event;
-}
-
-/* Whether the recorder gets it. */
-static __always_inline bool submit(void *ctx, struct socket_event *event)
-{
-	if (by_process && !is_wanted_event(event))
-		return false;
-	count_seen(0);
-	if (hand_over(ctx, event, sizeof(*event))) {
-		count_loss(LOSS_RING_FULL, 0, event->boot_ns);
-		return false;
-	}
-	return true;
-}
-
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 {
 	struct socket_event space, *event;
 	enum event_kind kind;
-	__u32 netns = netns_of_socket(sk);
 
 	/* The tracepoint is DCCP's, SCTP's and MPTCP's too. */
-	if (!is_wanted(netns) || sk->sk_protocol != IPPROTO_TCP)
+	if (sk->sk_protocol != IPPROTO_TCP)
 		return 0;
 	/* The child of a listener in the middle of its making: it still has its
 	 * parent's ports, and a cookie asked for now would be replaced. */
@@ -195,13 +63,13 @@ int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 	default:
 		kind = EVENT_STATE;
 	}
-	if (kind == EVENT_CLOSE)
-		forget_user(bpf_get_socket_cookie(sk));
-	event = new_event(&space, kind, netns);
+	event = new_event(&space, kind, netns_of_socket(sk));
 	if (!event)
 		return 0;
 	fill_acting_task(&event->task, sk);
 	fill_socket(event, sk);
+	if (kind == EVENT_CLOSE)
+		forget_user(event->cookie);
 	event->old_state = old_state;
 	event->new_state = new_state;
 	if (new_state != TCP_LISTEN && old_state != TCP_LISTEN)
@@ -211,61 +79,17 @@ int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 	return 0;
 }
 
-/* As fill_socket, of a socket that the verifier does not know, so that neither
- * loads nor the kernel's helpers take it from us: its cookie was given when the
- * connection was established, see set_state. */
-static __always_inline void fill_socket_behind_fd(struct socket_event *event,
-						  const struct sock *sock)
+static __always_inline void accepted(void *ctx, struct task_struct *task,
+				     const struct sock_head *sk)
 {
-	const struct sock_common *sk = &sock->__sk_common;
+	struct socket_event space, *event = new_event(&space, EVENT_ACCEPT, netns_of_head(sk));
 
-	event->cookie = BPF_CORE_READ(sk, skc_cookie.counter);
-	event->new_state = BPF_CORE_READ(sk, skc_state);
-	event->local_port = BPF_CORE_READ(sk, skc_num);
-	event->remote_port = bpf_ntohs(BPF_CORE_READ(sk, skc_dport));
-	if (BPF_CORE_READ(sk, skc_family) == AF_INET) {
-		event->ip_version = 4;
-		BPF_CORE_READ_INTO((__be32 *)event->local, sk, skc_rcv_saddr);
-		BPF_CORE_READ_INTO((__be32 *)event->remote, sk, skc_daddr);
-	} else {
-		event->ip_version = 6;
-		BPF_CORE_READ_INTO((struct in6_addr_words *)event->local, sk, skc_v6_rcv_saddr);
-		BPF_CORE_READ_INTO((struct in6_addr_words *)event->remote, sk, skc_v6_daddr);
-	}
-}
-
-/* The socket behind a file descriptor that accept just returned. */
-static __always_inline int accepted(struct trace_event_raw_sys_exit *ctx)
-{
-	const struct task_struct *task = bpf_get_current_task_btf();
-	struct socket_event space, *event;
-	struct sock *sk;
-
-	if (ctx->ret < 0)
-		return 0;
-	sk = tcp_socket(task, ctx->ret);
-	if (!sk)
-		return 0;
-	event = new_event(&space, EVENT_ACCEPT, netns_of(&sk->__sk_common));
 	if (!event)
-		return 0;
+		return;
 	fill_task(&event->task, task);
-	fill_socket_behind_fd(event, sk);
+	fill_socket_from_head(event, sk);
 	if (submit(ctx, event))
 		set_user(event->cookie, event->task.pid);
-	return 0;
-}
-
-SEC("tracepoint/syscalls/sys_exit_accept")
-int exit_accept(struct trace_event_raw_sys_exit *ctx)
-{
-	return accepted(ctx);
-}
-
-SEC("tracepoint/syscalls/sys_exit_accept4")
-int exit_accept4(struct trace_event_raw_sys_exit *ctx)
-{
-	return accepted(ctx);
 }
 
 /* Told when it is another process than before. Runs at each message: reads the
@@ -300,23 +124,21 @@ int BPF_PROG(received, struct sock *sk)
 static __always_inline void tell_standard_streams(void *ctx, struct task_struct *task)
 {
 	struct socket_event space, *event;
-	struct sock *sk;
+	struct sock_head sk;
 	__u32 fd, netns;
 
 	for (fd = 0; fd <= 2; fd++) {
-		sk = tcp_socket(task, fd);
-		if (!sk)
+		if (!read_tcp_socket(task, fd, &sk))
 			continue;
-		netns = netns_of(&sk->__sk_common);
+		netns = netns_of_head(&sk);
 		if (!is_wanted(netns) ||
-		    !pass_on(BPF_CORE_READ(sk, __sk_common.skc_cookie.counter),
-			     BPF_CORE_READ(task, tgid)))
+		    !pass_on(HEAD_FIELD(&sk, skc_cookie.counter), BPF_CORE_READ(task, tgid)))
 			continue;
 		event = new_event(&space, EVENT_HANDOVER, netns);
 		if (!event)
 			continue;
 		fill_task(&event->task, task);
-		fill_socket_behind_fd(event, sk);
+		fill_socket_from_head(event, &sk);
 		submit(ctx, event);
 	}
 }

@@ -21,6 +21,7 @@
 /* For headers.h. */
 #define load_bytes(skb, offset, to, length) bpf_skb_load_bytes(skb, offset, to, length)
 
+#include "accept.bpf.h"
 #include "core.bpf.h"
 #include "headers.h"
 #include "sockets.bpf.h"
@@ -301,40 +302,20 @@ int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 	return 0;
 }
 
-static __always_inline int accepted(struct trace_event_raw_sys_exit *ctx)
+static __always_inline void accepted(void *ctx, struct task_struct *task,
+				     const struct sock_head *sk)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 cookie = HEAD_FIELD(sk, skc_cookie.counter);
 	struct owner owner = {};
 	struct counts *counts;
-	struct sock *sk;
-	__u64 cookie;
 
-	if (ctx->ret < 0)
-		return 0;
-	sk = tcp_socket(task, ctx->ret);
-	if (!sk)
-		return 0;
 	fill_owner(&owner, task);
 	counts = counts_of(&owner);
 	if (counts)
 		add(&counts->accepts, 1);
-	cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 	/* It may be closed by now, or have come before there was a cookie. */
-	if (cookie && BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE)
+	if (cookie && HEAD_FIELD(sk, skc_state) != TCP_CLOSE)
 		set_owner(cookie, &owner);
-	return 0;
-}
-
-SEC("tracepoint/syscalls/sys_exit_accept")
-int exit_accept(struct trace_event_raw_sys_exit *ctx)
-{
-	return accepted(ctx);
-}
-
-SEC("tracepoint/syscalls/sys_exit_accept4")
-int exit_accept4(struct trace_event_raw_sys_exit *ctx)
-{
-	return accepted(ctx);
 }
 
 static __always_inline int retransmitted(struct sock *sk)

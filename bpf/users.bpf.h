@@ -10,41 +10,90 @@
 #include <stdbool.h>
 #include <bpf/bpf_helpers.h>
 
-/* Beyond, it is not noticed when a socket goes to another process. */
-#define MAX_USED_SOCKETS (1 << 18)
+/*
+ * Beyond, it is not noticed when a socket goes to another process. Cookies are
+ * numbers in a row, so the set where a socket has its place is found without
+ * hashing, and lies beside those of the sockets that are as young.
+ */
+#define USER_SETS (1 << 16)
+#define USERS_IN_SET 4
 /* A socket that several processes use at once changes with each message. */
 #define MAX_CHANGES 16
 
 struct user {
+	__u64 cookie; /* 0: the place is free */
 	__u32 pid;
 	__u32 changes;
 };
 
+struct user_set {
+	struct user users[USERS_IN_SET];
+};
+
 /* By cookie, until the socket closes. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, MAX_USED_SOCKETS);
-	__type(key, __u64);
-	__type(value, struct user);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, USER_SETS);
+	__type(key, __u32);
+	__type(value, struct user_set);
 } users SEC(".maps");
+
+static __always_inline struct user_set *set_of(__u64 cookie)
+{
+	__u32 key = cookie % USER_SETS;
+
+	return bpf_map_lookup_elem(&users, &key);
+}
+
+static __always_inline struct user *find_user(__u64 cookie)
+{
+	struct user_set *set = set_of(cookie);
+
+	for (int i = 0; set && cookie && i < USERS_IN_SET; i++)
+		if (set->users[i].cookie == cookie)
+			return &set->users[i];
+	return NULL;
+}
+
+/* A place for a socket that has none; NULL where none is free. */
+static __always_inline struct user *add_user(__u64 cookie)
+{
+	struct user_set *set = set_of(cookie);
+
+	for (int i = 0; set && cookie && i < USERS_IN_SET; i++)
+		if (!set->users[i].cookie &&
+		    !__sync_val_compare_and_swap(&set->users[i].cookie, 0, cookie))
+			return &set->users[i];
+	return NULL;
+}
 
 static __always_inline void set_user(__u64 cookie, __u32 pid)
 {
-	struct user user = { .pid = pid };
+	struct user *user;
 
-	if (cookie && pid)
-		bpf_map_update_elem(&users, &cookie, &user, BPF_ANY);
+	if (!cookie || !pid)
+		return;
+	user = find_user(cookie) ?: add_user(cookie);
+	if (user) {
+		user->pid = pid;
+		user->changes = 0;
+	}
 }
 
 static __always_inline void forget_user(__u64 cookie)
 {
-	bpf_map_delete_elem(&users, &cookie);
+	struct user *user = find_user(cookie);
+
+	if (user) {
+		user->pid = 0;
+		user->changes = 0;
+		user->cookie = 0;
+	}
 }
 
 static __always_inline bool is_user(__u64 cookie, __u32 pid)
 {
-	struct user *user = bpf_map_lookup_elem(&users, &cookie);
+	struct user *user = find_user(cookie);
 
 	return user && user->pid == pid;
 }
@@ -53,11 +102,14 @@ static __always_inline bool is_user(__u64 cookie, __u32 pid)
  * be remembered, and happens seldom. */
 static __always_inline bool change_user(__u64 cookie, __u32 pid)
 {
-	struct user *user = bpf_map_lookup_elem(&users, &cookie);
-	struct user first = { .pid = pid };
+	struct user *user = find_user(cookie);
 
-	if (!user)
-		return cookie && !bpf_map_update_elem(&users, &cookie, &first, BPF_ANY);
+	if (!user) {
+		user = add_user(cookie);
+		if (user)
+			user->pid = pid;
+		return user;
+	}
 	if (user->pid == pid || user->changes >= MAX_CHANGES)
 		return false;
 	user->pid = pid;
@@ -69,7 +121,7 @@ static __always_inline bool change_user(__u64 cookie, __u32 pid)
  * who opened it. What that process starts in turn only helps it. */
 static __always_inline bool pass_on(__u64 cookie, __u32 pid)
 {
-	struct user *user = bpf_map_lookup_elem(&users, &cookie);
+	struct user *user = find_user(cookie);
 
 	return user && !user->changes && change_user(cookie, pid);
 }

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What is told of a task, and which one acts on a socket.
+ */
+#ifndef TASKS_BPF_H
+#define TASKS_BPF_H
+
+#include <bpf/bpf_helpers.h>
+
+#include "core.bpf.h"
+#include "tcprec.h"
+
+/* Of a task that the verifier knows: read without a helper, which costs more
+ * than the field. */
+static __always_inline void fill_task(struct task *out, const struct task_struct *task)
+{
+	const struct task_struct *leader = task->group_leader;
+	const __u64 *comm = (const __u64 *)leader->comm;
+
+	_Static_assert(sizeof(out->comm) == 2 * sizeof(*comm), "a name is two words");
+	out->pid = task->tgid;
+	out->start_boot_ns = leader->start_boottime;
+	out->ppid = leader->real_parent->tgid;
+	out->tid = task->pid;
+	out->uid = task->cred->euid.val;
+	out->cgroup_id = task->cgroups->dfl_cgrp->kn->id;
+	((__u64 *)out->comm)[0] = comm[0];
+	((__u64 *)out->comm)[1] = comm[1];
+}
+
+static __always_inline void fill_current_task(struct task *out)
+{
+	fill_task(out, bpf_get_current_task_btf());
+}
+
+/*
+ * The task that acts on a socket, if one does. A process locks the socket it
+ * works on (lock_sock sets `owned`); softirqs and timers never do, they leave a
+ * locked socket alone. So without the lock the current task is a bystander that
+ * an interrupt happened to stop, and is not reported.
+ */
+static __always_inline void fill_acting_task(struct task *out, const struct sock *sk)
+{
+	if (sk->sk_lock.owned)
+		fill_current_task(out);
+}
+
+#endif
