@@ -13,8 +13,8 @@
  * Only x86 has such rings. It lets nobody see a store before those that came
  * earlier; elsewhere that takes a store-release, which BPF got with Linux 6.15.
  *
- * A ring is cut into segments, for a map's values are limited (4 MiB before
- * Linux 6.2). A record lies in the segment where it begins; behind each is room
+ * A ring is cut into segments, for kernels limit a map's values (to 4 MiB when
+ * ring buffers came). A record lies in the segment where it begins; behind each is room
  * for one that begins at its end. Where the next record goes is always free: what
  * waits to be read leaves room for the largest.
  */
