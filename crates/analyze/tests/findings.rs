@@ -7,11 +7,13 @@ use std::path::Path;
 use tcprec_analyze::finding::FindingKind;
 use tcprec_analyze::pipeline::Pipeline;
 use tcprec_shared::format;
+use tcprec_shared::headers::LinkType;
+use tcprec_shared::record::{Interface, Packet, Record};
 use tcprec_shared::stream::Source as _;
 
 use FindingKind::{
-    HalfOpen, NoFreePort, OneSided, Refused, Reset, SlowClient, SlowServer, Timeout, TlsFailed,
-    Unanswered, ZeroWindow,
+    HalfOpen, NoFreePort, OneSided, PortReuse, Refused, Reset, SlowClient, SlowServer, Timeout,
+    TlsFailed, Unanswered, ZeroWindow,
 };
 
 /// Kind, how often, whether it is the originator's doing, and for how many
@@ -103,4 +105,68 @@ fn a_connect_that_finds_no_port_is_found_though_it_sends_nothing() {
     assert_eq!(finding.kind, NoFreePort);
     assert_eq!(finding.ends.id, None);
     assert_eq!(finding.ends.orig_owner.unwrap().process.pid, 5);
+}
+
+/// An empty IPv4 segment between 10.0.0.1:40000 and 10.0.0.2:80.
+fn segment(ts_ns: i64, from_client: bool, flags: u8, seq: u32, ack: u32) -> Packet<'static> {
+    let (a, b, p, q) = ([10, 0, 0, 1], [10, 0, 0, 2], [0x9c, 0x40], [0, 80]);
+    let mut data = vec![0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0];
+    data.extend(if from_client { [a, b] } else { [b, a] }.concat());
+    data.extend(if from_client { [p, q] } else { [q, p] }.concat());
+    data.extend([seq.to_be_bytes(), ack.to_be_bytes()].concat());
+    data.extend([0x50, flags, 1, 0, 0, 0, 0, 0]);
+    Packet {
+        ts_ns,
+        interface: 0,
+        direction: None,
+        wire_bytes: 40,
+        cookie: None,
+        kernel: None,
+        data: data.into(),
+    }
+}
+
+/// What is found of so many connections from one port, each closed by the server
+/// first, so many seconds apart.
+fn found_of_one_port(connections: u32, seconds_apart: i64) -> Vec<(FindingKind, u64)> {
+    const FIN: u8 = 1;
+    const SYN: u8 = 2;
+    const ACK: u8 = 16;
+    let mut pipeline = Pipeline::default();
+    pipeline.push(
+        &Record::Interface(Interface {
+            id: 0,
+            name: None,
+            link_type: LinkType::RAW,
+            netns: None,
+        }),
+        &mut (),
+    );
+    for number in 0..connections {
+        let (c, s) = (number * 100_000, number * 200_000 + 7);
+        let steps = [
+            (true, SYN, c, 0),
+            (false, SYN | ACK, s, c + 1),
+            (true, ACK, c + 1, s + 1),
+            (false, FIN | ACK, s + 1, c + 1),
+            (true, FIN | ACK, c + 1, s + 2),
+            (false, ACK, s + 2, c + 2),
+        ];
+        for (step, (from_client, flags, seq, ack)) in (0..).zip(steps) {
+            let ts_ns = i64::from(number) * seconds_apart * 1_000_000_000 + step * 1_000_000;
+            let packet = segment(ts_ns, from_client, flags, seq, ack);
+            pipeline.push(&Record::Packet(packet), &mut ());
+        }
+    }
+    let found = pipeline.finish(&mut ()).findings.into_iter();
+    found.map(|finding| (finding.kind, finding.count)).collect()
+}
+
+#[test]
+fn a_client_that_uses_its_port_again_and_again_is_found() {
+    assert_eq!(found_of_one_port(11, 1), [(PortReuse, 10)]);
+    assert_eq!(found_of_one_port(11, 59), [(PortReuse, 10)]);
+    // Not often enough; and after TIME-WAIT, as anyone may.
+    assert_eq!(found_of_one_port(10, 1), []);
+    assert_eq!(found_of_one_port(20, 61), []);
 }
