@@ -98,8 +98,12 @@ impl Flow {
         bytes.extend([IPPROTO_TCP, 0]);
         bytes.extend(self.low.port.to_be_bytes());
         bytes.extend(self.high.port.to_be_bytes());
-        let mut id = "1:".to_owned();
-        STANDARD.encode_string(Sha1::digest(&bytes), &mut id);
+        let mut digest = [0; 20usize.div_ceil(3) * 4];
+        // It has room for a digest of 20 bytes, and base64 is ASCII.
+        let _ = STANDARD.encode_slice(Sha1::digest(&bytes), &mut digest);
+        let mut id = String::with_capacity(2 + digest.len());
+        id.push_str("1:");
+        id.push_str(str::from_utf8(&digest).unwrap_or_default());
         id
     }
 }

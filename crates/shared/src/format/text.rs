@@ -2,18 +2,62 @@
 //! beside each packet: several times faster than by way of `Display`. Names
 //! come with what is before them, as they always stand.
 
-use std::io::Write as _;
+use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::flow::Endpoint;
 
-/// Text that is being written.
-pub(super) struct Text<'a>(pub(super) &'a mut Vec<u8>);
+/// Nearly all lines, without the packet's bytes, and all comments are shorter.
+const ROOM_BYTES: usize = 512;
 
-impl Text<'_> {
+/// Text that is being written. It is put together in room of its own, since
+/// nobody has to ask there for each piece whether memory must be had for it.
+pub(super) struct Text<'a> {
+    out: &'a mut Vec<u8>,
+    /// The end of the text, which is not in `out` yet.
+    room: [u8; ROOM_BYTES],
+    len: usize,
+}
+
+impl<'a> Text<'a> {
+    /// Text behind what is in `out`; it stands there when this is dropped.
+    #[inline]
+    pub(super) const fn new(out: &'a mut Vec<u8>) -> Self {
+        Self {
+            out,
+            room: [0; ROOM_BYTES],
+            len: 0,
+        }
+    }
+
+    /// The length of all text, with what was there before.
+    pub(super) const fn len(&self) -> usize {
+        self.out.len() + self.len
+    }
+
+    /// Where text is appended that is put together elsewhere.
+    pub(super) fn whole(&mut self) -> &mut Vec<u8> {
+        // Never longer than the room.
+        self.out
+            .extend_from_slice(self.room.get(..self.len).unwrap_or_default());
+        self.len = 0;
+        self.out
+    }
+
+    #[inline]
+    fn bytes(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        if let Some(place) = self.room.get_mut(self.len..end) {
+            place.copy_from_slice(bytes);
+            self.len = end;
+        } else {
+            self.whole().extend_from_slice(bytes);
+        }
+    }
+
     #[inline]
     pub(super) fn text(&mut self, text: &str) {
-        self.0.extend_from_slice(text.as_bytes());
+        self.bytes(text.as_bytes());
     }
 
     #[inline]
@@ -22,14 +66,16 @@ impl Text<'_> {
         self.text(itoa::Buffer::new().format(number));
     }
 
+    #[inline]
     pub(super) fn addr(&mut self, addr: IpAddr) {
         match addr {
             IpAddr::V4(addr) => self.ipv4(addr),
             // Writing to memory does not fail.
-            IpAddr::V6(addr) => drop(write!(self.0, "{addr}")),
+            IpAddr::V6(addr) => drop(write!(self, "{addr}")),
         }
     }
 
+    #[inline]
     fn ipv4(&mut self, addr: Ipv4Addr) {
         let mut text = [0; 4 * OCTET_BYTES];
         let mut len = 0;
@@ -39,7 +85,7 @@ impl Text<'_> {
             len += bytes;
         }
         // Without the last point.
-        self.0.extend_from_slice(&text[..len - 1]);
+        self.bytes(&text[..len - 1]);
     }
 
     /// As `Display` shows it.
@@ -56,6 +102,20 @@ impl Text<'_> {
                 self.number("]:", endpoint.port);
             }
         }
+    }
+}
+
+impl fmt::Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.text(text);
+        Ok(())
+    }
+}
+
+impl Drop for Text<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.whole();
     }
 }
 
@@ -90,8 +150,26 @@ mod tests {
         let v6 = ["::1", "fe80::1:0:0:2"].map(|addr| addr.parse().unwrap());
         for addr in v4.chain(v6) {
             let (mut text, endpoint) = (Vec::new(), Endpoint { addr, port: 80 });
-            Text(&mut text).endpoint(" ", &endpoint);
+            Text::new(&mut text).endpoint(" ", &endpoint);
             assert_eq!(text, format!(" {endpoint}").as_bytes());
+        }
+    }
+
+    #[test]
+    fn text_may_be_of_any_length() {
+        let long = "a".repeat(ROOM_BYTES + 1);
+        for pieces in [
+            [&long, "b", "c"],
+            ["a", &long[2..], "cd"],
+            ["a", "b", &long],
+        ] {
+            let mut all = b"before".to_vec();
+            let mut text = Text::new(&mut all);
+            pieces.iter().for_each(|piece| text.text(piece));
+            let len = text.len();
+            drop(text);
+            assert_eq!(all, format!("before{}", pieces.concat()).as_bytes());
+            assert_eq!(all.len(), len);
         }
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn write(out: &mut Vec<u8>, event: &Event) {
         direction,
         tcp,
     } = event;
-    let mut line = Text(out);
+    let mut line = Text::new(out);
     line.text("{\"type\":\"");
     line.text(kind.word());
     line.number("\",\"ts_ns\":", *ts_ns);

@@ -8,6 +8,7 @@ use super::super::text::Text;
 use super::BASE64;
 
 /// Writes an endpoint's object, which begins after `name`.
+#[inline]
 pub(super) fn endpoint(line: &mut Text<'_>, name: &str, endpoint: &Endpoint) {
     line.text(name);
     line.text("{\"addr\":\"");
@@ -18,8 +19,9 @@ pub(super) fn endpoint(line: &mut Text<'_>, name: &str, endpoint: &Endpoint) {
 
 /// Writes bytes, without quotation marks.
 pub(super) fn base64(line: &mut Text<'_>, data: &[u8]) {
-    let start = line.0.len();
-    line.0.resize(start + data.len().div_ceil(3) * 4, 0);
+    let out = line.whole();
+    let start = out.len();
+    out.resize(start + data.len().div_ceil(3) * 4, 0);
     // There is room for all of it.
-    let _ = BASE64.encode_slice(data, &mut line.0[start..]);
+    let _ = BASE64.encode_slice(data, &mut out[start..]);
 }

@@ -27,7 +27,7 @@ pub(super) fn write(out: &mut Vec<u8>, packet: &Packet<'_>) {
         kernel,
         data,
     } = packet;
-    let mut line = Text(out);
+    let mut line = Text::new(out);
     line.number("{\"type\":\"packet\",\"ts_ns\":", *ts_ns);
     line.number(",\"interface\":", *interface);
     line.text(match direction {

@@ -50,8 +50,8 @@ pub(super) enum Kernel {
 
 /// Writes a comment, or nothing where there is nothing to say.
 pub(super) fn write(out: &mut Vec<u8>, annotation: Option<&Annotation<'_>>, fields: Fields) {
-    let mut text = Text(out);
-    let start = text.0.len();
+    let mut text = Text::new(out);
+    let start = text.len();
     if let Some(annotation) = annotation {
         if let Some(Owner {
             process,
@@ -104,7 +104,7 @@ pub(super) fn write(out: &mut Vec<u8>, annotation: Option<&Annotation<'_>>, fiel
 
 /// Parts a word from what is before it in a comment that begins at `start`.
 fn space(text: &mut Text<'_>, start: usize) {
-    if text.0.len() > start {
+    if text.len() > start {
         text.text(" ");
     }
 }
@@ -118,9 +118,9 @@ fn write_process(text: &mut Text<'_>, process: &Process) {
     }
     if !process.argv.is_empty() {
         text.text("\nArgs:");
-        let start = text.0.len();
+        let start = text.len();
         for argument in &process.argv {
-            if text.0.len() - start > MAX_TEXT_BYTES {
+            if text.len() - start > MAX_TEXT_BYTES {
                 text.text(" ...");
                 break;
             }

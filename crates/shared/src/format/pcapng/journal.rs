@@ -1,7 +1,8 @@
 //! Journal entries: records that are no packets, as Wireshark shows them in
 //! their place among the packets (systemd Journal Export Format).
 
-use std::io::{self, Write as _};
+use std::fmt::Write as _;
+use std::io;
 
 use pcap_file::pcapng::blocks::SYSTEMD_JOURNAL_EXPORT_BLOCK;
 
@@ -25,8 +26,7 @@ pub(super) fn write(
     process: Option<(u32, Option<&str>)>,
 ) -> io::Result<()> {
     let start = begin(out, SYSTEMD_JOURNAL_EXPORT_BLOCK);
-    write_fields(&mut Text(out), record, ts_ns, process);
-    Text(out).text(RECORD);
+    write_fields(&mut Text::new(out), record, ts_ns, process);
     if let Err(error) = jsonl::write_record(out, record) {
         out.truncate(start);
         return Err(error.into());
@@ -37,7 +37,7 @@ pub(super) fn write(
     Ok(())
 }
 
-/// Writes the fields that other programs know.
+/// Writes the fields that other programs know, and the name of the record's.
 fn write_fields(
     entry: &mut Text<'_>,
     record: &Record<'_>,
@@ -57,6 +57,7 @@ fn write_fields(
         }
         entry.text("\n");
     }
+    entry.text(RECORD);
 }
 
 /// The JSON of the record that an entry tells of; none in entries of others.
@@ -86,17 +87,17 @@ fn write_message(entry: &mut Text<'_>, record: &Record<'_>) {
             count,
             bytes,
             ..
-        }) => write!(entry.0, "lost {count} {lost}, {bytes} bytes: {cause}"),
+        }) => write!(entry, "lost {count} {lost}, {bytes} bytes: {cause}"),
         Record::End(End {
             recorded_packets,
             lost_packets,
             ..
         }) => write!(
-            entry.0,
+            entry,
             "end of the recording: {recorded_packets} packets recorded, {lost_packets} lost"
         ),
-        Record::Capture(_) => write!(entry.0, "capture"),
-        Record::Process(process) => write!(entry.0, "process {}", process.id.pid),
+        Record::Capture(_) => write!(entry, "capture"),
+        Record::Process(process) => write!(entry, "process {}", process.id.pid),
         Record::Interface(_) | Record::Packet(_) => Ok(()),
     };
 }

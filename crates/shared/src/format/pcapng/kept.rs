@@ -30,16 +30,16 @@ impl Kept {
         (kept.as_ref() == Some(way)).then_some(options)
     }
 
-    /// Empty room for the options of packets of this way.
-    pub(super) fn room(&mut self, way: Way) -> &mut Vec<u8> {
+    /// Keeps the options of packets of this way.
+    pub(super) fn keep(&mut self, way: Way, options: &[u8]) {
         let place = place(&way);
         if self.0.len() <= place {
             self.0.resize_with(place + 1, Default::default);
         }
-        let (kept, options) = &mut self.0[place];
+        let (kept, room) = &mut self.0[place];
         *kept = Some(way);
-        options.clear();
-        options
+        room.clear();
+        room.extend_from_slice(options);
     }
 }
 
@@ -62,7 +62,7 @@ mod tests {
         let mut kept = Kept::default();
         let later = 7 + MAX_KEPT as u64;
         for annotation in [7, 8, later] {
-            kept.room(way(annotation)).push(annotation as u8);
+            kept.keep(way(annotation), &[annotation as u8]);
         }
         assert_eq!(kept.get(&way(8)), Some(&[8][..]));
         assert_eq!(kept.get(&way(later)), Some(&[later as u8][..]));

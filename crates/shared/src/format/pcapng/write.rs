@@ -309,20 +309,18 @@ impl<W: Write> Writer<W> {
         };
         self.comment.clear();
         comment::write(&mut self.comment, annotation, own);
-        let options = if let Some(way) = way(self.process_blocks) {
-            self.kept.room(way)
-        } else {
-            self.packet_options.clear();
-            &mut self.packet_options
-        };
+        self.packet_options.clear();
         packet::write_options(
-            options,
+            &mut self.packet_options,
             packet.direction,
             sender.map(|sender| sender.process.id.pid),
             process_place,
             &self.comment,
         );
-        packet::write(&mut self.blocks.bytes, &fields, options);
+        packet::write(&mut self.blocks.bytes, &fields, &self.packet_options);
+        if let Some(way) = way(self.process_blocks) {
+            self.kept.keep(way, &self.packet_options);
+        }
         Ok(())
     }
 
