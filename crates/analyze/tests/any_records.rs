@@ -268,10 +268,13 @@ fn everything(records: &[Record<'static>], width: usize) -> Vec<u8> {
     for record in records {
         pipeline.push(record, &mut lines);
     }
-    pipeline.read_error(&ReadError::Truncated {
-        at_bytes: 1,
-        detail: String::new(),
-    });
+    pipeline.read_error(
+        &ReadError::Truncated {
+            at_bytes: 1,
+            detail: String::new(),
+        },
+        &mut lines,
+    );
     let report = pipeline.finish(&mut lines);
     let looks = text::Looks {
         width: Some(width),

@@ -4,6 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
+use crate::batch::Batch;
 use crate::record::{Process, Provenance, Record};
 
 /// Why a source could not give the next record.
@@ -50,6 +51,21 @@ pub trait Source {
     /// See [`ReadError`]; after any error that is not
     /// [passing](ReadError::is_passing) there are no more records.
     fn next(&mut self) -> Result<Option<Record<'_>>, ReadError>;
+
+    /// Puts the next records into a batch that is empty, and says whether there
+    /// may be more.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next); the records before are in the batch.
+    fn fill(&mut self, batch: &mut Batch) -> Result<bool, ReadError> {
+        while !batch.is_full() {
+            let Some(record) = self.next()? else {
+                return Ok(false);
+            };
+            batch.push(record);
+        }
+        Ok(true)
+    }
 }
 
 /// The process at one end of a packet's connection, and how that is known.

@@ -1,12 +1,15 @@
 //! `tcprec analyze`.
 
+use std::mem;
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::thread;
 
-use tcprec_shared::stream::{ReadError, Source as _};
+use tcprec_shared::stream::ReadError;
 
-use super::progress::Progress;
+use super::reading::{Reading, Step};
 use super::reporter::{ReportFormat, ReportOptions, Reporter};
-use super::{Failure, FilterArgs, open, read_on, select};
+use super::{Failure, FilterArgs, open, read_on};
 use crate::condition::{self, Condition};
 
 #[derive(Debug, clap::Args)]
@@ -37,8 +40,8 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut selection = args.filter.selection()?;
-    let mut input = open(&args.capture)?;
+    let selection = args.filter.selection()?;
+    let input = open(&args.capture)?;
     let mut reporter = Reporter::new(ReportOptions {
         format: args.format,
         all: args.all,
@@ -47,19 +50,19 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         no_requests: args.no_requests,
         condition: args.condition.clone(),
     });
-    let mut progress = Progress::new();
     let mut whole = Ok(());
-    loop {
-        match input.next() {
-            Ok(Some(record)) => {
-                if selection.is_all() {
-                    reporter.push(&record)?;
-                } else if let Some(record) = select(&mut selection, &args.capture, record)? {
-                    reporter.push(&record)?;
-                }
-            }
-            Ok(None) => break,
-            Err(error) => {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    if threads > 1 {
+        reporter = reporter.with_threads();
+    }
+    let mut reading = Reading::new(input, selection, &args.capture, threads);
+    let mut spare = Vec::new();
+    while let Some(step) = reading.next(mem::take(&mut spare)) {
+        match step {
+            Step::Records(batches) => spare = reporter.take(batches)?,
+            Step::Wait => spare = reporter.settle()?,
+            Step::Error(error) => {
+                spare = reporter.settle()?;
                 // Damaged records are told in the report, all in one line.
                 reporter.read_error(&error);
                 if !error.is_passing() {
@@ -68,13 +71,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
                         let what = format!("the report is not whole: {error}");
                         whole = Err(Failure::Failed(what));
                     }
-                    break;
                 }
             }
+            Step::Failure(failure) => return Err(failure),
         }
-        progress.record(&input);
     }
-    drop(progress);
     reporter.finish()?;
     whole
 }

@@ -6,6 +6,7 @@ mod convert;
 mod filter;
 mod print;
 mod progress;
+mod reading;
 mod reporter;
 
 use std::fmt::Display;

@@ -5,6 +5,7 @@ use std::env;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 
 use clap::ValueEnum;
+use tcprec_shared::batch::Batch;
 use tcprec_shared::record::Record;
 use tcprec_shared::stream::ReadError;
 use terminal_size::{Width, terminal_size};
@@ -18,6 +19,9 @@ use crate::tcp::Limits;
 
 /// So many rows of each table are shown if not all are asked for.
 const ROWS: usize = 20;
+
+/// Fewer packets than these are sooner analyzed than other threads are woken.
+const MANY_PACKETS: usize = 2048;
 
 /// How a report is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -91,6 +95,13 @@ impl Reporter {
         }
     }
 
+    /// Lets the threads of rayon's global pool help.
+    #[must_use]
+    pub fn with_threads(mut self) -> Self {
+        self.pipeline = self.pipeline.with_threads(MANY_PACKETS);
+        self
+    }
+
     /// Takes the next record.
     ///
     /// # Errors
@@ -108,15 +119,54 @@ impl Reporter {
         }
     }
 
+    /// Takes the next records. Gives batches back that are not needed any more.
+    ///
+    /// # Errors
+    /// The output's.
+    pub fn take(&mut self, batches: Vec<Batch>) -> io::Result<Vec<Batch>> {
+        let spare = match &mut self.to {
+            To::Whole(_) => self.pipeline.take(batches, &mut ()),
+            To::Lines(lines) => self.pipeline.take(batches, lines),
+        };
+        self.check()?;
+        Ok(spare)
+    }
+
+    /// Tells all that can be told by now. Gives the batches back that it took.
+    ///
+    /// # Errors
+    /// The output's.
+    pub fn settle(&mut self) -> io::Result<Vec<Batch>> {
+        let spare = match &mut self.to {
+            To::Whole(_) => self.pipeline.settle(&mut ()),
+            To::Lines(lines) => self.pipeline.settle(lines),
+        };
+        self.check()?;
+        Ok(spare)
+    }
+
+    fn check(&mut self) -> io::Result<()> {
+        match &mut self.to {
+            To::Whole(_) => Ok(()),
+            To::Lines(lines) => lines.check(),
+        }
+    }
+
     /// Takes the error that stands in the place of a record.
     pub fn read_error(&mut self, error: &ReadError) {
-        self.pipeline.read_error(error);
+        match &mut self.to {
+            To::Whole(_) => self.pipeline.read_error(error, &mut ()),
+            To::Lines(lines) => self.pipeline.read_error(error, lines),
+        }
     }
 
     /// Gives a sentence for what is worth attention by now, at `now_ns`, and
     /// was not when it was asked before.
     pub fn news(&mut self, now_ns: i64) -> Vec<String> {
-        self.pipeline.news(now_ns)
+        match &mut self.to {
+            To::Whole(_) => self.pipeline.news(now_ns, &mut ()),
+            To::Lines(lines) => self.pipeline.news(now_ns, lines),
+        }
     }
 
     /// Ends the analysis, and writes what is to be written at the end.

@@ -183,10 +183,15 @@ impl Owners {
         }
     }
 
+    /// Whether a packet may tell anything.
+    pub(crate) fn await_ports(&self) -> bool {
+        self.sockets.await_ports()
+    }
+
     /// A packet that goes out with the cookie of a socket whose port was not
     /// chosen yet when it was asked to connect tells the port.
-    fn observe_packet(&mut self, packet: &Packet<'_>) {
-        if !self.sockets.await_ports() || packet.direction == Some(Direction::In) {
+    pub(crate) fn observe_packet(&mut self, packet: &Packet<'_>) {
+        if !self.await_ports() || packet.direction == Some(Direction::In) {
             return;
         }
         if let Some(cookie) = packet.cookie

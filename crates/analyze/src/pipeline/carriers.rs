@@ -1,34 +1,49 @@
 //! Packets that several interfaces see.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::Interface;
 
-/// At most so many ways of connections over several interfaces are known;
-/// beyond, all are found out anew.
-const MAX_CARRIERS: usize = 1 << 21;
-
-/// Which interface carries a direction of a connection, where several of one
-/// network namespace see its packets (`-i any`, a bridge and its ports): the
-/// one that saw the first. The others have copies.
+/// The network namespaces, as far as copies are concerned.
 #[derive(Debug, Default)]
-pub(super) struct Carriers {
-    /// The interfaces of each namespace that is known.
+pub(super) struct Namespaces {
+    /// The first interfaces of each namespace that is known.
     interfaces: HashMap<u32, Vec<u32>>,
-    /// Whether any namespace has several.
-    is_needed: bool,
-    first: HashMap<(u32, Endpoint, Endpoint), u32>,
+    have_several: bool,
 }
 
-impl Carriers {
+impl Namespaces {
     pub(super) fn interface(&mut self, interface: &Interface) {
         let Some(netns) = interface.netns else { return };
         let known = self.interfaces.entry(netns).or_default();
         if known.len() < 2 && !known.contains(&interface.id) {
             known.push(interface.id);
         }
-        self.is_needed |= known.len() > 1;
+        self.have_several |= known.len() > 1;
+    }
+
+    /// Whether any has several interfaces.
+    pub(super) const fn have_several(&self) -> bool {
+        self.have_several
+    }
+}
+
+/// Which interface carries a direction of a connection, where several of one
+/// network namespace see its packets (`-i any`, a bridge and its ports): the
+/// one that saw the first. The others have copies.
+#[derive(Debug)]
+pub(super) struct Carriers {
+    /// Of so many directions at most it is known; beyond, of all it is found out anew.
+    most: usize,
+    first: HashMap<(u32, Endpoint, Endpoint), u32>,
+}
+
+impl Carriers {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            most,
+            first: HashMap::default(),
+        }
     }
 
     pub(super) fn is_copy(
@@ -38,17 +53,17 @@ impl Carriers {
         dst: Endpoint,
         interface: u32,
     ) -> bool {
-        if !self.is_needed || scope == 0 {
+        if scope == 0 {
             return false;
         }
-        if self.first.len() >= MAX_CARRIERS {
+        if self.first.len() >= self.most {
             self.first.clear();
         }
         *self.first.entry((scope, src, dst)).or_insert(interface) != interface
     }
 
     pub(super) fn forget(&mut self, scope: u32, a: Endpoint, b: Endpoint) {
-        if self.is_needed {
+        if !self.first.is_empty() {
             self.first.remove(&(scope, a, b));
             self.first.remove(&(scope, b, a));
         }

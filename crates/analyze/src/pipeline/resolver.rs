@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use super::carriers::Carriers;
 use crate::app;
 use crate::condition::Condition;
 use crate::gaps::{Gaps, Incomplete};
@@ -10,7 +9,7 @@ use crate::owner::{self, Owners, Span};
 use crate::report::row;
 use crate::report::{Connection, EndFacts, OwnerId, Request, Rows};
 use crate::summary::Summary;
-use crate::tcp::{self, Observer};
+use crate::tcp;
 use crate::timing::Timing;
 
 /// Takes connections and requests as they finish, finds out what is known of
@@ -20,10 +19,9 @@ pub(super) struct Resolver<'a, R> {
     pub(super) gaps: &'a Gaps,
     /// Which rows are wanted, if not all.
     pub(super) condition: Option<&'a Condition>,
-    pub(super) carriers: &'a mut Carriers,
     pub(super) summary: &'a mut Summary,
     pub(super) rows: &'a mut R,
-    /// Time of the latest record.
+    /// The latest time so far.
     pub(super) now_ns: i64,
 }
 
@@ -103,19 +101,9 @@ impl<R: Rows> Resolver<'_, R> {
                 .map(|message| message.last_ns),
         )
     }
-}
 
-impl<R: Rows> Observer for Resolver<'_, R> {
-    fn connection(
-        &mut self,
-        connection: tcp::Connection,
-        requests: Vec<app::Request>,
-        is_latest: bool,
-    ) {
-        if is_latest {
-            let (orig, resp) = (connection.orig.endpoint, connection.resp.endpoint);
-            self.carriers.forget(connection.scope, orig, resp);
-        }
+    /// Takes a finished connection, and the requests on it that were not given before.
+    pub(super) fn connection(&mut self, connection: tcp::Connection, requests: Vec<app::Request>) {
         let connection = self.resolve(connection);
         self.hand_on(&connection, requests);
         self.summary
@@ -129,7 +117,8 @@ impl<R: Rows> Observer for Resolver<'_, R> {
         }
     }
 
-    fn requests(&mut self, so_far: tcp::Connection, requests: Vec<app::Request>) {
+    /// Takes requests of a connection that goes on.
+    pub(super) fn requests(&mut self, so_far: tcp::Connection, requests: Vec<app::Request>) {
         let connection = self.resolve(so_far);
         self.hand_on(&connection, requests);
     }

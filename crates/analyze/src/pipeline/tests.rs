@@ -2,10 +2,13 @@ use std::borrow::Cow;
 
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::headers::LinkType;
-use tcprec_shared::record::{Capture, End, KernelParse, SCHEMA};
+use tcprec_shared::record::{
+    Capture, End, Interface, KernelParse, Loss, LossCause, Lost, Packet, SCHEMA,
+};
 
 use super::*;
 use crate::gaps::Incomplete;
+use crate::report::Ending;
 use crate::tcp;
 
 fn interface(id: u32, netns: Option<u32>) -> Record<'static> {
@@ -169,12 +172,15 @@ fn how_a_capture_ended_is_told() {
         at_bytes,
         detail: "?".into(),
     };
-    pipeline.read_error(&error(1));
-    pipeline.read_error(&error(2));
-    pipeline.read_error(&ReadError::Truncated {
-        at_bytes: 3,
-        detail: "?".into(),
-    });
+    pipeline.read_error(&error(1), &mut ());
+    pipeline.read_error(&error(2), &mut ());
+    pipeline.read_error(
+        &ReadError::Truncated {
+            at_bytes: 3,
+            detail: "?".into(),
+        },
+        &mut (),
+    );
     let capture = pipeline.finish(&mut ()).capture;
     assert_eq!(capture.damaged_records, 2);
     assert_eq!(capture.damage, Some(error(1).to_string()));
@@ -254,10 +260,13 @@ fn a_damaged_record_may_have_been_a_packet() {
     let mut pipeline = Pipeline::default();
     pipeline.push(&interface(0, None), &mut ());
     pipeline.push(&Record::Packet(packet(0, 10, false)), &mut ());
-    pipeline.read_error(&ReadError::Damaged {
-        at_bytes: 1,
-        detail: "?".into(),
-    });
+    pipeline.read_error(
+        &ReadError::Damaged {
+            at_bytes: 1,
+            detail: "?".into(),
+        },
+        &mut (),
+    );
     pipeline.push(&Record::Packet(packet(0, 20, true)), &mut ());
     let incomplete = pipeline.finish(&mut ()).connections[0].incomplete;
     assert!(incomplete.packets && incomplete.events);

@@ -10,6 +10,7 @@ use std::thread;
 
 use flate2::bufread::MultiGzDecoder;
 
+use crate::batch::Batch;
 use crate::record::Record;
 use crate::stream::{ReadError, Source};
 
@@ -85,6 +86,18 @@ impl Source for Input {
             Err(error) => !error.is_passing(),
         };
         next
+    }
+
+    fn fill(&mut self, batch: &mut Batch) -> Result<bool, ReadError> {
+        if self.ended {
+            return Ok(false);
+        }
+        let filled = self.source.fill(batch);
+        self.ended = match &filled {
+            Ok(is_more) => !is_more,
+            Err(error) => !error.is_passing(),
+        };
+        filled
     }
 }
 

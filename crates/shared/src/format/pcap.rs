@@ -10,6 +10,7 @@ use std::fmt::Display;
 
 use pcap_file::pcap::{PcapParseError, PcapParser, PcapTsResolution, RawPcapPacket};
 
+use crate::batch::Batch;
 use crate::headers::LinkType;
 use crate::record::{Capture, Interface, Packet, Record};
 use crate::stream::{ReadError, Source};
@@ -144,6 +145,17 @@ impl Reader {
         }
     }
 
+    /// The packet at the window's start, if nothing is to be read for it.
+    #[inline]
+    fn packet_that_was_read(&self) -> Option<(Packet<'static>, usize)> {
+        let bytes = self.window.bytes();
+        let (_, raw) = self.parser.next_raw_packet(bytes).ok()?;
+        let captured_bytes = raw.incl_len as usize;
+        let is_whole = bytes.len() >= self.packet_header_bytes + captured_bytes
+            && captured_bytes <= MAX_RECORD_BYTES;
+        is_whole.then(|| (self.packet_of(&raw), captured_bytes))
+    }
+
     fn packet_of(&self, raw: &RawPcapPacket<'_>) -> Packet<'static> {
         Packet {
             // At most 2^32 seconds and 2^32 fractions: that fits. A fraction of
@@ -179,5 +191,25 @@ impl Source for Reader {
             data: Cow::Borrowed(&self.window.bytes()[self.packet_header_bytes..self.given_bytes]),
             ..packet
         })))
+    }
+
+    fn fill(&mut self, batch: &mut Batch) -> Result<bool, ReadError> {
+        while let Some(record) = self.preamble.pop() {
+            batch.push_other(record);
+        }
+        self.window.consume(std::mem::take(&mut self.given_bytes));
+        let mut next = self.packet()?;
+        if next.is_none() {
+            return Ok(false);
+        }
+        while let Some((packet, captured_bytes)) = next {
+            let start = self.window.place() + self.packet_header_bytes;
+            batch.push_packet_at(&packet, start..start + captured_bytes);
+            self.window
+                .consume(self.packet_header_bytes + captured_bytes);
+            next = self.packet_that_was_read();
+        }
+        self.window.hand_over(batch);
+        Ok(true)
     }
 }

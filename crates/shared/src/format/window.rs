@@ -5,10 +5,11 @@
 
 use std::io::{self, Read};
 
+use crate::batch::Batch;
 use crate::stream::ReadError;
 
 /// What is read at a time; large enough that moving the rest costs nothing.
-const READ_BYTES: usize = 256 * 1024;
+const READ_BYTES: usize = 64 * 1024;
 
 /// The largest record that readers hold in memory. libpcap keeps at most
 /// 256 KiB of a packet and Wireshark refuses blocks of more than 16 MiB, so
@@ -81,6 +82,25 @@ impl Window {
             self.read_more()?;
         }
         Ok(self.end - self.start >= want)
+    }
+
+    /// Where the first of [`bytes`](Self::bytes) is in the buffer.
+    #[inline]
+    pub(super) const fn place(&self) -> usize {
+        self.start
+    }
+
+    /// Lets a batch have the buffer, with all that was consumed; what was not goes on
+    /// in the batch's.
+    pub(super) fn hand_over(&mut self, batch: &mut Batch) {
+        batch.exchange(&mut self.buffer);
+        let rest = &batch.bytes()[self.start..self.end];
+        let want = rest.len().max(self.read_bytes);
+        if self.buffer.len() < want {
+            self.buffer.resize(want, 0);
+        }
+        self.buffer[..rest.len()].copy_from_slice(rest);
+        (self.start, self.end) = (0, rest.len());
     }
 
     /// Passes over the first `len` bytes.

@@ -5,7 +5,6 @@
 //! first are given out, in the order of the file. From the first frame on that
 //! is not so, the usual [`Reader`] goes on: it is the one that says what is wrong.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
@@ -19,9 +18,10 @@ use zstd::bulk::Decompressor;
 use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
 
 use super::{Line, Reader, check_schema, parse};
+use crate::batch::Batch;
 use crate::format::open::Counted;
 use crate::format::window::Window;
-use crate::record::{Packet, Record};
+use crate::record::Record;
 use crate::stream::{ReadError, Source};
 
 /// As many threads read ahead at most: more than one analysis can keep up with.
@@ -34,36 +34,21 @@ const MAX_FRAME_BYTES: usize = 4 << 20;
 /// As much is read at a time.
 const READ_BYTES: usize = 256 << 10;
 
-/// A frame's records.
-#[derive(Default)]
-struct Batch {
-    /// The last first.
-    entries: Vec<Entry>,
-    /// The records that are no packets, the last first.
-    others: Vec<Record<'static>>,
-    /// The bytes of its packets, one behind the other.
-    data: Vec<u8>,
-    plain_bytes: u64,
-}
-
-enum Entry {
-    /// A packet, and how many of the bytes are its.
-    Packet(Packet<'static>, usize),
-    /// The next of the others, which are larger.
-    Other,
-}
-
 /// A frame, and room for what is in it. Both come back with the batch.
 struct Job {
     frame: Vec<u8>,
     batch: Batch,
-    done: SyncSender<(Vec<u8>, Option<Batch>)>,
+    done: SyncSender<Done>,
 }
+
+/// The frame, what is in it, and how many bytes that was; none of these if it is
+/// for the usual reader.
+type Done = (Vec<u8>, Option<(Batch, u64)>);
 
 /// A frame that is being read.
 struct Pending {
     offset: u64,
-    batch: Receiver<(Vec<u8>, Option<Batch>)>,
+    done: Receiver<Done>,
 }
 
 /// A file of compressed JSON lines as a source.
@@ -77,7 +62,6 @@ pub(in crate::format) struct Ahead {
     pending: VecDeque<Pending>,
     /// The frame whose records are being given out.
     current: Batch,
-    given_bytes: usize,
     /// Plain bytes of all frames before.
     plain_bytes: u64,
     spare: Vec<(Vec<u8>, Batch)>,
@@ -95,7 +79,6 @@ impl Ahead {
             workers: Workers::start(threads.min(MAX_THREADS)),
             pending: VecDeque::new(),
             current: Batch::default(),
-            given_bytes: 0,
             plain_bytes: 0,
             spare: Vec::new(),
             rest: None,
@@ -115,7 +98,7 @@ impl Ahead {
             self.workers.send(Job { frame, batch, done });
             self.pending.push_back(Pending {
                 offset: self.offset,
-                batch: done_with,
+                done: done_with,
             });
             self.offset += frame_bytes as u64;
         }
@@ -157,11 +140,10 @@ impl Ahead {
         let Some(next) = self.pending.pop_front() else {
             return self.leave(self.offset);
         };
-        let Ok((frame, Some(batch))) = next.batch.recv() else {
+        let Ok((frame, Some((batch, plain_bytes)))) = next.done.recv() else {
             return self.leave(next.offset);
         };
-        self.plain_bytes += batch.plain_bytes;
-        self.given_bytes = 0;
+        self.plain_bytes += plain_bytes;
         let before = mem::replace(&mut self.current, batch);
         self.spare.push((frame, before));
         Ok(())
@@ -192,23 +174,31 @@ impl Ahead {
 
 impl Source for Ahead {
     fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
-        while self.current.entries.is_empty() && self.rest.is_none() {
+        while self.current.is_empty() && self.rest.is_none() {
             self.advance()?;
         }
-        match (self.current.entries.pop(), &mut self.rest) {
-            (Some(Entry::Packet(packet, bytes)), _) => {
-                let from = self.given_bytes;
-                self.given_bytes += bytes;
-                let data = self.current.data.get(from..self.given_bytes);
-                let data = data.unwrap_or_default();
-                Ok(Some(Record::Packet(Packet {
-                    data: Cow::Borrowed(data),
-                    ..packet
-                })))
+        match &mut self.rest {
+            Some(rest) if self.current.is_empty() => rest.next(),
+            _ => Ok(self.current.take_next()),
+        }
+    }
+
+    fn fill(&mut self, batch: &mut Batch) -> Result<bool, ReadError> {
+        while self.current.is_empty() && self.rest.is_none() {
+            self.advance()?;
+        }
+        match &mut self.rest {
+            Some(rest) if self.current.is_empty() => rest.fill(batch),
+            _ if self.current.is_whole() => {
+                mem::swap(batch, &mut self.current);
+                Ok(true)
             }
-            (Some(Entry::Other), _) => Ok(self.current.others.pop()),
-            (None, Some(rest)) => rest.next(),
-            (None, None) => Ok(None),
+            _ => {
+                while let Some(record) = self.current.take_next() {
+                    batch.push(record);
+                }
+                Ok(true)
+            }
         }
     }
 }
@@ -277,10 +267,8 @@ fn read(
     decompressor: &mut Decompressor<'_>,
     plain: &mut Vec<u8>,
     data: &mut Vec<u8>,
-) -> Option<Batch> {
-    batch.entries.clear();
-    batch.others.clear();
-    batch.data.clear();
+) -> Option<(Batch, u64)> {
+    batch.clear();
     plain.clear();
     let plain_bytes = usize::try_from(get_frame_content_size(frame).ok()??).ok()?;
     if plain_bytes > MAX_FRAME_BYTES {
@@ -295,25 +283,20 @@ fn read(
         rest = after.get(1..)?;
         match parse(line, data).ok()? {
             Line::Packet(packet) => {
-                batch.data.extend_from_slice(data);
-                batch.entries.push(Entry::Packet(packet, data.len()));
+                batch.push_packet(&packet, data);
             }
             Line::Other(record) => {
                 if let Record::Capture(capture) = &record {
                     check_schema(capture).ok()?;
                 }
-                batch.entries.push(Entry::Other);
-                batch.others.push(record);
+                batch.push_other(record);
             }
             // What a file may not begin with.
-            Line::Unknown(_) if batch.entries.is_empty() => return None,
+            Line::Unknown(_) if batch.is_empty() => return None,
             Line::Unknown(_) => {}
         }
     }
-    batch.entries.reverse();
-    batch.others.reverse();
-    batch.plain_bytes = plain_bytes as u64;
-    Some(batch)
+    Some((batch, plain_bytes as u64))
 }
 
 #[cfg(test)]

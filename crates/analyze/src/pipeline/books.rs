@@ -1,0 +1,319 @@
+//! What is known so far, and what it sums up to: owners, losses, findings, rows.
+//! All of it is done in the order of the records, by one thread.
+
+use std::collections::BTreeMap;
+
+use tcprec_shared::batch::Batch;
+use tcprec_shared::record::{Capture, Event, EventKind, Loss, LossCause, Lost, Record};
+use tcprec_shared::stream::ReadError;
+
+use super::Round;
+use super::numbers::Numbers;
+use super::part::Part;
+use super::reading::Reading;
+use super::resolver::Resolver;
+use super::shard::Finished;
+use super::shards::{Outcome, Shards};
+use crate::app::Request;
+use crate::condition::Condition;
+use crate::finding::Findings;
+use crate::gaps::Gaps;
+use crate::owner::{Owners, Span};
+use crate::report::findings::sentence;
+use crate::report::row::FindingRow;
+use crate::report::{Ending, Keep, LossSummary, Report, Rows};
+use crate::summary::Summary;
+use crate::tcp::Connection;
+
+/// So old is what is told while a recording goes on: a loss of records is known
+/// by then.
+const LATE_NS: i64 = 2_000_000_000;
+
+/// So far back is looked for it: it is asked for each second, more or less.
+const NEWS_NS: i64 = 3 * LATE_NS;
+
+/// All that is known.
+#[derive(Debug)]
+pub(super) struct Books {
+    pub(super) owners: Owners,
+    numbers: Numbers,
+    summary: Summary,
+    /// When records were lost.
+    gaps: Gaps,
+    /// What was seen so far, but for what is summed up of connections and requests.
+    pub(super) report: Report,
+    losses: BTreeMap<(LossCause, Lost), LossSummary>,
+    /// What the file that is being read says of itself.
+    file: Option<Capture>,
+    /// Whether that file goes on with the recording of the one before.
+    is_continuation: bool,
+    /// Which rows are wanted, if not all.
+    pub(super) condition: Option<Condition>,
+    /// What was told while the recording goes on, if anybody asks.
+    news: Option<Box<Findings>>,
+}
+
+impl Books {
+    /// Nothing is known. Of the sockets that close, so many are remembered.
+    pub(super) fn new(closed_sockets: usize, keep: Keep) -> Self {
+        Self {
+            owners: Owners::new(closed_sockets),
+            numbers: Numbers::default(),
+            summary: Summary::new(keep),
+            gaps: Gaps::default(),
+            report: Report::default(),
+            losses: BTreeMap::new(),
+            file: None,
+            is_continuation: false,
+            condition: None,
+            news: None,
+        }
+    }
+
+    /// Takes a round, if there is one, and gives its batches back.
+    pub(super) fn take_round(&mut self, round: Option<Round>, rows: &mut impl Rows) -> Vec<Batch> {
+        let Some((batches, outcome)) = round else {
+            return Vec::new();
+        };
+        self.take(&Part::of(&batches), outcome, rows);
+        batches
+    }
+
+    /// Takes the records of a round that are no packets, and what came of the
+    /// packets, each in its place.
+    pub(super) fn take(&mut self, parts: &[Part<'_>], outcome: Outcome, rows: &mut impl Rows) {
+        let mut begun = Vec::new();
+        let mut order = Vec::new();
+        for (shard, told) in outcome.told.iter().enumerate() {
+            begun.extend(told.begun.iter().map(|&(place, id)| (place, shard, id)));
+            order.extend(told.finished.iter().map(|it| (it.place, shard)));
+        }
+        begun.sort_unstable();
+        for (_, shard, id) in begun {
+            self.numbers.begin(shard, id);
+        }
+        // Those of one packet are all of one shard, which tells them in order.
+        order.sort_unstable();
+        let told = outcome.told.into_iter();
+        let mut finished: Vec<_> = told.map(|told| told.finished.into_iter()).collect();
+        let mut reading = Reading::new(parts, &outcome.telling);
+        for (place, shard) in order {
+            reading.read_to(place, self);
+            if let Some(finished) = finished.get_mut(shard).and_then(Iterator::next) {
+                self.finished(shard, finished, rows);
+            }
+        }
+        reading.read_all(self);
+    }
+
+    fn finished(&mut self, shard: usize, finished: Finished, rows: &mut impl Rows) {
+        let Finished {
+            now_ns,
+            mut connection,
+            mut requests,
+            goes_on,
+            ..
+        } = finished;
+        self.numbers
+            .number(shard, &mut connection, &mut requests, goes_on);
+        let mut resolver = self.resolver(now_ns, rows);
+        if goes_on {
+            resolver.requests(connection, requests);
+        } else {
+            resolver.connection(connection, requests);
+        }
+    }
+
+    fn resolver<'a, R: Rows>(&'a mut self, now_ns: i64, rows: &'a mut R) -> Resolver<'a, R> {
+        Resolver {
+            owners: &self.owners,
+            gaps: &self.gaps,
+            condition: self.condition.as_ref(),
+            summary: &mut self.summary,
+            rows,
+            now_ns,
+        }
+    }
+
+    /// Takes a record that is no packet.
+    pub(super) fn record(&mut self, record: &Record<'_>) {
+        self.owners.observe(record);
+        let capture = &mut self.report.capture;
+        match record {
+            Record::Event(event) => self.event(event),
+            Record::Loss(loss) => self.loss(loss),
+            Record::Capture(made) => self.file(made),
+            Record::End(end) if end.continued => capture.ending = Ending::Continued(end.clone()),
+            Record::End(end) => capture.ending = Ending::Complete(end.clone()),
+            Record::Packet(_) | Record::Process(_) | Record::Interface(_) => {}
+        }
+    }
+
+    /// Takes the error that stands in the place of a record, behind one of
+    /// `latest_ns`.
+    pub(super) fn read_error(&mut self, error: &ReadError, latest_ns: i64) {
+        let capture = &mut self.report.capture;
+        if error.is_passing() {
+            capture.damaged_records += 1;
+            capture.damage.get_or_insert_with(|| error.to_string());
+            // It may have been any record, of about that time.
+            let span = Span::at(latest_ns);
+            self.gaps.packets.add(span);
+            self.gaps.events.add(span);
+        } else {
+            capture.ending = Ending::Cut(error.to_string());
+        }
+    }
+
+    /// As [`Pipeline::news`](super::Pipeline::news).
+    pub(super) fn news(&mut self, shards: &Shards, now_ns: i64) -> Vec<String> {
+        let mut findings = self
+            .news
+            .take()
+            .unwrap_or_else(|| Box::new(Findings::with_news()));
+        let since_ns = now_ns.saturating_sub(NEWS_NS);
+        let mut shown = Vec::new();
+        shards.look(
+            since_ns,
+            Findings::may_have,
+            |shard, mut connection, mut requests| {
+                self.numbers
+                    .number(shard, &mut connection, &mut requests, true);
+                shown.push((connection, requests));
+            },
+        );
+        shown.sort_by_key(|(connection, _)| connection.id);
+        let mut no_rows = ();
+        let resolver = self.resolver(now_ns, &mut no_rows);
+        for (connection, requests) in shown {
+            let connection = resolver.resolve(connection);
+            for request in requests {
+                let request = resolver.resolve_request(&connection, request);
+                findings.request(&request, resolver.owners);
+            }
+            findings.connection(&connection, resolver.owners, now_ns);
+        }
+        let news = findings.news(now_ns.saturating_sub(LATE_NS));
+        let names = &self.owners;
+        let condition = self.condition.as_ref();
+        let is_wanted = |finding: &&_| {
+            condition.is_none_or(|condition| condition.holds(&FindingRow { names, finding }))
+        };
+        let wanted = news.iter().filter(is_wanted);
+        let sentences = wanted.map(|finding| sentence(names, finding));
+        let sentences = sentences.collect();
+        self.news = Some(findings);
+        sentences
+    }
+
+    /// Ends the analysis.
+    pub(super) fn finish(mut self, mut shards: Shards, rows: &mut impl Rows) -> Report {
+        let ending = &self.report.capture.ending;
+        self.gaps.is_cut = matches!(ending, Ending::Abrupt | Ending::Cut(_));
+        shards.sum_up(&mut self.report);
+        let now_ns = self.report.capture.last_ns.unwrap_or(i64::MIN);
+        let of_shards = shards.finish().into_iter().enumerate();
+        let mut of_shards: Vec<_> = of_shards
+            .map(|(shard, mut finishing)| (self.next_of(shard, &mut finishing), finishing))
+            .collect();
+        // In the order of first packets, as each shard gives its own.
+        while let Some((shard, (next, finishing))) = of_shards
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, (next, _))| next.is_some())
+            .min_by_key(|(_, (next, _))| next.as_ref().map(|(connection, _)| connection.id))
+        {
+            let after = self.next_of(shard, finishing);
+            if let Some((connection, requests)) = std::mem::replace(next, after) {
+                self.resolver(now_ns, rows).connection(connection, requests);
+            }
+        }
+        let mut report = self.report;
+        report.losses = self.losses.into_values().collect();
+        self.summary.finish(&self.owners, &mut report);
+        if let Some(condition) = &self.condition {
+            let names = &self.owners;
+            let is_wanted = |finding: &_| condition.holds(&FindingRow { names, finding });
+            report.findings.retain(is_wanted);
+        }
+        report
+    }
+
+    /// The next connection of a shard that is finished at the end.
+    fn next_of(
+        &mut self,
+        shard: usize,
+        finishing: &mut impl Iterator<Item = (Connection, Vec<Request>, bool)>,
+    ) -> Option<(Connection, Vec<Request>)> {
+        let (mut connection, mut requests, _) = finishing.next()?;
+        self.numbers
+            .number(shard, &mut connection, &mut requests, false);
+        Some((connection, requests))
+    }
+
+    /// Another file begins. It may be the next one of the recording, or a later
+    /// one: those between are missing.
+    fn file(&mut self, made: &Capture) {
+        let capture = &mut self.report.capture;
+        capture.files += 1;
+        capture.made.get_or_insert_with(|| made.clone());
+        if made.schema.is_none() {
+            return;
+        }
+        let before = self.file.replace(made.clone());
+        let of_same = before.filter(|before| made.continues(before));
+        self.is_continuation = of_same.is_some();
+        let expected = of_same.map_or(0, |before| before.sequence.saturating_add(1));
+        capture.missing_files += u64::from(made.sequence.saturating_sub(expected));
+        match capture.ending {
+            Ending::Abrupt => capture.unfinished_files += 1,
+            Ending::Continued(_) if !self.is_continuation => capture.missing_files += 1,
+            _ => {}
+        }
+        capture.ending = Ending::Abrupt; // until an end is seen
+    }
+
+    fn event(&mut self, event: &Event) {
+        if event.kind == EventKind::Scan {
+            // A file that goes on tells again of the sockets that are open.
+            self.report.capture.scanned_sockets += u64::from(!self.is_continuation);
+        } else {
+            self.report.capture.events += 1;
+            self.summary.event(event, &self.owners);
+            if let Some(news) = &mut self.news {
+                news.event(event, &self.owners);
+            }
+        }
+    }
+
+    fn loss(&mut self, loss: &Loss) {
+        let span = match (loss.first_ns, loss.last_ns) {
+            // Other tools count losses without their times.
+            (0, 0) => Span {
+                first_ns: i64::MIN,
+                last_ns: i64::MAX,
+            },
+            (first_ns, last_ns) => Span { first_ns, last_ns },
+        };
+        match loss.lost {
+            Lost::Packets => self.gaps.packets.add(span),
+            Lost::Events => self.gaps.events.add(span),
+            Lost::Processes => {}
+        }
+        let sum = self
+            .losses
+            .entry((loss.cause, loss.lost))
+            .or_insert(LossSummary {
+                cause: loss.cause,
+                lost: loss.lost,
+                count: 0,
+                bytes: 0,
+                first_ns: loss.first_ns,
+                last_ns: loss.last_ns,
+            });
+        sum.count = sum.count.saturating_add(loss.count);
+        sum.bytes = sum.bytes.saturating_add(loss.bytes);
+        sum.first_ns = sum.first_ns.min(loss.first_ns);
+        sum.last_ns = sum.last_ns.max(loss.last_ns);
+    }
+}

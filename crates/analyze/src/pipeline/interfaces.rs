@@ -1,0 +1,78 @@
+//! The interfaces that packets refer to, and what passed them.
+
+use tcprec_shared::record::Interface;
+
+use super::part::Traffic;
+use crate::report::InterfaceSummary;
+
+/// At most so many interfaces are known; packets of others are not analyzed.
+const MAX_INTERFACES: usize = 1 << 16;
+
+/// The interfaces by their ids, ascending.
+#[derive(Debug, Default)]
+pub(super) struct Interfaces {
+    all: Vec<InterfaceSummary>,
+}
+
+impl Interfaces {
+    /// Takes the record of an interface: a new one, or another of the same id.
+    pub(super) fn insert(&mut self, interface: &Interface) {
+        let found = self
+            .all
+            .binary_search_by_key(&interface.id, |known| known.interface.id);
+        match found {
+            Ok(place) => {
+                if let Some(known) = self.all.get_mut(place) {
+                    known.interface = interface.clone();
+                }
+            }
+            Err(place) if self.all.len() < MAX_INTERFACES => self.all.insert(
+                place,
+                InterfaceSummary {
+                    interface: interface.clone(),
+                    packets: 0,
+                    wire_bytes: 0,
+                    copies: 0,
+                },
+            ),
+            Err(_) => {}
+        }
+    }
+
+    /// An interface by its id.
+    pub(super) fn find(&self, id: u32) -> Option<&Interface> {
+        Some(&self.all.get(self.place(id)?)?.interface)
+    }
+
+    /// Its id mostly is its place, for ids count from 0.
+    fn place(&self, id: u32) -> Option<usize> {
+        let place = id as usize;
+        let is_there = |known: &InterfaceSummary| known.interface.id == id;
+        if self.all.get(place).is_some_and(is_there) {
+            return Some(place);
+        }
+        self.all
+            .binary_search_by_key(&id, |known| known.interface.id)
+            .ok()
+    }
+
+    /// Counts what passed an interface.
+    pub(super) fn count(&mut self, id: u32, traffic: Traffic) {
+        if let Some(on) = self.place(id).and_then(|place| self.all.get_mut(place)) {
+            on.packets += traffic.packets;
+            on.wire_bytes += traffic.wire_bytes;
+        }
+    }
+
+    /// Counts a packet of an interface that another one had carried already.
+    pub(super) fn count_copy(&mut self, id: u32) {
+        if let Some(on) = self.place(id).and_then(|place| self.all.get_mut(place)) {
+            on.copies += 1;
+        }
+    }
+
+    /// All of them.
+    pub(super) fn into_summaries(self) -> Vec<InterfaceSummary> {
+        self.all
+    }
+}

@@ -1,0 +1,191 @@
+//! A part of all connections: those that are followed together, by one thread at a
+//! time.
+//!
+//! How many parts there are does not depend on the number of threads, nor does
+//! where a connection belongs; so the same is told whatever works on them.
+
+use std::net::IpAddr;
+
+use tcprec_shared::flow::Endpoint;
+use tcprec_shared::headers::Segment;
+
+use super::carriers::Carriers;
+use super::part::{At, Item, Parsed};
+use crate::app::Request;
+use crate::tcp::{Connection, ConnectionId, Limits, Observer, Seen, Tracker};
+
+/// So many shards there are: more than most have cores, so that all of these
+/// are busy until the last shard is done.
+pub(super) const SHARDS: usize = 16;
+
+/// At most so many ways of connections over several interfaces are known, in
+/// all shards together.
+pub(super) const MAX_CARRIERS: usize = 1 << 21;
+
+/// The shard of the connection that a segment belongs to, seen in a scope.
+///
+/// Whoever makes a capture may put all connections into one shard: then one
+/// thread does the work of all, as if there were no other. Within a shard the
+/// hash is another one, and seeded at random.
+pub(super) fn shard_of(scope: u32, segment: &Segment<'_>) -> usize {
+    // 2^64 divided by the golden ratio: products have well-mixed upper bits.
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |end: Endpoint| {
+        let addr = match end.addr {
+            IpAddr::V4(addr) => addr.to_bits().into(),
+            IpAddr::V6(addr) => {
+                let bits = addr.to_bits();
+                (bits >> 64) as u64 ^ bits as u64
+            }
+        };
+        let product = (addr ^ u64::from(end.port) << 32).wrapping_mul(FACTOR);
+        product ^ product >> 32
+    };
+    // Of both ways of a connection it is the same.
+    let sum = mix(segment.src)
+        .wrapping_add(mix(segment.dst))
+        .wrapping_add(scope.into());
+    (sum.wrapping_mul(FACTOR) >> (u64::BITS - SHARDS.ilog2())) as usize
+}
+
+/// The place of a packet in a round: its part, and its place there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Place {
+    pub(super) part: u32,
+    pub(super) packet: u32,
+}
+
+/// Some connections.
+#[derive(Debug)]
+pub(super) struct Shard {
+    pub(super) tracker: Tracker,
+    carriers: Carriers,
+}
+
+/// What a shard tells of a round.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Which connections began, and with which packet.
+    pub(super) begun: Vec<(Place, ConnectionId)>,
+    /// What was finished, in the order of that.
+    pub(super) finished: Vec<Finished>,
+    /// The interface of each packet that another interface had carried.
+    pub(super) copies: Vec<u32>,
+}
+
+/// What is finished with a packet.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) place: Place,
+    /// The latest time by then.
+    pub(super) now_ns: i64,
+    /// With what is known of it so far, if it goes on.
+    pub(super) connection: Connection,
+    pub(super) requests: Vec<Request>,
+    pub(super) goes_on: bool,
+}
+
+impl Shard {
+    /// A shard without connections; the limits are those of all shards.
+    pub(super) fn new(limits: Limits) -> Self {
+        let share = |all: usize| all.div_ceil(SHARDS);
+        Self {
+            tracker: Tracker::new(Limits {
+                connections: share(limits.connections),
+                lingering: share(limits.lingering),
+                waiting_bytes: share(limits.waiting_bytes),
+                kept_bytes: share(limits.kept_bytes),
+            }),
+            carriers: Carriers::new(share(MAX_CARRIERS)),
+        }
+    }
+
+    /// Takes its segments of a round, each part with the latest time before it.
+    pub(super) fn take(
+        &mut self,
+        shard: usize,
+        parts: &[(i64, Parsed<'_>)],
+        have_copies: bool,
+    ) -> Told {
+        let mut told = Told::default();
+        for (part, (before_ns, parsed)) in (0..).zip(parts) {
+            for item in parsed.segments.get(shard).into_iter().flatten() {
+                let Item { at, segment, .. } = item;
+                let may_be_copy = have_copies && item.may_be_copy;
+                if may_be_copy && self.is_copy(at, segment.src, segment.dst) {
+                    told.copies.push(at.interface);
+                    continue;
+                }
+                let place = Place {
+                    part,
+                    packet: at.place,
+                };
+                let now_ns = at.latest_ns.max(*before_ns);
+                self.segment(at.seen, segment, place, now_ns, &mut told);
+            }
+        }
+        told
+    }
+
+    /// Whether another interface of the namespace had carried a segment.
+    pub(super) fn is_copy(&mut self, at: &At, src: Endpoint, dst: Endpoint) -> bool {
+        self.carriers.is_copy(at.seen.scope, src, dst, at.interface)
+    }
+
+    /// Takes a segment.
+    #[inline]
+    pub(super) fn segment(
+        &mut self,
+        seen: Seen,
+        segment: &Segment<'_>,
+        place: Place,
+        now_ns: i64,
+        told: &mut Told,
+    ) {
+        let mut teller = Teller {
+            place,
+            now_ns,
+            carriers: &mut self.carriers,
+            told,
+        };
+        self.tracker.segment(seen, segment, &mut teller);
+    }
+}
+
+/// Writes down what the tracker finds.
+struct Teller<'a> {
+    place: Place,
+    now_ns: i64,
+    carriers: &'a mut Carriers,
+    told: &'a mut Told,
+}
+
+impl Teller<'_> {
+    fn tell(&mut self, connection: Connection, requests: Vec<Request>, goes_on: bool) {
+        self.told.finished.push(Finished {
+            place: self.place,
+            now_ns: self.now_ns,
+            connection,
+            requests,
+            goes_on,
+        });
+    }
+}
+
+impl Observer for Teller<'_> {
+    fn begun(&mut self, connection: ConnectionId) {
+        self.told.begun.push((self.place, connection));
+    }
+
+    fn connection(&mut self, connection: Connection, requests: Vec<Request>, is_latest: bool) {
+        if is_latest {
+            let (orig, resp) = (connection.orig.endpoint, connection.resp.endpoint);
+            self.carriers.forget(connection.scope, orig, resp);
+        }
+        self.tell(connection, requests, false);
+    }
+
+    fn requests(&mut self, so_far: Connection, requests: Vec<Request>) {
+        self.tell(so_far, requests, true);
+    }
+}

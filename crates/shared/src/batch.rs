@@ -1,0 +1,189 @@
+//! Many records at once, with bytes of their own: what one thread reads and
+//! others work on.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::mem;
+use std::ops::Range;
+
+use crate::record::{Packet, Record};
+
+/// A batch is full with so many records, or so many bytes of packets: that is
+/// work for some hundred microseconds, and fits into the cache of a core.
+const MAX_RECORDS: usize = 1024;
+const MAX_BYTES: usize = 256 << 10;
+
+/// Records in their order.
+///
+/// The few that are no packets stand apart, for they are larger.
+#[derive(Debug, Default)]
+pub struct Batch {
+    packets: Vec<Kept>,
+    others: VecDeque<Other>,
+    /// The bytes of all packets, and maybe more.
+    data: Vec<u8>,
+    /// So many are in use.
+    data_bytes: usize,
+    /// So many packets were taken out.
+    taken: usize,
+}
+
+/// A packet, and where its bytes are.
+#[derive(Debug)]
+struct Kept {
+    packet: Packet<'static>,
+    start: usize,
+    end: usize,
+}
+
+/// A record that is no packet.
+#[derive(Debug)]
+pub struct Other {
+    /// How many packets stand before it.
+    pub after: usize,
+    /// The record.
+    pub record: Record<'static>,
+}
+
+impl Batch {
+    /// Puts a record behind the others.
+    pub fn push(&mut self, record: Record<'_>) {
+        match record {
+            Record::Packet(packet) => self.push_packet(&packet, &packet.data),
+            record => self.push_other(record.into_owned()),
+        }
+    }
+
+    /// Puts a packet behind the others, of which `data` are the bytes.
+    #[inline]
+    pub fn push_packet(&mut self, packet: &Packet<'_>, data: &[u8]) {
+        let start = self.data_bytes;
+        let end = start + data.len();
+        match self.data.get_mut(start..end) {
+            Some(room) => room.copy_from_slice(data),
+            None => {
+                self.data.truncate(start);
+                self.data.extend_from_slice(data);
+            }
+        }
+        self.data_bytes = end;
+        self.push_kept(packet, start, end);
+    }
+
+    fn push_kept(&mut self, packet: &Packet<'_>, start: usize, end: usize) {
+        self.packets.push(Kept {
+            packet: Packet {
+                ts_ns: packet.ts_ns,
+                interface: packet.interface,
+                direction: packet.direction,
+                wire_bytes: packet.wire_bytes,
+                cookie: packet.cookie,
+                kernel: packet.kernel,
+                data: Cow::Borrowed(&[]),
+            },
+            start,
+            end,
+        });
+    }
+
+    /// Puts a packet behind the others, whose bytes stand in the buffer that will be
+    /// [exchanged](Self::exchange).
+    #[inline]
+    pub(crate) fn push_packet_at(&mut self, packet: &Packet<'_>, place: Range<usize>) {
+        self.push_kept(packet, place.start, place.end);
+    }
+
+    /// Takes over a buffer with the bytes of all packets, and gives another.
+    pub(crate) fn exchange(&mut self, buffer: &mut Vec<u8>) {
+        mem::swap(&mut self.data, buffer);
+        self.data_bytes = self.data.len();
+    }
+
+    /// The bytes of all packets, and maybe more.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// Puts a record that is no packet behind the others.
+    pub fn push_other(&mut self, record: Record<'static>) {
+        let after = self.packets.len();
+        self.others.push_back(Other { after, record });
+    }
+
+    /// Whether it is time to work on it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.packets.len() + self.others.len() >= MAX_RECORDS || self.data_bytes >= MAX_BYTES
+    }
+
+    /// Whether there is nothing in it, or all was taken out.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.taken >= self.packets.len() && self.others.is_empty()
+    }
+
+    /// Whether nothing was taken out of it.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.taken == 0
+    }
+
+    /// How much memory it takes, more or less.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.data.len() + size_of_val(&*self.packets) + self.others.len() * size_of::<Other>()
+    }
+
+    /// Takes all out; the memory is kept, if it is not unusually much.
+    pub fn clear(&mut self) {
+        if self.data.len() > 8 * MAX_BYTES {
+            self.data = Vec::new();
+        }
+        self.packets.clear();
+        self.others.clear();
+        self.data_bytes = 0;
+        self.taken = 0;
+    }
+
+    /// How many packets there are.
+    #[must_use]
+    pub fn packet_count(&self) -> usize {
+        self.packets.len()
+    }
+
+    /// A packet without its bytes, and these.
+    #[must_use]
+    pub fn packet(&self, place: usize) -> Option<(&Packet<'static>, &[u8])> {
+        let kept = self.packets.get(place)?;
+        Some((&kept.packet, self.data.get(kept.start..kept.end)?))
+    }
+
+    /// Some packets in their order, each without its bytes and with these.
+    pub fn packets(&self, places: Range<usize>) -> impl Iterator<Item = (&Packet<'static>, &[u8])> {
+        let packets = self.packets.get(places).unwrap_or_default();
+        packets.iter().map(|kept| {
+            let data = self.data.get(kept.start..kept.end);
+            (&kept.packet, data.unwrap_or_default())
+        })
+    }
+
+    /// The records that are no packets.
+    #[must_use]
+    pub fn others(&self) -> &VecDeque<Other> {
+        &self.others
+    }
+
+    /// Takes out the first record; a packet's bytes stay until all is cleared.
+    pub fn take_next(&mut self) -> Option<Record<'_>> {
+        if let Some(other) = self.others.pop_front_if(|other| other.after <= self.taken) {
+            return Some(other.record);
+        }
+        let kept = self.packets.get(self.taken)?;
+        self.taken += 1;
+        let data = self.data.get(kept.start..kept.end);
+        Some(Record::Packet(Packet {
+            data: Cow::Borrowed(data.unwrap_or_default()),
+            ..kept.packet
+        }))
+    }
+}
