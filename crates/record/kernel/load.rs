@@ -1,5 +1,6 @@
 //! Opening the BPF objects, telling them what is asked for, loading them.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::mem::MaybeUninit;
 
@@ -50,6 +51,7 @@ pub(super) fn load_packets(
             rodata.ring_segments = layout.ring_segments();
             rodata.capacity_bytes = layout.capacity_bytes();
             rodata.snap_bytes = options.snap.packet_bytes();
+            rodata.hash_seed = RandomState::new().hash_one(0);
             rodata.message_bytes = options.snap.message_bytes().unwrap_or(0);
             rodata.wanted_direction = match options.direction {
                 None => direction::DIRECTION_NONE.0,

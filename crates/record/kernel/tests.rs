@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::path::Path;
+use std::time::Instant;
 
 use libbpf_rs::{ProgramInput, ProgramMut};
 use tcprec_shared::format;
@@ -10,6 +11,7 @@ use tcprec_shared::headers::{self, LinkType};
 use tcprec_shared::record::{Direction, KernelParse, Packet, Record};
 use tcprec_shared::stream::Source as _;
 
+use super::skeleton::packets::types::packet_record;
 use super::*;
 
 /// Length of an Ethernet header.
@@ -32,12 +34,12 @@ fn device() -> Device {
 }
 
 impl Runner {
-    fn new(transport: Transport, snap_bytes: u32, layer: Layer) -> Self {
+    fn new(transport: Transport, snap: Snap, layer: Layer) -> Self {
         let options = Options {
             hook: Hook::Auto,
             event_hooks: EventHooks::Auto,
             transport,
-            snap: Snap::Fixed(snap_bytes),
+            snap,
             filter: None,
             direction: None,
             wanted: Wanted::default(),
@@ -162,7 +164,7 @@ fn each_fixture_packet(mut work: impl FnMut(&[u8])) {
 fn tcx_programs_agree_with_userspace() {
     let snap = 128;
     for transport in [Transport::Cpu, Transport::Ring] {
-        let runner = Runner::new(transport, snap, Layer::Ether);
+        let runner = Runner::new(transport, Snap::Fixed(snap), Layer::Ether);
         each_fixture_packet(|frame| {
             let programs = &runner.skeleton.progs;
             for program in [&programs.tcx_in_ether, &programs.tcx_out_ether] {
@@ -177,7 +179,11 @@ fn tcx_programs_agree_with_userspace() {
 #[ignore = "needs root"]
 fn socket_filters_agree_with_userspace() {
     let snap = 128;
-    let runner = Runner::new(Transport::Auto.choose().unwrap().0, snap, Layer::Ip);
+    let runner = Runner::new(
+        Transport::Auto.choose().unwrap().0,
+        Snap::Fixed(snap),
+        Layer::Ip,
+    );
     each_fixture_packet(|frame| {
         let program = &runner.skeleton.progs.filter_ip;
         runner.check(
@@ -188,6 +194,55 @@ fn socket_filters_agree_with_userspace() {
             snap as usize,
         );
     });
+}
+
+/// Of each message of a connection the first bytes are kept, whatever others do
+/// meanwhile: a message ends when the other end speaks.
+#[test]
+#[ignore = "needs root"]
+fn the_first_bytes_of_each_message_are_kept() {
+    const PAYLOAD_BYTES: u32 = 3000;
+    const HEADER_BYTES: u32 = 14 + 20 + 20;
+    let runner = Runner::new(Transport::Cpu, Snap::Adaptive, Layer::Ether);
+    let kept = |from: [u8; 4], to: [u8; 4], ports: [u16; 2]| {
+        let packet = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv4(from, to, 64)
+            .tcp(ports[0], ports[1], 1, 1000);
+        let mut frame = Vec::new();
+        packet
+            .write(&mut frame, &[b'x'; PAYLOAD_BYTES as usize])
+            .unwrap();
+        let raw = runner.run(&runner.skeleton.progs.tcx_in_ether, &frame);
+        u32::try_from(raw[0].len() - size_of::<packet_record>()).unwrap() - HEADER_BYTES
+    };
+    let [client, server] = [[10, 0, 0, 1], [10, 0, 0, 2]];
+    let rest = MESSAGE_BYTES - 2 * PAYLOAD_BYTES;
+    let mut judged = 0;
+    for port in 1000..1100 {
+        let began = Instant::now();
+        let sent = || kept(client, server, [port, 80]);
+        let found = [
+            sent(),
+            sent(),
+            // Neither the same ports elsewhere nor other ports are this connection.
+            kept([10, 0, 0, 3], server, [port, 80]),
+            kept(client, server, [port, 443]),
+            sent(),
+            sent(),
+            kept(server, client, [80, port]),
+            sent(),
+        ];
+        let [whole, none] = [PAYLOAD_BYTES, 0];
+        // A pause begins a message too (PAUSE_NS of bpf/snap.bpf.h).
+        if began.elapsed() < Duration::from_millis(100) {
+            assert_eq!(
+                found,
+                [whole, whole, whole, whole, rest, none, whole, whole]
+            );
+            judged += 1;
+        }
+    }
+    assert!(judged > 0, "this machine is too slow");
 }
 
 /// What finds no room is counted, and the rest is there, whole and in order:
@@ -202,7 +257,7 @@ fn a_full_ring_is_counted() {
         }
     });
     for transport in [Transport::Cpu, Transport::Ring] {
-        let runner = Runner::new(transport, MAX_SNAP_BYTES, Layer::Ether);
+        let runner = Runner::new(transport, Snap::Fixed(MAX_SNAP_BYTES), Layer::Ether);
         for _ in 0..3 {
             fill(&runner, &frame);
         }
