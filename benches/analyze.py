@@ -5,7 +5,7 @@ A capture of at least a million packets is recorded in the lab of record.py (wrk
 with connections that are kept and with new ones, and iperf3), and converted to
 each format; it is kept in the folder for the next run. Then each program reads it,
 in turn, so that whatever else the machine does hits all of them; the table
-shows the best of the rounds.
+shows the best of the rounds, of each figure.
 
     records/s   records of the capture per second of CPU time, user and system,
                 of all threads: what one core does. In a pcap file all are
@@ -13,6 +13,9 @@ shows the best of the rounds.
     cpu, wall   seconds, and the time that passed meanwhile
     cores       CPU time by time
     memory      peak resident memory, in MB
+    x tcptrace  how many times as fast as tcptrace with the packets of this capture,
+    x tshark    and as tshark (-q -z conv,tcp), by the time that passed: with all
+                cores, or on one where the name says so
 
 At the end a capture of 10 GB is streamed through a pipe: the packets of this
 one, over and over, each time at later times and between other addresses.
@@ -117,10 +120,12 @@ def measure(options, captures, records):
     pcap = captures["pcap"]
     commands = [("cat", "pcap", ["cat", pcap])]
     for kind, path in captures.items():
-        commands.append(("tcprec analyze --no-requests", kind, [tcprec, "analyze", "--no-requests", path]))
-        commands.append(("tcprec analyze", kind, [tcprec, "analyze", path]))
+        for name in ("tcprec analyze --no-requests", "tcprec analyze"):
+            command = [tcprec, *name.split()[1:], path]
+            commands.append((name, kind, command))
+            if kind in ("pcap", "jsonl.zst"):
+                commands.append((f"{name}, 1 core", kind, ["taskset", "-c", "0", *command]))
     commands += [
-        ("  the same on one core", "jsonl.zst", ["taskset", "-c", "0", tcprec, "analyze", captures["jsonl.zst"]]),
         ("tcprec analyze --format jsonl", "pcap", [tcprec, "analyze", "--format", "jsonl", pcap]),
         ("tcptrace", "pcap", ["tcptrace", pcap]),
         ("tcptrace -lr", "pcap", ["tcptrace", "-lr", pcap]),
@@ -136,14 +141,17 @@ def measure(options, captures, records):
                 continue  # it takes as long as all others together
             figures = run(command)
             key = (name, kind)
-            best[key] = min(best.get(key, figures), figures)
+            best[key] = tuple(map(min, best.get(key, figures), figures))
         print(f"round {turn + 1} of {options.rounds}", file=sys.stderr)
     print(f"{records['pcap']:,} packets, {os.cpu_count()} cores, the best of {options.rounds} rounds")
-    print(f"{'':<30} {'of':<11} {'size MB':>8} {'records/s':>12} {'cpu':>7} {'wall':>7} {'cores':>6} {'memory':>7}")
+    print(f"{'':<36} {'of':<11} {'size MB':>8} {'records/s':>12} {'cpu':>7} {'wall':>7} {'cores':>6} {'memory':>7} "
+          f"{'x tcptrace':>11} {'x tshark':>9}")
+    others_wall = [best[name, "pcap"][1] for name in ("tcptrace", "tshark -q -z conv,tcp")]
     for (name, kind), (cpu, wall, memory) in best.items():
         size = os.path.getsize(captures[kind]) / 1e6
-        print(f"{name:<30} {kind:<11} {size:>8.1f} {records[kind] / cpu:>12,.0f} {cpu:>7.2f} {wall:>7.2f} "
-              f"{cpu / wall:>6.2f} {memory:>7.1f}")
+        by_tcptrace, by_tshark = (other / wall for other in others_wall)
+        print(f"{name:<36} {kind:<11} {size:>8.1f} {records[kind] / cpu:>12,.0f} {cpu:>7.2f} {wall:>7.2f} "
+              f"{cpu / wall:>6.2f} {memory:>7.1f} {by_tcptrace:>11.2f} {by_tshark:>9.1f}")
 
 
 def run(command, stdin=None):
