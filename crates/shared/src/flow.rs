@@ -29,12 +29,14 @@ impl Endpoint {
         }
     }
 
-    /// Where it stands in the order of endpoints: IPv4 before IPv6, then by
-    /// address, then by port. Numbers are compared faster than bytes.
+    /// Where it stands in the order of endpoints: whether it is IPv6, its address
+    /// (that of IPv4 as the IPv4-mapped one of IPv6) and its port. No other endpoint
+    /// has the same place. Numbers are compared and hashed faster than addresses.
+    #[must_use]
     #[inline]
-    const fn rank(&self) -> (bool, u128, u16) {
+    pub const fn place(&self) -> (bool, u128, u16) {
         match self.addr {
-            IpAddr::V4(addr) => (false, addr.to_bits() as u128, self.port),
+            IpAddr::V4(addr) => (false, 0xffff << 32 | addr.to_bits() as u128, self.port),
             IpAddr::V6(addr) => (true, addr.to_bits(), self.port),
         }
     }
@@ -43,7 +45,7 @@ impl Endpoint {
 impl Ord for Endpoint {
     #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
-        self.rank().cmp(&other.rank())
+        self.place().cmp(&other.place())
     }
 }
 

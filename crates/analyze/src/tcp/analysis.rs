@@ -126,9 +126,9 @@ impl Analyzer {
         if let Some(sent_ns) = peer.unacked.acknowledge(packet.ack) {
             peer.round_trip(packet.ts_ns.saturating_sub(sent_ns));
         }
-        if packet.has(TcpFlags::SYN) {
+        if let Some(options) = packet.options {
             flow.after_syn = true;
-            flow.takes_scale(peer, packet.has(TcpFlags::ACK), packet.segment.options);
+            flow.takes_scale(peer, packet.has(TcpFlags::ACK), options);
         } else if packet.has(TcpFlags::ACK) {
             flow.after_syn = false;
         }
@@ -322,9 +322,9 @@ impl Flow {
         }
     }
 
-    /// Reads the window scale of a SYN or SYN-ACK: it holds if both have it.
-    fn takes_scale(&mut self, peer: &mut Self, syn_ack: bool, options: &[u8]) {
-        if let Some(shift) = SynOptions::read(options).window_scale {
+    /// Takes the window scale of a SYN or SYN-ACK: it holds if both have it.
+    fn takes_scale(&mut self, peer: &mut Self, syn_ack: bool, options: SynOptions) {
+        if let Some(shift) = options.window_scale {
             self.scale = Scale::Shift(shift.min(MAX_WINDOW_SHIFT));
         }
         match (self.scale, peer.scale) {

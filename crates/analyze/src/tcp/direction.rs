@@ -99,9 +99,7 @@ impl Direction {
             self.unusual.make().zero_window_packets += 1;
         }
         self.cookie = cookie.or(self.cookie);
-        if syn && self.syn_options.is_none() {
-            self.syn_options = Some(SynOptions::read(packet.segment.options));
-        }
+        self.syn_options = self.syn_options.or(packet.options);
 
         self.begin_at(if syn { packet.seq } else { packet.seq + -1 });
         let start = self.numbers.position(packet.seq);

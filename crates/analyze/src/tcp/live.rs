@@ -128,7 +128,7 @@ impl Live {
 
     #[inline(never)]
     fn take_signal(&mut self, packet: Packet<'_>, cookie: Option<u64>) -> i64 {
-        self.take(&packet, cookie)
+        self.take(&packet.with_options(), cookie)
     }
 
     /// Takes a packet, but for its payload, and gives the position of that.

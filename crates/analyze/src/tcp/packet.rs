@@ -3,6 +3,7 @@
 
 use tcprec_shared::headers::{Segment, TcpFlags};
 
+use super::SynOptions;
 use super::pair::Side;
 use super::seq::Seq;
 
@@ -23,6 +24,8 @@ pub(super) struct Packet<'a> {
     pub(super) payload_bytes: u32,
     /// Not scaled.
     pub(super) window: u32,
+    /// Those of a SYN.
+    pub(super) options: Option<SynOptions>,
     pub(super) segment: &'a Segment<'a>,
 }
 
@@ -50,6 +53,7 @@ impl<'a> Packet<'a> {
             ack: Seq(segment.ack),
             payload_bytes: segment.payload_bytes,
             window: u32::from(segment.window),
+            options: None,
             segment,
         }
     }
@@ -58,14 +62,25 @@ impl<'a> Packet<'a> {
     #[inline(always)]
     pub(super) fn kind(self) -> Kind<'a> {
         let flags = TcpFlags::ACK;
-        match (self.flags, self.payload_bytes) {
-            (TcpFlags::ACK, 0) => Kind::Ack(Self {
+        if self.flags != flags {
+            Kind::Signal(self)
+        } else if self.payload_bytes > 0 {
+            Kind::Data(Self { flags, ..self })
+        } else {
+            Kind::Ack(Self {
                 flags,
                 payload_bytes: 0,
                 ..self
-            }),
-            (TcpFlags::ACK, _) => Kind::Data(Self { flags, ..self }),
-            _ => Kind::Signal(self),
+            })
+        }
+    }
+
+    /// This packet with its options read, if it is a SYN.
+    pub(super) fn with_options(self) -> Self {
+        let is_syn = self.has(TcpFlags::SYN);
+        Self {
+            options: is_syn.then(|| SynOptions::read(self.segment.options)),
+            ..self
         }
     }
 

@@ -2,8 +2,6 @@
 
 use std::ops::{Index, IndexMut};
 
-use tcprec_shared::flow::Endpoint;
-
 /// One of the two ends, by the order of its endpoint in the flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -14,12 +12,6 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    /// The one that `end` has in the flow between it and `other`.
-    #[inline(always)]
-    pub(super) fn of(end: Endpoint, other: Endpoint) -> Self {
-        if end <= other { Self::Low } else { Self::High }
-    }
-
     /// The other end.
     pub(crate) const fn other(self) -> Self {
         match self {

@@ -2,10 +2,9 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
 
 use foldhash::HashMap;
-use tcprec_shared::flow::{Endpoint, Flow};
+use tcprec_shared::flow::Flow;
 use tcprec_shared::headers::Segment;
 
 use super::live::Live;
@@ -166,17 +165,13 @@ impl Tracker {
         segment: &Segment<'_>,
         observer: &mut impl Observer,
     ) -> ConnectionId {
-        let side = Side::of(segment.src, segment.dst);
-        let (low, high) = match side {
-            Side::Low => (segment.src, segment.dst),
-            Side::High => (segment.dst, segment.src),
-        };
-        let key = Key::new(seen.scope, low, high);
+        let (key, side) = Key::of(seen.scope, segment);
         let id = match self.live.get_mut(&key) {
             Some(live) if !live.is_ended_by(side, segment) => {
                 let (was_over, waiting_bytes) = (live.is_over(), live.waiting_bytes());
                 live.packet(side, seen, segment, self.budget.as_ref());
-                let (id, is_over) = (live.id, live.is_over() && !was_over);
+                let id = live.id;
+                let is_over = !was_over && live.is_over();
                 let more_bytes = live.waiting_bytes() - waiting_bytes;
                 if more_bytes > 0 {
                     self.waiting_bytes += more_bytes;
@@ -189,7 +184,7 @@ impl Tracker {
                 }
                 id
             }
-            _ => self.begin(key, Flow { low, high }, side, seen, segment, observer),
+            _ => self.begin(key, side, seen, segment, observer),
         };
         self.tidy(seen.ts_ns, observer);
         id
@@ -200,7 +195,6 @@ impl Tracker {
     fn begin(
         &mut self,
         key: Key,
-        flow: Flow,
         sender: Side,
         seen: Seen,
         segment: &Segment<'_>,
@@ -215,7 +209,7 @@ impl Tracker {
         observer.begun(id);
         let mut live = Box::new(Live::new(
             id,
-            flow,
+            Flow::between(segment.src, segment.dst),
             sender,
             seen,
             segment,
@@ -426,18 +420,22 @@ struct Key {
 }
 
 impl Key {
+    /// That of a segment's connection, and the side that sent the segment: which
+    /// end is the low one is decided as in [`Flow::between`].
     #[inline(always)]
-    fn new(scope: u32, low: Endpoint, high: Endpoint) -> Self {
-        let address = |end: Endpoint| match end.addr {
-            // As the IPv4-mapped IPv6 address, which no endpoint has.
-            IpAddr::V4(addr) => 0xffff << 32 | u128::from(addr.to_bits()),
-            IpAddr::V6(addr) => addr.to_bits(),
+    fn of(scope: u32, segment: &Segment<'_>) -> (Self, Side) {
+        let (src, dst) = (segment.src.place(), segment.dst.place());
+        let (low, high, side) = if src <= dst {
+            (src, dst, Side::Low)
+        } else {
+            (dst, src, Side::High)
         };
-        Self {
-            low: address(low),
-            high: address(high),
-            ports: u32::from(low.port) << 16 | u32::from(high.port),
+        let key = Self {
+            low: low.1,
+            high: high.1,
+            ports: u32::from(low.2) << 16 | u32::from(high.2),
             scope,
-        }
+        };
+        (key, side)
     }
 }
