@@ -49,7 +49,7 @@ pub(in crate::report) fn line(row: &impl Row, to: &mut Vec<u8>) -> serde_json::R
     if let Some(first) = to.get_mut(begin) {
         *first = b'{';
     }
-    to.extend(b"}\n");
+    to.extend_from_slice(b"}\n");
     Ok(())
 }
 
@@ -58,15 +58,17 @@ struct Line<'a>(&'a mut Vec<u8>);
 impl Fields for Line<'_> {
     type Error = serde_json::Error;
 
+    // So that names are constants where they are copied.
+    #[inline(always)]
     fn field<T: Serialize + ?Sized>(
         &mut self,
         name: &'static str,
         value: &T,
     ) -> serde_json::Result<()> {
         let to = &mut *self.0;
-        to.extend(b",\"");
-        to.extend(name.as_bytes());
-        to.extend(b"\":");
+        to.extend_from_slice(b",\"");
+        to.extend_from_slice(name.as_bytes());
+        to.extend_from_slice(b"\":");
         value.serialize(&mut serde_json::Serializer::new(to))
     }
 }
