@@ -29,12 +29,6 @@ const JSONL_ZSTD: Format = Format {
     compression: Compression::Zstd,
 };
 
-/// Room for compressed data and for plain data. A frame that is whole in the one
-/// and has room in the other is decompressed in place, else by way of memory of
-/// the decoder's; frames of JSON lines are of 1 MiB and a line.
-const ZSTD_INPUT_BYTES: usize = 1 << 20;
-const ZSTD_OUTPUT_BYTES: usize = 2 << 20;
-
 /// How many bytes tell the layout.
 const CONTAINER_MAGIC_BYTES: usize = 12;
 
@@ -242,20 +236,18 @@ fn identify(
     read_bytes: Arc<AtomicU64>,
 ) -> Result<Content, ReadError> {
     let (start, input) = peek(Counted { input, read_bytes })?;
-    let (compression, mut window) = match *start {
-        [0x1f, 0x8b, ..] => {
-            let plain = MultiGzDecoder::new(BufReader::new(input));
-            (Compression::Gzip, Window::new(Box::new(plain)))
-        }
+    let (compression, plain): (_, Box<dyn Read + Send>) = match *start {
+        [0x1f, 0x8b, ..] => (
+            Compression::Gzip,
+            Box::new(MultiGzDecoder::new(BufReader::new(input))),
+        ),
         // A frame, or a skippable frame.
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
-            let input = BufReader::with_capacity(ZSTD_INPUT_BYTES, input);
-            let plain = zstd::Decoder::with_buffer(input)?;
-            let window = Window::new(Box::new(plain)).reading(ZSTD_OUTPUT_BYTES);
-            (Compression::Zstd, window)
+            (Compression::Zstd, Box::new(zstd::Decoder::new(input)?))
         }
-        _ => (Compression::None, Window::new(Box::new(input))),
+        _ => (Compression::None, Box::new(input)),
     };
+    let mut window = Window::new(plain);
     if !window.fill(CONTAINER_MAGIC_BYTES)? && window.bytes().is_empty() {
         // Compressed data may be cut before the first byte.
         window.end::<()>("the file")?;

@@ -24,8 +24,6 @@ pub(super) struct Window {
     end: usize,
     /// Place of `start` in the (uncompressed) input.
     offset: u64,
-    /// How much is read at a time, at most.
-    read_bytes: usize,
     ended: bool,
     /// Why the input gave out before its end, where a decoder said so.
     fault: Option<String>,
@@ -44,15 +42,9 @@ impl Window {
             start: 0,
             end: 0,
             offset,
-            read_bytes: READ_BYTES,
             ended: false,
             fault: None,
         }
-    }
-
-    /// The same, with room to read so much at a time.
-    pub(super) fn reading(self, read_bytes: usize) -> Self {
-        Self { read_bytes, ..self }
     }
 
     /// What was read and not yet consumed.
@@ -95,7 +87,7 @@ impl Window {
     pub(super) fn hand_over(&mut self, batch: &mut Batch) {
         batch.exchange(&mut self.buffer);
         let rest = &batch.bytes()[self.start..self.end];
-        let want = rest.len().max(self.read_bytes);
+        let want = rest.len().max(READ_BYTES);
         if self.buffer.len() < want {
             self.buffer.resize(want, 0);
         }
@@ -150,7 +142,7 @@ impl Window {
             self.start = 0;
         }
         if self.end == self.buffer.len() {
-            let len = (self.buffer.len() * 2).max(self.read_bytes);
+            let len = (self.buffer.len() * 2).max(READ_BYTES);
             self.buffer.resize(len, 0);
         }
         match self.input.read(&mut self.buffer[self.end..]) {

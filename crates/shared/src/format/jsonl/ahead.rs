@@ -303,7 +303,7 @@ fn read(
 mod tests {
     use std::io::Write as _;
 
-    use crate::format::frames::LEVEL;
+    use crate::format::frames::{Frames, LEVEL};
     use crate::format::open_reader;
 
     use super::*;
@@ -409,6 +409,12 @@ mod tests {
         let mut damaged = frame.clone();
         damaged[frame.len() / 2] ^= 0xff;
         check(&frames(4), &damaged);
+        // Of a frame that is found damaged at its end, what was there before.
+        let mut long = Vec::new();
+        let lines = frames(100).concat();
+        Frames::new(&mut long).unwrap().write(&lines).unwrap();
+        *long.last_mut().unwrap() ^= 0xff;
+        assert!(check(&frames(2), &long).len() > 50 * 101);
         check(&frames(2), b"something else");
     }
 
