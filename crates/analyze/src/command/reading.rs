@@ -14,11 +14,11 @@ use super::{Failure, select};
 use crate::select::Selection;
 
 /// At most so many batches wait, and are worked on together.
-const MAX_BATCHES: usize = 64;
+const MAX_BATCHES: usize = 16;
 
 /// Nor is more read ahead of what was worked on than so many bytes: a batch may be
 /// a single packet of 16 MiB.
-const MAX_BYTES: usize = 16 << 20;
+const MAX_BYTES: usize = 4 << 20;
 
 /// What comes next.
 pub(super) enum Step {

@@ -84,11 +84,10 @@ impl<'a> Part<'a> {
         tally
     }
 
-    /// As [`Self::read`], with what is found divided among the shards.
-    pub(super) fn parse(&self, interfaces: &Interfaces) -> Parsed<'a> {
-        // Packets divide up evenly, more or less.
-        let share = self.packets.len() / SHARDS * 3 / 2;
-        let mut segments = [(); SHARDS].map(|()| Vec::with_capacity(share));
+    /// As [`Self::read`], with what is found divided among the shards, in the room
+    /// that they had before.
+    pub(super) fn parse(&self, interfaces: &Interfaces, room: Room) -> Parsed<'a> {
+        let mut segments = room.map(emptied);
         let mut pieces = Vec::new();
         let tally = self.read(interfaces, |found| match found.headers {
             Headers::Segment(segment) => {
@@ -139,6 +138,16 @@ pub(super) struct Item<'a> {
     pub(super) segment: Segment<'a>,
 }
 
+/// Where the segments of a part were, by shard: room for those of another.
+pub(super) type Room = [Vec<Item<'static>>; SHARDS];
+
+/// The same vector, empty: collecting a vector's own items keeps its memory.
+#[allow(clippy::unnecessary_filter_map)] // a filter would keep the lifetime
+fn emptied<'a>(mut items: Vec<Item<'_>>) -> Vec<Item<'a>> {
+    items.clear();
+    items.into_iter().filter_map(|_| None).collect()
+}
+
 /// A part whose packets are divided among the shards.
 #[derive(Debug)]
 pub(super) struct Parsed<'a> {
@@ -149,6 +158,11 @@ pub(super) struct Parsed<'a> {
 }
 
 impl<'a> Parsed<'a> {
+    /// Gives the room that its segments took.
+    pub(super) fn into_room(self) -> Room {
+        self.segments.map(emptied)
+    }
+
     /// Puts a segment where it belongs, once its pieces are together.
     pub(super) fn insert(&mut self, item: Item<'a>) {
         let shard = shard_of(item.at.seen.scope, &item.segment);

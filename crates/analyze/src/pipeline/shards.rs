@@ -13,7 +13,7 @@ use tcprec_shared::record::Interface;
 
 use super::carriers::{Carriers, Namespaces};
 use super::interfaces::Interfaces;
-use super::part::{At, Found, Item, Part, Tally, Times};
+use super::part::{At, Found, Item, Parsed, Part, Room, Tally, Times};
 use super::shard::{MAX_CARRIERS, Place, SHARDS, Shard, Told, shard_of};
 use crate::app::Request;
 use crate::report::{PacketCounts, Report};
@@ -28,6 +28,8 @@ pub(super) struct Shards {
     pieces: Pieces,
     counts: PacketCounts,
     times: Option<Times>,
+    /// Where the parts of a round are divided.
+    rooms: Vec<Room>,
 }
 
 /// What came of a round.
@@ -55,6 +57,7 @@ impl Shards {
             },
             counts: PacketCounts::default(),
             times: None,
+            rooms: Vec::new(),
         }
     }
 
@@ -116,8 +119,12 @@ impl Shards {
     pub(super) fn take_with_threads(&mut self, parts: &[Part<'_>]) -> Outcome {
         let have_copies = self.namespaces.have_several();
         let interfaces = &self.interfaces;
-        let parsing = parts.par_iter().with_max_len(1);
-        let parsed: Vec<_> = parsing.map(|part| part.parse(interfaces)).collect();
+        self.rooms
+            .resize_with(parts.len().max(self.rooms.len()), Room::default);
+        let rooms = self.rooms.drain(..parts.len()).collect::<Vec<_>>();
+        let parsing = parts.par_iter().zip(rooms).with_max_len(1);
+        let parsing = parsing.map(|(part, room)| part.parse(interfaces, room));
+        let parsed: Vec<_> = parsing.collect();
         let mut wholes = Vec::new();
         let mut telling = Vec::new();
         let mut timed = Vec::new();
@@ -145,6 +152,8 @@ impl Shards {
         let shards = self.all.par_iter_mut().enumerate().with_max_len(1);
         let told = shards.map(|(it, shard)| shard.take(it, &parsed, have_copies));
         let told: Vec<_> = told.collect();
+        let parsed = parsed.into_iter().map(|(_, parsed)| parsed);
+        self.rooms.extend(parsed.map(Parsed::into_room));
         self.count_copies(&told);
         Outcome { told, telling }
     }
