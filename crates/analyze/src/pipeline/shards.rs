@@ -189,7 +189,7 @@ impl Shards {
         Some(self.times?.of_last_ns)
     }
 
-    /// Shows connections, by shard, as [`Tracker::look`] does.
+    /// Shows connections, by shard, as [`crate::tcp::Tracker::look`] does.
     pub(super) fn look(
         &self,
         since_ns: i64,
