@@ -33,7 +33,7 @@ impl Direction {
 pub struct Packet<'a> {
     /// When the hook saw it.
     pub ts_ns: i64,
-    /// The [`Interface::id`] it passed.
+    /// The [`Interface::id`](super::Interface::id) it passed.
     pub interface: u32,
     /// Its way, where known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
