@@ -135,6 +135,14 @@ impl Analyzer {
         is_again
     }
 
+    /// The shortest way from one end to the other and back, if both ends were seen
+    /// to acknowledge.
+    pub(super) fn shortest_round_trip_ns(&self) -> Option<i64> {
+        let Pair { low, high } = &self.flows;
+        let [low, high] = [low.round_trips, high.round_trips];
+        (low.count > 0 && high.count > 0).then(|| low.min_ns.saturating_add(high.min_ns))
+    }
+
     /// What was found of the packets that an end sent, and of the time until
     /// they were acknowledged.
     pub(super) fn of(&self, side: Side) -> (Analysis, Option<RoundTrips>) {

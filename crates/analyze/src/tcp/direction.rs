@@ -3,6 +3,7 @@
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::headers::TcpFlags;
 
+use super::holes::Holes;
 use super::packet::Packet;
 use super::ranges::{Range, Ranges};
 use super::rare::Rare;
@@ -39,14 +40,15 @@ pub(super) struct Direction {
     unusual: Rare<Unusual>,
 }
 
-/// How many packets were what few ends send.
-#[derive(Debug, Clone, Copy, Default)]
+/// How many packets were what few ends send, and the holes that are few.
+#[derive(Debug, Clone, Default)]
 struct Unusual {
     rst_packets: u64,
     zero_window_packets: u64,
     retransmitted_packets: u64,
     duplicate_packets: u64,
     late_packets: u64,
+    holes: Holes,
 }
 
 /// Where a packet stands in what its end sent.
@@ -58,6 +60,8 @@ pub(super) struct Place {
     pub(super) is_again: bool,
     /// Whether it is that, or fills a hole.
     pub(super) is_repair: bool,
+    /// When the hole opened that it fills, if that was seen.
+    pub(super) opened_ns: Option<i64>,
 }
 
 impl Direction {
@@ -108,6 +112,7 @@ impl Direction {
             position: data,
             is_again: false,
             is_repair: false,
+            opened_ns: None,
         };
         if rst {
             return place;
@@ -144,11 +149,18 @@ impl Direction {
             if new == 0 {
                 self.unusual.make().duplicate_packets += 1;
             } else if highest.is_some_and(|highest| data < highest) {
-                self.unusual.make().late_packets += 1;
+                let unusual = self.unusual.make();
+                unusual.late_packets += 1;
                 place.is_repair = true;
+                place.opened_ns = unusual.holes.opened_ns(data);
             } else if is_outrun {
                 // Its FIN came before it.
                 place.is_repair = true;
+            }
+            if let Some(awaited) = highest.or(self.data_begin).filter(|it| *it < data) {
+                let is_first = self.payload.hole_count() <= 1;
+                let holes = &mut self.unusual.make().holes;
+                holes.open(awaited, packet.ts_ns, is_first);
             }
         }
         place
@@ -211,7 +223,8 @@ impl Direction {
             retransmitted_packets,
             duplicate_packets,
             late_packets,
-        } = self.unusual.copied();
+            holes: _,
+        } = self.unusual.get().cloned().unwrap_or_default();
         End {
             endpoint,
             cookie: self.cookie,

@@ -180,12 +180,25 @@ impl Live {
         if packet.payload_bytes > 0 || syn {
             // Wireshark takes what is sent again soon for out of order, and
             // what fills a hole for sent again: both count.
-            let is_again = place.is_again || is_retransmission;
+            let is_again =
+                place.is_again || is_retransmission || self.is_asked_for(place.opened_ns, ts_ns);
             self.bursts.packet(side, position, ts_ns, is_again);
         }
         self.stalls
             .packet(packet, sent, self.handshake.initial_rtt_ns());
         position
+    }
+
+    /// Whether a packet that fills a hole was sent because of the hole. Wherever
+    /// packets are captured, it takes a round trip until the receiver has told of
+    /// the hole and the sender has filled it; a packet that was only overtaken
+    /// comes sooner. Half of the shortest is asked for: times are not exact.
+    #[inline(always)]
+    fn is_asked_for(&self, opened_ns: Option<i64>, ts_ns: i64) -> bool {
+        opened_ns.is_some_and(|opened_ns| {
+            let round_trip_ns = self.analyzer.shortest_round_trip_ns();
+            round_trip_ns.is_some_and(|ns| ts_ns.saturating_sub(opened_ns) >= ns / 2)
+        })
     }
 
     #[inline(never)]

@@ -13,6 +13,7 @@ mod direction;
 mod fragments;
 mod handshake;
 mod history;
+mod holes;
 mod live;
 mod options;
 mod packet;

@@ -46,6 +46,11 @@ impl Ranges {
         (!self.is_empty()).then_some(self.last.end)
     }
 
+    /// How many holes there are between the lowest position and the highest.
+    pub(super) fn hole_count(&self) -> usize {
+        self.lower().len()
+    }
+
     /// From the lowest position to the highest, holes included.
     pub(super) fn span(&self) -> u64 {
         let start = self.lower().first().unwrap_or(&self.last).start;

@@ -8,6 +8,7 @@ use crate::app::Request;
 
 mod analysis;
 mod any;
+mod bursts;
 mod connections;
 mod fragments;
 mod order;
