@@ -276,15 +276,15 @@ fn read(
     }
     plain.reserve(plain_bytes);
     decompressor.decompress_to_buffer(frame, plain).ok()?;
+    data.clear();
     let mut rest = plain.as_slice();
     while !rest.is_empty() {
         let end = memchr::memchr(b'\n', rest)?;
         let (line, after) = rest.split_at_checked(end)?;
         rest = after.get(1..)?;
+        let start = data.len();
         match parse(line, data).ok()? {
-            Line::Packet(packet) => {
-                batch.push_packet(&packet, data);
-            }
+            Line::Packet(packet) => batch.push_packet_at(&packet, start..data.len()),
             Line::Other(record) => {
                 if let Record::Capture(capture) = &record {
                     check_schema(capture).ok()?;
@@ -296,6 +296,7 @@ fn read(
             Line::Unknown(_) => {}
         }
     }
+    batch.exchange(data);
     Some((batch, plain_bytes as u64))
 }
 

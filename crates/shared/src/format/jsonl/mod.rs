@@ -13,12 +13,13 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::LazyLock;
 
-use base64::Engine as _;
 use base64::engine::Simd;
 use base64::engine::general_purpose::PAD;
+use base64::{DecodeError, Engine as _};
 use serde::de::value::{self, StrDeserializer};
 use serde::{Deserialize, de};
 
+use crate::batch::Batch;
 use crate::record::{Capture, Direction, EventKind, KernelParse, Packet, Record, SCHEMA};
 use crate::stream::{Annotation, ReadError, Sink, Source};
 
@@ -35,6 +36,9 @@ const WRITE_BYTES: usize = 128 * 1024;
 /// reads in vain at most.
 const FRAME_BYTES: usize = 1024 * 1024;
 
+/// A batch is full with so many bytes of packets.
+const BATCH_BYTES: usize = 256 * 1024;
+
 /// The encoding of packets' bytes (RFC 4648 section 4, padded).
 static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
 
@@ -43,7 +47,7 @@ pub(super) struct Reader {
     window: Window,
     /// Length of the line that was given last, with its end.
     given_bytes: usize,
-    /// The bytes of the packet that was given last.
+    /// The bytes of the packets that were read for those who asked last.
     data: Vec<u8>,
     /// Whether a record was given.
     begun: bool,
@@ -106,8 +110,9 @@ impl Reader {
     }
 }
 
-impl Source for Reader {
-    fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
+impl Reader {
+    /// The next line; a packet's bytes are put behind what is in `data`.
+    fn read(&mut self) -> Result<Option<Line>, ReadError> {
         loop {
             self.window.consume(std::mem::take(&mut self.given_bytes));
             let Some((len, whole_len)) = self.find_line()? else {
@@ -120,26 +125,18 @@ impl Source for Reader {
                 continue;
             }
             match parse(line, &mut self.data) {
-                Ok(Line::Packet(packet)) => {
-                    self.begun = true;
-                    return Ok(Some(Record::Packet(Packet {
-                        data: Cow::Borrowed(&self.data),
-                        ..packet
-                    })));
-                }
-                Ok(Line::Other(record)) => {
-                    self.begun = true;
-                    if let Record::Capture(capture) = &record {
-                        check_schema(capture)?;
-                    }
-                    return Ok(Some(record));
-                }
                 Ok(Line::Unknown(kind)) if !self.begun => {
                     return Err(ReadError::Unsupported(format!(
                         "this is JSON, but no capture: its first record is of type {kind:?}"
                     )));
                 }
-                Ok(Line::Unknown(_)) => {}
+                Ok(line) => {
+                    self.begun = true;
+                    if let Line::Other(Record::Capture(capture)) = &line {
+                        check_schema(capture)?;
+                    }
+                    return Ok(Some(line));
+                }
                 // The last line, without its end.
                 Err(_) if len == whole_len => return self.window.end("a line"),
                 Err(error) if !self.begun => {
@@ -156,6 +153,48 @@ impl Source for Reader {
             }
         }
     }
+
+    /// Puts the next records into a batch, but not the bytes of the packets.
+    fn read_into(&mut self, batch: &mut Batch) -> Result<bool, ReadError> {
+        while !batch.is_full() && self.data.len() < BATCH_BYTES {
+            let start = self.data.len();
+            match self.read()? {
+                None => return Ok(false),
+                Some(Line::Packet(packet)) => {
+                    batch.push_packet_at(&packet, start..self.data.len());
+                }
+                Some(Line::Other(record)) => batch.push_other(record),
+                Some(Line::Unknown(_)) => {}
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Source for Reader {
+    fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
+        self.data.clear();
+        loop {
+            match self.read()? {
+                None => return Ok(None),
+                Some(Line::Packet(packet)) => {
+                    return Ok(Some(Record::Packet(Packet {
+                        data: Cow::Borrowed(&self.data),
+                        ..packet
+                    })));
+                }
+                Some(Line::Other(record)) => return Ok(Some(record)),
+                Some(Line::Unknown(_)) => {}
+            }
+        }
+    }
+
+    fn fill(&mut self, batch: &mut Batch) -> Result<bool, ReadError> {
+        self.data.clear();
+        let is_more = self.read_into(batch);
+        batch.exchange(&mut self.data);
+        is_more
+    }
 }
 
 /// Refuses what a later major schema wrote: it would be misread.
@@ -170,7 +209,7 @@ pub(super) fn check_schema(capture: &Capture) -> Result<(), ReadError> {
     }
 }
 
-/// Reads a line, a packet's bytes into `data`.
+/// Reads a line; a packet's bytes are put behind what is in `data`.
 pub(super) fn parse(line: &[u8], data: &mut Vec<u8>) -> serde_json::Result<Line> {
     if let Some(packet) = packet::parse(line, data) {
         return Ok(Line::Packet(packet));
@@ -201,7 +240,7 @@ fn is_event(kind: &str) -> bool {
     EventKind::deserialize(StrDeserializer::<value::Error>::new(kind)).is_ok()
 }
 
-/// Reads a packet of any form, its bytes into `data`.
+/// Reads a packet of any form; its bytes are put behind what is in `data`.
 fn parse_packet(line: &[u8], data: &mut Vec<u8>) -> serde_json::Result<Packet<'static>> {
     /// A [`Packet`] whose bytes are still base64 text, so that they can be
     /// decoded into memory that is there already.
@@ -217,10 +256,7 @@ fn parse_packet(line: &[u8], data: &mut Vec<u8>) -> serde_json::Result<Packet<'s
         data: Cow<'a, str>,
     }
     let packet: PacketLine<'_> = serde_json::from_slice(line)?;
-    data.clear();
-    BASE64
-        .decode_vec(&*packet.data, data)
-        .map_err(de::Error::custom)?;
+    decode(packet.data.as_bytes(), data).map_err(de::Error::custom)?;
     Ok(Packet {
         ts_ns: packet.ts_ns,
         interface: packet.interface,
@@ -230,6 +266,16 @@ fn parse_packet(line: &[u8], data: &mut Vec<u8>) -> serde_json::Result<Packet<'s
         kernel: packet.kernel,
         data: Cow::Borrowed(&[]),
     })
+}
+
+/// Puts the bytes of a packet behind what is in `data`; nothing if they are none.
+fn decode(text: &[u8], data: &mut Vec<u8>) -> Result<(), DecodeError> {
+    let start = data.len();
+    let decoded = BASE64.decode_vec(text, data);
+    if decoded.is_err() {
+        data.truncate(start);
+    }
+    decoded
 }
 
 /// JSON lines as a sink.
@@ -315,6 +361,69 @@ impl<W: Write> Sink for Writer<W> {
         match self.output {
             Output::Plain(mut output) => output.flush(),
             Output::Zstd(frames) => frames.finish(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    /// What a reader of `lines` gives: record by record, or in batches.
+    fn read(lines: &str, in_batches: bool) -> Vec<String> {
+        let mut reader = Reader::new(Window::new(Box::new(Cursor::new(lines.to_owned()))));
+        let mut given = Vec::new();
+        let mut is_more = true;
+        while is_more {
+            let mut batch = Batch::default();
+            let step = if in_batches {
+                reader.fill(&mut batch)
+            } else {
+                let next = reader.next();
+                next.map(|record| record.map(|record| batch.push(record)).is_some())
+            };
+            while let Some(record) = batch.take_next() {
+                given.push(format!("{record:?}"));
+            }
+            is_more = match step {
+                Ok(is_more) => is_more,
+                Err(error) => {
+                    given.push(format!("{error:?}"));
+                    error.is_passing()
+                }
+            };
+        }
+        given
+    }
+
+    #[test]
+    fn batches_hold_what_is_given_one_by_one() {
+        let packet = |number: usize, data: &str| {
+            format!(
+                r#"{{"type":"packet","ts_ns":{number},"interface":0,"wire_bytes":2,"data":"{data}"}}"#
+            )
+        };
+        // Usual ones, one in another form, and ones that are damaged.
+        let some = [
+            packet(1, "AAEC"),
+            packet(2, r"AQID\u0042QUG"),
+            packet(3, "AAEC!"),
+            packet(4, r"AAEC\u0021"),
+            packet(5, ""),
+            r#"{"type":"reset","ts_ns":6,"netns":2,"local":{"addr":"::1","port":80},"remote":{"addr":"::1","port":9}}"#.into(),
+            r#"{"type":"later"}"#.into(),
+            " ".into(),
+            packet(7, &"BBBB".repeat(BATCH_BYTES / 8)),
+        ];
+        let mut lines = some.join("\n") + "\n";
+        lines += &(lines.repeat(3) + &(packet(8, "CCCC") + "\n").repeat(5000));
+        for end in [0, 1, 2] {
+            let lines = &lines[..lines.len() - end];
+            let given = read(lines, true);
+            assert_eq!(given, read(lines, false));
+            assert!(given.len() > 5000);
         }
     }
 }

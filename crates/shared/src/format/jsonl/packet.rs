@@ -7,12 +7,10 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-
 use crate::record::{Direction, KernelParse, Packet};
 
 use super::super::text::Text;
-use super::BASE64;
+use super::decode;
 use super::line;
 use super::rest::Rest;
 
@@ -59,7 +57,8 @@ pub(super) fn write(out: &mut Vec<u8>, packet: &Packet<'_>) {
     line.text("\"}");
 }
 
-/// Reads a line that [`write()`] wrote, the packet's bytes into `data`.
+/// Reads a line that [`write()`] wrote; the packet's bytes are put behind what is in
+/// `data`.
 pub(super) fn parse(line: &[u8], data: &mut Vec<u8>) -> Option<Packet<'static>> {
     let mut rest = Rest(line);
     rest.text("{\"type\":\"packet\",\"ts_ns\":")?;
@@ -103,8 +102,7 @@ pub(super) fn parse(line: &[u8], data: &mut Vec<u8>) -> Option<Packet<'static>> 
     rest.text(",\"data\":\"")?;
     // A quote within it is no base64.
     let text = rest.0.strip_suffix(b"\"}")?;
-    data.clear();
-    BASE64.decode_vec(text, data).ok()?;
+    decode(text, data).ok()?;
     Some(Packet {
         ts_ns,
         interface,
@@ -135,6 +133,7 @@ mod tests {
             prop_assert_eq!(&line, &serde_json::to_vec(&packet).unwrap());
             let mut data = vec![1];
             let parsed = parse(&line, &mut data).unwrap();
+            prop_assert_eq!(data.remove(0), 1);
             let parsed = Packet { data: Cow::Owned(data), ..parsed };
             prop_assert_eq!(Record::Packet(parsed), packet);
         }
@@ -156,10 +155,9 @@ mod tests {
             whole.replace(":1,", ":9223372036854775808,"),
             whole.replace(":0,", ":4294967296,"),
         ] {
-            assert!(
-                parse(other.as_bytes(), &mut Vec::new()).is_none(),
-                "{other}"
-            );
+            let mut data = vec![1];
+            assert!(parse(other.as_bytes(), &mut data).is_none(), "{other}");
+            assert_eq!(data, [1], "{other}");
         }
     }
 }

@@ -47,22 +47,32 @@ impl<'a> Rest<'a> {
     /// The digits that come next, as a number.
     #[inline]
     fn digits(&mut self) -> Option<u64> {
+        let (number, len) = first_digits(self.0);
+        if len == MAX_FIRST_DIGITS {
+            return self.many_digits();
+        }
+        let (digits, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        is_number(digits).then_some(number)
+    }
+
+    /// As [`Self::digits`], of any count.
+    fn many_digits(&mut self) -> Option<u64> {
         let start = self.0;
         let mut number = 0_u64;
         loop {
             let (digits, len) = first_digits(self.0);
             number = number.wrapping_mul(POWERS_OF_10[len]).wrapping_add(digits);
             self.0 = self.0.get(len..)?;
-            if len < 8 {
+            if len < MAX_FIRST_DIGITS {
                 break;
             }
         }
-        match &start[..start.len() - self.0.len()] {
-            // JSON has no leading zeros.
-            [] | [b'0', _, ..] => None,
-            digits if digits.len() > MAX_SURE_DIGITS => str::from_utf8(digits).ok()?.parse().ok(),
-            _ => Some(number),
+        let digits = start.get(..start.len() - self.0.len())?;
+        if digits.len() > MAX_SURE_DIGITS {
+            number = str::from_utf8(digits).ok()?.parse().ok()?;
         }
+        is_number(digits).then_some(number)
     }
 
     #[inline]
@@ -131,6 +141,14 @@ impl<'a> Rest<'a> {
         self.0.is_empty().then_some(())
     }
 }
+
+/// Whether digits are a number: JSON has no leading zeros.
+const fn is_number(digits: &[u8]) -> bool {
+    !matches!(digits, [] | [b'0', _, ..])
+}
+
+/// So many digits are taken at once.
+const MAX_FIRST_DIGITS: usize = 8;
 
 /// The number that the digits at the start of a text are, at most eight of
 /// them, and how many there are. All are taken at once: neighbours are joined to
