@@ -1,11 +1,11 @@
 //! A bound on the bytes that all conversations of a capture keep together, and
-//! the texts that they share.
+//! the heads and texts that they share.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::text::Texts;
+use super::http1::Heads;
 
 /// So many bytes may be kept; all clones share them.
 #[derive(Debug, Clone)]
@@ -14,21 +14,21 @@ pub(crate) struct Budget(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     left: AtomicUsize,
-    texts: Mutex<Texts>,
+    heads: Mutex<Heads>,
 }
 
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Self {
         Self(Arc::new(Shared {
             left: AtomicUsize::new(bytes),
-            texts: Mutex::default(),
+            heads: Mutex::default(),
         }))
     }
 
-    /// The texts that all clones share.
-    pub(super) fn texts(&self) -> MutexGuard<'_, Texts> {
-        let texts = self.0.texts.lock();
-        texts.unwrap_or_else(PoisonError::into_inner)
+    /// The heads that all clones share.
+    pub(super) fn heads(&self) -> MutexGuard<'_, Heads> {
+        let heads = self.0.heads.lock();
+        heads.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A buffer that keeps nothing yet.

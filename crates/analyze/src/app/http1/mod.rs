@@ -8,16 +8,20 @@
 mod body;
 mod exchanges;
 mod head;
+mod heads;
 
 use std::mem;
+use std::sync::Arc;
 
 use self::body::{Body, Progress};
 use self::exchanges::Exchanges;
 pub(super) use self::exchanges::Finished;
-use self::head::{Head, RequestHead, ResponseHead, Start};
-use super::RequestMessage;
+use self::head::{Framing, ResponseHead, Start};
+pub(super) use self::heads::Heads;
+use self::heads::Meaning;
 use super::budget::{Budget, Buffer};
 use super::reassembly::Piece;
+use super::{Asked, RequestMessage};
 use crate::tcp::{Pair, Side};
 
 /// A head longer than this is cut.
@@ -192,7 +196,7 @@ impl Http1 {
         if bytes.is_empty() {
             return bytes;
         }
-        let whole = head::read_whole(bytes);
+        let whole = self.budget.heads().read_whole(bytes);
         let start = match &whole {
             Some((head, _)) => head.start(),
             None => Self::start_of(bytes, piece),
@@ -204,10 +208,9 @@ impl Http1 {
         }
         let direction = &mut self.directions[side];
         direction.head_ns = piece.arrived_ns.unwrap_or(i64::MAX);
-        if let Some((head, rest)) = whole {
-            let head_bytes = (bytes.len() - rest.len()) as u64;
-            self.message(side, Some(head), head_bytes, piece, true);
-            return rest;
+        if let Some((head, head_bytes)) = whole {
+            self.message(side, Some(head), head_bytes as u64, piece, true);
+            return bytes.get(head_bytes..).unwrap_or_default();
         }
         direction.state = State::Head {
             bytes: self.budget.buffer(),
@@ -237,7 +240,7 @@ impl Http1 {
         let known = before.len();
         let room = before.extend(bytes);
         if let Some(end) = head::end(&before, searched) {
-            let head = head::read(&before[..end]);
+            let head = self.read(&before[..end]);
             self.message(side, head, end as u64, piece, true);
             return &bytes[end - known..];
         }
@@ -261,15 +264,21 @@ impl Http1 {
 
     /// Takes what there is of a head.
     fn cut(&mut self, side: Side, bytes: &[u8], piece: Piece<'_>) {
-        let head_bytes = bytes.len() as u64;
-        self.message(side, head::read(bytes), head_bytes, piece, false);
+        let head = self.read(bytes);
+        self.message(side, head, bytes.len() as u64, piece, false);
+    }
+
+    /// Reads a head, or as much of it as there is.
+    fn read(&self, bytes: &[u8]) -> Option<Meaning> {
+        let head = head::read(bytes)?;
+        Some(self.budget.heads().meaning(head))
     }
 
     /// Takes a head, `whole` or cut, and goes on with what must follow it.
     fn message(
         &mut self,
         side: Side,
-        head: Option<Head<'_>>,
+        head: Option<Meaning>,
         head_bytes: u64,
         piece: Piece<'_>,
         whole: bool,
@@ -283,11 +292,11 @@ impl Http1 {
             )
         };
         let after = match head {
-            Some(Head::Request(head)) if self.fits(side, Start::Request) => {
+            Some(Meaning::Request { asked, framing }) if self.fits(side, Start::Request) => {
                 self.found(side);
-                self.request(&head, first, last)
+                self.request(asked, framing, first, last)
             }
-            Some(Head::Response(mut head)) if self.fits(side, Start::Response) => {
+            Some(Meaning::Response(mut head)) if self.fits(side, Start::Response) => {
                 // Where HTTP/2 begins is not known of a head that is cut.
                 head.is_http2 &= whole;
                 self.found(side.other());
@@ -324,17 +333,23 @@ impl Http1 {
         }
     }
 
-    fn request(&mut self, head: &RequestHead<'_>, first_ns: i64, last_ns: i64) -> After {
+    fn request(
+        &mut self,
+        asked: Arc<Asked>,
+        framing: Framing,
+        first_ns: i64,
+        last_ns: i64,
+    ) -> After {
         let server = self.client.unwrap_or(Side::Low).other();
         let answered = matches!(self.directions[server].state, State::Body(_));
         let message = RequestMessage {
-            asked: head.asked(&mut self.budget.texts()),
+            asked,
             first_ns,
             last_ns,
             body_bytes: 0,
         };
         self.exchanges.request(message, answered);
-        Body::of_request(head.framing).map_or(After::Nothing, After::Body)
+        Body::of_request(framing).map_or(After::Nothing, After::Body)
     }
 
     fn response(
