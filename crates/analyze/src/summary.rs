@@ -67,7 +67,7 @@ impl Summary {
     }
 
     /// Takes a finished connection.
-    pub(crate) fn connection(&mut self, connection: Connection) {
+    pub(crate) fn connection(&mut self, connection: &Connection) {
         let state = connection.tcp.state;
         *self.totals.connections.entry(state).or_default() += 1;
         let (orig, resp) = (connection.tcp.orig.bytes, connection.tcp.resp.bytes);
@@ -94,18 +94,19 @@ impl Summary {
         };
         self.count(connection.orig.owner, made);
         self.count(connection.resp.owner, taken);
-        self.connections.add(connection.tcp.id, connection);
+        self.connections
+            .add(connection.tcp.id, || connection.clone());
     }
 
     /// Takes a finished request.
-    pub(crate) fn request(&mut self, request: Request) {
+    pub(crate) fn request(&mut self, request: &Request) {
         *self.totals.requests.entry(request.outcome()).or_default() += 1;
         if !request.incomplete.lacks_packets()
             && let Some(ttfb_ns) = request.app.ttfb_ns()
         {
             self.waits.add(ttfb_ns);
         }
-        self.latencies.add(&request);
+        self.latencies.add(request);
         let [client, server] = request.owners();
         let made = Part {
             requests_made: 1,
@@ -121,12 +122,10 @@ impl Summary {
         let began = (app.first_ns(), app.connection, app.index);
         if let Some(timing) = &request.timing {
             self.totals.timed_requests += 1;
-            let key = (Reverse(timing.total_ns()), began);
-            if self.slowest.wants(&key) {
-                self.slowest.add(key, request.clone());
-            }
+            self.slowest
+                .add((Reverse(timing.total_ns()), began), || request.clone());
         }
-        self.requests.add(began, request);
+        self.requests.add(began, || request.clone());
     }
 
     fn count(&mut self, owner: Option<OwnerId>, part: Part) {
@@ -177,9 +176,9 @@ impl<K: Ord, T> First<K, T> {
         self.kept.len() < self.count || last.is_some_and(|(last, _)| key < last)
     }
 
-    fn add(&mut self, key: K, value: T) {
+    fn add(&mut self, key: K, value: impl FnOnce() -> T) {
         if self.wants(&key) {
-            self.kept.insert(key, value);
+            self.kept.insert(key, value());
             if self.kept.len() > self.count {
                 self.kept.pop_last();
             }
@@ -200,7 +199,9 @@ mod tests {
         for order in [[1, 2, 3, 4, 5], [5, 4, 3, 2, 1], [3, 5, 1, 4, 2]] {
             let kept = |count| {
                 let mut first = First::new(count);
-                order.iter().for_each(|number| first.add(*number, *number));
+                order
+                    .iter()
+                    .for_each(|number| first.add(*number, || *number));
                 first.finish()
             };
             assert_eq!(kept(Some(2)), [1, 2]);

@@ -237,7 +237,19 @@ impl Owners {
     /// The process that owns an end, and how that is known.
     #[must_use]
     pub fn owner(&self, end: &End) -> Option<Owner<'_>> {
-        let (id, provenance) = self.holder(end, self.socket(end))?;
+        self.owner_of(end, self.socket(end))
+    }
+
+    /// The owner of an end, and what the kernel did there; none of either where
+    /// nothing told of it.
+    #[must_use]
+    pub fn facts(&self, end: &End) -> (Option<Owner<'_>>, Option<KernelFacts>) {
+        let socket = self.socket(end);
+        (self.owner_of(end, socket), self.kernel_of(end, socket))
+    }
+
+    fn owner_of(&self, end: &End, socket: Option<&Socket>) -> Option<Owner<'_>> {
+        let (id, provenance) = self.holder(end, socket)?;
         Some(Owner {
             process: self.processes.get(&id)?,
             provenance,
@@ -284,10 +296,8 @@ impl Owners {
         self.local_addresses.contains(&(netns, end.local.addr))
     }
 
-    /// What the kernel did at an end; none where it told nothing of it.
-    #[must_use]
-    pub fn kernel(&self, end: &End) -> Option<KernelFacts> {
-        let mut facts = self.socket(end).map(|socket| socket.facts);
+    fn kernel_of(&self, end: &End, socket: Option<&Socket>) -> Option<KernelFacts> {
+        let mut facts = socket.map(|socket| socket.facts);
         for stray in self.sockets.strays(end, || self.is_local(end.netns, end)) {
             facts.get_or_insert_default().add(stray);
         }

@@ -387,16 +387,19 @@ fn kernel_facts_are_those_of_the_incarnation() {
         });
     }
     assert_eq!(
-        table.0.kernel(&end(CLIENT, SERVER, 1, 3)),
+        table.0.facts(&end(CLIENT, SERVER, 1, 3)).1,
         Some(KernelFacts {
             retransmits: 3,
             tcp: Some(facts),
             ..KernelFacts::default()
         })
     );
-    let refused = table.0.kernel(&end("10.0.0.1:81", "10.0.0.9:5000", 20, 20));
+    let refused = table
+        .0
+        .facts(&end("10.0.0.1:81", "10.0.0.9:5000", 20, 20))
+        .1;
     assert_eq!(refused.unwrap().resets_sent, 1);
-    assert_eq!(table.0.kernel(&end("10.0.0.1:82", CLIENT, 1, 3)), None);
+    assert_eq!(table.0.facts(&end("10.0.0.1:82", CLIENT, 1, 3)).1, None);
 }
 
 #[test]

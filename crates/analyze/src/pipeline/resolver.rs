@@ -51,12 +51,13 @@ impl<R: Rows> Resolver<'_, R> {
                 last_ns: connection.last_ns,
             },
         };
+        let (owner, kernel) = self.owners.facts(&end);
         EndFacts {
-            owner: self.owners.owner(&end).map(|owner| OwnerId {
+            owner: owner.map(|owner| OwnerId {
                 process: owner.process.id,
                 provenance: owner.provenance,
             }),
-            kernel: self.owners.kernel(&end),
+            kernel,
         }
     }
 
@@ -73,7 +74,7 @@ impl<R: Rows> Resolver<'_, R> {
                 request: &request,
             }) {
                 self.rows.request(&request, self.owners);
-                self.summary.request(request);
+                self.summary.request(&request);
             }
         }
     }
@@ -113,7 +114,7 @@ impl<R: Rows> Resolver<'_, R> {
             connection: &connection,
         }) {
             self.rows.connection(&connection, self.owners);
-            self.summary.connection(connection);
+            self.summary.connection(&connection);
         }
     }
 

@@ -15,6 +15,10 @@ pub(super) struct Waiting {
 impl Waiting {
     pub(super) fn push(&mut self, request: Request) {
         self.bytes += request.memory_bytes();
+        if self.requests.capacity() == 0 {
+            // Of most connections it is the only one.
+            self.requests.reserve_exact(1);
+        }
         self.requests.push(request);
     }
 
