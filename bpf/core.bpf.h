@@ -156,7 +156,17 @@ struct bpf_iter__task_file {
 	struct file *file;
 };
 
+/* Since Linux 6.17 tcp_retransmit_skb tells of attempts that failed, too. */
+struct trace_event_raw_tcp_retransmit_skb {
+	int err;
+};
+
 #pragma clang attribute pop
+
+/* Whether nothing was sent again (a BPF_PROG's ctx). Without that field the
+ * tracepoint has no third argument, and the verifier sees no use of it. */
+#define RETRANSMIT_FAILED(ctx)                                                                     \
+	(bpf_core_field_exists(struct trace_event_raw_tcp_retransmit_skb, err) && (int)(ctx)[2])
 
 struct trace_event_raw_sys_exit {
 	__u64 common;

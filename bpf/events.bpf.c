@@ -148,6 +148,8 @@ int BPF_PROG(retransmit_skb, struct sock *sk)
 {
 	struct socket_event space, *event;
 
+	if (RETRANSMIT_FAILED(ctx))
+		return 0;
 	event = new_event(&space, EVENT_RETRANSMIT, netns_of_socket(sk));
 	if (!event)
 		return 0;

