@@ -1,16 +1,15 @@
 //! What the kernel did to sockets, and who asked it to.
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::fs;
 use std::path::PathBuf;
-use std::process;
 
 use serde_json::Value;
 
+use crate::owners::{Script, ends_of};
+use crate::process::wait_until;
 use crate::recorder::{Recorder, analyze};
 use crate::records::{self, of_type};
-use crate::report::Owner;
 use crate::web::{Nginx, PORT, Traffic};
 use crate::world::World;
 
@@ -162,43 +161,45 @@ pub(crate) fn processes() {
     assert_eq!(worker["ppid"], scene.nginx.master(), "{worker}");
 }
 
-/// A connection that was there before the recording: both ends are this process.
+/// A connection that was there before the recording. Its process is none of these
+/// tests': that starts programs all the time, and each holds its sockets for a
+/// moment.
 pub(crate) fn sockets_from_before() {
-    found_from_before(&["--events", "btf"]);
-    found_from_before(&["--events", "tracepoints"]);
+    found_from_before("btf");
+    found_from_before("tracepoints");
 }
 
-fn found_from_before(how: &[&str]) {
+fn found_from_before(hooks: &str) {
     let world = World::without_cable();
-    let (mut here, mut there) = world.server.enter(|| {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
-        let here =
-            TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
-        (here, listener.accept().expect("the other end").0)
-    });
+    let script = "
+listener = listen()
+here = socket.create_connection((LOCAL, port_of(listener)))
+there = listener.accept()[0]
+pause()
+other = threading.Thread(target=lambda: serve(there))
+other.start()
+hear(here)
+other.join()
+";
+    let script = Script::start(&world, &world.server, script);
+    wait_until("the connection is there", || world.file("ready").exists());
     let capture = world.file("capture.jsonl");
     let output = capture.to_str().expect("a path in UTF-8");
-    let arguments = [&["-i", "lo", "-o", output], how].concat();
+    let arguments = ["-i", "lo", "-o", output, "--events", hooks];
     let recorder = Recorder::start(&world, &world.server, &arguments);
-    let mut byte = [0];
-    here.write_all(b"?").expect("writing");
-    there.read_exact(&mut byte).expect("reading");
-    there.write_all(b"!").expect("writing");
-    here.read_exact(&mut byte).expect("reading");
-    drop((here, there));
+    fs::write(world.file("go"), "").expect("a file");
+    let told = script.finish();
     world.settle();
     recorder.stop();
     let report = analyze(&world, &capture);
     let [connection] = report.of_kind("conn").collect::<Vec<_>>()[..] else {
         panic!("one connection was there: {report:#?}");
     };
-    for end in ["orig", "resp"] {
-        let owner = Owner::of(connection, end).expect("an owner");
-        assert_eq!(
-            (owner.pid, owner.provenance.as_str()),
-            (process::id(), "scan")
-        );
-    }
+    let owner = |pid| Some((pid, "scan".to_owned()));
+    assert_eq!(
+        ends_of(connection),
+        [owner(told[0].client), owner(told[0].server)]
+    );
 }
 
 /// The last record holds the totals, and they agree with the file.

@@ -7,10 +7,6 @@ use crate::recorder::{Recorder, analyze};
 use crate::web::{BIG_BYTES, Nginx, curl};
 use crate::world::World;
 
-/// How far a time may be from curl's, in seconds: curl does not know when its
-/// packets are on the wire.
-const TOLERANCE: f64 = 0.1;
-
 /// A call of curl: its arguments, and what of the stream is known before.
 const CALLS: [(&[&str], &str, &str, u16); 4] = [
     (&[], "/item/1", "GET", 200),
@@ -71,6 +67,7 @@ pub(crate) fn prior_knowledge() {
     assert_eq!(rows.len(), expected.len(), "{rows:#?}");
     for (row, took) in rows.iter().zip(took) {
         let time = row["time_total"].as_f64().expect("a time");
-        assert!((time - took).abs() < TOLERANCE, "{took}: {row}");
+        // curl's clock runs before the first packet and after the last.
+        assert!(time > 0.0 && time <= took, "{took}: {row}");
     }
 }

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::owners::{Script, ends_of};
 use crate::process::{Process, wait_until};
 use crate::recorder::{Recorder, analyze, convert};
@@ -52,19 +54,29 @@ impl Truth {
     }
 }
 
-/// How often an owner was right, missing or only guessed.
+/// How often an owner was right, missing or only guessed; of the latter those
+/// apart where nobody could know better yet.
 #[derive(Debug, Default)]
 struct Score {
     right: u32,
     none: u32,
     guessed: u32,
+    early: u32,
 }
 
 impl Score {
-    /// Adds what is said of an end; a wrong owner fails the test.
-    fn add(&mut self, end: &str, owner: Option<(u32, &str)>, expected: &BTreeSet<u32>) {
+    /// Adds what is said of an end, before or after it was accepted; a wrong owner
+    /// fails the test.
+    fn add(
+        &mut self,
+        end: &str,
+        is_early: bool,
+        owner: Option<(u32, &str)>,
+        expected: &BTreeSet<u32>,
+    ) {
         match owner {
             None => self.none += 1,
+            Some((_, "guess")) if is_early => self.early += 1,
             Some((_, "guess")) => self.guessed += 1,
             Some((pid, _)) if expected.contains(&pid) => self.right += 1,
             Some((pid, how)) => panic!("{pid} {how} is not the owner: {expected:?} ({end})"),
@@ -180,10 +192,32 @@ fn iperf3(world: &World) -> Process {
     server
 }
 
-/// Of each packet both ends, as its comment says.
-fn packets(world: &World, capture: &Path, truth: &Truth) -> Score {
+/// When connections were accepted at last, by the client's and the server's port.
+fn accepted(records: &[Value]) -> BTreeMap<(u16, u16), i64> {
+    let accepts = records::of_type(records, "accept").into_iter();
+    let accepts = accepts.map(|accept| {
+        let port = |end: &str| {
+            let port = accept[end]["port"].as_u64();
+            port.and_then(|port| u16::try_from(port).ok())
+                .expect("a port")
+        };
+        let ts_ns = accept["ts_ns"].as_i64().expect("a time");
+        ((port("remote"), port("local")), ts_ns)
+    });
+    accepts.collect()
+}
+
+/// Of each packet both ends, as its comment says. The packets before an accept
+/// may be written before it, live: then its owner is a guess.
+fn packets(
+    world: &World,
+    capture: &Path,
+    truth: &Truth,
+    accepted: &BTreeMap<(u16, u16), i64>,
+) -> Score {
     let capture = capture.display().to_string();
-    let fields = ["tcp.srcport", "tcp.dstport", "frame.comment"];
+    let fields = ["frame.time_epoch", "tcp.srcport", "tcp.dstport"];
+    let fields = [&fields[..], &["frame.comment"]].concat();
     let fields = fields.iter().flat_map(|field| ["-e", field]);
     let arguments = ["-n", "-r", &capture, "-T", "fields"];
     let arguments: Vec<_> = arguments.into_iter().chain(fields).collect();
@@ -192,20 +226,29 @@ fn packets(world: &World, capture: &Path, truth: &Truth) -> Score {
         .expect_code(0);
     let mut score = Score::default();
     for line in ended.output.lines() {
-        let mut words = line.splitn(3, '\t');
+        let mut words = line.splitn(4, '\t');
         let mut next = || words.next().unwrap_or_default();
+        let ts_ns = next().replace('.', "");
         let [from, to] = [next(), next()].map(|port| port.parse().ok());
         let (Some(from), Some(to)) = (from, to) else {
             continue; // an event
         };
+        let ts_ns: i64 = ts_ns.parse().expect("nanoseconds");
+        let is_early = |ports| accepted.get(&ports).is_some_and(|at| ts_ns < *at);
         let comment = next().split("\\n").next().unwrap_or_default();
         let words: BTreeMap<_, _> = comment
             .split(' ')
             .filter_map(|word| word.split_once('='))
             .collect();
         let owner = |pid: &str, how: &str| Some((words.get(pid)?.parse().ok()?, *words.get(how)?));
-        score.add(line, owner("pid", "owner"), truth.of(from, to));
-        score.add(line, owner("peer_pid", "peer_owner"), truth.of(to, from));
+        for (owner, [own, other]) in [
+            (owner("pid", "owner"), [from, to]),
+            (owner("peer_pid", "peer_owner"), [to, from]),
+        ] {
+            // An own port that connections were accepted on is a server's.
+            let is_early = is_early((other, own));
+            score.add(line, is_early, owner, truth.of(own, other));
+        }
     }
     score
 }
@@ -247,9 +290,10 @@ fn is_judged() -> bool {
         return false;
     }
 
-    packets(&world, &live, &truth).expect("packets, live");
+    let accepted = accepted(&records);
+    packets(&world, &live, &truth, &accepted).expect("packets, live");
     convert(&world, &capture, &replayed);
-    packets(&world, &replayed, &truth).expect("packets, replayed");
+    packets(&world, &replayed, &truth, &BTreeMap::new()).expect("packets, replayed");
     let mut score = Score::default();
     for connection in analyze(&world, &capture).of_kind("conn") {
         let port = |field: &str| {
@@ -261,7 +305,7 @@ fn is_judged() -> bool {
         let expected = [truth.of(from, to), truth.of(to, from)];
         for (end, expected) in ends_of(connection).iter().zip(expected) {
             let owner = end.as_ref().map(|(pid, how)| (*pid, &**how));
-            score.add(&connection.to_string(), owner, expected);
+            score.add(&connection.to_string(), false, owner, expected);
         }
     }
     score.expect("connections");

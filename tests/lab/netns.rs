@@ -21,7 +21,7 @@ impl Namespace {
             unshare(CloneFlags::CLONE_NEWNET).expect("a new network namespace");
             File::open("/proc/thread-self/ns/net").expect("the new network namespace")
         }));
-        namespace.ip("link set lo up");
+        namespace.prepare();
         namespace
     }
 
@@ -29,8 +29,16 @@ impl Namespace {
     pub(crate) fn named(name: &str) -> Self {
         let namespace =
             Self(File::open(format!("/run/netns/{name}")).expect("the named network namespace"));
-        namespace.ip("link set lo up");
+        namespace.prepare();
         namespace
+    }
+
+    fn prepare(&self) {
+        self.ip("link set lo up");
+        // Else a client's port may be used again a second later, over the loopback
+        // interface: tests tell connections by it.
+        self.enter(|| fs::write("/proc/sys/net/ipv4/tcp_tw_reuse", "0"))
+            .expect("a setting of the namespace");
     }
 
     /// Runs something inside; processes that it starts stay inside.

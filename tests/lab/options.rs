@@ -36,7 +36,7 @@ pub(crate) fn command() {
         (client.comm.as_str(), client.provenance.as_str()),
         ("curl", "connect")
     );
-    assert!(client.pid > shell, "{client:?}, shell {shell}");
+    assert_ne!(client.pid, shell, "{client:?}");
     let server = Owner::of(connection, "resp").expect("an owner");
     assert_eq!(
         (server.comm.as_str(), server.provenance.as_str()),

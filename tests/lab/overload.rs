@@ -325,7 +325,7 @@ pub(crate) fn slow_output() {
     const SLOWLY: &str = "\
 import os, sys, time
 pipe, to = os.open(sys.argv[1], os.O_RDONLY), open(sys.argv[2], 'wb')
-while piece := os.read(pipe, 16384):
+while piece := os.read(pipe, 4096):
     to.write(piece)
     time.sleep(0.005)
 ";

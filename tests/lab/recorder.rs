@@ -63,6 +63,11 @@ impl Recorder {
         self.0.finish()
     }
 
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.0.has_ended()
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         self.0.signal(signal);

@@ -37,11 +37,17 @@ fn capabilities(status: &str, set: &str) -> u64 {
 pub(crate) fn given_up() {
     let world = World::without_cable();
     let capture = world.file("capture.jsonl").display().to_string();
-    let script = "cat /proc/self/status; sleep 2";
+    let seen = world.file("seen");
+    // Until all threads were looked at, or the test has failed and its folder is gone.
+    let script = format!(
+        "cat /proc/self/status; while [ -d {} ] && [ ! -e {} ]; do sleep 0.05; done",
+        world.folder().display(),
+        seen.display()
+    );
     let recorder = Recorder::start(
         &world,
         &world.server,
-        &["-i", "lo", "-o", &capture, "--", "sh", "-c", script],
+        &["-i", "lo", "-o", &capture, "--", "sh", "-c", &script],
     );
     let mut threads = 0;
     crate::process::wait_until("all threads work", || {
@@ -64,6 +70,7 @@ pub(crate) fn given_up() {
         assert_eq!(capabilities(&status, "CapInh"), 0);
         assert_eq!(field(&status, "NoNewPrivs"), "1");
     }
+    fs::write(&seen, "").expect("a file");
     let ended = recorder.finish();
     assert_eq!(
         capabilities(&ended.output, "CapEff"),

@@ -45,7 +45,8 @@ threading.Thread(target=serve, args=[8081, rude], daemon=True).start()
 serve(8080, web)
 ";
 
-/// Asks for each, reads `/big` only after 1.5 s, is reset and refused.
+/// Asks for each, reads `/big` only after 1.5 s, is reset and refused. Writes how
+/// long it waited for the first byte of each answer, and how long it took in all.
 const CLIENT: &str = "
 import socket, time
 
@@ -56,12 +57,17 @@ def connect(port):
     return client
 
 for path, pause in [('/fast', 0), ('/slow', 0), ('/big', 1.5), ('/fast', 0)]:
+    begun = time.monotonic()
     client = connect(8080)
+    asked = time.monotonic()
     client.sendall(b'GET %s HTTP/1.1\\r\\nHost: lab\\r\\n\\r\\n' % path.encode())
     time.sleep(pause)
+    client.recv(1)
+    answered = time.monotonic()
     client.shutdown(socket.SHUT_WR)
     while client.recv(100_000):
         pass
+    print(path, answered - asked, time.monotonic() - begun)
     client.close()
 try:
     client = connect(8081)
@@ -75,9 +81,8 @@ except ConnectionRefusedError:
     print('refused')
 ";
 
-/// So far what is told may be from what the server says itself, in seconds:
-/// it does not know when its packets are on the wire.
-const TOLERANCE: f64 = 0.1;
+/// So long a server that fills its peer's window takes at most, in seconds.
+const FILLED: f64 = 0.7;
 
 /// Recorded on either host, the same is said.
 pub(crate) fn causes() {
@@ -95,7 +100,9 @@ pub(crate) fn causes() {
         Recorder::start(&world, hosts[at], &["-i", "eth0", "-o", output])
     });
     let client = world.run(&world.client, "python3", &["-c", CLIENT]);
-    assert_eq!(client.expect_code(0).output, "reset\nrefused\n");
+    let client = client.expect_code(0);
+    let waited = client.output.strip_suffix("reset\nrefused\n");
+    let waited = waited.expect("the last two are reset and refused");
     world.settle();
     for recorder in recorders {
         recorder.stop();
@@ -103,15 +110,28 @@ pub(crate) fn causes() {
     let answered = server.stop();
     for capture in &captures {
         let report = analyze(&world, capture);
-        expect_times(&answered, report.of_kind("http").collect());
+        expect_times(&answered, waited, report.of_kind("http").collect());
         expect_findings(report.of_kind("finding").collect());
     }
 }
 
-fn expect_times(answered: &Ended, mut requests: Vec<&Value>) {
-    for line in answered.output.lines() {
-        let (path, seconds) = line.split_once(' ').expect("a path and how long it took");
-        let seconds: f64 = seconds.parse().expect("seconds");
+/// A path, and the seconds that stand behind it.
+fn times<const N: usize>(line: &str) -> (&str, [f64; N]) {
+    let mut words = line.split(' ');
+    let path = words.next().expect("a path");
+    let seconds = words.map(|word| word.parse().expect("seconds"));
+    let seconds: Vec<f64> = seconds.collect();
+    (path, seconds.try_into().expect("as many times"))
+}
+
+/// What is told of the wire lies between what the server says, whose clock runs
+/// only while it has the request, and what the client says.
+fn expect_times(answered: &Ended, waited: &str, mut requests: Vec<&Value>) {
+    assert_eq!(waited.lines().count(), requests.len(), "{requests:#?}");
+    for (line, waited) in answered.output.lines().zip(waited.lines()) {
+        let (path, [thought]) = times(line);
+        let (asked, [waited, took]) = times(waited);
+        assert_eq!(path, asked);
         let place = requests.iter().position(|request| request["uri"] == path);
         let request = requests.remove(place.expect("a request in the report"));
         let time = |part: &str| {
@@ -119,14 +139,17 @@ fn expect_times(answered: &Ended, mut requests: Vec<&Value>) {
                 .as_f64()
                 .unwrap_or_else(|| panic!("{request}"))
         };
-        let server = time("time_server");
-        assert!((server - seconds).abs() < TOLERANCE, "{seconds}: {request}");
+        let wait = time("time_server") + time("time_network");
+        assert!(
+            thought <= wait && wait <= waited,
+            "{thought} {waited}: {request}"
+        );
         let parts = ["connect", "send", "wait", "receive", "stalled"];
         let sum: f64 = parts.map(|part| time(&format!("time_{part}"))).iter().sum();
         assert!((sum - time("time_total")).abs() < 1e-6, "{request}");
-        let stalled = time("time_stalled");
-        let expected = if path == "/big" { 1.5 } else { 0.0 };
-        assert!((stalled - expected).abs() < 2.0 * TOLERANCE, "{request}");
+        assert!(sum <= took, "{took}: {request}");
+        let pause = if path == "/big" { 1.5 - FILLED } else { 0.0 };
+        assert!(time("time_stalled") >= pause, "{request}");
     }
     assert!(requests.is_empty(), "{requests:#?}");
 }
@@ -137,11 +160,14 @@ fn expect_findings(findings: Vec<&Value>) {
         let word = finding["finding"].as_str().expect("a word");
         (word, finding["end"].as_str(), port)
     });
+    let mut what: Vec<_> = what.collect();
+    // A busy machine may make it slow for others, too.
+    what.dedup();
     let expected = [
         ("refused", None, 8082),
         ("reset", Some("resp"), 8081),
         ("zero_window", Some("orig"), 8080),
         ("slow_server", Some("resp"), 8080),
     ];
-    assert_eq!(what.collect::<Vec<_>>(), expected, "{findings:#?}");
+    assert_eq!(what, expected, "{findings:#?}");
 }

@@ -17,10 +17,6 @@ const CURLE_PEER_FAILED_VERIFICATION: i32 = 60;
 /// What it says when there is no version in common.
 const CURLE_SSL_CONNECT_ERROR: i32 = 35;
 
-/// How far the handshake's time may be from curl's, in seconds: curl does not
-/// know when its packets are on the wire.
-const TOLERANCE: f64 = 0.1;
-
 /// A call of curl, and what came of it.
 struct Call {
     arguments: &'static [&'static str],
@@ -136,7 +132,8 @@ pub(crate) fn handshakes() {
         let closes = version == "TLSv1.2" && call.code == 0;
         assert_eq!(tls["orig_encrypted_alerts"], u64::from(closes), "{row}");
         match tls["handshake_time"].as_f64() {
-            Some(time) => assert!((time - took).abs() < TOLERANCE, "{took}: {row}"),
+            // curl's clock runs before the ClientHello and after both Finished.
+            Some(time) => assert!(time > 0.0 && time <= took, "{took}: {row}"),
             None => assert_ne!(call.code, 0, "{row}"),
         }
     }
