@@ -5,11 +5,12 @@
 //! before it is asked for their owners: a recorder shows it what is to be
 //! written next, and what is read from a file goes through [`LookAhead`].
 
-use std::collections::VecDeque;
-use std::hash::BuildHasher as _;
+mod answers;
 
+use std::collections::VecDeque;
+
+use answers::{Answer, Answers, Way};
 use foldhash::HashMap;
-use foldhash::fast::RandomState;
 use tcprec_shared::flow::{Endpoint, Flow};
 use tcprec_shared::headers::{self, Headers, LinkType};
 use tcprec_shared::record::{Direction, Packet, Process, ProcessId, Provenance, Record};
@@ -29,9 +30,6 @@ pub struct Note<'a> {
 /// How many closed sockets are remembered: late packets come soon.
 const CLOSED_SOCKETS: usize = 1 << 14;
 
-/// Of how many ways of connections what was found is kept at hand, at most.
-const MAX_WAYS: usize = 1 << 14;
-
 /// Finds the owners of packets.
 ///
 /// Nearly all packets belong to a connection that had others, and say of it
@@ -40,45 +38,7 @@ const MAX_WAYS: usize = 1 << 14;
 pub struct Annotator {
     owners: Owners,
     links: HashMap<u32, LinkType>,
-    /// What was found, each in the place that the hash of its way tells; the
-    /// later one where several have the same.
-    found: Vec<Option<Found>>,
-    hasher: RandomState,
-    /// The number that the next finding gets.
-    next_number: u64,
-}
-
-/// One way of a connection: what packets have in common that have the same
-/// owners, unless these change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Way {
-    interface: u32,
-    direction: Option<Direction>,
-    src: Endpoint,
-    dst: Endpoint,
-    cookie: Option<u64>,
-}
-
-/// The owners of the packets of one way.
-#[derive(Debug)]
-struct Found {
-    way: Way,
-    owner: Claim,
-    peer: Claim,
-    community_id: String,
-    number: u64,
-    /// [`Owners::changes`] when it was found.
-    changes: u64,
-}
-
-impl Found {
-    /// Whether it is so for a packet of this way and time, after so many changes.
-    fn holds(&self, way: &Way, ts_ns: i64, changes: u64) -> bool {
-        self.changes == changes
-            && self.owner.span.contains(ts_ns)
-            && self.peer.span.contains(ts_ns)
-            && self.way == *way
-    }
+    answers: Answers,
 }
 
 impl Default for Annotator {
@@ -94,9 +54,7 @@ impl Annotator {
         Self {
             owners: Owners::new(CLOSED_SOCKETS),
             links: HashMap::default(),
-            found: Vec::new(),
-            hasher: RandomState::default(),
-            next_number: 0,
+            answers: Answers::default(),
         }
     }
 
@@ -137,23 +95,25 @@ impl Annotator {
             dst,
             cookie: packet.cookie,
         };
-        let at = self.hasher.hash_one(way) as usize % MAX_WAYS;
+        let hash = self.answers.hash(&way);
         let changes = self.owners.changes();
-        let known = self.found.get(at).and_then(Option::as_ref);
-        if !known.is_some_and(|found| found.holds(&way, packet.ts_ns, changes)) {
-            self.find(way, at, packet.ts_ns);
-        }
-        let found = self.found.get(at)?.as_ref()?;
+        let known = self.answers.get(hash, &way);
+        let known = known.filter(|answer| answer.holds(packet.ts_ns, changes));
+        let number = match known {
+            Some(answer) => answer.number,
+            None => self.find(way, hash, packet.ts_ns),
+        };
+        let answer = self.answers.numbered(number)?;
         Some(Annotation {
-            owner: self.owner(found.owner.holder),
-            peer: self.owner(found.peer.holder),
-            community_id: &found.community_id,
-            number: found.number,
+            owner: self.owner(answer.owner.holder),
+            peer: self.owner(answer.peer.holder),
+            community_id: &answer.community_id,
+            number,
         })
     }
 
-    /// Finds the owners of a packet of this way and time, and keeps them at `at`.
-    fn find(&mut self, way: Way, at: usize, ts_ns: i64) {
+    /// Finds the owners of a packet of this way and time, and keeps them.
+    fn find(&mut self, way: Way, hash: u64, ts_ns: i64) -> u64 {
         let claim = |local, remote, cookie| {
             let netns = self.owners.netns(way.interface);
             let nobody = Claim {
@@ -176,26 +136,20 @@ impl Annotator {
             Some(Direction::In) => (receiver, sender),
             Some(Direction::Out) | None => (sender, receiver),
         };
-        if self.found.is_empty() {
-            self.found.resize_with(MAX_WAYS, || None);
-        }
-        let Some(place) = self.found.get_mut(at) else {
-            return;
+        let community_id = match self.answers.get(hash, &way) {
+            Some(before) => before.community_id.clone(),
+            None => Flow::between(way.src, way.dst).community_id(),
         };
-        let community_id = match place.take() {
-            Some(before) if before.way == way => before.community_id,
-            _ => Flow::between(way.src, way.dst).community_id(),
-        };
-        *place = Some(Found {
+        let changes = self.owners.changes();
+        // Processes may have other names by now: the number is always new.
+        self.answers.keep(hash, |number| Answer {
             way,
             owner,
             peer,
             community_id,
-            // Processes may have other names by now: the number is always new.
-            number: self.next_number,
-            changes: self.owners.changes(),
-        });
-        self.next_number += 1;
+            number,
+            changes,
+        })
     }
 
     fn owner(&self, holder: Option<(ProcessId, Provenance)>) -> Option<Owner<'_>> {

@@ -7,6 +7,7 @@
 //!
 //! An end has an owner only if it is a socket of the recorded host.
 
+mod entries;
 mod holders;
 mod sockets;
 
@@ -23,7 +24,7 @@ use tcprec_shared::record::{
 };
 use tcprec_shared::stream::Owner;
 
-use sockets::{Socket, Sockets};
+use sockets::{Found, Socket, Sockets};
 
 /// At most so many processes are remembered, and so many local addresses: no
 /// host comes near it, and a hostile file cannot fill the memory.
@@ -237,14 +238,14 @@ impl Owners {
     /// The process that owns an end, and how that is known.
     #[must_use]
     pub fn owner(&self, end: &End) -> Option<Owner<'_>> {
-        self.owner_of(end, self.socket(end))
+        self.owner_of(end, self.find(end).socket)
     }
 
     /// The owner of an end, and what the kernel did there; none of either where
     /// nothing told of it.
     #[must_use]
     pub fn facts(&self, end: &End) -> (Option<Owner<'_>>, Option<KernelFacts>) {
-        let socket = self.socket(end);
+        let socket = self.find(end).socket;
         (self.owner_of(end, socket), self.kernel_of(end, socket))
     }
 
@@ -259,19 +260,19 @@ impl Owners {
     /// As [`Self::owner`], and for which packets that is so.
     #[must_use]
     pub fn claim(&self, end: &End) -> Claim {
-        let socket = self.socket(end);
+        let Found { socket, span } = self.find(end);
         let is_known = socket.and_then(Socket::claim).is_some();
         Claim {
             holder: self.holder(end, socket),
             span: if is_known || self.listening_netns(end, socket).is_none() {
-                self.sockets.span_of_find(end)
+                span
             } else {
                 end.span
             },
         }
     }
 
-    fn socket(&self, end: &End) -> Option<&Socket> {
+    fn find(&self, end: &End) -> Found<'_> {
         self.sockets.find(end, || self.is_local(end.netns, end))
     }
 

@@ -3,19 +3,20 @@
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
-use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use foldhash::{HashMap, HashSet};
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::{Event, EventKind, ProcessId, Provenance, TcpState};
 
+use super::entries::{Entries, Id, Index};
 use super::holders::Holders;
 use super::{End, KernelFacts, Span};
 
 /// At most so many sockets are known; beyond, the oldest eighth is forgotten though
 /// some are open: no host comes near it, and a hostile file cannot fill the memory.
 const MAX_SOCKETS: usize = 1 << 21;
+const _: () = assert!(MAX_SOCKETS < Entries::<Socket>::MAX);
 
 /// At most so many entries are known on one tuple, and so many listeners on
 /// one port: each is looked at when an end is asked for.
@@ -28,9 +29,6 @@ const STRAY_SLACK_NS: i64 = 100_000_000;
 /// So far from a socket's life its packets may be, late ones: as long as the
 /// kernel keeps a tuple from being used again (TCP_TIMEWAIT_LEN of net/tcp.h).
 const MAX_APART_NS: i64 = 60_000_000_000;
-
-/// Sockets in the order they became known.
-type SocketId = u64;
 
 /// An incarnation of a socket, or a listener.
 #[derive(Debug)]
@@ -78,21 +76,28 @@ impl Socket {
     }
 }
 
+/// The socket that an end is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found<'a> {
+    pub(super) socket: Option<&'a Socket>,
+    /// For packets of which time it is the same one.
+    pub(super) span: Span,
+}
+
 /// All sockets that can still be asked for.
 #[derive(Debug)]
 pub(super) struct Sockets {
-    sockets: HashMap<SocketId, Socket>,
-    next_id: SocketId,
+    sockets: Entries<Socket>,
     /// The latest incarnation by namespace and cookie (before Linux 5.12
     /// cookies are unique within a namespace only).
-    by_cookie: HashMap<(u32, u64), SocketId>,
+    by_cookie: HashMap<(u32, u64), Id>,
     /// Incarnations and strays by their own and the other end, oldest first.
-    by_tuple: HashMap<(Endpoint, Endpoint), Vec<SocketId>>,
-    listeners: HashMap<(u32, u16), Vec<SocketId>>,
+    by_tuple: Index<(Endpoint, Endpoint)>,
+    listeners: Index<(u32, u16)>,
     /// Sockets that were asked to connect and have no port yet.
     without_port: HashSet<(u32, u64)>,
     /// The latest sockets that closed, in the order they did.
-    closed: VecDeque<SocketId>,
+    closed: VecDeque<Id>,
     max_closed: usize,
 }
 
@@ -100,11 +105,10 @@ impl Sockets {
     /// No sockets; so many will be remembered once they are closed.
     pub(super) fn new(max_closed: usize) -> Self {
         Self {
-            sockets: HashMap::default(),
-            next_id: 0,
+            sockets: Entries::new(),
             by_cookie: HashMap::default(),
-            by_tuple: HashMap::default(),
-            listeners: HashMap::default(),
+            by_tuple: Index::new(),
+            listeners: Index::new(),
             without_port: HashSet::default(),
             closed: VecDeque::new(),
             max_closed,
@@ -115,7 +119,7 @@ impl Sockets {
         let Some(id) = self.find_for(event).or_else(|| self.open(event)) else {
             return;
         };
-        let Some(socket) = self.sockets.get_mut(&id) else {
+        let Some(socket) = self.sockets.get_mut(id) else {
             return;
         };
         socket.holders.observe(event);
@@ -129,7 +133,7 @@ impl Sockets {
     }
 
     /// The socket that an event is of, if it is known already.
-    fn find_for(&self, event: &Event) -> Option<SocketId> {
+    fn find_for(&self, event: &Event) -> Option<Id> {
         let begins_again = matches!(event.kind, EventKind::Connect | EventKind::Listen);
         let fits = |socket: &Socket| {
             (socket.local.port == 0
@@ -139,11 +143,11 @@ impl Sockets {
         };
         if let Some(cookie) = event.cookie {
             let id = *self.by_cookie.get(&(event.netns, cookie))?;
-            return self.sockets.get(&id).is_some_and(fits).then_some(id);
+            return self.sockets.get(id).is_some_and(fits).then_some(id);
         }
-        let same_end = self.by_tuple.get(&(event.local, event.remote))?;
+        let same_end = self.by_tuple.get(&(event.local, event.remote));
         same_end.iter().rev().copied().find(|id| {
-            self.sockets.get(id).is_some_and(|socket| {
+            self.sockets.get(*id).is_some_and(|socket| {
                 socket.netns == event.netns
                     && socket.kind != SocketKind::Stray
                     && socket.closed_ns.is_none()
@@ -152,7 +156,7 @@ impl Sockets {
     }
 
     /// Enters a socket that was not known before.
-    fn open(&mut self, event: &Event) -> Option<SocketId> {
+    fn open(&mut self, event: &Event) -> Option<Id> {
         if event.local.port == 0 && event.cookie.is_none() {
             return None; // nothing could ever be joined to it
         }
@@ -166,26 +170,21 @@ impl Sockets {
             SocketKind::Connection
         };
         let before = self.end_earlier(event, kind);
-        let id = self.next_id;
-        self.next_id += 1;
-        self.sockets.insert(
-            id,
-            Socket {
-                netns: event.netns,
-                local: event.local,
-                remote: event.remote,
-                cookie: event.cookie,
-                opened_ns: if kind == SocketKind::Stray || is_birth(event) {
-                    event.ts_ns
-                } else {
-                    before
-                },
-                closed_ns: None,
-                holders: Holders::default(),
-                facts: KernelFacts::default(),
-                kind,
+        let id = self.sockets.insert(Socket {
+            netns: event.netns,
+            local: event.local,
+            remote: event.remote,
+            cookie: event.cookie,
+            opened_ns: if kind == SocketKind::Stray || is_birth(event) {
+                event.ts_ns
+            } else {
+                before
             },
-        );
+            closed_ns: None,
+            holders: Holders::default(),
+            facts: KernelFacts::default(),
+            kind,
+        });
         if let Some(cookie) = event.cookie
             && kind != SocketKind::Stray
         {
@@ -194,14 +193,14 @@ impl Sockets {
                 self.without_port.insert((event.netns, cookie));
             }
         }
-        let crowded_out = if kind == SocketKind::Listener {
-            push_id(&mut self.listeners, (event.netns, event.local.port), id)
+        let same = if kind == SocketKind::Listener {
+            self.listeners.push((event.netns, event.local.port), id)
         } else if event.local.port != 0 {
-            push_id(&mut self.by_tuple, (event.local, event.remote), id)
+            self.by_tuple.push((event.local, event.remote), id)
         } else {
-            None
+            &[]
         };
-        if let Some(oldest) = crowded_out {
+        if let Some(oldest) = crowded_out(same) {
             self.forget(oldest);
         }
         if kind == SocketKind::Stray {
@@ -220,9 +219,9 @@ impl Sockets {
         if kind != SocketKind::Connection {
             return last_ns;
         }
-        let same_end = self.by_tuple.get(&(event.local, event.remote));
-        for id in same_end.cloned().unwrap_or_default() {
-            let Some(socket) = self.sockets.get(&id) else {
+        let same_end = self.by_tuple.get(&(event.local, event.remote)).to_vec();
+        for id in same_end {
+            let Some(socket) = self.sockets.get(id) else {
                 continue;
             };
             if socket.netns != event.netns || socket.kind == SocketKind::Stray {
@@ -238,15 +237,17 @@ impl Sockets {
         last_ns
     }
 
-    fn close(&mut self, id: SocketId, ts_ns: i64) {
-        let Some(socket) = self.sockets.get_mut(&id) else {
+    fn close(&mut self, id: Id, ts_ns: i64) {
+        let Some(socket) = self.sockets.get_mut(id) else {
             return;
         };
         if socket.closed_ns.is_none() {
             socket.closed_ns = Some(ts_ns);
             self.closed.push_back(id);
         }
-        if let Some(cookie) = socket.cookie {
+        if let Some(cookie) = socket.cookie
+            && socket.local.port == 0
+        {
             self.without_port.remove(&(socket.netns, cookie));
         }
         if self.closed.len() > self.max_closed
@@ -257,8 +258,8 @@ impl Sockets {
     }
 
     /// Gives a socket the ends that were not known when it was opened.
-    fn bind(&mut self, id: SocketId, local: Endpoint, remote: Endpoint) {
-        let Some(socket) = self.sockets.get_mut(&id) else {
+    fn bind(&mut self, id: Id, local: Endpoint, remote: Endpoint) {
+        let Some(socket) = self.sockets.get_mut(id) else {
             return;
         };
         socket.local = local;
@@ -266,7 +267,7 @@ impl Sockets {
         if let Some(cookie) = socket.cookie {
             self.without_port.remove(&(socket.netns, cookie));
         }
-        if let Some(oldest) = push_id(&mut self.by_tuple, (local, remote), id) {
+        if let Some(oldest) = crowded_out(self.by_tuple.push((local, remote), id)) {
             self.forget(oldest);
         }
     }
@@ -287,9 +288,9 @@ impl Sockets {
     ) -> bool {
         if local.port != 0
             && self.without_port.contains(&(netns, cookie))
-            && let Some(id) = self.by_cookie.get(&(netns, cookie))
+            && let Some(id) = self.by_cookie.get(&(netns, cookie)).copied()
         {
-            self.bind(*id, local, remote);
+            self.bind(id, local, remote);
             return true;
         }
         false
@@ -302,12 +303,31 @@ impl Sockets {
     /// that one must be, one of another namespace stands for it (a container's,
     /// seen from its host's side of the veth pair): if there are such sockets in
     /// one namespace only. Not on loopback, which every namespace has its own of.
-    pub(super) fn find(&self, end: &End, is_local: impl Fn() -> bool) -> Option<&Socket> {
+    pub(super) fn find(&self, end: &End, is_local: impl Fn() -> bool) -> Found<'_> {
         if let Some(socket) = self.of_cookie(end) {
-            return Some(socket);
+            return Found {
+                socket: Some(socket),
+                span: Span::ALWAYS,
+            };
         }
+        let ids = self.by_tuple.get(&(end.local, end.remote));
+        Found {
+            socket: self.nearest(ids, end, is_local),
+            span: self.span_of_nearest(ids, end),
+        }
+    }
+
+    fn of_cookie(&self, end: &End) -> Option<&Socket> {
+        let id = *self.by_cookie.get(&(end.netns, end.cookie?))?;
+        self.sockets.get(id).filter(|socket| {
+            socket.kind == SocketKind::Connection
+                && (socket.local.port == 0 || socket.is_between(end.local, end.remote))
+        })
+    }
+
+    fn nearest(&self, ids: &[Id], end: &End, is_local: impl Fn() -> bool) -> Option<&Socket> {
         let near = || {
-            self.at(end, &is_local)
+            self.at(ids, end, &is_local)
                 .filter(|socket| socket.kind == SocketKind::Connection)
                 .map(|socket| (socket.nearness(end.span), socket))
                 .filter(|((_, apart_ns), _)| *apart_ns <= MAX_APART_NS)
@@ -322,24 +342,12 @@ impl Sockets {
         (nearest.netns == end.netns || !near().any(is_rival)).then_some(nearest)
     }
 
-    fn of_cookie(&self, end: &End) -> Option<&Socket> {
-        let id = self.by_cookie.get(&(end.netns, end.cookie?))?;
-        self.sockets.get(id).filter(|socket| {
-            socket.kind == SocketKind::Connection
-                && (socket.local.port == 0 || socket.is_between(end.local, end.remote))
-        })
-    }
-
-    /// For packets of which time [`Self::find`] gives the same.
-    pub(super) fn span_of_find(&self, end: &End) -> Span {
-        if self.of_cookie(end).is_some() {
-            return Span::ALWAYS;
-        }
-        let ids = self.by_tuple.get(&(end.local, end.remote));
-        let only = match ids.map(Vec::as_slice) {
-            None | Some([]) => return Span::ALWAYS,
-            Some([id]) => self.sockets.get(id),
-            Some(_) => None,
+    /// For packets of which time [`Self::nearest`] gives the same.
+    fn span_of_nearest(&self, ids: &[Id], end: &End) -> Span {
+        let only = match *ids {
+            [] => return Span::ALWAYS,
+            [id] => self.sockets.get(id),
+            _ => None,
         };
         only.filter(|socket| socket.nearness(end.span).1 <= MAX_APART_NS)
             .map_or(end.span, |socket| Span {
@@ -354,7 +362,8 @@ impl Sockets {
         end: &End,
         is_local: impl Fn() -> bool,
     ) -> impl Iterator<Item = &KernelFacts> {
-        self.at(end, is_local)
+        let ids = self.by_tuple.get(&(end.local, end.remote));
+        self.at(ids, end, is_local)
             .filter(|socket| {
                 let (_, apart_ns) = socket.nearness(end.span);
                 socket.kind == SocketKind::Stray && apart_ns <= STRAY_SLACK_NS
@@ -362,13 +371,16 @@ impl Sockets {
             .map(|socket| &socket.facts)
     }
 
-    /// All entries on the tuple of an end: of its namespace, and where that does
-    /// not have the address, of others.
-    fn at(&self, end: &End, is_local: impl Fn() -> bool) -> impl Iterator<Item = &Socket> {
-        let ids = self.by_tuple.get(&(end.local, end.remote));
-        ids.into_iter()
-            .flatten()
-            .filter_map(|id| self.sockets.get(id))
+    /// Of the entries on the tuple of an end: those of its namespace, and where
+    /// that does not have the address, of others.
+    fn at(
+        &self,
+        ids: &[Id],
+        end: &End,
+        is_local: impl Fn() -> bool,
+    ) -> impl Iterator<Item = &Socket> {
+        ids.iter()
+            .filter_map(|id| self.sockets.get(*id))
             .filter(move |socket| {
                 socket.netns == end.netns || !is_local() && !socket.local.addr.is_loopback()
             })
@@ -377,10 +389,10 @@ impl Sockets {
     /// Who listens where a connection to `local` would have come to: at the most
     /// specific address. None where several do, each with a socket of its own.
     pub(super) fn listener(&self, netns: u32, local: Endpoint, span: Span) -> Option<ProcessId> {
-        let ids = self.listeners.get(&(netns, local.port))?;
+        let ids = self.listeners.get(&(netns, local.port));
         let matching = || {
             ids.iter()
-                .filter_map(|id| self.sockets.get(id))
+                .filter_map(|id| self.sockets.get(*id))
                 .filter(|socket| socket.nearness(span).1 == 0)
                 .filter_map(|socket| Some((specificity(socket.local.addr, local.addr)?, socket)))
         };
@@ -393,15 +405,15 @@ impl Sockets {
     }
 
     fn forget_oldest(&mut self, count: usize) {
-        let mut ids: Vec<SocketId> = self.sockets.keys().copied().collect();
+        let mut ids: Vec<Id> = self.sockets.ids().collect();
         ids.sort_unstable();
         for id in ids.into_iter().take(count) {
             self.forget(id);
         }
     }
 
-    fn forget(&mut self, id: SocketId) {
-        let Some(socket) = self.sockets.remove(&id) else {
+    fn forget(&mut self, id: Id) {
+        let Some(socket) = self.sockets.remove(id) else {
             return;
         };
         if let Some(cookie) = socket.cookie {
@@ -412,31 +424,16 @@ impl Sockets {
             }
         }
         if socket.kind == SocketKind::Listener {
-            remove_id(&mut self.listeners, &(socket.netns, socket.local.port), id);
+            self.listeners.remove((socket.netns, socket.local.port), id);
         } else {
-            remove_id(&mut self.by_tuple, &(socket.local, socket.remote), id);
+            self.by_tuple.remove((socket.local, socket.remote), id);
         }
     }
 }
 
-/// Adds an id under a key, and says which one has to go for it.
-fn push_id<K: Hash + Eq>(
-    index: &mut HashMap<K, Vec<SocketId>>,
-    key: K,
-    id: SocketId,
-) -> Option<SocketId> {
-    let ids = index.entry(key).or_default();
-    ids.push(id);
-    ids.first().copied().filter(|_| ids.len() > MAX_SAME)
-}
-
-fn remove_id<K: Hash + Eq>(index: &mut HashMap<K, Vec<SocketId>>, key: &K, id: SocketId) {
-    if let Some(ids) = index.get_mut(key) {
-        ids.retain(|other| *other != id);
-        if ids.is_empty() {
-            index.remove(key);
-        }
-    }
+/// Which of the entries on one tuple, or of the listeners on one port, has to go.
+fn crowded_out(same: &[Id]) -> Option<Id> {
+    same.first().copied().filter(|_| same.len() > MAX_SAME)
 }
 
 /// Whether the socket came to be with this event. Of any other event it is
