@@ -31,7 +31,7 @@ pub(super) struct Answer {
     pub(super) peer: Claim,
     pub(super) community_id: String,
     pub(super) number: u64,
-    /// [`Owners::changes`] when it was found.
+    /// [`changes`](crate::owner::Owners::changes) when it was found.
     pub(super) changes: u64,
 }
 
