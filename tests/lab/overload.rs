@@ -109,6 +109,8 @@ impl Books {
                     assert!(number(loss, "bytes") >= count * 54, "{loss}");
                     *lost.entry(text("cause")).or_default() += count;
                 }
+                // Programs that anyone started while the recorder stood still.
+                "processes" => {}
                 what => panic!("lost {what}: {loss}"),
             }
         }
