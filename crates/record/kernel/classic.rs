@@ -187,8 +187,10 @@ impl Classic {
 
     fn is_ours(&self, event: &Event) -> bool {
         let known = event.cookie.and_then(|number| self.ours.get(&number));
+        // A listener of here began under the recorder's eyes, or was there before.
+        let is_listener = event.old_state == Some(State::Listen);
         known.copied().unwrap_or_else(|| {
-            self.ports.contains(&event.local.port)
+            !is_listener && self.ports.contains(&event.local.port)
                 || self.ends.contains(&(event.local, event.remote))
         })
     }
