@@ -67,8 +67,13 @@ impl<'a> Part<'a> {
         Some(((other.after - self.packets.start) as u32, &other.record))
     }
 
-    /// Reads the headers of all packets; what belongs to connections goes to `found`.
-    pub(super) fn read(&self, interfaces: &Interfaces, mut found: impl FnMut(Found<'a>)) -> Tally {
+    /// Reads the headers of all packets; what belongs to connections goes to `found`,
+    /// where it stands: copying it took as long as reading it.
+    pub(super) fn read(
+        &self,
+        interfaces: &Interfaces,
+        mut found: impl FnMut(At, &Headers<'a>),
+    ) -> Tally {
         let mut tally = Tally::default();
         let mut others = (0..).map_while(|place| self.other(place)).peekable();
         let packets = self.batch.packets(self.packets.clone());
@@ -76,9 +81,7 @@ impl<'a> Part<'a> {
             while let Some((_, record)) = others.next_if(|(after, _)| *after <= place) {
                 tally.other(record);
             }
-            if let Some(it) = tally.packet(place, packet, data, interfaces) {
-                found(it);
-            }
+            tally.packet(place, packet, data, interfaces, &mut found);
         }
         others.for_each(|(_, record)| tally.other(record));
         tally
@@ -89,19 +92,18 @@ impl<'a> Part<'a> {
     pub(super) fn parse(&self, interfaces: &Interfaces, room: Room) -> Parsed<'a> {
         let mut segments = room.map(emptied);
         let mut pieces = Vec::new();
-        let tally = self.read(interfaces, |found| match found.headers {
+        let tally = self.read(interfaces, |at, headers| match headers {
             Headers::Segment(segment) => {
-                let shard = shard_of(found.at.seen.scope, &segment);
+                let shard = shard_of(at.seen.scope, segment);
                 if let Some(segments) = segments.get_mut(shard) {
-                    let at = found.at;
                     segments.push(Item {
                         at,
                         may_be_copy: true,
-                        segment,
+                        segment: *segment,
                     });
                 }
             }
-            _ => pieces.push(found),
+            headers => pieces.push((at, *headers)),
         });
         Parsed {
             segments,
@@ -111,7 +113,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Where a packet was found.
+/// Where a packet was found that belongs to a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct At {
     /// The place among the packets of the part.
@@ -120,13 +122,6 @@ pub(super) struct At {
     pub(super) seen: Seen,
     /// The latest time in the part until then.
     pub(super) latest_ns: i64,
-}
-
-/// A packet that belongs to a connection: with a segment, or a piece of one.
-#[derive(Debug)]
-pub(super) struct Found<'a> {
-    pub(super) at: At,
-    pub(super) headers: Headers<'a>,
 }
 
 /// A segment on its way to its connection.
@@ -153,7 +148,8 @@ fn emptied<'a>(mut items: Vec<Item<'_>>) -> Vec<Item<'a>> {
 pub(super) struct Parsed<'a> {
     /// By shard, in their order.
     pub(super) segments: [Vec<Item<'a>>; SHARDS],
-    pub(super) pieces: Vec<Found<'a>>,
+    /// What is to become segments.
+    pub(super) pieces: Vec<(At, Headers<'a>)>,
     pub(super) tally: Tally,
 }
 
@@ -244,7 +240,8 @@ impl Tally {
         packet: &Packet<'static>,
         data: &'a [u8],
         interfaces: &Interfaces,
-    ) -> Option<Found<'a>> {
+        found: &mut impl FnMut(At, &Headers<'a>),
+    ) {
         let latest_ns = self.seen_at(packet.ts_ns);
         let counts = &mut self.counts;
         counts.all += 1;
@@ -252,7 +249,7 @@ impl Tally {
         counts.captured_bytes += data.len() as u64;
         let Some(on) = interfaces.find(packet.interface) else {
             counts.unknown_link += 1;
-            return None;
+            return;
         };
         let wire_bytes = u64::from(packet.wire_bytes);
         match self.traffic.last_mut() {
@@ -283,7 +280,7 @@ impl Tally {
                 Other::Malformed => &mut counts.malformed,
                 Other::LinkType(_) => &mut counts.unknown_link,
             } += 1;
-            return None;
+            return;
         }
         // That on a tunnel's packet is of the tunnel's socket.
         let is_tunnel = matches!(headers, Headers::TunnelFragment(_));
@@ -301,7 +298,7 @@ impl Tally {
             seen,
             latest_ns,
         };
-        Some(Found { at, headers })
+        found(at, &headers);
     }
 }
 

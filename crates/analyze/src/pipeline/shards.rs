@@ -13,7 +13,7 @@ use tcprec_shared::record::Interface;
 
 use super::carriers::{Carriers, Namespaces};
 use super::interfaces::Interfaces;
-use super::part::{At, Found, Item, Parsed, Part, Room, Tally, Times};
+use super::part::{At, Item, Parsed, Part, Room, Tally, Times};
 use super::shard::{MAX_CARRIERS, Place, SHARDS, Shard, Told, shard_of};
 use crate::app::Request;
 use crate::report::{PacketCounts, Report};
@@ -82,23 +82,22 @@ impl Shards {
         for (part, records) in (0..).zip(parts) {
             let before_ns = self.latest_ns();
             let (all, pieces) = (&mut self.all, &mut self.pieces);
-            let tally = records.read(&self.interfaces, |found| {
-                let at = &found.at;
-                let whole;
-                let (segment, may_be_copy) = match found.headers {
+            let tally = records.read(&self.interfaces, |at, headers| {
+                let (whole, of_whole);
+                let (segment, may_be_copy) = match headers {
                     Headers::Segment(segment) => (segment, have_copies),
-                    _ => {
-                        whole = pieces.take(&found, have_copies);
-                        let segment = whole.as_ref().and_then(Whole::segment);
-                        let Some(segment) = segment else { return };
+                    piece => {
+                        whole = pieces.take(&at, piece, have_copies);
+                        of_whole = whole.as_ref().and_then(Whole::segment);
+                        let Some(segment) = &of_whole else { return };
                         (segment, false)
                     }
                 };
-                let shard = shard_of(at.seen.scope, &segment);
+                let shard = shard_of(at.seen.scope, segment);
                 let (Some(shard), Some(told)) = (all.get_mut(shard), told.get_mut(shard)) else {
                     return;
                 };
-                if may_be_copy && shard.is_copy(at, segment.src, segment.dst) {
+                if may_be_copy && shard.is_copy(&at, segment.src, segment.dst) {
                     told.copies.push(at.interface);
                     return;
                 }
@@ -107,7 +106,7 @@ impl Shards {
                     packet: at.place,
                 };
                 let now_ns = at.latest_ns.max(before_ns);
-                shard.segment(at.seen, &segment, place, now_ns, told);
+                shard.segment(at.seen, segment, place, now_ns, told);
             });
             telling.push(self.count(tally));
         }
@@ -131,9 +130,9 @@ impl Shards {
         for (part, mut parsed) in parsed.into_iter().enumerate() {
             let before_ns = self.latest_ns();
             telling.push(self.count(mem::take(&mut parsed.tally)));
-            for piece in mem::take(&mut parsed.pieces) {
-                let whole = self.pieces.take(&piece, have_copies);
-                wholes.extend(whole.map(|whole| (part, piece.at, whole)));
+            for (at, piece) in mem::take(&mut parsed.pieces) {
+                let whole = self.pieces.take(&at, &piece, have_copies);
+                wholes.extend(whole.map(|whole| (part, at, whole)));
             }
             timed.push((before_ns, parsed));
         }
@@ -235,19 +234,19 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn take(&mut self, found: &Found<'_>, have_copies: bool) -> Option<Whole> {
+    fn take(&mut self, at: &At, headers: &Headers<'_>, have_copies: bool) -> Option<Whole> {
         let At {
             seen, interface, ..
-        } = found.at;
-        if let Headers::Fragment(fragment) = &found.headers {
+        } = *at;
+        if let Headers::Fragment(fragment) = headers {
             let (src, dst) = (fragment.src, fragment.dst);
             if have_copies && self.carriers.is_copy(seen.scope, src, dst, interface) {
                 self.copies.push(interface);
                 return None;
             }
         }
-        let whole = self.fragments.take(seen, &found.headers);
-        let is_of_tunnel = matches!(found.headers, Headers::TunnelFragment(_));
+        let whole = self.fragments.take(seen, headers);
+        let is_of_tunnel = matches!(headers, Headers::TunnelFragment(_));
         self.not_tcp += u64::from(is_of_tunnel && whole.is_none());
         whole
     }
