@@ -269,13 +269,16 @@ impl Live {
         self.waiting.take(until_ns)
     }
 
-    /// What is known of it, and of the requests that were not taken out.
-    pub(super) fn finish(mut self: Box<Self>) -> (Connection, Vec<Request>) {
+    /// What is known of it, and of the requests that were not taken out. It keeps no
+    /// payload any more.
+    pub(super) fn finish(&mut self) -> (Connection, Vec<Request>) {
         if let Application::Talking(conversation) = &mut self.application {
             let waiting = &mut self.waiting;
             conversation.finish(|request| waiting.push(request));
         }
-        (self.so_far(), self.waiting.take(i64::MAX))
+        let connection = self.so_far();
+        self.application = Application::Silent;
+        (connection, self.waiting.take(i64::MAX))
     }
 
     /// What is known of it so far.

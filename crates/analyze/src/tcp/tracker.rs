@@ -48,6 +48,10 @@ const LATE_NS: i64 = 2_000_000_000;
 /// at so much later: what is known of a connection is summed up for many at once.
 const AGAIN_NS: i64 = LATE_NS / 4;
 
+/// The room of so many finished connections is kept for the next ones, which mostly come
+/// at the same pace: it still is in the caches.
+const SPARE: usize = 16;
+
 /// The scope of captures that know none. These tell of nothing late: other tools
 /// record no events, and losses without a time.
 const NOWHERE: u32 = 0;
@@ -97,6 +101,9 @@ pub struct Tracker {
     live: HashMap<Key, Box<Live>>,
     /// Connections that are over, in the order of that; some were finished since.
     over: VecDeque<Over>,
+    /// What was finished last.
+    #[expect(clippy::vec_box, reason = "it is the boxes that are used again")]
+    spare: Vec<Box<Live>>,
     /// Connections that have waiting requests, by when these are to be looked at;
     /// some were finished since.
     holders: BTreeMap<(i64, ConnectionId), Key>,
@@ -145,6 +152,7 @@ impl Tracker {
             limits,
             live: HashMap::default(),
             over: VecDeque::new(),
+            spare: Vec::new(),
             holders: BTreeMap::new(),
             waiting_bytes: 0,
             budget: Some(Budget::new(limits.kept_bytes)),
@@ -207,14 +215,21 @@ impl Tracker {
         let id = ConnectionId(self.seen_connections);
         self.seen_connections += 1;
         observer.begun(id);
-        let mut live = Box::new(Live::new(
+        let live = Live::new(
             id,
             Flow::between(segment.src, segment.dst),
             sender,
             seen,
             segment,
             before.as_deref(),
-        ));
+        );
+        let mut live = match self.spare.pop() {
+            Some(mut room) => {
+                *room = live;
+                room
+            }
+            None => Box::new(live),
+        };
         if let Some(before) = before {
             self.linger(seen.ts_ns, Lingering::Replaced(before));
         }
@@ -279,16 +294,19 @@ impl Tracker {
         });
         let mut all: Vec<_> = followed.chain(replaced).collect();
         all.sort_unstable_by_key(|(live, _)| live.id);
-        all.into_iter().map(|(live, is_latest)| {
+        all.into_iter().map(|(mut live, is_latest)| {
             let (connection, requests) = live.finish();
             (connection, requests, is_latest)
         })
     }
 
-    fn finish_one(&mut self, live: Box<Live>, is_latest: bool, observer: &mut impl Observer) {
+    fn finish_one(&mut self, mut live: Box<Live>, is_latest: bool, observer: &mut impl Observer) {
         self.waiting_bytes = self.waiting_bytes.saturating_sub(live.waiting_bytes());
         let (connection, requests) = live.finish();
         observer.connection(connection, requests, is_latest);
+        if self.spare.len() < SPARE {
+            self.spare.push(live);
+        }
     }
 
     fn linger(&mut self, since_ns: i64, connection: Lingering) {
