@@ -1,13 +1,12 @@
 //! `tcprec analyze`.
 
-use std::mem;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::thread;
 
 use tcprec_shared::stream::ReadError;
 
-use super::reading::{Reading, Step};
+use super::reading::{Step, read};
 use super::reporter::{ReportFormat, ReportOptions, Reporter};
 use super::{Failure, FilterArgs, open, read_on};
 use crate::condition::{self, Condition};
@@ -55,14 +54,16 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if threads > 1 {
         reporter = reporter.with_threads();
     }
-    let mut reading = Reading::new(input, selection, &args.capture, threads);
-    let mut spare = Vec::new();
-    while let Some(step) = reading.next(mem::take(&mut spare)) {
-        match step {
-            Step::Records(batches) => spare = reporter.take(batches)?,
-            Step::Wait => spare = reporter.settle()?,
+    read(
+        input,
+        selection,
+        &args.capture,
+        threads,
+        |step| match step {
+            Step::Records(batches) => Ok(reporter.take(batches)?),
+            Step::Wait => Ok(reporter.settle()?),
             Step::Error(error) => {
-                spare = reporter.settle()?;
+                let spare = reporter.settle()?;
                 // Damaged records are told in the report, all in one line.
                 reporter.read_error(&error);
                 if !error.is_passing() {
@@ -72,10 +73,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
                         whole = Err(Failure::Failed(what));
                     }
                 }
+                Ok(spare)
             }
-            Step::Failure(failure) => return Err(failure),
-        }
-    }
+            Step::Failure(failure) => Err(failure),
+        },
+    )?;
     reporter.finish()?;
     whole
 }

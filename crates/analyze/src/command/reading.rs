@@ -1,20 +1,24 @@
-//! A capture in batches of the records that are selected, read ahead by a thread
-//! where there are several cores.
+//! A capture in batches of the records that are selected, read while those before are
+//! worked on where there are several cores.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError};
 use std::thread;
 
 use tcprec_shared::batch::Batch;
-use tcprec_shared::format::Input;
+use tcprec_shared::format::{Compression, Input};
 use tcprec_shared::stream::{ReadError, Source as _};
 
 use super::progress::Progress;
 use super::{Failure, select};
 use crate::select::Selection;
 
-/// At most so many batches wait, and are worked on together.
+/// At most so many batches wait for whoever works on them.
 const MAX_BATCHES: usize = 16;
+
+/// Of a file, so many packets are worked on together: that is work for a few
+/// milliseconds.
+const PACKETS: usize = 8192;
 
 /// Nor is more read ahead of what was worked on than so many bytes: a batch may be
 /// a single packet of 16 MiB.
@@ -32,22 +36,8 @@ pub(super) enum Step {
     Failure(Failure),
 }
 
-/// A capture that is being read.
-pub(super) enum Reading {
-    /// When it is asked for the next batch.
-    Now(Box<Reader>),
-    /// Ahead of that.
-    Ahead {
-        steps: Receiver<One>,
-        spare: Sender<Batch>,
-        /// What came behind the batches that were given last.
-        next: Option<One>,
-        is_waiting: bool,
-    },
-}
-
 /// As [`Step`], with one batch.
-pub(super) enum One {
+enum One {
     Records(Batch),
     Error(ReadError),
     Failure(Failure),
@@ -63,81 +53,114 @@ impl From<One> for Step {
     }
 }
 
-impl Reading {
-    /// Reads `input`, which stands at `path`.
-    pub(super) fn new(input: Input, selection: Selection, path: &Path, threads: usize) -> Self {
-        let reader = Reader {
-            input,
-            selection,
-            path: path.to_owned(),
-            progress: Progress::new(),
-            after: None,
-            is_over: false,
-        };
-        if threads < 2 {
-            return Self::Now(Box::new(reader));
-        }
-        let (to, steps) = mpsc::sync_channel(MAX_BATCHES);
-        let (spare, from) = mpsc::channel();
-        // Where it is not waited for any more it ends with the process: it may
-        // wait for a pipe.
-        thread::spawn(move || reader.run(&to, &from));
-        Self::Ahead {
-            steps,
-            spare,
-            next: None,
-            is_waiting: false,
-        }
+/// Reads all of `input`, which stands at `path`, with so many threads. What comes goes
+/// to `take`, which gives batches back that it does not need any more.
+///
+/// # Errors
+/// That of `take`, which is not called again then.
+pub(super) fn read(
+    input: Input,
+    selection: Selection,
+    path: &Path,
+    threads: usize,
+    take: impl FnMut(Step) -> Result<Vec<Batch>, Failure> + Send,
+) -> Result<(), Failure> {
+    // A pipe's next bytes may be long in coming, and decompression takes longer than
+    // what can be done meanwhile by others.
+    let is_read_fast =
+        input.total_bytes().is_some() && input.format().compression == Compression::None;
+    let reader = Reader {
+        input,
+        selection,
+        path: path.to_owned(),
+        progress: Progress::new(),
+        after: None,
+        is_over: false,
+    };
+    match (threads, is_read_fast) {
+        (..2, _) => one_by_one(reader, take),
+        (_, true) => rayon::scope(|_| beside(reader, take)),
+        (_, false) => ahead(reader, take),
     }
+}
 
-    /// What comes next, none at the end. What was worked on comes back with `spare`.
-    pub(super) fn next(&mut self, spare: Vec<Batch>) -> Option<Step> {
-        match self {
-            Self::Now(reader) => {
-                let batch = spare.into_iter().next();
-                reader.next(batch.unwrap_or_default()).map(Step::from)
+/// Reads one batch after the other.
+fn one_by_one(
+    mut reader: Reader,
+    mut take: impl FnMut(Step) -> Result<Vec<Batch>, Failure>,
+) -> Result<(), Failure> {
+    let mut spare = Vec::new();
+    while let Some(one) = reader.next(spare.pop().unwrap_or_default()) {
+        spare = take(one.into())?;
+    }
+    Ok(())
+}
+
+/// Reads the next batches while those before are worked on, on threads of rayon's pool.
+fn beside(
+    mut reader: Reader,
+    mut take: impl FnMut(Step) -> Result<Vec<Batch>, Failure> + Send,
+) -> Result<(), Failure> {
+    let mut spare = Vec::new();
+    let mut next = reader.several(&mut spare);
+    while let Some(step) = next {
+        let (taken, after) = rayon::join(|| take(step), || reader.several(&mut spare));
+        spare.extend(taken?);
+        next = after;
+    }
+    Ok(())
+}
+
+/// Reads on a thread of its own.
+fn ahead(
+    reader: Reader,
+    mut take: impl FnMut(Step) -> Result<Vec<Batch>, Failure>,
+) -> Result<(), Failure> {
+    let (to, steps) = mpsc::sync_channel(MAX_BATCHES);
+    let (back, from) = mpsc::channel();
+    // Where it is not waited for any more it ends with the process: it may
+    // wait for a pipe.
+    thread::spawn(move || reader.run(&to, &from));
+    // What came behind the batches that were given last.
+    let mut next = None;
+    loop {
+        let first = match next.take().map_or_else(|| steps.try_recv(), Ok) {
+            Err(TryRecvError::Empty) => {
+                give_back(take(Step::Wait)?, &back);
+                steps.recv().ok()
             }
-            Self::Ahead {
-                steps,
-                spare: back,
-                next,
-                is_waiting,
-            } => {
-                for batch in spare {
-                    // Nobody takes it where all was read.
-                    let _ = back.send(batch);
-                }
-                let first = match next.take().map_or_else(|| steps.try_recv(), Ok) {
-                    Err(TryRecvError::Empty) if !*is_waiting => {
-                        *is_waiting = true;
-                        return Some(Step::Wait);
-                    }
-                    Err(TryRecvError::Empty) => steps.recv().ok()?,
-                    one => one.ok()?,
-                };
-                *is_waiting = false;
-                let mut batches = match first {
-                    One::Records(batch) => vec![batch],
-                    one => return Some(one.into()),
-                };
-                while batches.len() < MAX_BATCHES {
-                    match steps.try_recv() {
-                        Ok(One::Records(batch)) => batches.push(batch),
-                        Ok(one) => {
-                            *next = Some(one);
-                            break;
-                        }
-                        Err(_) => break,
+            one => one.ok(),
+        };
+        let step = match first {
+            None => return Ok(()),
+            Some(One::Records(batch)) => {
+                let mut batches = vec![batch];
+                while batches.len() < MAX_BATCHES
+                    && next.is_none()
+                    && let Ok(one) = steps.try_recv()
+                {
+                    match one {
+                        One::Records(batch) => batches.push(batch),
+                        one => next = Some(one),
                     }
                 }
-                Some(Step::Records(batches))
+                Step::Records(batches)
             }
-        }
+            Some(one) => one.into(),
+        };
+        give_back(take(step)?, &back);
+    }
+}
+
+fn give_back(spare: Vec<Batch>, to: &Sender<Batch>) {
+    for batch in spare {
+        // Nobody takes it where all was read.
+        let _ = to.send(batch);
     }
 }
 
 /// Reads the records that are selected.
-pub(super) struct Reader {
+struct Reader {
     input: Input,
     selection: Selection,
     path: PathBuf,
@@ -173,6 +196,28 @@ impl Reader {
         }
     }
 
+    /// What comes next, several batches if there are any.
+    fn several(&mut self, spare: &mut Vec<Batch>) -> Option<Step> {
+        let mut batches = Vec::new();
+        let (mut packets, mut bytes) = (0, 0);
+        while packets < PACKETS && bytes < MAX_BYTES {
+            match self.next(spare.pop().unwrap_or_default()) {
+                Some(One::Records(batch)) => {
+                    packets += batch.packet_count();
+                    bytes += batch.memory_bytes();
+                    batches.push(batch);
+                }
+                one if batches.is_empty() => return one.map(Step::from),
+                one => {
+                    self.after = one;
+                    break;
+                }
+            }
+        }
+        Some(Step::Records(batches))
+    }
+
+    /// What comes next, in a batch that may be used again.
     fn next(&mut self, mut batch: Batch) -> Option<One> {
         if let Some(after) = self.after.take() {
             return Some(after);
