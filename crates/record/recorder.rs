@@ -125,6 +125,7 @@ pub(crate) struct Prepared {
 /// What keeps it from recording.
 pub(crate) fn prepare(recording: &Recording) -> Result<Prepared, RecordError> {
     let interfaces = Interfaces::choose(&recording.interfaces, &recording.namespaces)?;
+    recording.wanted.check().map_err(RecordError::Usage)?;
     let recorded = Recorded::new(interfaces.present().to_vec());
     let lacking = kernel::lacking_rights(recording.transport)?;
     if !lacking.is_empty() {

@@ -184,7 +184,7 @@ pub(crate) fn misuse() {
     let output = world.file("capture.jsonl").display().to_string();
     let foreign = world.file("capture.txt").display().to_string();
     let nowhere = world.file("nowhere/capture.jsonl").display().to_string();
-    let cases: [(&[&str], &str); 4] = [
+    let cases: [(&[&str], &str); 7] = [
         (&["record", "-i", "eth7", "-o", &output], "eth7"),
         (&["record", "-i", "lo", "-o", &foreign], "capture.txt"),
         (
@@ -194,6 +194,19 @@ pub(crate) fn misuse() {
         (
             &["record", "-i", "lo", "-o", &output, "--duration", "soon"],
             "soon",
+        ),
+        // No process has a number as high (PID_MAX_LIMIT).
+        (
+            &["record", "-i", "lo", "-o", &output, "--pid", "4194305"],
+            "no process 4194305",
+        ),
+        (
+            &["record", "-i", "lo", "-o", &output, "--cgroup", "/nowhere"],
+            "no control group /nowhere",
+        ),
+        (
+            &["record", "-i", "lo", "-o", &output, "--uid", "nobody"],
+            "id -u NAME",
         ),
     ];
     for (arguments, named) in cases {

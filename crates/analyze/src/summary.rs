@@ -14,12 +14,17 @@ use crate::report::{
 };
 use crate::tcp::ConnectionId;
 
+/// The sums of at most so many processes are kept: where there are more, the half
+/// of them that did least is forgotten.
+const MAX_PROCESSES: usize = 1 << 17;
+
 /// All that was summed up so far.
 #[derive(Debug)]
 pub(crate) struct Summary {
     totals: Totals,
     waits: Durations,
     processes: BTreeMap<ProcessId, Part>,
+    forgotten_processes: u64,
     findings: Findings,
     latencies: Latencies,
     connections: First<ConnectionId, Connection>,
@@ -37,6 +42,7 @@ impl Summary {
             totals: Totals::default(),
             waits: Durations::default(),
             processes: BTreeMap::new(),
+            forgotten_processes: 0,
             findings: Findings::default(),
             latencies: Latencies::default(),
             connections: First::new(keep.rows),
@@ -131,6 +137,10 @@ impl Summary {
     fn count(&mut self, owner: Option<OwnerId>, part: Part) {
         if let Some(owner) = owner {
             *self.processes.entry(owner.process).or_default() += part;
+            if self.processes.len() > MAX_PROCESSES {
+                let forgotten = forget_half(&mut self.processes);
+                self.forgotten_processes += forgotten;
+            }
         }
     }
 
@@ -146,12 +156,34 @@ impl Summary {
         report.connections = self.connections.finish();
         report.requests = self.requests.finish();
         report.slowest = self.slowest.finish();
+        let all = self.processes.len();
         let processes = self.processes.into_iter().filter_map(|(id, part)| {
             let process = owners.process(id)?.clone();
             Some((id, ProcessSummary { process, part }))
         });
         report.processes = processes.collect();
+        let nobody = (all - report.processes.len()) as u64;
+        report.capture.left_out.processes = self.forgotten_processes + nobody;
     }
+}
+
+/// Leaves the half of all processes that did more, and says how many went.
+fn forget_half(processes: &mut BTreeMap<ProcessId, Part>) -> u64 {
+    let did = |(id, part): (&ProcessId, &Part)| {
+        let connections = part.connections_made + part.connections_taken;
+        let requests = part.requests_made + part.requests_taken;
+        let bytes = part.sent_bytes.saturating_add(part.received_bytes);
+        (connections.saturating_add(requests), bytes, *id)
+    };
+    let mut all: Vec<_> = processes.iter().map(did).collect();
+    let half = all.len() / 2;
+    if half > 0 {
+        let (least, ..) = all.select_nth_unstable(half);
+        for (_, _, id) in least {
+            processes.remove(id);
+        }
+    }
+    half as u64
 }
 
 /// The first few in an order, whenever they come.
@@ -193,6 +225,20 @@ impl<K: Ord, T> First<K, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processes_that_did_least_are_forgotten() {
+        let part = |requests_made| Part {
+            requests_made,
+            ..Part::default()
+        };
+        let id = |pid| ProcessId { pid, start_ns: 0 };
+        let did = [(1, 7), (2, 1), (3, 9), (4, 2), (5, 8)];
+        let mut processes: BTreeMap<_, _> = did.map(|(pid, did)| (id(pid), part(did))).into();
+        assert_eq!(forget_half(&mut processes), 2);
+        assert_eq!(processes.into_keys().collect::<Vec<_>>(), [1, 3, 5].map(id));
+        assert_eq!(forget_half(&mut BTreeMap::new()), 0);
+    }
 
     #[test]
     fn the_first_are_kept_whenever_they_come() {

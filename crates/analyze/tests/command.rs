@@ -74,6 +74,36 @@ fn what_cannot_be_read_is_told_in_one_line() {
     assert_eq!(run(&["analyze"]).status.code(), Some(2));
 }
 
+/// Pcapng has no packets without an interface: that is the capture's fault.
+#[test]
+fn what_cannot_be_converted_is_told() {
+    let (folder, path) = capture(1);
+    let lines = fs::read_to_string(&path).unwrap();
+    let lines: Vec<_> = lines
+        .lines()
+        .filter(|line| !line.contains("interface\","))
+        .collect();
+    fs::write(&path, lines.join("\n") + "\n").unwrap();
+    let to = folder.path().join("cap.pcapng");
+    let output = run(&["convert", text(&path), text(&to)]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = message(&output);
+    assert!(
+        message.starts_with(&format!("tcprec: {}: ", path.display())),
+        "{message}"
+    );
+}
+
+#[test]
+fn what_tcpdump_is_told_is_understood() {
+    let (_folder, path) = capture(3);
+    let plain = run(&["print", text(&path), "port 80", "-c", "2"]);
+    let output = run(&["print", "-nnr", text(&path), "port 80", "-c", "2"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(output.stdout, plain.stdout);
+    assert_eq!(run(&["analyze", "-nr", text(&path)]).status.code(), Some(0));
+}
+
 #[test]
 fn a_cut_capture_is_read_up_to_the_cut() {
     let (_folder, path) = capture(3);

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use clap::{Args, FromArgMatches as _, ValueEnum};
+use clap::{ArgAction, Args, FromArgMatches as _, ValueEnum};
 use jiff::tz::TimeZone;
 use tcprec_analyze::command::{Failure, FilterArgs, ReportFormat, ReportOptions, Reporter};
 use tcprec_analyze::condition::Condition;
@@ -114,7 +114,7 @@ pub struct Record {
     comms: Vec<String>,
 
     /// Only sockets of processes that run as this user (effective uid)
-    #[arg(long = "uid", value_name = "UID")]
+    #[arg(long = "uid", value_name = "UID", value_parser = uid)]
     uids: Vec<u32>,
 
     /// Only sockets of processes in this control group, but not in those below it
@@ -167,6 +167,14 @@ pub struct Record {
     #[arg(short = 'v', long)]
     verbose: bool,
 
+    /// Taken for tcpdump's sake: addresses and ports are always numbers
+    #[arg(short = 'n', hide = true, action = ArgAction::Count)]
+    _numbers: u8,
+
+    /// Likewise: no interface is ever put into promiscuous mode
+    #[arg(short = 'p', hide = true)]
+    _not_promiscuous: bool,
+
     /// Record while this command runs, and end with its exit code
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -215,11 +223,20 @@ fn buffer(text: &str) -> Result<u32, String> {
 
 /// A time with units, or a number of seconds.
 fn duration(text: &str) -> Result<Duration, String> {
-    if let Ok(seconds) = text.parse() {
-        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
-    }
-    let duration: jiff::SignedDuration = text.parse().map_err(|e: jiff::Error| e.to_string())?;
-    Duration::try_from(duration).map_err(|error| error.to_string())
+    let duration = match text.parse() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Err(_) => text
+            .parse::<jiff::SignedDuration>()
+            .ok()
+            .and_then(|duration| Duration::try_from(duration).ok()),
+    };
+    duration.ok_or_else(|| "a time, as 10s, 5m or 1h30m, or a number of seconds".to_owned())
+}
+
+/// A user's number.
+fn uid(text: &str) -> Result<u32, String> {
+    text.parse()
+        .map_err(|_| "a number, as `id -u NAME` tells it".to_owned())
 }
 
 impl Record {

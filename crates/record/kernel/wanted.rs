@@ -45,6 +45,25 @@ impl Wanted {
         pids.is_empty() && comms.is_empty() && uids.is_empty() && cgroups.is_empty()
     }
 
+    /// Says what is not there of what was asked for: nothing would be recorded, and
+    /// nobody would know why.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let is_gone = |pid: &&u32| !Path::new("/proc").join(pid.to_string()).exists();
+        if let Some(pid) = self.pids.iter().find(is_gone) {
+            return Err(format!("there is no process {pid}"));
+        }
+        for path in &self.cgroups {
+            cgroup_id(path).map_err(|error| {
+                let path = path.display();
+                format!(
+                    "there is no control group {path} ({error}): give its path as \
+                     /proc/PID/cgroup has it, behind `0::`"
+                )
+            })?;
+        }
+        Ok(())
+    }
+
     /// As it was asked for; none where all are wanted.
     pub(crate) fn words(&self) -> Option<String> {
         if self.is_all() {

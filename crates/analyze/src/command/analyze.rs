@@ -8,7 +8,7 @@ use tcprec_shared::stream::ReadError;
 
 use super::reading::{Step, read};
 use super::reporter::{ReportFormat, ReportOptions, Reporter};
-use super::{Failure, FilterArgs, open, read_on};
+use super::{Failure, FilterArgs, TcpdumpArgs, open, read_on};
 use crate::condition::{self, Condition};
 
 #[derive(Debug, clap::Args)]
@@ -36,6 +36,8 @@ pub struct Args {
     /// Show times in UTC instead of local time
     #[arg(long)]
     utc: bool,
+    #[command(flatten)]
+    _tcpdump: TcpdumpArgs,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {

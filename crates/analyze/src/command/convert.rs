@@ -1,6 +1,7 @@
 //! `tcprec convert`.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use tcprec_shared::format::{self, CreateError};
@@ -44,7 +45,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             Ok(Some(record)) => {
                 if let Some(record) = select(&mut selection, &args.input, record)? {
                     let note = input.annotator().note(&record);
-                    sink.write(&record, note.annotation.as_ref())?;
+                    let written = sink.write(&record, note.annotation.as_ref());
+                    written.map_err(|error| match error.kind() {
+                        // No file can say what this record does.
+                        io::ErrorKind::InvalidData => {
+                            Failure::Failed(format!("{}: {error}", args.input.display()))
+                        }
+                        _ => Failure::Output(error),
+                    })?;
                 }
             }
             Ok(None) => break,

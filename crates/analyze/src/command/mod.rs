@@ -14,7 +14,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use clap::{ArgAction, Subcommand};
 use jiff::tz::TimeZone;
 use tcprec_shared::format::{self, Input};
 use tcprec_shared::record::Record;
@@ -53,6 +53,17 @@ impl Offline {
             result => result.map(|()| 0),
         }
     }
+}
+
+/// What fingers type that are used to tcpdump; here it is always so.
+#[derive(Debug, clap::Args)]
+struct TcpdumpArgs {
+    /// Addresses and ports are numbers (`-n`, `-nn`)
+    #[arg(short = 'n', hide = true, action = ArgAction::Count)]
+    _numbers: u8,
+    /// A capture is read (`-r FILE`)
+    #[arg(short = 'r', hide = true)]
+    _read: bool,
 }
 
 /// Why a command did not do what it was asked for.
@@ -104,7 +115,13 @@ fn open(path: &Path) -> Result<Input, Failure> {
 }
 
 fn unreadable(path: &Path, error: &ReadError) -> Failure {
-    Failure::Usage(format!("{}: {error}", path.display()))
+    let remedy = match error {
+        ReadError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            "; a recording is its recorder's alone (root's): sudo chown makes it yours"
+        }
+        _ => "",
+    };
+    Failure::Usage(format!("{}: {error}{remedy}", path.display()))
 }
 
 /// The records of a capture that are selected.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tcprec_shared::record::Record;
 
-use super::{Failure, FilterArgs, open, read_on, select, zone};
+use super::{Failure, FilterArgs, TcpdumpArgs, open, read_on, select, zone};
 use crate::annotate::LookAhead;
 use crate::print::Printer;
 
@@ -21,9 +21,8 @@ pub struct Args {
     /// Show times in UTC instead of local time
     #[arg(long)]
     utc: bool,
-    /// Taken for tcpdump's sake: addresses and ports are always numbers
-    #[arg(short = 'n', hide = true)]
-    _numbers: bool,
+    #[command(flatten)]
+    _tcpdump: TcpdumpArgs,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {

@@ -9,12 +9,12 @@
 
 mod entries;
 mod holders;
+mod processes;
 mod sockets;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use foldhash::{HashMap, HashSet};
@@ -24,11 +24,11 @@ use tcprec_shared::record::{
 };
 use tcprec_shared::stream::Owner;
 
+use processes::Processes;
 use sockets::{Found, Socket, Sockets};
 
-/// At most so many processes are remembered, and so many local addresses: no
-/// host comes near it, and a hostile file cannot fill the memory.
-const MAX_PROCESSES: usize = 1 << 20;
+/// At most so many local addresses are remembered: no host comes near it, and a
+/// hostile file cannot fill the memory.
 const MAX_LOCAL_ADDRESSES: usize = 1 << 16;
 
 /// One end of a connection, as a question.
@@ -126,9 +126,7 @@ impl KernelFacts {
 /// What is known of processes and of their sockets.
 #[derive(Debug)]
 pub struct Owners {
-    processes: HashMap<ProcessId, Process>,
-    /// The processes in the order they became known.
-    process_order: VecDeque<ProcessId>,
+    processes: Processes,
     sockets: Sockets,
     /// Addresses that sockets of the recorded host have, by namespace.
     local_addresses: HashSet<(u32, IpAddr)>,
@@ -143,8 +141,7 @@ impl Owners {
     #[must_use]
     pub fn new(closed_sockets: usize) -> Self {
         Self {
-            processes: HashMap::default(),
-            process_order: VecDeque::new(),
+            processes: Processes::new(),
             sockets: Sockets::new(closed_sockets),
             local_addresses: HashSet::default(),
             netns: HashMap::default(),
@@ -165,22 +162,10 @@ impl Owners {
                     self.netns.remove(&interface.id);
                 }
             }
-            Record::Process(process) => self.observe_process(process),
+            Record::Process(process) => self.processes.insert(process.clone()),
             Record::Packet(packet) => self.observe_packet(packet),
             Record::Event(event) => self.observe_event(event),
             Record::Capture(_) | Record::Loss(_) | Record::End(_) => {}
-        }
-    }
-
-    fn observe_process(&mut self, process: &Process) {
-        if self.processes.insert(process.id, process.clone()).is_some() {
-            return;
-        }
-        self.process_order.push_back(process.id);
-        if self.process_order.len() > MAX_PROCESSES
-            && let Some(oldest) = self.process_order.pop_front()
-        {
-            self.processes.remove(&oldest);
         }
     }
 
@@ -215,10 +200,8 @@ impl Owners {
         if !event.local.addr.is_unspecified() && self.local_addresses.len() < MAX_LOCAL_ADDRESSES {
             self.local_addresses.insert((event.netns, event.local.addr));
         }
-        if let Some(id) = event.process
-            && !self.processes.contains_key(&id)
-        {
-            self.observe_process(&nameless(id)); // its record was lost, or is late
+        if let Some(id) = event.process {
+            self.processes.act(id);
         }
         self.sockets.observe(event);
     }
@@ -226,7 +209,7 @@ impl Owners {
     /// What is known of a process.
     #[must_use]
     pub fn process(&self, id: ProcessId) -> Option<&Process> {
-        self.processes.get(&id)
+        self.processes.get(id)
     }
 
     /// The namespace that the packets of an interface are in, where recorded.
@@ -252,7 +235,7 @@ impl Owners {
     fn owner_of(&self, end: &End, socket: Option<&Socket>) -> Option<Owner<'_>> {
         let (id, provenance) = self.holder(end, socket)?;
         Some(Owner {
-            process: self.processes.get(&id)?,
+            process: self.processes.get(id)?,
             provenance,
         })
     }
@@ -307,19 +290,5 @@ impl Owners {
             facts.retransmits = facts.retransmits.max(counted.into());
         }
         facts
-    }
-}
-
-/// A process of which no more is known than that it is.
-fn nameless(id: ProcessId) -> Process {
-    Process {
-        id,
-        ppid: None,
-        uid: None,
-        comm: String::new(),
-        exe: None,
-        argv: Vec::new(),
-        cgroup: None,
-        container: None,
     }
 }

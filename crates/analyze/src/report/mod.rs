@@ -177,6 +177,8 @@ pub struct LeftOut {
     pub findings: u64,
     /// Groups of requests whose times were forgotten, the smallest.
     pub latencies: u64,
+    /// Processes that own an end of a connection, and were forgotten.
+    pub processes: u64,
 }
 
 impl CaptureSummary {

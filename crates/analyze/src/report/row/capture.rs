@@ -54,6 +54,8 @@ pub(in crate::report) struct CaptureRow<'a> {
     forgotten_findings: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     forgotten_latencies: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forgotten_processes: Option<u64>,
 }
 
 /// What has an owner.
@@ -104,6 +106,7 @@ pub(in crate::report) fn capture(report: &Report) -> CaptureRow<'_> {
         evicted_connections,
         findings,
         latencies,
+        processes,
     } = capture.left_out;
     let duration = |first: i64| Some(capture.last_ns?.saturating_sub(first));
     let (ending, ending_detail, totals) = match &capture.ending {
@@ -148,6 +151,7 @@ pub(in crate::report) fn capture(report: &Report) -> CaptureRow<'_> {
         evicted_connections,
         forgotten_findings: Some(findings).filter(|count| *count > 0),
         forgotten_latencies: Some(latencies).filter(|count| *count > 0),
+        forgotten_processes: Some(processes).filter(|count| *count > 0),
     }
 }
 

@@ -149,14 +149,29 @@ impl Text<'_> {
             evicted_connections,
             findings,
             latencies,
+            processes,
         } = self.report.capture.left_out;
         let parts = [
-            (evicted_connections, "connection", "ended early"),
-            (findings, "finding", "left out"),
-            (latencies, "group of requests", "left out of the latencies"),
+            (
+                evicted_connections,
+                "connection",
+                "connections",
+                "ended early",
+            ),
+            (findings, "finding", "findings", "left out"),
+            (
+                latencies,
+                "group",
+                "groups",
+                "of requests left out of the latencies",
+            ),
+            (processes, "process", "processes", "forgotten"),
         ];
         let parts = parts.into_iter().filter(|(count, ..)| *count > 0);
-        let parts = parts.map(|(count, noun, what)| format!("{} {what}", counted(count, noun)));
+        let parts = parts.map(|(number, one, many, what)| {
+            let noun = if number == 1 { one } else { many };
+            format!("{} {noun} {what}", units::count(number))
+        });
         let parts: Vec<_> = parts.collect();
         let line = format!("to bound the memory of the analysis: {}", parts.join(", "));
         (!parts.is_empty()).then(|| Cell::styled(&line, WARN))
