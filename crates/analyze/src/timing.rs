@@ -154,6 +154,9 @@ impl Stalls<'_> {
     /// Takes from a phase the time of the stalls that count there. Gives what
     /// is left of it.
     fn take_from(&mut self, phase: Phase, counts: impl Fn(&Stall) -> bool) -> i64 {
+        if self.all.is_empty() {
+            return phase.to_ns - phase.from_ns;
+        }
         let all = self.all.iter().filter(|stall| counts(stall));
         let within = all.map(|stall| Stall {
             from_ns: stall.from_ns.max(phase.from_ns),

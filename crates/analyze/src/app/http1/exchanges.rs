@@ -2,7 +2,7 @@
 //! section 9.3.2).
 
 use std::collections::VecDeque;
-use std::mem;
+use std::iter;
 
 use super::head::ResponseHead;
 use crate::app::{RequestMessage, ResponseMessage};
@@ -162,8 +162,11 @@ impl Exchanges {
 
     /// Gives out what is done with.
     pub(super) fn finished(&mut self) -> impl Iterator<Item = Finished> + '_ {
-        self.given += self.done as u64;
-        self.queue.drain(..mem::take(&mut self.done))
+        iter::from_fn(|| {
+            self.done = self.done.checked_sub(1)?;
+            self.given += 1;
+            self.queue.pop_front()
+        })
     }
 
     /// Looks what is done with.

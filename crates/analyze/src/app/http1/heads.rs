@@ -62,7 +62,9 @@ impl Heads {
     /// What the head says that a packet's bytes begin with, and its length, if it is
     /// all there.
     pub(super) fn read_whole(&mut self, bytes: &[u8]) -> Option<(Meaning, usize)> {
-        self.met.resize(MAX_HEADS, Met::default());
+        if self.met.is_empty() {
+            self.met.resize(MAX_HEADS, Met::default());
+        }
         let place = bytes.len() % MAX_HEADS;
         if let Some(met) = self.met.get(place)
             && let Some(meaning) = &met.meaning
