@@ -104,7 +104,7 @@ struct Lost {
     /// The segments with holes, by sequence number.
     holes: HashMap<u32, Instant>,
     /// How often each segment came along here, by the port that it went to and
-    /// its sequence number; those without payload are not among them.
+    /// its sequence number; those that take none are not among them.
     sent: HashMap<(u16, u32), u64>,
 }
 
@@ -112,6 +112,7 @@ impl Lost {
     /// Whether an IPv4 packet is carried on.
     fn passes(&mut self, packet: &[u8]) -> bool {
         const TCP: u8 = 6;
+        const FIN_SYN: u8 = 3;
         if packet.first() != Some(&0x45) || packet.get(9) != Some(&TCP) {
             return true;
         }
@@ -122,7 +123,8 @@ impl Lost {
         }
         let number = word(24).map_or(0, |bytes| u32::from_be_bytes(*bytes));
         let headers = 20 + usize::from(packet.get(32).map_or(0, |byte| byte >> 4)) * 4;
-        if let Some(to) = port(22).filter(|_| packet.len() > headers) {
+        let is_fin_syn = packet.get(33).is_some_and(|flags| flags & FIN_SYN != 0);
+        if let Some(to) = port(22).filter(|_| is_fin_syn || packet.len() > headers) {
             let to = u16::from_be_bytes(*to);
             *self.sent.entry((to, number)).or_default() += 1;
         }
