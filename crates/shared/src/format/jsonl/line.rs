@@ -1,14 +1,13 @@
 //! What stands in the lines of packets and of events alike.
 
-use base64::Engine as _;
+use base64_simd::{Out, STANDARD};
 
 use crate::flow::Endpoint;
 
 use super::super::text::Text;
-use super::BASE64;
 
 /// Writes an endpoint's object, which begins after `name`.
-#[inline]
+#[inline(always)]
 pub(super) fn endpoint(line: &mut Text<'_>, name: &str, endpoint: &Endpoint) {
     line.text(name);
     line.text("{\"addr\":\"");
@@ -18,10 +17,8 @@ pub(super) fn endpoint(line: &mut Text<'_>, name: &str, endpoint: &Endpoint) {
 }
 
 /// Writes bytes, without quotation marks.
+#[inline(always)]
 pub(super) fn base64(line: &mut Text<'_>, data: &[u8]) {
-    let out = line.whole();
-    let start = out.len();
-    out.resize(start + data.len().div_ceil(3) * 4, 0);
-    // There is room for all of it.
-    let _ = BASE64.encode_slice(data, &mut out[start..]);
+    let bytes = STANDARD.encoded_length(data.len());
+    let _ = STANDARD.encode(data, Out::from_slice(line.room(bytes)));
 }
