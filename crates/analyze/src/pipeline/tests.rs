@@ -351,3 +351,88 @@ fn losses_are_summed_by_cause() {
         ]
     );
 }
+
+/// One of the segments of a connection from this port: a SYN, or the reset that
+/// answers it.
+fn segment(port: u16, interface: u32, ts_ns: i64, is_answer: bool) -> Packet<'static> {
+    let mut packet = packet(interface, ts_ns, is_answer);
+    let data = packet.data.to_mut();
+    let place = if is_answer { 22 } else { 20 };
+    data[place..place + 2].copy_from_slice(&port.to_be_bytes());
+    if is_answer {
+        data[33] = 0x14;
+    }
+    packet
+}
+
+/// The two pieces of an IP datagram.
+fn fragments(packet: &Packet<'static>) -> [Packet<'static>; 2] {
+    let piece = |from: usize, to: usize, flags: u8| {
+        let mut data = packet.data[..20].to_vec();
+        data[3] = u8::try_from(20 + to - from).unwrap();
+        data[6] = flags;
+        data[7] = u8::try_from(from / 8).unwrap();
+        data.extend(&packet.data[20 + from..20 + to]);
+        Packet {
+            wire_bytes: u32::try_from(data.len()).unwrap(),
+            data: data.into(),
+            ..packet.clone()
+        }
+    };
+    [piece(0, 16, 0x20), piece(16, 20, 0)]
+}
+
+/// All that is told of records, which come in batches of `size`, so many together.
+fn told(records: &[Record<'static>], size: usize, together: usize, many_packets: usize) -> Vec<u8> {
+    let mut lines = crate::report::jsonl::Writer::new(Vec::new());
+    let mut pipeline = Pipeline::default().with_threads(many_packets);
+    let batches = records.chunks(size).map(|records| {
+        let mut batch = Batch::default();
+        records.iter().for_each(|record| batch.push(record.clone()));
+        batch
+    });
+    let batches: Vec<_> = batches.collect();
+    let mut batches = batches.into_iter().peekable();
+    while batches.peek().is_some() {
+        pipeline.take(batches.by_ref().take(together).collect(), &mut lines);
+    }
+    let report = pipeline.finish(&mut lines);
+    lines.finish(&report).unwrap()
+}
+
+/// Copies on other interfaces, fragments between whole packets, and times that run
+/// backwards.
+#[test]
+fn what_is_hard_to_divide_is_told_the_same() {
+    const SECOND: i64 = 1_000_000_000;
+    let mut records = vec![interface(0, Some(5)), interface(1, Some(5))];
+    let mut wave = |ports: std::ops::Range<u16>, second: i64| {
+        for port in ports {
+            for (interface, is_answer) in [(1, false), (0, false), (0, true), (1, true)] {
+                let packet = segment(port, interface, second * SECOND, is_answer);
+                if is_answer || port % 3 > 0 {
+                    records.push(Record::Packet(packet));
+                } else {
+                    records.extend(fragments(&packet).map(Record::Packet));
+                }
+            }
+            // Whole packets came by the other interface; these are no copies.
+            let again = segment(port, 0, second * SECOND, port % 2 > 0);
+            records.extend(fragments(&again).map(Record::Packet));
+        }
+    };
+    wave(1000..1100, 1);
+    wave(1100..1101, 300);
+    wave(1101..1200, 2);
+    let expected = told(&records, 1, 1, usize::MAX);
+    let lines = String::from_utf8(expected.clone()).unwrap();
+    let copies = lines.rsplit("\"copied_packets\":").next().unwrap();
+    assert!(!copies.starts_with('0') && lines.lines().count() > 200);
+    for (size, together) in [(1, 8), (7, 16), (50, 16), (1000, 3), (usize::MAX, 1)] {
+        for many_packets in [0, usize::MAX] {
+            let told = told(&records, size, together, many_packets);
+            let how = format!("{together} batches of {size}, threads from {many_packets}");
+            assert!(told == expected, "{how}");
+        }
+    }
+}
