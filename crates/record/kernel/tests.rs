@@ -6,6 +6,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use libbpf_rs::{ProgramInput, ProgramMut};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use tcprec_shared::format;
 use tcprec_shared::headers::{self, LinkType};
 use tcprec_shared::record::{Direction, KernelParse, Packet, Record};
@@ -243,6 +245,44 @@ fn the_first_bytes_of_each_message_are_kept() {
         }
     }
     assert!(judged > 0, "this machine is too slow");
+}
+
+/// Packets that CPUs see in turn come out of their rings in the order of time.
+#[test]
+#[ignore = "needs root"]
+fn rings_are_read_in_the_order_of_time() {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this).unwrap();
+    let cpus: Vec<_> = (0..CpuSet::count())
+        .filter(|cpu| allowed.is_set(*cpu).unwrap_or(false))
+        .collect();
+    let mut frame = Vec::new();
+    each_fixture_packet(|packet| {
+        if frame.is_empty() && packet[12..14] == [8, 0] {
+            frame = packet.to_vec();
+        }
+    });
+    let runner = Runner::new(Transport::Cpu, Snap::Adaptive, Layer::Ether);
+    for _ in 0..10 {
+        for cpu in &cpus {
+            let mut only = CpuSet::new();
+            only.set(*cpu).unwrap();
+            sched_setaffinity(this, &only).unwrap();
+            let input = ProgramInput {
+                data_in: Some(&frame),
+                ..Default::default()
+            };
+            runner.skeleton.progs.tcx_in_ether.test_run(input).unwrap();
+        }
+    }
+    let mut found = Batch::default();
+    runner.rings.borrow_mut().take(&mut found).unwrap();
+    let times: Vec<_> = found
+        .iter()
+        .map(|(_, raw)| u64::from_ne_bytes(*raw.first_chunk().unwrap()))
+        .collect();
+    assert_eq!(times.len(), 10 * cpus.len());
+    assert!(times.is_sorted(), "{times:?}");
 }
 
 /// What finds no room is counted, and the rest is there, whole and in order:
