@@ -212,11 +212,15 @@ fn expect_words(found: &HashMap<&str, (Option<&str>, f64)>, expected: &[(&str, O
 }
 
 /// The client cannot know what was lost before it came; it knows that it waited.
+/// What fills a hole sooner than the shortest way to the server and back that it saw
+/// may have been overtaken: on a busy machine all ways that it saw may be long.
 fn expect_at_client(report: &Report) {
-    let found = found(report);
+    let mut found = found(report);
+    if let Some((end, _)) = found.remove("retransmissions") {
+        assert_eq!(end, Some("resp"));
+    }
     let expected = [
         ("no_free_port", Some("orig")),
-        ("retransmissions", Some("resp")),
         ("slow_client", Some("orig")),
         ("timeout", Some("resp")),
         ("unanswered", None),
