@@ -12,10 +12,10 @@ and of memory and losses the worst.
     reader  of it, that of the first process's first thread: tcprec's, which reads
             the rings; 1 is what one CPU can do at a million packets a second
     kernel  run time of its BPF programs (kernel.bpf_stats_enabled), the same
-    system  under the paced load, CPU time of the whole machine (/proc/stat) per
-            million packets, less that of the load without a recorder: what
+    system  under the paced load, CPU time of the whole machine (what it was not idle)
+            per million packets, less that of the load without a recorder: what
             recording really costs, with what packet sockets cost the kernel when
-            packets arrive, which is in nobody's books; no more exact than 0.3
+            packets arrive, which is in nobody's books; no more exact than 0.5
     memory  peak resident memory of its processes, in MB; of BPF rings, which are
             mapped twice, once
     size    bytes on disk per packet
@@ -121,24 +121,30 @@ def run(*command):
 
 
 def busy_seconds():
-    """CPU time that this machine has spent so far on anything."""
-    user, nice, system, _idle, _iowait, irq, softirq = open("/proc/stat").readline().split()[1:8]
-    return sum(map(int, (user, nice, system, irq, softirq))) / TICKS
+    """CPU time that this machine has spent so far on anything, from any point on:
+    what it was not idle. The kernel measures how long it is idle, and only samples what
+    else it does."""
+    _user, _nice, _system, idle, iowait = map(int, open("/proc/stat").readline().split()[1:6])
+    return time.monotonic() * os.cpu_count() - (idle + iowait) / TICKS
 
 
 def loads(seconds):
     """Each load: its name, its command, and how to read its throughput. `paced`
     leaves the machine idle most of the time, so that what it spends can be told."""
     wrk = ["wrk", "-t1", "-c20", f"-d{seconds}", f"http://{SERVER}/"]
-    iperf = ["iperf3", "--client", SERVER, "--time", str(seconds), "--json"]
+    def iperf(seconds, *options):
+        return ["iperf3", "--client", SERVER, "--time", str(seconds), "--json", *options]
+
+    writes = ["--length", "64", "--no-delay"]
     per_second = re.compile(r"Requests/sec:\s+([\d.]+)")
     bits = re.compile(r'"sum_received".*?"bits_per_second":\s*([\d.e+]+)', re.S)
     return [
         ("keep-alive", wrk, per_second),
         ("connections", [*wrk, "-H", "Connection: close"], per_second),
-        ("bulk", iperf, bits),
-        ("small", [*iperf, "--length", "64", "--no-delay"], bits),
-        ("paced", [*iperf, "--length", "64", "--no-delay", "--bitrate", "10M"], bits),
+        ("bulk", iperf(seconds), bits),
+        ("small", iperf(seconds, *writes), bits),
+        # Longer: what it spends is told in hundredths of a second.
+        ("paced", iperf(4 * seconds, *writes, "--bitrate", "10M"), bits),
     ]
 
 
@@ -258,6 +264,7 @@ def main():
     arguments.add_argument("tcprec", help="the program to measure")
     arguments.add_argument("--seconds", type=int, default=3, help="length of one load")
     arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--load", action="append", help="only this one; may be given more than once")
     options = arguments.parse_args()
     if os.geteuid() != 0:
         sys.exit("recording needs root: run it with sudo")
@@ -285,6 +292,8 @@ def measure(lab, folder, options):
     results = {}
     for turn in range(options.rounds):
         for load, command, throughput in loads(options.seconds):
+            if options.load and load not in options.load:
+                continue
             def under_load():
                 busy, packets = busy_seconds(), lab.packets()
                 output = run(*lab.on(lab.hosts[1]), *command)

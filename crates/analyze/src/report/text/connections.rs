@@ -29,10 +29,10 @@ impl Text<'_> {
             ("FROM -> TO", Kind::Text),
             ("OWNER", Kind::Flexible),
             ("TLS", Kind::Flexible),
-            ("PACKETS", Kind::Figure),
+            ("PACKETS", Kind::Spare),
             ("BYTES", Kind::Figure),
             ("RESENT", Kind::Figure),
-            ("RTT", Kind::Figure),
+            ("RTT", Kind::Spare),
             ("MISSING", Kind::Text),
         ]);
         let (first, note) = self.first(&self.report.connections, all);

@@ -38,10 +38,10 @@ impl Text<'_> {
             ("90%", Kind::Figure),
             ("99%", Kind::Figure),
             ("LONGEST", Kind::Figure),
-            ("TOTAL 50%", Kind::Figure),
-            ("90%", Kind::Figure),
-            ("99%", Kind::Figure),
-            ("LONGEST", Kind::Figure),
+            ("TOTAL 50%", Kind::Spare),
+            ("90%", Kind::Spare),
+            ("99%", Kind::Spare),
+            ("LONGEST", Kind::Spare),
             ("OF", Kind::Flexible),
         ]);
         for latency in rows {

@@ -40,7 +40,7 @@ impl Text<'_> {
             ("START", Kind::Text),
             ("STATUS", Kind::Text),
             ("WAIT", Kind::Figure),
-            ("TOTAL", Kind::Figure),
+            ("TOTAL", Kind::Spare),
             ("CLIENT", Kind::Text),
             ("SERVER", Kind::Text),
             ("REQUEST", Kind::Flexible),

@@ -13,6 +13,9 @@ pub(super) const GAP: &str = "  ";
 /// A column that is to give way is not made narrower than this.
 const MIN_FLEXIBLE_WIDTH: usize = 10;
 
+/// Before one is made narrower than this, columns that can be spared are left out.
+const FLEXIBLE_WIDTH: usize = 28;
+
 /// Where the text of a column stands, and whether it may be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -22,6 +25,9 @@ pub(super) enum Kind {
     Flexible,
     /// Figures, to the right.
     Figure,
+    /// Figures that are left out, the last first, where the table is wider than the
+    /// terminal: JSON has them.
+    Spare,
 }
 
 /// Text from a capture, made safe, with its looks.
@@ -133,9 +139,21 @@ impl Table {
                 *width = (*width).max(title.width());
             }
         }
-        let gaps = widths.iter().filter(|width| **width > 0).count() * GAP.len();
-        let total = widths.iter().sum::<usize>() + gaps;
-        let mut excess = total.saturating_sub(limit.unwrap_or(usize::MAX));
+        let limit = limit.unwrap_or(usize::MAX);
+        let takes = |width: usize| if width > 0 { width + GAP.len() } else { 0 };
+        let mut total: usize = widths.iter().copied().map(takes).sum();
+        let columns = || widths.iter().zip(&self.columns);
+        let flexible = columns().filter(|(_, (_, kind))| *kind == Kind::Flexible);
+        let to_cut: usize = flexible
+            .map(|(width, _)| width.saturating_sub(FLEXIBLE_WIDTH))
+            .sum();
+        for (width, (_, kind)) in widths.iter_mut().zip(&self.columns).rev() {
+            if *kind == Kind::Spare && total.saturating_sub(to_cut) > limit {
+                total -= takes(*width);
+                *width = 0;
+            }
+        }
+        let mut excess = total.saturating_sub(limit);
         for (width, (_, kind)) in widths.iter_mut().zip(&self.columns).rev() {
             if *kind == Kind::Flexible {
                 let cut = excess.min(width.saturating_sub(MIN_FLEXIBLE_WIDTH));
@@ -163,7 +181,7 @@ impl Table {
             let (text, is_cut) = fit(&cell.text, *width);
             let used = text.width() + usize::from(is_cut);
             let (before, after) = match kind {
-                Kind::Figure => (width - used, 0),
+                Kind::Figure | Kind::Spare => (width - used, 0),
                 Kind::Text | Kind::Flexible => (0, width - used),
             };
             spaces += before;
@@ -246,6 +264,30 @@ mod tests {
         assert_eq!(lines(usize::MAX), ["one two three"]);
         assert_eq!(lines(7), ["one two", "three"]);
         assert_eq!(lines(0), ["one", "two", "three"]);
+    }
+
+    #[test]
+    fn a_spare_column_is_left_out() {
+        let mut table = Table::new([
+            ("WHAT", Kind::Flexible),
+            ("BYTES", Kind::Figure),
+            ("RTT", Kind::Spare),
+            ("LONGEST", Kind::Spare),
+        ]);
+        table.row(["x".repeat(40), "7 B".into(), "1 ms".into(), "2 ms".into()].map(Cell::from));
+        for (width, titles) in [
+            (58, "WHAT BYTES RTT LONGEST"),
+            (52, "WHAT BYTES RTT LONGEST"),
+            (51, "WHAT BYTES RTT"),
+            (43, "WHAT BYTES RTT"),
+            (42, "WHAT BYTES"),
+        ] {
+            let text = written(&table, Some(width));
+            let head: Vec<_> = text.lines().next().unwrap().split_whitespace().collect();
+            assert_eq!(head.join(" "), titles, "{text}");
+            let widest = text.lines().map(unicode_width::UnicodeWidthStr::width);
+            assert!(widest.max() <= Some(width), "{text}");
+        }
     }
 
     #[test]
