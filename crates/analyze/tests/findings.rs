@@ -6,6 +6,7 @@ use std::path::Path;
 
 use tcprec_analyze::finding::FindingKind;
 use tcprec_analyze::pipeline::Pipeline;
+use tcprec_analyze::report::text;
 use tcprec_shared::format;
 use tcprec_shared::headers::LinkType;
 use tcprec_shared::record::{Interface, Packet, Record};
@@ -169,4 +170,36 @@ fn a_client_that_uses_its_port_again_and_again_is_found() {
     // Not often enough; and after TIME-WAIT, as anyone may.
     assert_eq!(found_of_one_port(10, 1), []);
     assert_eq!(found_of_one_port(20, 61), []);
+}
+
+/// In a narrow terminal they take more lines, and lose no word.
+#[test]
+fn they_are_told_whole() {
+    let input = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/timing/input.pcap");
+    let mut input = format::open(&input).unwrap();
+    let mut pipeline = Pipeline::default();
+    while let Some(record) = input.next().unwrap() {
+        pipeline.push(&record, &mut ());
+    }
+    let report = pipeline.finish(&mut ());
+    let words = |width| {
+        let looks = text::Looks {
+            width,
+            color: false,
+            zone: jiff::tz::TimeZone::UTC,
+            rows: None,
+            slow: false,
+            all_option: "--all",
+        };
+        let mut text = Vec::new();
+        text::write(&report, &looks, &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let (_, findings) = text.split_once("Findings").unwrap();
+        let (findings, _) = findings.split_once("\n\n").unwrap();
+        let widest = findings.lines().map(str::len).max();
+        assert!(widest <= width.or(widest), "{findings}");
+        findings.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(words(Some(80)), words(None));
+    assert_eq!(words(Some(60)), words(None));
 }
