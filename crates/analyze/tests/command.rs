@@ -244,6 +244,25 @@ fn a_filter_may_stand_anywhere_behind_the_file() {
 }
 
 #[test]
+fn an_option_that_filters_is_told_by_its_name() {
+    if !has_libpcap() {
+        return;
+    }
+    let (folder, path) = capture(1);
+    let selected = folder.path().join("selected.jsonl");
+    run(&[
+        "convert",
+        text(&path),
+        text(&selected),
+        "--http-only",
+        "tcp",
+    ]);
+    let report = run(&["analyze", text(&selected)]);
+    let report = String::from_utf8_lossy(&report.stdout);
+    assert!(report.contains("  (tcp) and (--http-only)\n"), "{report}");
+}
+
+#[test]
 fn a_mistake_in_a_filter_destroys_nothing() {
     if !has_libpcap() {
         return;

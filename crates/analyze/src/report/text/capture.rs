@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use anstyle::Style;
+use tcprec_shared::filter::expression;
 use tcprec_shared::record::{Capture, LossCause};
 
 use super::table::{Cell, GAP, Kind, Table};
@@ -43,7 +44,9 @@ impl Text<'_> {
                 lines.push(("command", made.command.join(" ").into()));
             }
             if let Some(filter) = &made.filter {
-                lines.push(("filter", filter.as_str().into()));
+                // What was asked for, not the thousands of characters that it takes.
+                let filter = filter.replace(&expression::http(), "--http-only");
+                lines.push(("filter", filter.into()));
             }
             if let Some(processes) = &made.processes {
                 lines.push(("only", processes.as_str().into()));
