@@ -30,13 +30,29 @@ const SHARE: f64 = 0.999;
 /// Who made and who served the connections: by both ports, the processes that
 /// may be it. A port that was used again may have several.
 #[derive(Default)]
-struct Truth(BTreeMap<(u16, u16), [BTreeSet<u32>; 2]>);
+struct Truth {
+    ends: BTreeMap<(u16, u16), [BTreeSet<u32>; 2]>,
+    /// The processes of nginx that serve, and by its ports the wrk that asks there.
+    workers: BTreeSet<u32>,
+    clients: BTreeMap<u16, u32>,
+}
 
 impl Truth {
     fn add(&mut self, ports: (u16, u16), client: u32, server: u32) {
-        let [clients, servers] = self.0.entry(ports).or_default();
+        let [clients, servers] = self.ends.entry(ports).or_default();
         clients.insert(client);
         servers.insert(server);
+    }
+
+    /// Takes a connection that the server sent nothing on: where wrk ended before it
+    /// was answered, no log tells the worker, though its port may stand there for a
+    /// connection before. It may be a worker that answered on other ports alone.
+    fn unanswered(&mut self, ports: (u16, u16)) {
+        if let Some(client) = self.clients.get(&ports.1) {
+            let [clients, servers] = self.ends.entry(ports).or_default();
+            clients.insert(*client);
+            servers.extend(&self.workers);
+        }
     }
 
     /// Who may own the end at `from` of a connection with `to`.
@@ -49,7 +65,7 @@ impl Truth {
         ];
         let found = places
             .iter()
-            .find_map(|(ports, end)| Some(&self.0.get(ports)?[*end]));
+            .find_map(|(ports, end)| Some(&self.ends.get(ports)?[*end]));
         found.unwrap_or_else(|| panic!("a connection that nobody made: {from} and {to}"))
     }
 }
@@ -167,7 +183,8 @@ wait_for([server])
     // The last lines may be on their way, as those of the requests that wrk did
     // not wait for.
     world.settle();
-    let workers: BTreeSet<_> = nginx.served().map(|(_, worker, _)| worker).collect();
+    truth.clients = BTreeMap::from([(KEPT, kept), (NEW, new)]);
+    truth.workers = nginx.served().map(|(_, worker, _)| worker).collect();
     for (port, worker, target) in nginx.served() {
         let (server_port, client) = match &*target {
             "/item/kept" => (KEPT, kept),
@@ -175,11 +192,6 @@ wait_for([server])
             _ => (PORT, *curls.get(&port).expect("a connection of curl's")),
         };
         truth.add((port, server_port), client, worker);
-        // Where wrk ended before it asked, no log tells the worker. It may be one
-        // that answered on the other ports alone.
-        for any in &workers {
-            truth.add((ANY, server_port), client, *any);
-        }
     }
     truth
 }
@@ -275,7 +287,7 @@ fn is_judged() -> bool {
         &world.server,
         &["-i", "lo", "-s", "128", "-o", first, "-o", second],
     );
-    let truth = make_load(&world, &nginx);
+    let mut truth = make_load(&world, &nginx);
     recorder.stop();
     let pids: BTreeSet<_> = bystanders.iter().map(|one| u64::from(one.pid())).collect();
     drop(bystanders);
@@ -290,18 +302,27 @@ fn is_judged() -> bool {
         return false;
     }
 
+    let report = analyze(&world, &capture);
+    let ports = |connection: &Value| {
+        ["id.orig_p", "id.resp_p"].map(|field| {
+            let port = connection[field].as_u64();
+            port.and_then(|port| u16::try_from(port).ok())
+                .expect("a port")
+        })
+    };
+    for connection in report.of_kind("conn") {
+        let [from, to] = ports(connection);
+        if connection["resp_wire_bytes"] == 0 {
+            truth.unanswered((from, to));
+        }
+    }
     let accepted = accepted(&records);
     packets(&world, &live, &truth, &accepted).expect("packets, live");
     convert(&world, &capture, &replayed);
     packets(&world, &replayed, &truth, &BTreeMap::new()).expect("packets, replayed");
     let mut score = Score::default();
-    for connection in analyze(&world, &capture).of_kind("conn") {
-        let port = |field: &str| {
-            connection[field]
-                .as_u64()
-                .and_then(|p| u16::try_from(p).ok())
-        };
-        let [from, to] = ["id.orig_p", "id.resp_p"].map(|field| port(field).expect("a port"));
+    for connection in report.of_kind("conn") {
+        let [from, to] = ports(connection);
         let expected = [truth.of(from, to), truth.of(to, from)];
         for (end, expected) in ends_of(connection).iter().zip(expected) {
             let owner = end.as_ref().map(|(pid, how)| (*pid, &**how));
