@@ -286,7 +286,7 @@ fn rings_are_read_in_the_order_of_time() {
 }
 
 /// What finds no room is counted, and the rest is there, whole and in order:
-/// all the ring holds, over its segments' ends and its own.
+/// all the ring holds, over its own end.
 #[test]
 #[ignore = "needs root"]
 fn a_full_ring_is_counted() {

@@ -11,7 +11,7 @@ use crate::record::{Packet, Record};
 /// A batch is full with so many records, or so many bytes of packets: that is
 /// work for some hundred microseconds, and fits into the cache of a core.
 const MAX_RECORDS: usize = 1024;
-const MAX_BYTES: usize = 256 << 10;
+pub(crate) const MAX_BYTES: usize = 256 << 10;
 
 /// Records in their order.
 ///

@@ -29,7 +29,7 @@ pub(super) fn write(out: &mut Vec<u8>, event: &Event) {
     let mut line = Text::new(out);
     line.text("{\"type\":\"");
     line.text(kind.word());
-    line.signed("\",\"ts_ns\":", *ts_ns);
+    line.number("\",\"ts_ns\":", *ts_ns);
     if let Some(cookie) = cookie {
         line.number(",\"cookie\":", *cookie);
     }
@@ -38,7 +38,7 @@ pub(super) fn write(out: &mut Vec<u8>, event: &Event) {
     line::endpoint(&mut line, ",\"remote\":", remote);
     if let Some(ProcessId { pid, start_ns }) = process {
         line.number(",\"process\":{\"pid\":", *pid);
-        line.signed(",\"start_ns\":", *start_ns);
+        line.number(",\"start_ns\":", *start_ns);
         line.text("}");
     }
     if let Some(tid) = tid {

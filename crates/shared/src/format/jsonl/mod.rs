@@ -19,7 +19,7 @@ use base64::{DecodeError, Engine as _};
 use serde::de::value::{self, StrDeserializer};
 use serde::{Deserialize, de};
 
-use crate::batch::Batch;
+use crate::batch::{self, Batch};
 use crate::record::{Capture, Direction, EventKind, KernelParse, Packet, Record, SCHEMA};
 use crate::stream::{Annotation, ReadError, Sink, Source};
 
@@ -35,9 +35,6 @@ const WRITE_BYTES: usize = 128 * 1024;
 /// and frames of 128 KiB are a tenth larger in sum. It is what one who seeks
 /// reads in vain at most.
 const FRAME_BYTES: usize = 1024 * 1024;
-
-/// A batch is full with so many bytes of packets.
-const BATCH_BYTES: usize = 256 * 1024;
 
 /// The encoding of packets' bytes (RFC 4648 section 4, padded).
 static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
@@ -156,7 +153,7 @@ impl Reader {
 
     /// Puts the next records into a batch, but not the bytes of the packets.
     fn read_into(&mut self, batch: &mut Batch) -> Result<bool, ReadError> {
-        while !batch.is_full() && self.data.len() < BATCH_BYTES {
+        while !batch.is_full() && self.data.len() < batch::MAX_BYTES {
             let start = self.data.len();
             match self.read()? {
                 None => return Ok(false),
@@ -415,7 +412,7 @@ mod tests {
             r#"{"type":"reset","ts_ns":6,"netns":2,"local":{"addr":"::1","port":80},"remote":{"addr":"::1","port":9}}"#.into(),
             r#"{"type":"later"}"#.into(),
             " ".into(),
-            packet(7, &"BBBB".repeat(BATCH_BYTES / 8)),
+            packet(7, &"BBBB".repeat(batch::MAX_BYTES / 8)),
         ];
         let mut lines = some.join("\n") + "\n";
         lines += &(lines.repeat(3) + &(packet(8, "CCCC") + "\n").repeat(5000));

@@ -26,7 +26,7 @@ pub(super) fn write(out: &mut Vec<u8>, packet: &Packet<'_>) {
         data,
     } = packet;
     let mut line = Text::new(out);
-    line.signed("{\"type\":\"packet\",\"ts_ns\":", *ts_ns);
+    line.number("{\"type\":\"packet\",\"ts_ns\":", *ts_ns);
     line.number(",\"interface\":", *interface);
     line.text(match direction {
         None => "",

@@ -45,7 +45,7 @@ fn write_fields(
     process: Option<(u32, Option<&str>)>,
 ) {
     // Wireshark takes no entry without a time.
-    entry.signed("__REALTIME_TIMESTAMP=", ts_ns.max(0) / 1000);
+    entry.number("__REALTIME_TIMESTAMP=", ts_ns.max(0) / 1000);
     entry.text("\nSYSLOG_IDENTIFIER=tcprec\nMESSAGE=");
     write_message(entry, record);
     entry.text("\n");
