@@ -154,6 +154,7 @@ const TESTS: &[(&str, fn())] = tests![
     fallbacks::no_btf_for_processes,
     overload::small_buffer,
     overload::losses_in_pcapng,
+    overload::much_at_once,
     overload::stopped_reader,
     overload::slow_output,
     rights::given_up,

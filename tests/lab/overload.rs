@@ -20,23 +20,28 @@ use crate::world::World;
 
 /// Connections made, one after the other, each with a flood of small packets.
 const CONNECTIONS: usize = 20;
-/// How often a byte goes to and fro in each.
+/// How often a message goes to and fro in each.
 const ROUNDS: usize = 500;
 
 /// Sends many small packets over the loopback interface.
 fn flood(world: &World) {
+    flood_with(world, b"x");
+}
+
+/// The same, with this in each.
+fn flood_with(world: &World, message: &[u8]) {
     world.server.enter(|| {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
         let address = listener.local_addr().expect("an address");
         for _ in 0..CONNECTIONS {
             let mut here = TcpStream::connect(address).expect("a connection");
             let (mut there, _) = listener.accept().expect("the other end");
-            let mut byte = [b'x'];
+            let mut message = message.to_vec();
             for _ in 0..ROUNDS {
-                here.write_all(&byte).expect("writing");
-                there.read_exact(&mut byte).expect("reading");
-                there.write_all(&byte).expect("writing");
-                here.read_exact(&mut byte).expect("reading");
+                here.write_all(&message).expect("writing");
+                there.read_exact(&mut message).expect("reading");
+                there.write_all(&message).expect("writing");
+                here.read_exact(&mut message).expect("reading");
             }
         }
     });
@@ -293,6 +298,30 @@ impl Pipe {
         let arguments = [&arguments[..], &["-o", &output]].concat();
         Recorder::start(world, &world.server, &arguments)
     }
+}
+
+/// Much more waits than the recorder takes at one look, packets and events: all goes
+/// to the file in the order of time.
+pub(crate) fn much_at_once() {
+    let world = World::without_cable();
+    let capture = world.file("capture.jsonl");
+    let output = capture.display().to_string();
+    let arguments = ["-i", "lo", "-s", "0", "--buffer", "64M", "-o", &output];
+    let recorder = Recorder::start(&world, &world.server, &arguments);
+    recorder.signal(Signal::SIGSTOP);
+    flood_with(&world, &[b'x'; 1000]);
+    recorder.signal(Signal::SIGCONT);
+    recorder.stop();
+    let records = records::read(&capture);
+    let timed = records
+        .iter()
+        .filter(|record| record["type"] == "packet" || record["netns"].is_number())
+        .filter(|record| record["type"] != "scan");
+    let times: Vec<_> = timed.map(|record| record["ts_ns"].as_u64()).collect();
+    let bytes = fs::metadata(&capture).expect("a file").len();
+    assert!(bytes > 16 << 20, "only {bytes} bytes waited");
+    let backwards = times.windows(2).position(|pair| pair[0] > pair[1]);
+    assert_eq!(backwards, None, "of {} records", times.len());
 }
 
 /// What reads the recording stands still for a while: the losses have the times

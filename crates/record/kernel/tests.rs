@@ -37,6 +37,10 @@ fn device() -> Device {
 
 impl Runner {
     fn new(transport: Transport, snap: Snap, layer: Layer) -> Self {
+        Self::with_buffer(transport, snap, layer, 1 << 20)
+    }
+
+    fn with_buffer(transport: Transport, snap: Snap, layer: Layer, buffer_bytes: u32) -> Self {
         let options = Options {
             hook: Hook::Auto,
             event_hooks: EventHooks::Auto,
@@ -45,7 +49,7 @@ impl Runner {
             filter: None,
             direction: None,
             wanted: Wanted::default(),
-            buffer_bytes: 1 << 20,
+            buffer_bytes,
             namespaces: Arc::new([]),
             events_of: Vec::new(),
         };
@@ -247,15 +251,26 @@ fn the_first_bytes_of_each_message_are_kept() {
     assert!(judged > 0, "this machine is too slow");
 }
 
+/// The CPUs that this thread may run on.
+fn cpus() -> Vec<usize> {
+    let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
+    (0..CpuSet::count())
+        .filter(|cpu| allowed.is_set(*cpu).unwrap_or(false))
+        .collect()
+}
+
+/// Keeps this thread on a CPU.
+fn stay_on(cpu: usize) {
+    let mut only = CpuSet::new();
+    only.set(cpu).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &only).unwrap();
+}
+
 /// Packets that CPUs see in turn come out of their rings in the order of time.
 #[test]
 #[ignore = "needs root"]
 fn rings_are_read_in_the_order_of_time() {
-    let this = Pid::from_raw(0);
-    let allowed = sched_getaffinity(this).unwrap();
-    let cpus: Vec<_> = (0..CpuSet::count())
-        .filter(|cpu| allowed.is_set(*cpu).unwrap_or(false))
-        .collect();
+    let cpus = cpus();
     let mut frame = Vec::new();
     each_fixture_packet(|packet| {
         if frame.is_empty() && packet[12..14] == [8, 0] {
@@ -265,9 +280,7 @@ fn rings_are_read_in_the_order_of_time() {
     let runner = Runner::new(Transport::Cpu, Snap::Adaptive, Layer::Ether);
     for _ in 0..10 {
         for cpu in &cpus {
-            let mut only = CpuSet::new();
-            only.set(*cpu).unwrap();
-            sched_setaffinity(this, &only).unwrap();
+            stay_on(*cpu);
             let input = ProgramInput {
                 data_in: Some(&frame),
                 ..Default::default()
@@ -296,6 +309,8 @@ fn a_full_ring_is_counted() {
             frame = packet.to_vec();
         }
     });
+    // Each CPU has its own count and its own times.
+    stay_on(cpus()[0]);
     for transport in [Transport::Cpu, Transport::Ring] {
         let runner = Runner::new(transport, Snap::Fixed(MAX_SNAP_BYTES), Layer::Ether);
         for _ in 0..3 {
@@ -315,13 +330,17 @@ fn fill(runner: &Runner, frame: &[u8]) {
     )
     .unwrap();
     let seen_before = counters.seen().unwrap();
-    program
-        .test_run(ProgramInput {
+    let run = |repeat| {
+        let input = ProgramInput {
             data_in: Some(frame),
-            repeat: RUNS,
+            repeat,
             ..Default::default()
-        })
-        .unwrap();
+        };
+        program.test_run(input).unwrap();
+    };
+    run(RUNS - 1);
+    let full_ns = Clock::boot_ns().unwrap().cast_signed();
+    run(1);
     let losses = Losses {
         packets: counters.losses(LossSlot::All).unwrap(),
         ..Losses::default()
@@ -329,7 +348,7 @@ fn fill(runner: &Runner, frame: &[u8]) {
     let lost: u64 = losses
         .records(Clock { offset_ns: 0 })
         .map(|loss| {
-            assert!(loss.first_ns <= loss.last_ns);
+            assert!(loss.first_ns <= full_ns && full_ns <= loss.last_ns);
             assert_eq!(loss.bytes, loss.count * frame.len() as u64);
             loss.count
         })
@@ -355,4 +374,60 @@ fn fill(runner: &Runner, frame: &[u8]) {
     }
     assert!(taken.is_sorted());
     assert_eq!(taken.len() as u64 + lost, seen);
+}
+
+/// More than a batch takes: the look says up to when nothing is left, and what is
+/// left comes at the next.
+#[test]
+#[ignore = "needs root"]
+fn a_look_that_ends_early_says_so() {
+    const RING_BYTES: u32 = 32 << 20;
+    const TURNS: u32 = 10;
+    let packet = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6])
+        .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+        .tcp(1000, 80, 1, 1000);
+    let mut frame = Vec::new();
+    packet.write(&mut frame, &[b'x'; 3000]).unwrap();
+    let buffer_bytes = RING_BYTES * u32::try_from(libbpf_rs::num_possible_cpus().unwrap()).unwrap();
+    let cpus = cpus();
+    let cpus = cpus.get(..2).unwrap_or(&cpus);
+    for transport in [Transport::Cpu, Transport::Ring] {
+        let snap = Snap::Fixed(MAX_SNAP_BYTES);
+        let runner = Runner::with_buffer(transport, snap, Layer::Ether, buffer_bytes);
+        // Twelve mebibytes and more, in turn.
+        let repeat = (12 << 20) / (TURNS * 3000 * u32::try_from(cpus.len()).unwrap()) + 1;
+        for cpu in cpus.repeat(TURNS as usize) {
+            stay_on(cpu);
+            let input = ProgramInput {
+                data_in: Some(&frame),
+                repeat,
+                ..Default::default()
+            };
+            runner.skeleton.progs.tcx_in_ether.test_run(input).unwrap();
+        }
+        let mut looks = Vec::new();
+        let mut batch = Batch::default();
+        for _ in 0..2 {
+            batch.clear();
+            let until_ns = runner.rings.borrow_mut().take(&mut batch).unwrap();
+            let times = batch
+                .iter()
+                .map(|(_, raw)| u64::from_ne_bytes(*raw.first_chunk().unwrap()))
+                .collect::<Vec<_>>();
+            looks.push((until_ns, times));
+        }
+        let [(until_ns, first), (none, rest)] = &looks[..] else {
+            panic!("two looks");
+        };
+        let last_ns = first.last().copied();
+        let expected = match transport {
+            Transport::Cpu => last_ns,
+            _ => Some(u64::MAX),
+        };
+        assert_eq!(*until_ns, expected, "{transport:?}");
+        assert_eq!(*none, None, "{transport:?}");
+        assert!(rest.first().copied() >= last_ns, "{transport:?}");
+        let runs = repeat as usize * cpus.len() * TURNS as usize;
+        assert_eq!(first.len() + rest.len(), runs, "{transport:?}");
+    }
 }

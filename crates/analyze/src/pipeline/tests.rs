@@ -7,8 +7,9 @@ use tcprec_shared::record::{
 };
 
 use super::*;
+use crate::finding::FindingKind;
 use crate::gaps::Incomplete;
-use crate::report::Ending;
+use crate::report::{Ending, Keep};
 use crate::tcp;
 
 fn interface(id: u32, netns: Option<u32>) -> Record<'static> {
@@ -434,5 +435,33 @@ fn what_is_hard_to_divide_is_told_the_same() {
             let how = format!("{together} batches of {size}, threads from {many_packets}");
             assert!(told == expected, "{how}");
         }
+    }
+}
+
+/// A connection that has to make room is judged by the latest time of all batches:
+/// by that of its own packets alone nobody would call it unanswered.
+#[test]
+fn the_latest_time_is_that_of_all_batches() {
+    const ATTEMPTS: u16 = 50;
+    let limits = Limits {
+        connections: 1,
+        ..Limits::default()
+    };
+    let late = segment(1, 0, 300_000_000_000, false);
+    let attempts = (0..ATTEMPTS).map(|number| segment(1000 + number, 0, 1, false));
+    let packets = std::iter::once(late).chain(attempts).map(Record::Packet);
+    for many_packets in [0, usize::MAX] {
+        let mut pipeline = Pipeline::new(limits, Keep::default()).with_threads(many_packets);
+        pipeline.push(&interface(0, None), &mut ());
+        let batches = packets.clone().map(|record| {
+            let mut batch = Batch::default();
+            batch.push(record);
+            batch
+        });
+        pipeline.take(batches.collect(), &mut ());
+        let findings = pipeline.finish(&mut ()).findings;
+        let counts: Vec<_> = findings.iter().map(|it| (it.kind, it.count)).collect();
+        let expected = (FindingKind::Unanswered, ATTEMPTS.into());
+        assert_eq!(counts, [expected], "threads from {many_packets} packets");
     }
 }
