@@ -350,3 +350,42 @@ fn cut(path: &Path, whole_bytes: u64) {
         let _ = file.set_len(whole_bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::tz::TimeZone;
+    use tcprec_shared::record::{Capture, End};
+
+    use super::*;
+    use crate::kernel::Clock;
+
+    /// A series whose files begin at whole periods, however late their first record.
+    #[test]
+    fn periods_do_not_drift() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cap.jsonl");
+        let rotation = Rotation {
+            max_bytes: None,
+            period: Some(Duration::from_nanos(10)),
+            files: None,
+        };
+        let names = Names::new(&path, "jsonl", &rotation, TimeZone::UTC).unwrap();
+        let mut series = CaptureFile::create(&path, Some((rotation, names)), 0).unwrap();
+        let processes = Processes::new(Clock { offset_ns: 0 });
+        let head = |sequence| {
+            vec![Record::Capture(Capture {
+                sequence,
+                ..Capture::default()
+            })]
+        };
+        for (early, late) in [(9, 12), (19, 38), (39, 40)] {
+            assert!(!series.is_due(early), "{early}");
+            assert!(series.is_due(late), "{late}");
+            let end = Record::End(End::default());
+            series.rotate(late, &end, head, &processes).unwrap();
+        }
+        assert_eq!(series.finish().unwrap().files, 4);
+    }
+}

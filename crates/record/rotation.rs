@@ -235,6 +235,17 @@ mod tests {
     }
 
     #[test]
+    fn files_begin_at_whole_periods() {
+        let at = |began, now| rotation(false, true, 0).next_ns(began * SECOND_NS, now);
+        assert_eq!(at(7, 7 * SECOND_NS), 8 * SECOND_NS);
+        // The record that was waited for came late: the file after it does not.
+        assert_eq!(at(8, 8 * SECOND_NS + 900_000_000), 9 * SECOND_NS);
+        assert_eq!(at(8, 11 * SECOND_NS), 12 * SECOND_NS);
+        let by_size = rotation(true, false, 0);
+        assert_eq!(by_size.next_ns(0, SECOND_NS), i64::MAX);
+    }
+
+    #[test]
     fn a_number_of_files_is_a_ring_or_a_limit() {
         assert_eq!(rotation(true, false, 3).ring(), Some(3));
         assert_eq!(rotation(true, false, 3).limit(), None);

@@ -1,11 +1,15 @@
 //! How a recording begins and ends, in good order or not, and what stays of it.
 
+use std::env;
 use std::fs;
-use std::process::{self, Command};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libbpf_rs::query::ProgInfoIter;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
+use crate::keeper;
 use crate::netns::Namespace;
 use crate::process::wait_until;
 use crate::recorder::{Recorder, TCPREC, analyze, tcprec};
@@ -24,7 +28,7 @@ impl Named {
         // One for each test, which run at the same time.
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let named = Self(format!("tcprec-lab-{}-{number}", process::id()));
+        let named = Self(keeper::name(&number.to_string()));
         named.ip_netns("add");
         named
     }
@@ -143,5 +147,52 @@ pub(crate) fn killed() {
         };
         let ending = report.of_kind("capture").map(|capture| &capture["ending"]);
         assert_eq!(ending.collect::<Vec<_>>(), [expected], "{capture}");
+    }
+}
+
+/// The processes below one, their parents before them.
+fn below(pid: Pid) -> Vec<Pid> {
+    let mut children = keeper::children();
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(pid) = found.get(next) {
+        found.extend(children.remove(pid).unwrap_or_default());
+        next += 1;
+    }
+    found.split_off(1)
+}
+
+/// Tests that are killed leave nothing that they started, whichever of their
+/// processes it is: the one that was started, its child, or the tests themselves.
+pub(crate) fn tests_killed() {
+    let comm = |pid: &Pid| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    for victim in 0..3 {
+        let world = World::without_cable();
+        let mut command = Command::new(env::current_exe().expect("this program"));
+        command.args(["--exact", "traffic::a_thousand_requests_in_every_format"]);
+        let process = world.start(&world.server, keeper::anew(command));
+        let own = Pid::from_raw(i32::try_from(process.pid()).expect("a process id"));
+        let mut all = Vec::new();
+        wait_until("the test runs", || {
+            all = below(own);
+            let comms: Vec<_> = all.iter().map(comm).collect();
+            let count = |name: &str| comms.iter().filter(|comm| comm.trim() == name).count();
+            // nginx's master and its workers.
+            count("tcprec") > 0 && count("nginx") > 2
+        });
+        let tests = all[1];
+        let victim = [own, all[0], tests][victim];
+        kill(victim, Signal::SIGKILL).expect("killing");
+        wait_until("all are gone", || {
+            all.iter().all(|pid| comm(pid).is_empty())
+        });
+        let prefix = format!("tcprec-lab-{tests}-");
+        let is_left = || {
+            let entries = fs::read_dir(env::temp_dir()).expect("the folder for such folders");
+            let mut names = entries.flatten().map(|entry| entry.file_name());
+            names.any(|name| name.to_string_lossy().starts_with(&prefix))
+        };
+        wait_until("its files are gone", || !is_left());
+        drop(process);
     }
 }

@@ -18,7 +18,7 @@ use crate::netns::Namespace;
 /// its peer does not close for a minute (`tcp_fin_timeout`).
 const PATIENCE: Duration = Duration::from_secs(240);
 /// How long to wait between two looks.
-const PAUSE: Duration = Duration::from_millis(5);
+pub(crate) const PAUSE: Duration = Duration::from_millis(5);
 
 /// Waits until something is so.
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::keeper;
 use crate::netns::Namespace;
 use crate::process::{Ended, Process, wait_until};
 
@@ -43,7 +44,7 @@ impl World {
         Self {
             client: Namespace::new(),
             server: Namespace::new(),
-            folder: TempDir::with_prefix("tcprec-lab-").expect("a temporary folder"),
+            folder: TempDir::with_prefix(keeper::name("")).expect("a temporary folder"),
         }
     }
 
