@@ -184,7 +184,33 @@ pub(crate) fn misuse() {
     let output = world.file("capture.jsonl").display().to_string();
     let foreign = world.file("capture.txt").display().to_string();
     let nowhere = world.file("nowhere/capture.jsonl").display().to_string();
-    let cases: [(&[&str], &str); 7] = [
+    // The same file by another name.
+    let again = world.file("./capture.jsonl").display().to_string();
+    let cases: [(&[&str], &str); 13] = [
+        (
+            &["record", "-i", "lo", "-o", &output, "-o", &again],
+            "capture.jsonl: is given twice",
+        ),
+        (
+            &["record", "-i", "lo", "-o", "-", "--print"],
+            "the standard output",
+        ),
+        (
+            &["record", "-i", "lo", "-o", &output, "--follow-forks"],
+            "--comm",
+        ),
+        (
+            &["record", "-i", "lo", "-o", &output, "--comm", ""],
+            "--comm",
+        ),
+        (
+            &["record", "-i", "lo", "-o", &output, "-c", "0"],
+            "at least 1",
+        ),
+        (
+            &["record", "-i", "lo", "-o", &output, "--duration", "-5"],
+            "10s",
+        ),
         (&["record", "-i", "eth7", "-o", &output], "eth7"),
         (&["record", "-i", "lo", "-o", &foreign], "capture.txt"),
         (

@@ -16,8 +16,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use crate::process::wait_until;
-use crate::recorder::{Recorder, TCPREC, analyze, tcprec};
-use crate::records;
+use crate::recorder::{Recorder, TCPREC, analyze, convert, tcprec};
+use crate::records::{self, of_type};
 use crate::report::{Ends, Report};
 use crate::shim::Shim;
 use crate::traffic::some_of_everything;
@@ -354,21 +354,43 @@ pub(crate) fn interface_returns() {
         );
         let mut traffic = some_of_everything(&world, &world.client, World::SERVER);
         world.settle();
-        world.client.ip("link delete eth0");
-        wait_until("the loss of the interface is told", || {
-            recorder.errors().contains("eth0 is gone")
+        let descriptors = [1, 2].map(|times| {
+            world.client.ip("link delete eth0");
+            let is_told = |what| recorder.errors().matches(what).count() == times;
+            wait_until("the loss of the interface is told", || {
+                is_told("eth0 is gone")
+            });
+            world.lay_cable();
+            wait_until("its return is told", || is_told("recording on eth0 too"));
+            lasting_descriptors(recorder.pid())
         });
-        world.lay_cable();
-        wait_until("its return is told", || {
-            recorder.errors().contains("recording on eth0 too")
-        });
+        assert_eq!(descriptors[0], descriptors[1], "what is gone is let go of");
         let again = some_of_everything(&world, &world.client, World::SERVER);
         traffic.connections.extend(again.connections);
         traffic.join_log(&nginx);
         world.settle();
         recorder.stop();
         analyze(&world, &capture).expect(&traffic, Ends::Client);
+        // It is recorded as before: tcx alone knows the sockets of packets.
+        let records = world.file("capture.jsonl");
+        convert(&world, &capture, &records);
+        let records = records::read(&records);
+        let latest = of_type(&records, "interface").len() - 1;
+        let packets = of_type(&records, "packet").into_iter();
+        let mut of_latest = packets.filter(|packet| packet["interface"] == latest);
+        let knows_sockets = of_latest.any(|packet| packet["cookie"].is_number());
+        assert_eq!(knows_sockets, hook == "tcx");
     }
+}
+
+/// How many descriptors a process holds, but for those that it opens for a moment.
+fn lasting_descriptors(pid: u32) -> usize {
+    let looks = (0..10).map(|_| {
+        thread::sleep(Duration::from_millis(5));
+        let open = fs::read_dir(format!("/proc/{pid}/fd"));
+        open.expect("the descriptors of a process").count()
+    });
+    looks.min().unwrap_or_default()
 }
 
 /// With `-i any` an interface that comes later is recorded too.

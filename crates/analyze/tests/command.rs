@@ -196,6 +196,37 @@ fn convert_never_destroys_its_input() {
     assert!(!unknown.exists());
 }
 
+/// What is wrong on the command line is named, with what would be right.
+#[test]
+fn what_is_asked_for_wrongly_is_told_what_is_right() {
+    let (folder, path) = capture(1);
+    let path = text(&path);
+    let nowhere = folder.path().join("nowhere/cap.jsonl");
+    let nowhere = text(&nowhere);
+    for (args, told) in [
+        (&["analyze", path, "--slow", "x"][..], "at least 1"),
+        (&["analyze", path, "--slow", "-3"], "at least 1"),
+        (&["analyze", path, "--ignore-port", "70000"], "up to 65535"),
+        (&["print", path, "-c", "0"], "at least 1"),
+        (&["print", path, "-F", nowhere], "the filter in "),
+        (&["convert", path, nowhere], "cannot write "),
+        (
+            &["analyze", path, "--where", "status >= abc"],
+            "status is a number",
+        ),
+    ] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(told), "{args:?}: {said}");
+    }
+    if has_libpcap() {
+        let said = run(&["analyze", path, path]).stderr;
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains("one capture is read at a time"), "{said}");
+    }
+}
+
 /// Whether this host can compile filters; says so where it cannot.
 fn has_libpcap() -> bool {
     let (_folder, path) = capture(1);

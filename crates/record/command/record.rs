@@ -1,15 +1,19 @@
 //! `tcprec record`: arguments and the exit code. What is said while it runs is
 //! in [`super::teller`].
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::fs;
 use std::io::{self, BufWriter, Write as _};
-use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, Args, FromArgMatches as _, ValueEnum};
 use jiff::tz::TimeZone;
+use tcprec_analyze::command::number::{count, pid};
 use tcprec_analyze::command::{Failure, FilterArgs, ReportFormat, ReportOptions, Reporter};
 use tcprec_analyze::condition::Condition;
 use tcprec_analyze::print::Printer;
@@ -36,7 +40,8 @@ pub struct Record {
         short = 'i',
         long = "interface",
         value_name = "INTERFACE",
-        default_value = "any"
+        default_value = "any",
+        value_parser = NonEmptyStringValueParser::new()
     )]
     interfaces: Vec<String>,
 
@@ -44,7 +49,7 @@ pub struct Record {
     /// process that is inside (a container's), or a path as /proc/PID/ns/net.
     /// May be given more than once. Without it `-i any`, which sees the
     /// containers' packets too, takes the events of all namespaces
-    #[arg(long = "netns", value_name = "NAMESPACE")]
+    #[arg(long = "netns", value_name = "NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
     namespaces: Vec<String>,
 
     /// File to write; may be given more than once. The extension tells the
@@ -56,38 +61,38 @@ pub struct Record {
     /// Keep so many bytes of each packet, counted from its link header; 0
     /// keeps all. `adaptive` keeps the first bytes of each message (the heads of
     /// HTTP and TLS), and of the bulk that follows the headers only
-    #[arg(short = 's', long = "snapshot-length", value_name = "BYTES", default_value = "adaptive", value_parser = snap)]
+    #[arg(short = 's', long = "snapshot-length", value_name = "BYTES", default_value = "adaptive", value_parser = snap, allow_negative_numbers = true)]
     snap: Snap,
 
     /// Room in the kernel for packets that wait for the recorder, in sizes as
     /// -C takes them; the CPUs share it, and each gets 1 MiB at least. More rides out longer bursts
     /// and slower disks; what finds no room is counted as lost
-    #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = buffer)]
+    #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = buffer, allow_negative_numbers = true)]
     buffer: u32,
 
     /// Stop after so many packets
-    #[arg(short = 'c', long = "count", value_name = "PACKETS")]
-    count: Option<u64>,
+    #[arg(short = 'c', long = "count", value_name = "PACKETS", value_parser = count::<NonZeroU64>, allow_negative_numbers = true)]
+    count: Option<NonZeroU64>,
 
     /// Go on in another file when this one is larger: millions of bytes, or
     /// with a unit, as 512k, 10M, 1GiB (powers of 1024), 10MB. The next are
     /// called cap.1.jsonl.zst, cap.2.jsonl.zst, ...; `tcprec analyze cap` reads
     /// all of them as one
-    #[arg(short = 'C', long = "file-size", value_name = "SIZE", value_parser = size)]
+    #[arg(short = 'C', long = "file-size", value_name = "SIZE", value_parser = size, allow_negative_numbers = true)]
     file_size: Option<u64>,
 
     /// Go on in another file after so many seconds. The name may hold the time
     /// at which a file begins, as in cap-%Y%m%d-%H%M%S.jsonl.zst (strftime)
-    #[arg(short = 'G', long = "file-time", value_name = "SECONDS", value_parser = period)]
+    #[arg(short = 'G', long = "file-time", value_name = "SECONDS", value_parser = period, allow_negative_numbers = true)]
     file_time: Option<Duration>,
 
     /// With -C keep so many files: the oldest one makes room for the next. With
     /// -G alone stop after so many files
-    #[arg(short = 'W', long = "file-count", value_name = "COUNT")]
+    #[arg(short = 'W', long = "file-count", value_name = "COUNT", value_parser = count::<NonZeroU32>, allow_negative_numbers = true)]
     file_count: Option<NonZeroU32>,
 
     /// Stop after this time, as 10s, 5m or 1h30m
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
     duration: Option<Duration>,
 
     #[command(flatten)]
@@ -106,15 +111,15 @@ pub struct Record {
     /// Only sockets of this process; may be given more than once. Where
     /// several of --pid, --comm, --uid and --cgroup are given, a process must
     /// be one of each
-    #[arg(long = "pid", value_name = "PID")]
+    #[arg(long = "pid", value_name = "PID", value_parser = pid, allow_negative_numbers = true)]
     pids: Vec<u32>,
 
     /// Only sockets of processes of this name (as ps -o comm shows it)
-    #[arg(long = "comm", value_name = "NAME")]
+    #[arg(long = "comm", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     comms: Vec<String>,
 
     /// Only sockets of processes that run as this user (effective uid)
-    #[arg(long = "uid", value_name = "UID", value_parser = uid)]
+    #[arg(long = "uid", value_name = "UID", value_parser = uid, allow_negative_numbers = true)]
     uids: Vec<u32>,
 
     /// Only sockets of processes in this control group, but not in those below it
@@ -256,7 +261,14 @@ impl Record {
                     .to_owned(),
             ));
         }
-        self.check_standard_output()?;
+        self.check_outputs()?;
+        if self.follow_forks && self.wanted().is_all() {
+            return Err(Failure::Usage(
+                "--follow-forks takes the processes that others start: say whose, with --pid, \
+                 --comm, --uid or --cgroup"
+                    .to_owned(),
+            ));
+        }
         for output in &self.outputs {
             Format::to_write(output)
                 .map_err(|error| Failure::Usage(format!("{}: {error}", output.display())))?;
@@ -329,24 +341,42 @@ impl Record {
                 Way::Out => Some(Direction::Out),
                 Way::Inout => None,
             },
-            wanted: Wanted {
-                pids: self.pids.clone(),
-                comms: self.comms.clone(),
-                uids: self.uids.clone(),
-                cgroups: self.cgroups.clone(),
-                follow_forks: self.follow_forks,
-            },
-            packet_limit: self.count,
+            wanted: self.wanted(),
+            packet_limit: self.count.map(NonZeroU64::get),
             is_series: self.file_size.is_some() || self.file_time.is_some(),
             duration: self.duration,
             command: self.command.clone(),
         })
     }
 
-    /// Nothing stands between the lines of something else.
-    fn check_standard_output(&self) -> Result<(), Failure> {
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            pids: self.pids.clone(),
+            comms: self.comms.clone(),
+            uids: self.uids.clone(),
+            cgroups: self.cgroups.clone(),
+            follow_forks: self.follow_forks,
+        }
+    }
+
+    /// Nothing stands between the lines of something else, nor over another's.
+    fn check_outputs(&self) -> Result<(), Failure> {
         let is_capture = |path: &PathBuf| path.as_os_str() == STANDARD_OUTPUT;
         let has_capture = self.outputs.iter().any(is_capture);
+        let mut files = HashSet::new();
+        for path in &self.outputs {
+            if !files.insert(place(path)) {
+                return Err(Failure::Usage(format!(
+                    "{}: is given twice; give each output a file of its own",
+                    path.display()
+                )));
+            }
+        }
+        if self.print && has_capture {
+            return Err(Failure::Usage(
+                "the lines of --print are for the standard output, which -o - takes".to_owned(),
+            ));
+        }
         let has_lines = self.print && self.analyze != Some(ReportFormat::Text);
         if self.analyze.is_some() && (has_capture || has_lines) {
             return Err(Failure::Usage(
@@ -397,7 +427,7 @@ fn open(
             Some((*rotation, names.clone()))
         });
         let capture = CaptureFile::create(path, rotation, ts_ns)
-            .map_err(|(name, error)| RecordError::Usage(format!("{name}: {error}")))?;
+            .map_err(|(name, error)| RecordError::Usage(format!("cannot write {name}: {error}")))?;
         outputs.push(Output::Capture(capture));
     }
     if print {
@@ -407,6 +437,18 @@ fn open(
         });
     }
     Ok(outputs)
+}
+
+/// A path that names the same file, however it was given, if that can be told.
+fn place(path: &Path) -> PathBuf {
+    let folder = match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => return path.to_owned(),
+    };
+    let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    path.file_name()
+        .map_or_else(|| path.to_owned(), |name| folder.join(name))
 }
 
 /// As a shell tells it: the code, or 128 and the signal.
@@ -432,9 +474,7 @@ fn list(namespaces: &[String]) -> Result<(), Failure> {
     }
     let _ = writeln!(text, "any (all of these)");
     match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Failed(error.to_string()))
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Output(error)),
         _ => Ok(()),
     }
 }

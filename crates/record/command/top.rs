@@ -2,13 +2,14 @@
 
 use std::env;
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use tcprec_analyze::command::Failure;
+use tcprec_analyze::command::number::{count, pid};
 
 use crate::kernel::{self, Owner, Room, Transport};
 use crate::rights;
@@ -34,12 +35,13 @@ pub struct Top {
         long,
         value_name = "SECONDS",
         default_value = "1",
-        value_parser = seconds
+        value_parser = seconds,
+        allow_negative_numbers = true
     )]
     interval: Duration,
 
     /// Stop after so many intervals
-    #[arg(short = 'n', long, value_name = "COUNT")]
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = count::<NonZeroU64>, allow_negative_numbers = true)]
     iterations: Option<NonZeroU64>,
 
     /// What comes first
@@ -47,12 +49,12 @@ pub struct Top {
     sort: Sort,
 
     /// Only this process; may be given more than once
-    #[arg(short = 'p', long = "pid", value_name = "PID")]
+    #[arg(short = 'p', long = "pid", value_name = "PID", value_parser = pid, allow_negative_numbers = true)]
     pids: Vec<u32>,
 
     /// At most so many processes in each interval
-    #[arg(short = 'r', long, value_name = "COUNT")]
-    rows: Option<usize>,
+    #[arg(short = 'r', long, value_name = "COUNT", value_parser = count::<NonZeroUsize>, allow_negative_numbers = true)]
+    rows: Option<NonZeroUsize>,
 
     /// How it is written: text on a terminal and JSON lines elsewhere, if not told
     #[arg(long, value_enum)]
@@ -196,7 +198,7 @@ impl View {
                 window: None,
                 color: takes_screen && !no_color,
                 sort: options.sort,
-                rows: options.rows,
+                rows: options.rows.map(NonZeroUsize::get),
             },
             last: None,
         };

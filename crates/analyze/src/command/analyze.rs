@@ -1,11 +1,12 @@
 //! `tcprec analyze`.
 
-use std::num::NonZero;
+use std::num::{NonZero, NonZeroUsize};
 use std::path::PathBuf;
 use std::thread;
 
 use tcprec_shared::stream::ReadError;
 
+use super::number::count;
 use super::reading::{Step, read};
 use super::reporter::{ReportFormat, ReportOptions, Reporter};
 use super::{Failure, FilterArgs, TcpdumpArgs, open, read_on};
@@ -24,8 +25,8 @@ pub struct Args {
     #[arg(long)]
     all: bool,
     /// Show where the time of the N slowest requests went, in the text
-    #[arg(long, value_name = "N")]
-    slow: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = count::<NonZeroUsize>, allow_negative_numbers = true)]
+    slow: Option<NonZeroUsize>,
     /// Look at connections only, not into their payload: faster
     #[arg(long, conflicts_with = "slow")]
     no_requests: bool,
@@ -46,7 +47,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut reporter = Reporter::new(ReportOptions {
         format: args.format,
         all: args.all,
-        slow: args.slow,
+        slow: args.slow.map(NonZero::get),
         utc: args.utc,
         no_requests: args.no_requests,
         condition: args.condition.clone(),

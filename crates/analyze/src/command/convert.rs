@@ -33,10 +33,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             args.output.display()
         )));
     }
-    let output = |error: &dyn std::fmt::Display| format!("{}: {error}", args.output.display());
-    let mut sink = format::create(&args.output).map_err(|error| match error {
-        CreateError::Io(error) => Failure::Failed(output(&error)),
-        error => Failure::Usage(output(&error)),
+    let name = args.output.display();
+    let mut sink = format::create(&args.output).map_err(|error| {
+        Failure::Usage(match error {
+            CreateError::Io(error) => format!("cannot write {name}: {error}"),
+            error => format!("{name}: {error}"),
+        })
     })?;
     let mut input = LookAhead::new(input);
     let mut progress = Progress::new();
@@ -51,7 +53,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
                         io::ErrorKind::InvalidData => {
                             Failure::Failed(format!("{}: {error}", args.input.display()))
                         }
-                        _ => Failure::Output(error),
+                        _ => unwritten(&args.output, error),
                     })?;
                 }
             }
@@ -61,8 +63,16 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         progress.record(input.source());
     }
     drop(progress);
-    sink.finish()?;
-    Ok(())
+    sink.finish()
+        .map_err(|error| unwritten(&args.output, error))
+}
+
+/// An output that takes no more. One that nobody reads any more is none of these.
+fn unwritten(path: &Path, error: io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::Output(error),
+        _ => Failure::Failed(format!("cannot write {}: {error}", path.display())),
+    }
 }
 
 /// Whether writing the one would destroy the other.

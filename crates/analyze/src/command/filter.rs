@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tcprec_shared::filter::expression;
 
 use super::Failure;
+use super::number::port;
 use crate::select::Selection;
 
 /// Which packets are wanted; all must hold.
@@ -28,7 +29,7 @@ pub struct FilterArgs {
     file: Option<PathBuf>,
 
     /// Leave out this TCP port; may be given more than once
-    #[arg(long = "ignore-port", value_name = "PORT")]
+    #[arg(long = "ignore-port", value_name = "PORT", value_parser = port, allow_negative_numbers = true)]
     ignored_ports: Vec<u16>,
 
     /// Only packets that begin with an HTTP/1 request or response, and those
@@ -59,14 +60,23 @@ impl FilterArgs {
     /// # Errors
     /// The file cannot be read, or the expression is wrong.
     pub(super) fn selection(&self) -> Result<Selection, Failure> {
-        Selection::new(self.expression()?).map_err(|error| Failure::Usage(error.to_string()))
+        let selection = Selection::new(self.expression()?);
+        selection.map_err(|error| {
+            let hint = match self.words.first() {
+                Some(word) if Path::new(word).exists() => {
+                    format!("\none capture is read at a time: {word} was taken for a filter")
+                }
+                _ => String::new(),
+            };
+            Failure::Usage(format!("{error}{hint}"))
+        })
     }
 }
 
 /// The expression in a file, without its comments.
 fn read(path: &Path) -> Result<String, Failure> {
     let text = fs::read_to_string(path)
-        .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+        .map_err(|error| Failure::Usage(format!("the filter in {}: {error}", path.display())))?;
     let lines: Vec<_> = text
         .lines()
         .map(|line| line.split_once('#').map_or(line, |(before, _)| before))

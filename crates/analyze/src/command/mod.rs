@@ -4,6 +4,7 @@
 mod analyze;
 mod convert;
 mod filter;
+pub mod number;
 mod print;
 mod progress;
 mod reading;

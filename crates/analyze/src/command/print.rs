@@ -1,10 +1,12 @@
 //! `tcprec print`.
 
 use std::io::{self, BufWriter, Write as _};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use tcprec_shared::record::Record;
 
+use super::number::count;
 use super::{Failure, FilterArgs, TcpdumpArgs, open, read_on, select, zone};
 use crate::annotate::LookAhead;
 use crate::print::Printer;
@@ -16,8 +18,8 @@ pub struct Args {
     #[command(flatten)]
     filter: FilterArgs,
     /// Stop after so many packets
-    #[arg(short = 'c', long, value_name = "PACKETS")]
-    count: Option<u64>,
+    #[arg(short = 'c', long, value_name = "PACKETS", value_parser = count::<NonZeroU64>, allow_negative_numbers = true)]
+    count: Option<NonZeroU64>,
     /// Show times in UTC instead of local time
     #[arg(long)]
     utc: bool,
@@ -32,7 +34,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let is_stream = input.total_bytes().is_none();
     let mut input = LookAhead::new(input);
     let mut printer = Printer::new(zone(args.utc));
-    let mut left = args.count.unwrap_or(u64::MAX);
+    let mut left = args.count.map_or(u64::MAX, NonZeroU64::get);
     let mut to = BufWriter::new(io::stdout().lock());
     while left > 0 {
         match input.next_record() {

@@ -4,6 +4,7 @@
 //! The fields are those of the rows as `report` writes them; here is what a
 //! condition means, in `parse` how it is written.
 
+mod kinds;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use serde_json::Value;
 use thiserror::Error;
 
+use self::kinds::Kinds;
 use crate::report::row::sample;
 
 /// Shorter names for fields.
@@ -76,10 +78,13 @@ impl FromStr for Condition {
 
     fn from_str(text: &str) -> Result<Self, ConditionError> {
         let known = sample::rows();
-        let is_known = |name: &str| known.iter().any(|row| !values(row, name).is_empty());
+        let kinds = |name: &str| {
+            let values: Vec<_> = known.iter().flat_map(|row| values(row, name)).collect();
+            (!values.is_empty()).then(|| Kinds::of(&values))
+        };
         Ok(Self {
             text: text.to_owned(),
-            test: parse::parse(text, is_known)?,
+            test: parse::parse(text, kinds)?,
         })
     }
 }

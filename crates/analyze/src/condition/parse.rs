@@ -7,7 +7,8 @@
 //! VALUE = NUMBER | "text" | 'text' | word | true | false
 //! ```
 
-use super::{Comparison, ConditionError, Literal, Test};
+use super::kinds::Kinds;
+use super::{Comparison, ConditionError, Test};
 
 /// So deep may parentheses and `not` stand in each other.
 const MAX_DEPTH: usize = 64;
@@ -27,7 +28,11 @@ enum Token {
     Not,
 }
 
-pub(super) fn parse(text: &str, is_field: impl Fn(&str) -> bool) -> Result<Test, ConditionError> {
+/// `kinds` says what the values of a field can be; none where there is no such field.
+pub(super) fn parse(
+    text: &str,
+    kinds: impl Fn(&str) -> Option<Kinds>,
+) -> Result<Test, ConditionError> {
     if text.len() > MAX_BYTES {
         return Err(error("", 0, "it is too long"));
     }
@@ -35,7 +40,7 @@ pub(super) fn parse(text: &str, is_field: impl Fn(&str) -> bool) -> Result<Test,
         text,
         tokens: tokens(text)?,
         next: 0,
-        is_field,
+        kinds,
     };
     let test = parser.any(0)?;
     match parser.peek() {
@@ -119,10 +124,10 @@ struct Parser<'a, F> {
     text: &'a str,
     tokens: Vec<(usize, Token)>,
     next: usize,
-    is_field: F,
+    kinds: F,
 }
 
-impl<F: Fn(&str) -> bool> Parser<'_, F> {
+impl<F: Fn(&str) -> Option<Kinds>> Parser<'_, F> {
     fn peek(&self) -> Option<&Token> {
         self.tokens.get(self.next).map(|(_, token)| token)
     }
@@ -172,24 +177,24 @@ impl<F: Fn(&str) -> bool> Parser<'_, F> {
         let Some(Token::Word(name)) = self.peek().cloned() else {
             return Err(self.error("the name of a field is expected"));
         };
-        if !(self.is_field)(&name) {
+        let Some(kinds) = (self.kinds)(&name) else {
             return Err(self.error(&format!("no row has a field {name}; --help names them")));
-        }
+        };
         self.next += 1;
         let Some(&Token::Compare(comparison)) = self.peek() else {
             return Ok(Test::Holds(name));
         };
+        if !kinds.takes(comparison) {
+            return Err(self.error(&format!("{name} is {kinds}; ~ is for a text")));
+        }
         self.next += 1;
         let literal = match self.peek() {
-            Some(Token::Quoted(text)) => Literal::Text(text.clone()),
-            Some(Token::Word(word)) => match (word.as_str(), word.parse::<f64>()) {
-                ("true", _) => Literal::Bool(true),
-                ("false", _) => Literal::Bool(false),
-                (_, Ok(number)) => Literal::Number(number),
-                (word, Err(_)) => Literal::Text(word.to_owned()),
-            },
-            _ => return Err(self.error("a number, a text or a word is expected")),
+            Some(Token::Quoted(text)) => kinds.quoted(text),
+            Some(Token::Word(word)) => kinds.word(word),
+            _ => None,
         };
+        let literal = literal
+            .ok_or_else(|| self.error(&format!("{name} is {kinds}; here one is expected")))?;
         self.next += 1;
         Ok(Test::Compare(name, comparison, literal))
     }

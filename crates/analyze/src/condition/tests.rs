@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used)] // a failure here is a test's
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Condition, help};
+use super::{Condition, help, sample};
 
 #[test]
 fn rows_are_told_by_their_fields() {
@@ -10,6 +10,7 @@ fn rows_are_told_by_their_fields() {
         "kind": "http", "orig_comm": "curl", "resp_comm": "nginx", "duration": 0.25,
         "status_code": 503, "id.resp_p": 80, "uri": "/a/b", "reused_ports": false,
         "tls": {"version": "TLSv1.3"}, "incomplete": ["packets"], "host": null,
+        "version": "1.1",
     });
     for (text, holds) in [
         ("process == nginx", true),
@@ -27,7 +28,9 @@ fn rows_are_told_by_their_fields() {
         ("tls.version == TLSv1.3", true),
         ("reused_ports == false", true),
         ("incomplete == packets", true),
-        ("status == '503'", false),
+        // What looks like a number may be a text.
+        ("uri ~ 5", false),
+        ("version == 1.1", true),
     ] {
         let condition: Condition = text.parse().unwrap();
         assert_eq!(condition.holds(&row), holds, "{text}");
@@ -47,6 +50,14 @@ fn mistakes_are_shown_with_their_place() {
         ("ü == 1", 0),
         ("status == 1 and ü", 16),
         ("status == 1 and", 15),
+        // Of which nothing can hold.
+        ("status >= abc", 10),
+        ("status == '503'", 10),
+        ("duration_ms > 5s", 14),
+        ("duration > nan", 11),
+        ("status ~ 50", 7),
+        ("reused_ports == yes", 16),
+        ("tls == TLSv1.3", 7),
     ] {
         let error = text.parse::<Condition>().unwrap_err();
         assert_eq!(error.column, column, "{error}");
@@ -82,4 +93,26 @@ fn the_help_names_the_fields() {
     ] {
         assert!(help.contains(name), "{name}: {help}");
     }
+}
+
+/// A field of which no sample tells the kind could be compared with nothing.
+#[test]
+fn every_field_has_a_kind() {
+    fn without(value: &Value, name: &str, found: &mut Vec<String>) {
+        match value {
+            Value::Null => found.push(name.to_owned()),
+            Value::Array(all) if all.is_empty() => found.push(name.to_owned()),
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    without(value, name, found);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    for row in sample::rows() {
+        without(&row, "", &mut found);
+    }
+    assert_eq!(found, [""; 0]);
 }

@@ -9,7 +9,9 @@ use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::{ProcessId, Provenance, TcpFacts};
 
 use super::{Conn, FindingRow, Http, Names};
-use crate::app::{self, Asked, RequestMessage, ResponseMessage, Stream, Tls};
+use crate::app::{
+    self, Alert, Asked, CipherSuite, RequestMessage, ResponseMessage, Stream, Tls, Version,
+};
 use crate::finding::{Finding, FindingKind};
 use crate::gaps::Incomplete;
 use crate::owner::KernelFacts;
@@ -110,19 +112,24 @@ fn tcp_connection() -> tcp::Connection {
         requests: 0,
         tls: Some(Box::new(Tls {
             client: ANYONE,
-            offered_version: None,
-            version: None,
-            server_name: None,
-            offered_alpn: Vec::new(),
-            alpn: None,
-            cipher: None,
+            offered_version: Some(Version(0)),
+            version: Some(Version(0)),
+            server_name: Some(String::new()),
+            offered_alpn: vec![String::new()],
+            alpn: Some(String::new()),
+            cipher: Some(CipherSuite(0)),
             is_retried: false,
-            is_resumed: None,
-            asks_certificate: None,
-            first_ns: None,
-            finished_ns: None,
+            is_resumed: Some(false),
+            asks_certificate: Some(false),
+            first_ns: Some(0),
+            finished_ns: Some(0),
             is_established: false,
-            alerts: Vec::new(),
+            alerts: vec![Alert {
+                ts_ns: Some(0),
+                by_client: true,
+                level: 0,
+                description: 0,
+            }],
             client_encrypted_alerts: 0,
             server_encrypted_alerts: 0,
         })),
@@ -147,7 +154,11 @@ fn end() -> End {
         retransmitted_packets: 0,
         duplicate_packets: 0,
         late_packets: 0,
-        syn_options: Some(SynOptions::default()),
+        syn_options: Some(SynOptions {
+            mss: Some(0),
+            window_scale: Some(0),
+            ..SynOptions::default()
+        }),
         analysis: Analysis::default(),
         round_trips: Some(RoundTrips {
             count: 0,
@@ -177,18 +188,18 @@ pub(super) fn request(connection: &Connection) -> Request {
             server: ANYONE,
             request: Some(RequestMessage {
                 asked: Arc::new(Asked {
-                    method: None,
-                    target: None,
+                    method: Some("".into()),
+                    target: Some("".into()),
                     version: "".into(),
-                    host: None,
-                    user_agent: None,
+                    host: Some("".into()),
+                    user_agent: Some("".into()),
                 }),
                 first_ns: 0,
                 last_ns: 0,
                 body_bytes: 0,
             }),
             response: Some(ResponseMessage {
-                status: None,
+                status: Some(0),
                 first_ns: 0,
                 last_ns: 0,
                 body_bytes: 0,
@@ -203,12 +214,17 @@ pub(super) fn request(connection: &Connection) -> Request {
             }),
         },
         ends: connection.ends(),
-        incomplete: connection.incomplete,
+        // Where packets are missing, not all times are told.
+        incomplete: Incomplete {
+            packets: false,
+            end: false,
+            ..connection.incomplete
+        },
         timing: Some(Timing {
-            connect_ns: None,
+            connect_ns: Some(0),
             send_ns: 0,
             wait_ns: 0,
-            network_ns: None,
+            network_ns: Some(0),
             receive_ns: 0,
             stalled_ns: 0,
             stalls: stalls(),

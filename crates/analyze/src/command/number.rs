@@ -1,0 +1,49 @@
+//! Numbers on a command line: what is none is told what one would be.
+
+use std::str::FromStr;
+
+/// How many of something; of a type that knows no zero at least 1.
+///
+/// # Errors
+/// What is expected.
+pub fn count<T: FromStr>(text: &str) -> Result<T, String> {
+    number(text, "a whole number is expected, at least 1")
+}
+
+/// A TCP port.
+///
+/// # Errors
+/// What is expected.
+pub fn port(text: &str) -> Result<u16, String> {
+    number(text, "a port is expected, a number up to 65535")
+}
+
+/// A process.
+///
+/// # Errors
+/// What is expected.
+pub fn pid(text: &str) -> Result<u32, String> {
+    number(text, "a process id is expected, a number as ps tells it")
+}
+
+fn number<T: FromStr>(text: &str, expected: &str) -> Result<T, String> {
+    text.parse().map_err(|_| expected.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_number_is_told_what_one_is() {
+        assert_eq!(count("7"), Ok(NonZeroU32::MIN.saturating_add(6)));
+        for text in ["0", "-1", "x", "", "1.5", "99999999999"] {
+            let error = count::<NonZeroU32>(text).unwrap_err();
+            assert!(error.contains("at least 1"), "{text}: {error}");
+        }
+        assert!(port("65536").unwrap_err().contains("65535"));
+        assert!(pid("nginx").unwrap_err().contains("process id"));
+    }
+}
