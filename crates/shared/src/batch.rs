@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::mem;
 use std::ops::Range;
 
-use crate::record::{Packet, Record};
+use crate::record::{Direction, KernelParse, Packet, Record};
 
 /// A batch is full with so many records, or so many bytes of packets: that is
 /// work for some hundred microseconds, and fits into the cache of a core.
@@ -19,6 +19,9 @@ pub(crate) const MAX_BYTES: usize = 256 << 10;
 #[derive(Debug, Default)]
 pub struct Batch {
     packets: Vec<Kept>,
+    /// What the kernel made of packets, where it did: as long as all else of a packet,
+    /// and absent from what other tools capture.
+    kernels: Vec<KernelParse>,
     others: VecDeque<Other>,
     /// The bytes of all packets, and maybe more.
     data: Vec<u8>,
@@ -28,12 +31,18 @@ pub struct Batch {
     taken: usize,
 }
 
-/// A packet, and where its bytes are.
-#[derive(Debug)]
+/// A packet, and where its bytes are: a line of the cache.
+#[derive(Debug, Clone, Copy)]
 struct Kept {
-    packet: Packet<'static>,
+    ts_ns: i64,
+    cookie: Option<u64>,
+    interface: u32,
+    wire_bytes: u32,
     start: usize,
     end: usize,
+    /// The place in [`Batch::kernels`].
+    kernel: Option<u32>,
+    direction: Option<Direction>,
 }
 
 /// A record that is no packet.
@@ -70,20 +79,39 @@ impl Batch {
         self.push_kept(packet, start, end);
     }
 
+    #[inline]
     fn push_kept(&mut self, packet: &Packet<'_>, start: usize, end: usize) {
+        let kernel = packet.kernel.map(|kernel| {
+            self.kernels.push(kernel);
+            self.kernels.len() as u32 - 1
+        });
         self.packets.push(Kept {
-            packet: Packet {
-                ts_ns: packet.ts_ns,
-                interface: packet.interface,
-                direction: packet.direction,
-                wire_bytes: packet.wire_bytes,
-                cookie: packet.cookie,
-                kernel: packet.kernel,
-                data: Cow::Borrowed(&[]),
-            },
+            ts_ns: packet.ts_ns,
+            cookie: packet.cookie,
+            interface: packet.interface,
+            wire_bytes: packet.wire_bytes,
             start,
             end,
+            kernel,
+            direction: packet.direction,
         });
+    }
+
+    /// A packet without its bytes, and these.
+    #[inline]
+    fn of_kept(&self, kept: &Kept) -> (Packet<'static>, &[u8]) {
+        let kernel = kept.kernel.and_then(|at| self.kernels.get(at as usize));
+        let packet = Packet {
+            ts_ns: kept.ts_ns,
+            interface: kept.interface,
+            direction: kept.direction,
+            wire_bytes: kept.wire_bytes,
+            cookie: kept.cookie,
+            kernel: kernel.copied(),
+            data: Cow::Borrowed(&[]),
+        };
+        let data = self.data.get(kept.start..kept.end);
+        (packet, data.unwrap_or_default())
     }
 
     /// Puts a packet behind the others, whose bytes stand in the buffer that will be
@@ -131,7 +159,10 @@ impl Batch {
     /// How much memory it takes, more or less.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.data.len() + size_of_val(&*self.packets) + self.others.len() * size_of::<Other>()
+        self.data.len()
+            + size_of_val(&*self.packets)
+            + size_of_val(&*self.kernels)
+            + self.others.len() * size_of::<Other>()
     }
 
     /// Takes all out; the memory is kept, if it is not unusually much.
@@ -140,6 +171,7 @@ impl Batch {
             self.data = Vec::new();
         }
         self.packets.clear();
+        self.kernels.clear();
         self.others.clear();
         self.data_bytes = 0;
         self.taken = 0;
@@ -153,18 +185,14 @@ impl Batch {
 
     /// A packet without its bytes, and these.
     #[must_use]
-    pub fn packet(&self, place: usize) -> Option<(&Packet<'static>, &[u8])> {
-        let kept = self.packets.get(place)?;
-        Some((&kept.packet, self.data.get(kept.start..kept.end)?))
+    pub fn packet(&self, place: usize) -> Option<(Packet<'static>, &[u8])> {
+        Some(self.of_kept(self.packets.get(place)?))
     }
 
     /// Some packets in their order, each without its bytes and with these.
-    pub fn packets(&self, places: Range<usize>) -> impl Iterator<Item = (&Packet<'static>, &[u8])> {
+    pub fn packets(&self, places: Range<usize>) -> impl Iterator<Item = (Packet<'static>, &[u8])> {
         let packets = self.packets.get(places).unwrap_or_default();
-        packets.iter().map(|kept| {
-            let data = self.data.get(kept.start..kept.end);
-            (&kept.packet, data.unwrap_or_default())
-        })
+        packets.iter().map(|kept| self.of_kept(kept))
     }
 
     /// The records that are no packets.
@@ -178,12 +206,12 @@ impl Batch {
         if let Some(other) = self.others.pop_front_if(|other| other.after <= self.taken) {
             return Some(other.record);
         }
-        let kept = self.packets.get(self.taken)?;
+        let kept = *self.packets.get(self.taken)?;
         self.taken += 1;
-        let data = self.data.get(kept.start..kept.end);
+        let (packet, data) = self.of_kept(&kept);
         Some(Record::Packet(Packet {
-            data: Cow::Borrowed(data.unwrap_or_default()),
-            ..kept.packet
+            data: Cow::Borrowed(data),
+            ..packet
         }))
     }
 }

@@ -55,7 +55,7 @@ impl<'a> Part<'a> {
 
     /// A packet by its place in the part, without its bytes and with these.
     #[inline]
-    pub(super) fn packet(&self, place: u32) -> Option<(&'a Packet<'static>, &'a [u8])> {
+    pub(super) fn packet(&self, place: u32) -> Option<(Packet<'static>, &'a [u8])> {
         self.batch.packet(self.packets.start + place as usize)
     }
 
@@ -81,7 +81,7 @@ impl<'a> Part<'a> {
             while let Some((_, record)) = others.next_if(|(after, _)| *after <= place) {
                 tally.other(record);
             }
-            tally.packet(place, packet, data, interfaces, &mut found);
+            tally.packet(place, &packet, data, interfaces, &mut found);
         }
         others.for_each(|(_, record)| tally.other(record));
         tally

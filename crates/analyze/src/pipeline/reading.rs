@@ -76,7 +76,7 @@ impl<'a> Reading<'a> {
         if books.owners.await_ports() {
             let packets = rest.iter().take(count);
             for (packet, _) in packets.filter_map(|place| part.packet(*place)) {
-                books.owners.observe_packet(packet);
+                books.owners.observe_packet(&packet);
             }
         }
     }
