@@ -22,7 +22,7 @@ const PACKETS: usize = 8192;
 
 /// Nor is more read ahead of what was worked on than so many bytes: a batch may be
 /// a single packet of 16 MiB.
-const MAX_BYTES: usize = 4 << 20;
+const MAX_BYTES: usize = 8 << 20;
 
 /// What comes next.
 pub(super) enum Step {

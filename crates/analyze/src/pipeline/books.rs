@@ -14,7 +14,6 @@ use super::reading::Reading;
 use super::resolver::Resolver;
 use super::shard::Finished;
 use super::shards::{Outcome, Shards};
-use crate::app::Request;
 use crate::condition::Condition;
 use crate::finding::Findings;
 use crate::gaps::Gaps;
@@ -23,7 +22,6 @@ use crate::report::findings::sentence;
 use crate::report::row::FindingRow;
 use crate::report::{Ending, Keep, LossSummary, Report, Rows};
 use crate::summary::Summary;
-use crate::tcp::Connection;
 
 /// So old is what is told while a recording goes on: a loss of records is known
 /// by then.
@@ -31,6 +29,9 @@ const LATE_NS: i64 = 2_000_000_000;
 
 /// So far back is looked for it: it is asked for each second, more or less.
 const NEWS_NS: i64 = 3 * LATE_NS;
+
+/// At the end so many connections are finished while those before them are taken.
+const SOME_CONNECTIONS: usize = 256;
 
 /// All that is known.
 #[derive(Debug)]
@@ -206,27 +207,50 @@ impl Books {
         sentences
     }
 
-    /// Ends the analysis.
-    pub(super) fn finish(mut self, mut shards: Shards, rows: &mut impl Rows) -> Report {
+    /// Ends the analysis, with another thread's help or not.
+    pub(super) fn finish(
+        mut self,
+        mut shards: Shards,
+        rows: &mut (impl Rows + Send),
+        with_threads: bool,
+    ) -> Report {
         let ending = &self.report.capture.ending;
         self.gaps.is_cut = matches!(ending, Ending::Abrupt | Ending::Cut(_));
         shards.sum_up(&mut self.report);
         let now_ns = self.report.capture.last_ns.unwrap_or(i64::MIN);
-        let of_shards = shards.finish().into_iter().enumerate();
-        let mut of_shards: Vec<_> = of_shards
-            .map(|(shard, mut finishing)| (self.next_of(shard, &mut finishing), finishing))
+        let mut of_shards = shards.finish();
+        let mut order: Vec<_> = of_shards
+            .iter()
+            .enumerate()
+            .flat_map(|(shard, finishing)| finishing.ids().map(move |id| (shard, id)))
+            .map(|(shard, id)| (self.numbers.of(shard, id), shard))
             .collect();
         // In the order of first packets, as each shard gives its own.
-        while let Some((shard, (next, finishing))) = of_shards
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, (next, _))| next.is_some())
-            .min_by_key(|(_, (next, _))| next.as_ref().map(|(connection, _)| connection.id))
-        {
-            let after = self.next_of(shard, finishing);
-            if let Some((connection, requests)) = std::mem::replace(next, after) {
-                self.resolver(now_ns, rows).connection(connection, requests);
-            }
+        order.sort_unstable();
+        let mut some = order.chunks(SOME_CONNECTIONS);
+        let mut finish_some = || -> Option<Vec<_>> {
+            let some = some.next()?.iter();
+            let finished = some.map(|&(_, shard)| {
+                let (connection, requests, _) = of_shards.get_mut(shard)?.next()?;
+                Some((shard, connection, requests))
+            });
+            Some(finished.flatten().collect())
+        };
+        let mut finished = finish_some();
+        while let Some(connections) = finished {
+            let take = || {
+                for (shard, mut connection, mut requests) in connections {
+                    self.numbers
+                        .number(shard, &mut connection, &mut requests, false);
+                    self.resolver(now_ns, rows).connection(connection, requests);
+                }
+            };
+            finished = if with_threads {
+                rayon::join(&mut finish_some, take).0
+            } else {
+                take();
+                finish_some()
+            };
         }
         let mut report = self.report;
         report.losses = self.losses.into_values().collect();
@@ -237,18 +261,6 @@ impl Books {
             report.findings.retain(is_wanted);
         }
         report
-    }
-
-    /// The next connection of a shard that is finished at the end.
-    fn next_of(
-        &mut self,
-        shard: usize,
-        finishing: &mut impl Iterator<Item = (Connection, Vec<Request>, bool)>,
-    ) -> Option<(Connection, Vec<Request>)> {
-        let (mut connection, mut requests, _) = finishing.next()?;
-        self.numbers
-            .number(shard, &mut connection, &mut requests, false);
-        Some((connection, requests))
     }
 
     /// Another file begins. It may be the next one of the recording, or a later

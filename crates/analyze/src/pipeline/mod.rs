@@ -131,7 +131,8 @@ impl Pipeline {
     #[must_use]
     pub fn finish(mut self, rows: &mut (impl Rows + Send)) -> Report {
         self.settle(rows);
-        self.books.finish(self.shards, rows)
+        let with_threads = self.many_packets < usize::MAX;
+        self.books.finish(self.shards, rows, with_threads)
     }
 
     /// Brings all into the books that was taken so far; what is finished goes to

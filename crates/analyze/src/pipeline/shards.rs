@@ -17,7 +17,7 @@ use super::part::{At, Item, Parsed, Part, Room, Tally, Times};
 use super::shard::{MAX_CARRIERS, Place, SHARDS, Shard, Told, shard_of};
 use crate::app::Request;
 use crate::report::{PacketCounts, Report};
-use crate::tcp::{Connection, Fragments, Limits, Whole};
+use crate::tcp::{Connection, Finishing, Fragments, Limits, Whole};
 
 /// All connections that are followed.
 #[derive(Debug)]
@@ -214,9 +214,8 @@ impl Shards {
         report.interfaces = mem::take(&mut self.interfaces).into_summaries();
     }
 
-    /// Finishes all connections. Gives them by shard, each in the order of first
-    /// packets.
-    pub(super) fn finish(self) -> Vec<impl Iterator<Item = (Connection, Vec<Request>, bool)>> {
+    /// Finishes all connections, by shard.
+    pub(super) fn finish(self) -> Vec<Finishing> {
         let all = self.all.into_iter();
         all.map(|shard| shard.tracker.finish_each()).collect()
     }

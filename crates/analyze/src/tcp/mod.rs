@@ -35,7 +35,7 @@ pub use connection::{
     SynOptions,
 };
 pub use fragments::{Fragments, Whole};
-pub use tracker::{Limits, Observer, Seen, Tracker};
+pub use tracker::{Finishing, Limits, Observer, Seen, Tracker};
 
 #[cfg(test)]
 mod tests;

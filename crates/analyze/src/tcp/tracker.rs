@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
+use std::vec;
 
 use foldhash::HashMap;
 use tcprec_shared::flow::Flow;
@@ -284,8 +285,9 @@ impl Tracker {
         }
     }
 
-    /// As [`Self::finish`], one after the other: what an [`Observer`] is to take.
-    pub fn finish_each(self) -> impl Iterator<Item = (Connection, Vec<Request>, bool)> {
+    /// As [`Self::finish`], one after the other.
+    #[must_use]
+    pub fn finish_each(self) -> Finishing {
         let followed = self.live.into_values().map(|live| (live, true));
         let over = self.over.into_iter().map(|over| over.connection);
         let replaced = over.filter_map(|connection| match connection {
@@ -294,10 +296,9 @@ impl Tracker {
         });
         let mut all: Vec<_> = followed.chain(replaced).collect();
         all.sort_unstable_by_key(|(live, _)| live.id);
-        all.into_iter().map(|(mut live, is_latest)| {
-            let (connection, requests) = live.finish();
-            (connection, requests, is_latest)
-        })
+        Finishing {
+            all: all.into_iter(),
+        }
     }
 
     fn finish_one(&mut self, mut live: Box<Live>, is_latest: bool, observer: &mut impl Observer) {
@@ -425,6 +426,30 @@ impl Tracker {
                 self.finish_one(live, true, observer);
             }
         }
+    }
+}
+
+/// Connections that are finished one after the other: gives what an [`Observer`] is to
+/// take.
+#[derive(Debug)]
+pub struct Finishing {
+    all: vec::IntoIter<(Box<Live>, bool)>,
+}
+
+impl Finishing {
+    /// Those that are left, in their order.
+    pub fn ids(&self) -> impl Iterator<Item = ConnectionId> {
+        self.all.as_slice().iter().map(|(live, _)| live.id)
+    }
+}
+
+impl Iterator for Finishing {
+    type Item = (Connection, Vec<Request>, bool);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (mut live, is_latest) = self.all.next()?;
+        let (connection, requests) = live.finish();
+        Some((connection, requests, is_latest))
     }
 }
 
