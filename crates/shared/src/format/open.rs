@@ -186,7 +186,7 @@ impl Opened {
 pub(super) fn open_file(path: &Path, read_bytes: Arc<AtomicU64>) -> Result<Opened, ReadError> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     // A pipe gives what was read of it only once.
-    if threads > 1 && path.metadata()?.is_file() {
+    if path.metadata()?.is_file() {
         let format = glance(path)?.format;
         if format == JSONL_ZSTD {
             let ahead = jsonl::Ahead::new(File::open(path)?, threads, read_bytes);

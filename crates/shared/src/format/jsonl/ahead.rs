@@ -1,8 +1,9 @@
-//! Reading compressed JSON lines on several cores.
+//! Reading compressed JSON lines frame by frame, on several cores.
 //!
 //! The frames of a capture are independent, and each holds whole lines. So
 //! threads decompress and parse the next few of them while the records of the
-//! first are given out, in the order of the file. From the first frame on that
+//! first are given out, in the order of the file. On one core a frame is read when it
+//! is asked for, which still is faster than line by line. From the first frame on that
 //! is not so, the usual [`Reader`] goes on: it is the one that says what is wrong.
 
 use std::collections::VecDeque;
@@ -69,7 +70,8 @@ pub(in crate::format) struct Ahead {
 }
 
 impl Ahead {
-    /// Reads `file` from its start with so many threads; what is read is counted.
+    /// Reads `file` from its start, with so many threads if that is more than one; what
+    /// is read is counted.
     pub(in crate::format) fn new(file: File, threads: usize, read_bytes: Arc<AtomicU64>) -> Self {
         Self {
             file,
@@ -87,7 +89,7 @@ impl Ahead {
 
     /// Has the next frames read until there are enough of them.
     fn send(&mut self) -> io::Result<()> {
-        while self.pending.len() < 2 * self.workers.threads.len() {
+        while self.pending.len() < self.workers.most_pending() {
             let Some(frame_bytes) = self.find_frame()? else {
                 return Ok(());
             };
@@ -203,16 +205,18 @@ impl Source for Ahead {
     }
 }
 
-/// The threads.
+/// Who reads frames: threads, or, if there is to be one only, whoever asks.
 struct Workers {
     jobs: Option<Sender<Job>>,
     threads: Vec<JoinHandle<()>>,
+    own: Option<Worker>,
 }
 
 impl Workers {
     fn start(count: usize) -> Self {
         let (jobs, waiting) = mpsc::channel::<Job>();
         let waiting = Arc::new(Mutex::new(waiting));
+        let count = if count > 1 { count } else { 0 };
         let threads = (0..count).map(|_| {
             let waiting = Arc::clone(&waiting);
             thread::spawn(move || work(&waiting))
@@ -220,12 +224,19 @@ impl Workers {
         Self {
             threads: threads.collect(),
             jobs: Some(jobs),
+            own: if count == 0 { Worker::new() } else { None },
         }
     }
 
-    fn send(&self, job: Job) {
-        if let Some(jobs) = &self.jobs {
-            // Without a thread nobody answers, and the usual reader takes over.
+    fn most_pending(&self) -> usize {
+        (2 * self.threads.len()).max(1)
+    }
+
+    fn send(&mut self, job: Job) {
+        // Where nobody answers the usual reader takes over.
+        if let Some(own) = &mut self.own {
+            own.answer(job);
+        } else if let Some(jobs) = &self.jobs {
             let _ = jobs.send(job);
         }
     }
@@ -241,19 +252,38 @@ impl Drop for Workers {
 }
 
 fn work(waiting: &Mutex<Receiver<Job>>) {
-    let Ok(mut decompressor) = Decompressor::new() else {
+    let Some(mut worker) = Worker::new() else {
         return;
     };
-    let (mut plain, mut data) = (Vec::new(), Vec::new());
     loop {
         let job = waiting
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .recv();
-        let Ok(Job { frame, batch, done }) = job else {
-            return;
-        };
-        let batch = read(&frame, batch, &mut decompressor, &mut plain, &mut data);
+        let Ok(job) = job else { return };
+        worker.answer(job);
+    }
+}
+
+/// Reads one frame after the other.
+struct Worker {
+    decompressor: Decompressor<'static>,
+    plain: Vec<u8>,
+    data: Vec<u8>,
+}
+
+impl Worker {
+    fn new() -> Option<Self> {
+        Some(Self {
+            decompressor: Decompressor::new().ok()?,
+            plain: Vec::new(),
+            data: Vec::new(),
+        })
+    }
+
+    fn answer(&mut self, Job { frame, batch, done }: Job) {
+        let (plain, data) = (&mut self.plain, &mut self.data);
+        let batch = read(&frame, batch, &mut self.decompressor, plain, data);
         // Nobody waits for it where the reader was left.
         let _ = done.send((frame, batch));
     }
@@ -326,8 +356,13 @@ mod tests {
         }
     }
 
-    /// Both readers tell the same of a file of these frames and what follows them.
+    /// All readers tell the same of a file of these frames and what follows them.
     fn check(frames: &[Vec<u8>], rest: &[u8]) -> Vec<String> {
+        check_with(1, frames, rest);
+        check_with(3, frames, rest)
+    }
+
+    fn check_with(threads: usize, frames: &[Vec<u8>], rest: &[u8]) -> Vec<String> {
         let mut file = tempfile::tempfile().unwrap();
         for frame in frames {
             let frame = zstd::bulk::compress(frame, LEVEL).unwrap();
@@ -340,7 +375,7 @@ mod tests {
             file
         };
         let read_bytes = Arc::default();
-        let ahead = all(Ahead::new(again(&file), 3, Arc::clone(&read_bytes)));
+        let ahead = all(Ahead::new(again(&file), threads, Arc::clone(&read_bytes)));
         let expected = match open_reader(again(&file)) {
             Ok(input) => all(input),
             Err(error) => vec![format!("{error:?}")],
