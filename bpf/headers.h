@@ -85,7 +85,7 @@ static __always_inline int parse_headers(void *packet, __u32 network_only, __u32
 	       PROTOCOL_FRAGMENT = 44, PROTOCOL_AUTHENTICATION = 51,
 	       PROTOCOL_DESTINATION_OPTIONS = 60 };
 	/* The Ethernet header, and behind it what begins with the IP header. */
-	__u8 frame[ETHERNET_BYTES + IPV4_BYTES + TCP_BYTES];
+	__u8 frame[ETHERNET_BYTES + IPV4_BYTES + TCP_BYTES] __attribute__((aligned(8)));
 	__u8 *bytes = frame + ETHERNET_BYTES;
 	__u8 *tcp = bytes + IPV4_BYTES;
 	__u8 protocol, fragment = HEADERS_WHOLE;

@@ -13,8 +13,37 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+/* Whether the processor reads words anywhere: else the verifier refuses those that
+ * are not aligned. */
+#if defined(__TARGET_ARCH_x86) || defined(__TARGET_ARCH_arm64)
+#define READS_WORDS_ANYWHERE 1
+#else
+#define READS_WORDS_ANYWHERE 0
+#endif
+
+/* A packet as headers.h reads it. */
+struct packet {
+	struct __sk_buff *skb;
+	bool is_tcx; /* whose programs may read bytes that lie together without a helper */
+};
+
+/* `offset` and `length` are constants where the usual packet's headers are read. */
+static __always_inline long load_packet_bytes(const struct packet *packet, __u32 offset, void *to,
+					      __u32 length)
+{
+	const __u64 *data = (const __u64 *)(long)packet->skb->data;
+	const void *data_end = (const void *)(long)packet->skb->data_end;
+
+	if (READS_WORDS_ANYWHERE && packet->is_tcx && __builtin_constant_p(offset + length) &&
+	    !offset && (const void *)data + length <= data_end) {
+		__builtin_memcpy(to, data, length);
+		return 0;
+	}
+	return bpf_skb_load_bytes(packet->skb, offset, to, length);
+}
+
 /* For headers.h. */
-#define load_bytes(skb, offset, to, length) bpf_skb_load_bytes(skb, offset, to, length)
+#define load_bytes(packet, offset, to, length) load_packet_bytes(packet, offset, to, length)
 
 #include "tcprec.h"
 #include "packet_rings.bpf.h"
@@ -73,8 +102,9 @@ static __always_inline bool is_wanted_packet(const struct packet_record *record)
 }
 
 static __always_inline void capture(struct __sk_buff *skb, bool has_ether, enum direction direction,
-				    bool knows_sender)
+				    bool is_tcx)
 {
+	struct packet packet = { .skb = skb, .is_tcx = is_tcx };
 	__u32 cpu = bpf_get_smp_processor_id();
 	struct ring_positions *ring = bpf_map_lookup_elem(&positions, &cpu);
 	struct packet_record *record = ring ? next_packet(ring, cpu) : NULL;
@@ -83,7 +113,7 @@ static __always_inline void capture(struct __sk_buff *skb, bool has_ether, enum 
 	__u8 *data;
 	long error;
 
-	if (!record || !parse_headers(skb, !has_ether, skb->len, &record->headers))
+	if (!record || !parse_headers(&packet, !has_ether, skb->len, &record->headers))
 		return;
 	/* The kernel takes the outer VLAN tag out of the bytes; it goes back in
 	 * where it was on the wire, as libpcap does. */
@@ -91,7 +121,7 @@ static __always_inline void capture(struct __sk_buff *skb, bool has_ether, enum 
 		tag_bytes = VLAN_TAG_BYTES;
 
 	record->boot_ns = now;
-	record->cookie = knows_sender ? sender_cookie(skb, record->headers.sport) : 0;
+	record->cookie = is_tcx && direction == DIRECTION_OUT ? sender_cookie(skb, record->headers.sport) : 0;
 	record->ifindex = skb->ifindex;
 	record->wire_bytes = skb->len + tag_bytes;
 	record->direction = direction;
@@ -126,7 +156,7 @@ static __always_inline void capture(struct __sk_buff *skb, bool has_ether, enum 
 SEC("tcx/ingress")
 int tcx_in_ether(struct __sk_buff *skb)
 {
-	capture(skb, true, DIRECTION_IN, false);
+	capture(skb, true, DIRECTION_IN, true);
 	return TCX_NEXT;
 }
 
@@ -140,7 +170,7 @@ int tcx_out_ether(struct __sk_buff *skb)
 SEC("tcx/ingress")
 int tcx_in_ip(struct __sk_buff *skb)
 {
-	capture(skb, false, DIRECTION_IN, false);
+	capture(skb, false, DIRECTION_IN, true);
 	return TCX_NEXT;
 }
 
