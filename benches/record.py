@@ -26,7 +26,8 @@ and of memory and losses the worst.
 
 All keep the same bytes of the same packets (-s 256), but for `tcprec (default)`,
 which keeps what tcprec keeps when it is not told. tcprec records the kernel's
-events too, and nanoseconds; tcpdump keeps microseconds.
+events too, and nanoseconds; tcpdump keeps microseconds, but for `tcpdump --nano`,
+which is told to keep nanoseconds: the same packets with the same times as tcprec's.
 
 Run it as root by `make bench`, on a machine with nothing else to do.
 """
@@ -246,12 +247,14 @@ def recorders(tcprec):
         return Recorder(name, [command], "recording on", r"([\d,]+) packets \(", r"recorded, ([\d,]+) lost")
 
     tcpdump = ["tcpdump", "-n", "-i", f"{LINK}0", "-s", str(SNAP), "-Z", "root"]
+    nano = ["--time-stamp-precision=nano"]
+    zstd = ["zstd", "-q", "-3", "-f", "-o", "FILE"]
     captured = (r"(\d+) packets captured", r"(\d+) packets dropped by kernel")
     dumpcap = ["dumpcap", "-q", "-i", f"{LINK}0", "-s", str(SNAP), "-w", "FILE"]
     return [
         ours("tcprec jsonl.zst", ".jsonl.zst"),
-        Recorder("tcpdump | zstd -3", [[*tcpdump, "-w", "-"], ["zstd", "-q", "-3", "-f", "-o", "FILE"]],
-                 "listening on", *captured),
+        Recorder("tcpdump | zstd -3", [[*tcpdump, "-w", "-"], zstd], "listening on", *captured),
+        Recorder("tcpdump --nano | zstd -3", [[*tcpdump, *nano, "-w", "-"], zstd], "listening on", *captured),
         ours("tcprec (default)", ".jsonl.zst", ()),
         ours("tcprec pcapng", ".pcapng"),
         Recorder("tcpdump -w", [[*tcpdump, "-w", "FILE"]], "listening on", *captured),
