@@ -375,10 +375,10 @@ mod tests {
         let mut series = CaptureFile::create(&path, Some((rotation, names)), 0).unwrap();
         let processes = Processes::new(Clock { offset_ns: 0 });
         let head = |sequence| {
-            vec![Record::Capture(Capture {
+            vec![Record::Capture(Box::new(Capture {
                 sequence,
                 ..Capture::default()
-            })]
+            }))]
         };
         for (early, late) in [(9, 12), (19, 38), (39, 40)] {
             assert!(!series.is_due(early), "{early}");

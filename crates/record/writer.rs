@@ -13,7 +13,8 @@ use tcprec_analyze::annotate::{Annotator, Note};
 use tcprec_shared::record::{Capture, End, Loss, LossCause, Lost, Record};
 
 use crate::kernel::{
-    Batch, Classic, Clock, DecodeError, Decoded, Device, Losses, Recorded, Ring, decode, scan,
+    Batch, Classic, Clock, DecodeError, Decoded, Device, Losses, Recorded, Ring, event, packet,
+    scan,
 };
 use crate::output::{Output, WriteError, Written};
 use crate::processes::Processes;
@@ -180,7 +181,7 @@ impl Writer {
     /// Writes what stands at the head of a capture: how it was made, and the
     /// interfaces. From now on the file can be read, whatever happens.
     pub(crate) fn begin(&mut self) {
-        let mut records = vec![Record::Capture(self.capture.clone())];
+        let mut records = vec![Record::Capture(Box::new(self.capture.clone()))];
         records.extend(self.decoder.recorded.records().map(Record::Interface));
         self.write(&records);
         self.each_output(Output::flush);
@@ -191,23 +192,31 @@ impl Writer {
         let mut records = Vec::new();
         for decoded in scan(raw_scan, self.decoder.clock) {
             self.totals.scanned += 1;
-            self.decoder.push(Ring::Events, decoded, &mut records);
+            self.decoder.push(decoded, &mut records);
         }
         let from_proc = self.decoder.classic.as_mut().map(Classic::take_scan);
         for decoded in from_proc.into_iter().flatten() {
             self.totals.scanned += 1;
-            self.decoder.push(Ring::Events, Ok(decoded), &mut records);
+            self.decoder.push(Ok(decoded), &mut records);
         }
         self.write(&records);
         self.each_output(Output::flush);
     }
 
-    /// Writes a batch; lines are shown at once.
+    /// Writes a batch; lines are shown at once. Records wait for the others only
+    /// where these may tell more of them: many in memory cost more than all that is
+    /// done to make them.
     pub(crate) fn batch(&mut self, batch: &Batch) {
         let mut records = recycled(mem::take(&mut self.spare));
         for (ring, raw) in batch.iter() {
-            let decoded = decode(ring, raw, self.decoder.clock, &self.decoder.recorded);
-            self.decoder.push_here(ring, decoded, &mut records);
+            match ring {
+                Ring::Packets { netns } => records.push(self.decoder.packet(netns, raw)),
+                Ring::Events => self.decoder.push_here(raw, &mut records),
+            }
+            if self.annotator.is_none() {
+                self.write(&records);
+                records.clear();
+            }
         }
         self.totals.events.left_out = self.decoder.left_out_events;
         self.write(&records);
@@ -311,7 +320,7 @@ impl Writer {
         };
         if is_written {
             total.recorded += 1;
-            counter.fetch_add(1, Ordering::Relaxed);
+            counter.store(total.recorded, Ordering::Relaxed);
         } else {
             total.lost += 1;
             self.progress.lost.fetch_add(1, Ordering::Relaxed);
@@ -354,10 +363,10 @@ impl Writer {
                 ..totals.end("rotated", ts_ns)
             });
             let head = |sequence| {
-                let mut records = vec![Record::Capture(Capture {
+                let mut records = vec![Record::Capture(Box::new(Capture {
                     sequence,
                     ..capture.clone()
-                })];
+                }))];
                 records.extend(decoder.recorded.records().map(Record::Interface));
                 let open = sockets.iter().flat_map(|sockets| sockets.scan(ts_ns));
                 records.extend(open.map(Record::Event));
@@ -430,14 +439,16 @@ struct Decoder {
 }
 
 impl Decoder {
-    /// What the programs told, but for what is of another namespace.
-    fn push_here<'a>(
-        &mut self,
-        ring: Ring,
-        decoded: Result<Decoded<'a>, DecodeError>,
-        records: &mut Vec<Record<'a>>,
-    ) {
-        let completed = match (&mut self.classic, decoded) {
+    fn packet<'a>(&self, netns: u32, raw: &'a [u8]) -> Record<'a> {
+        match packet(raw, netns, self.clock, &self.recorded) {
+            Ok(packet) => Record::Packet(packet),
+            Err(_) => self.lost(Lost::Packets),
+        }
+    }
+
+    /// What the programs told of events, but for what is of another namespace.
+    fn push_here(&mut self, raw: &[u8], records: &mut Vec<Record<'_>>) {
+        let completed = match (&mut self.classic, event(raw, self.clock)) {
             (Some(classic), Ok(told)) => {
                 let is_event = matches!(told, Decoded::Event(..));
                 let Some(completed) = classic.complete(told) else {
@@ -448,17 +459,11 @@ impl Decoder {
             }
             (_, decoded) => decoded,
         };
-        self.push(ring, completed, records);
+        self.push(completed, records);
     }
 
-    fn push<'a>(
-        &mut self,
-        ring: Ring,
-        decoded: Result<Decoded<'a>, DecodeError>,
-        records: &mut Vec<Record<'a>>,
-    ) {
+    fn push(&mut self, decoded: Result<Decoded, DecodeError>, records: &mut Vec<Record<'_>>) {
         match decoded {
-            Ok(Decoded::Packet(packet)) => records.push(Record::Packet(packet)),
             Ok(Decoded::Event(event, task)) => {
                 let process = task.and_then(|task| self.processes.meet(&task));
                 records.extend(process.map(Record::Process));
@@ -467,21 +472,21 @@ impl Decoder {
             Ok(Decoded::Exec(exec)) => {
                 records.extend(self.processes.start(exec).map(Record::Process));
             }
-            Err(_) => {
-                let now = Clock::boot_ns().map_or(0, |boot| self.clock.unix_ns(boot));
-                records.push(Record::Loss(Loss {
-                    cause: LossCause::Decode,
-                    lost: match ring {
-                        Ring::Packets { .. } => Lost::Packets,
-                        Ring::Events => Lost::Events,
-                    },
-                    cpu: None,
-                    count: 1,
-                    bytes: 0,
-                    first_ns: now,
-                    last_ns: now,
-                }));
-            }
+            Err(_) => records.push(self.lost(Lost::Events)),
         }
+    }
+
+    /// The loss of what makes no sense.
+    fn lost(&self, lost: Lost) -> Record<'static> {
+        let now = Clock::boot_ns().map_or(0, |boot| self.clock.unix_ns(boot));
+        Record::Loss(Loss {
+            cause: LossCause::Decode,
+            lost,
+            cpu: None,
+            count: 1,
+            bytes: 0,
+            first_ns: now,
+            last_ns: now,
+        })
     }
 }

@@ -78,13 +78,13 @@ impl Selection {
                 }
                 Some(Record::Interface(interface))
             }
-            Record::Capture(capture) => Some(Record::Capture(Capture {
+            Record::Capture(capture) => Some(Record::Capture(Box::new(Capture {
                 filter: Some(match &capture.filter {
                     Some(first) => format!("({first}) and ({expression})"),
                     None => expression.clone(),
                 }),
-                ..capture
-            })),
+                ..*capture
+            }))),
             Record::End(end) => Some(Record::End(End {
                 seen_packets: end.seen_packets.saturating_sub(self.rejected_packets),
                 recorded_packets: end.recorded_packets.saturating_sub(self.rejected_packets),

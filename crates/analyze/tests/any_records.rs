@@ -185,10 +185,10 @@ fn event() -> impl Strategy<Value = Record<'static>> {
 
 fn record() -> impl Strategy<Value = Record<'static>> {
     let capture = any::<bool>().prop_map(|own| {
-        Record::Capture(Capture {
+        Record::Capture(Box::new(Capture {
             schema: own.then_some(SCHEMA),
             ..Capture::default()
-        })
+        }))
     });
     let interface =
         (number(), option::of("\\PC*"), option::of(number())).prop_map(|(id, name, netns)| {

@@ -61,7 +61,7 @@ impl Classic {
     }
 
     /// The sockets that were there, for each process that held them.
-    pub(crate) fn take_scan(&mut self) -> impl Iterator<Item = Decoded<'static>> + use<> {
+    pub(crate) fn take_scan(&mut self) -> impl Iterator<Item = Decoded> + use<> {
         let scan = std::mem::take(&mut self.scan).into_iter();
         scan.map(|(event, task)| Decoded::Event(event, task))
     }
@@ -136,9 +136,8 @@ impl Classic {
     }
 
     /// Completes what a tracepoint told; nothing where it is of another namespace.
-    pub(crate) fn complete<'a>(&mut self, decoded: Decoded<'a>) -> Option<Decoded<'a>> {
+    pub(crate) fn complete(&mut self, decoded: Decoded) -> Option<Decoded> {
         match decoded {
-            Decoded::Packet(_) => Some(decoded),
             Decoded::Exec(exec) => self.exec(exec).map(Decoded::Exec),
             Decoded::Event(event, task) => self.event(event, task),
         }
@@ -157,7 +156,7 @@ impl Classic {
         })
     }
 
-    fn event<'a>(&mut self, mut event: Event, task: Option<Task>) -> Option<Decoded<'a>> {
+    fn event(&mut self, mut event: Event, task: Option<Task>) -> Option<Decoded> {
         let (task, is_ours) = match task {
             Some(task) => {
                 let (task, is_ours) = self.complete_task(task, event.tid, event.ts_ns);

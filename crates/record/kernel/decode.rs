@@ -10,7 +10,6 @@ use tcprec_shared::record::{
 };
 use thiserror::Error;
 
-use super::batch::Ring;
 use super::host::Clock;
 use super::interfaces::Recorded;
 use super::skeleton::events::types as events;
@@ -23,10 +22,9 @@ const _: () = assert!(size_of::<events::task>() == 48);
 const _: () = assert!(size_of::<events::socket_event>() == 152);
 const _: () = assert!(size_of::<events::exec_event>() == 64 + 256 + 1024);
 
-/// What a raw record says.
+/// What a raw record of the events says.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Decoded<'a> {
-    Packet(Packet<'a>),
+pub(crate) enum Decoded {
     /// An event, with the process in whose context it happened.
     Event(Event, Option<Task>),
     Exec(Exec),
@@ -82,20 +80,9 @@ fn split<T: Raw>(raw: &[u8]) -> Result<(T, &[u8]), DecodeError> {
     Ok((unsafe { head.as_ptr().cast::<T>().read_unaligned() }, tail))
 }
 
-/// What a raw record of `ring` says. A packet's bytes stay where they are.
-pub(crate) fn decode<'a>(
-    ring: Ring,
-    raw: &'a [u8],
-    clock: Clock,
-    recorded: &Recorded,
-) -> Result<Decoded<'a>, DecodeError> {
-    match ring {
-        Ring::Packets { netns } => packet(raw, netns, clock, recorded).map(Decoded::Packet),
-        Ring::Events => event(raw, clock),
-    }
-}
-
-fn packet<'a>(
+/// What a raw record of the packets of a namespace says. Its bytes stay where they
+/// are.
+pub(crate) fn packet<'a>(
     raw: &'a [u8],
     netns: u32,
     clock: Clock,
@@ -142,7 +129,8 @@ fn with_ether(family: u8, bytes: &[u8]) -> Vec<u8> {
     data
 }
 
-fn event(raw: &[u8], clock: Clock) -> Result<Decoded<'_>, DecodeError> {
+/// What a raw record of the events says.
+pub(crate) fn event(raw: &[u8], clock: Clock) -> Result<Decoded, DecodeError> {
     // Both kinds of record have their kind at the same place.
     let kind = raw
         .get(8..)
@@ -179,10 +167,7 @@ fn event(raw: &[u8], clock: Clock) -> Result<Decoded<'_>, DecodeError> {
 }
 
 /// The events of a scan: whole records, one behind the other.
-pub(crate) fn scan(
-    raw: &[u8],
-    clock: Clock,
-) -> impl Iterator<Item = Result<Decoded<'_>, DecodeError>> {
+pub(crate) fn scan(raw: &[u8], clock: Clock) -> impl Iterator<Item = Result<Decoded, DecodeError>> {
     raw.chunks(size_of::<events::socket_event>())
         .map(move |record| event(record, clock))
 }

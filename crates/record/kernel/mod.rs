@@ -43,7 +43,7 @@ pub(crate) use batch::{Batch, Ring};
 pub(crate) use classic::Classic;
 use counters::Counters;
 pub(crate) use counters::{LossSlot, Losses};
-pub(crate) use decode::{DecodeError, Decoded, Exec, Task, decode, scan};
+pub(crate) use decode::{DecodeError, Decoded, Exec, Task, event, packet, scan};
 pub(crate) use events::EventHooks;
 use events::Events;
 pub(crate) use filter::Filter;

@@ -117,10 +117,7 @@ impl Runner {
             return;
         };
         let netns = self.recorded.devices()[0].netns;
-        let decoded = decode(Ring::Packets { netns }, raw, clock, &self.recorded).unwrap();
-        let Decoded::Packet(packet) = decoded else {
-            panic!("{decoded:?}");
-        };
+        let packet = packet(raw, netns, clock, &self.recorded).unwrap();
         assert!(
             packet.kernel.unwrap().agrees(&parsed),
             "{parsed:?} against {:?}",

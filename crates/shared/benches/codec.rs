@@ -50,10 +50,10 @@ fn headers(c: &mut Criterion) {
 const PACKETS: usize = 10_000;
 
 fn records() -> Vec<Record<'static>> {
-    let capture = Record::Capture(Capture {
+    let capture = Record::Capture(Box::new(Capture {
         schema: Some(SCHEMA),
         ..Capture::default()
-    });
+    }));
     let frame = ethernet(&[0x08, 0x00]);
     let packets = (0..PACKETS).map(|number| {
         Record::Packet(Packet {

@@ -182,7 +182,7 @@ fn write_recording(mut sink: Box<dyn Sink + Send>) -> Result<(), Failed> {
     let (packet, kernel) = syn()?;
     let community_id = Flow::between(kernel.src, kernel.dst).community_id();
     let mut write = |record: Record<'_>| sink.write(&record, None);
-    write(Record::Capture(Capture {
+    write(Record::Capture(Box::new(Capture {
         schema: Some(SCHEMA),
         program: "tcprec 0.1.0".into(),
         host: Some("web-1".into()),
@@ -190,7 +190,7 @@ fn write_recording(mut sink: Box<dyn Sink + Send>) -> Result<(), Failed> {
         hooks: vec!["tcx/egress".into()],
         snap_bytes: Some(256),
         ..Capture::default()
-    }))?;
+    })))?;
     for (id, name) in [(0, "eth0"), (1, "lo")] {
         write(Record::Interface(Interface {
             id,

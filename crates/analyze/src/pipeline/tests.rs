@@ -146,10 +146,10 @@ fn a_differing_parse_of_the_kernel_is_counted() {
 #[test]
 fn how_a_capture_ended_is_told() {
     let own = || {
-        Record::Capture(Capture {
+        Record::Capture(Box::new(Capture {
             schema: Some(SCHEMA),
             ..Capture::default()
-        })
+        }))
     };
     let end = End::default();
     let ending = |records| report(records).capture.ending;
@@ -237,10 +237,10 @@ fn a_loss_makes_incomplete_what_it_meets() {
 
 #[test]
 fn what_has_no_end_may_have_lost_it() {
-    let own = Record::Capture(Capture {
+    let own = Record::Capture(Box::new(Capture {
         schema: Some(SCHEMA),
         ..Capture::default()
-    });
+    }));
     let attempt = || Record::Packet(packet(0, 10, false));
     let missing = |records| {
         let incomplete = report(records).connections[0].incomplete;
@@ -276,12 +276,12 @@ fn a_damaged_record_may_have_been_a_packet() {
 #[test]
 fn what_a_rotated_series_lacks_is_told() {
     let file = |sequence, continued: Option<bool>| {
-        let capture = Record::Capture(Capture {
+        let capture = Record::Capture(Box::new(Capture {
             schema: Some(SCHEMA),
             clock_offset_ns: Some(1),
             sequence,
             ..Capture::default()
-        });
+        }));
         let end = continued.map(|continued| {
             Record::End(End {
                 continued,

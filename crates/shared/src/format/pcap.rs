@@ -104,11 +104,11 @@ impl Reader {
                     link_type,
                     netns: None,
                 }),
-                Record::Capture(Capture {
+                Record::Capture(Box::new(Capture {
                     program: "unknown program (pcap)".into(),
                     snap_bytes: (header.snaplen > 0).then_some(header.snaplen),
                     ..Capture::default()
-                }),
+                })),
             ],
             given_bytes: 0,
         })

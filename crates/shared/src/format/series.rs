@@ -70,7 +70,7 @@ impl Place {
             };
             let first_ns = record.ts_ns();
             if let Record::Capture(capture) = record {
-                place.capture.get_or_insert(capture);
+                place.capture.get_or_insert(*capture);
             }
             if let Some(first_ns) = first_ns {
                 return Self {

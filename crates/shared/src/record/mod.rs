@@ -28,8 +28,9 @@ pub use process::{Process, ProcessId, Provenance};
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Record<'a> {
-    /// What made this file, and how; first in every file.
-    Capture(Capture),
+    /// What made this file, and how; first in every file. There are few, and all
+    /// records take as much memory as the largest.
+    Capture(Box<Capture>),
     /// An interface that packets refer to.
     Interface(Interface),
     /// A process that events refer to.

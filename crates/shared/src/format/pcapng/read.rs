@@ -218,7 +218,7 @@ impl Reader {
                         jsonl::check_schema(&own)?;
                         self.kernel_parses = !own.hooks.is_empty();
                         self.is_own = true;
-                        return Ok(own);
+                        return Ok(*own);
                     }
                 }
                 _ => {}
@@ -451,7 +451,7 @@ fn packet_fields(
 impl Source for Reader {
     fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
         if let Some(capture) = self.capture.take() {
-            return Ok(Some(Record::Capture(capture)));
+            return Ok(Some(Record::Capture(Box::new(capture))));
         }
         loop {
             self.window.consume(std::mem::take(&mut self.given_bytes));
@@ -463,7 +463,7 @@ impl Source for Reader {
                 SECTION_HEADER_BLOCK => {
                     let capture = self.next_section(block.len)?;
                     if self.is_own {
-                        return Ok(Some(Record::Capture(capture)));
+                        return Ok(Some(Record::Capture(Box::new(capture))));
                     }
                 }
                 _ if self.is_foreign => {}

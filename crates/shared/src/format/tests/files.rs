@@ -19,11 +19,11 @@ fn part(path: &Path, sequence: u32, ts_ns: i64) {
     let mut sink = create(path).unwrap();
     for record in generate::example().records {
         let record = match record {
-            Record::Capture(capture) => Record::Capture(Capture {
+            Record::Capture(capture) => Record::Capture(Box::new(Capture {
                 sequence,
                 clock_offset_ns: Some(1),
-                ..capture
-            }),
+                ..*capture
+            })),
             Record::Packet(packet) => Record::Packet(Packet { ts_ns, ..packet }),
             Record::Interface(_) => record,
             _ => continue,
@@ -137,11 +137,11 @@ fn interfaces_are_those_of_a_recording() {
         let mut sink = create(&path).unwrap();
         for record in generate::example().records {
             let record = match record {
-                Record::Capture(capture) => Record::Capture(Capture {
+                Record::Capture(capture) => Record::Capture(Box::new(Capture {
                     sequence,
                     clock_offset_ns: Some(offset_ns),
-                    ..capture
-                }),
+                    ..*capture
+                })),
                 Record::Packet(packet) => Record::Packet(Packet {
                     ts_ns: offset_ns,
                     ..packet
@@ -226,7 +226,7 @@ fn a_later_major_schema_is_refused() {
             program: "tcprec 9.0.0".into(),
             ..Capture::default()
         };
-        sink.write(&Record::Capture(capture), None).unwrap();
+        sink.write(&Record::Capture(capture.into()), None).unwrap();
         sink.finish().unwrap();
         let error = match open(&path) {
             Ok(mut input) => input.next().err().unwrap(),

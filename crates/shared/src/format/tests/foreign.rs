@@ -207,7 +207,7 @@ fn every_kind_of_packet_block_is_read() {
         panic!("{:?}", contents.records);
     };
     assert_eq!(
-        *capture,
+        **capture,
         Capture {
             program: "dumpcap 4".into(),
             kernel: Some("Linux 6".into()),

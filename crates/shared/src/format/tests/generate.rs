@@ -70,14 +70,14 @@ pub(super) fn example() -> Stream {
     };
     let expected = KernelParse::expected(&headers::parse(LinkType::ETHERNET, &packet.data, 54));
     let records = vec![
-        Record::Capture(Capture {
+        Record::Capture(Box::new(Capture {
             schema: Some(SCHEMA),
             program: "tcprec 0.1.0".into(),
             kernel: Some("Linux 6.18.0".into()),
             hooks: vec!["tcx/ingress".into()],
             snap_bytes: Some(256),
             ..Capture::default()
-        }),
+        })),
         Record::Interface(Interface {
             id: 0,
             name: Some("eth0".into()),
@@ -170,7 +170,7 @@ pub(super) fn stream() -> impl Strategy<Value = Stream> {
                 interface.id = 7 * id as u32;
             }
             let ids: Vec<_> = interfaces.iter().map(|interface| interface.id).collect();
-            let head = [Record::Capture(capture)];
+            let head = [Record::Capture(Box::new(capture))];
             let head: Vec<_> = head
                 .into_iter()
                 .chain(interfaces.into_iter().map(Record::Interface))
@@ -191,7 +191,7 @@ fn record(interfaces: Vec<u32>) -> impl Strategy<Value = Record<'static>> {
         4 => event().prop_map(Record::Event).boxed(),
         2 => process().prop_map(Record::Process).boxed(),
         1 => loss().prop_map(Record::Loss).boxed(),
-        1 => capture().prop_map(Record::Capture).boxed(),
+        1 => capture().prop_map(|capture| Record::Capture(capture.into())).boxed(),
         1 => end().prop_map(Record::End).boxed(),
     ]
 }
