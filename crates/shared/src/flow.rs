@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -29,18 +29,12 @@ impl Endpoint {
             port,
         }
     }
+}
 
-    /// Where it stands in the order of endpoints: whether it is IPv6, its address
-    /// (that of IPv4 as the IPv4-mapped one of IPv6) and its port. No other endpoint
-    /// has the same place. Numbers are compared and hashed faster than addresses.
-    #[must_use]
-    #[inline]
-    pub const fn place(&self) -> (bool, u128, u16) {
-        match self.addr {
-            IpAddr::V4(addr) => (false, 0xffff << 32 | addr.to_bits() as u128, self.port),
-            IpAddr::V6(addr) => (true, addr.to_bits(), self.port),
-        }
-    }
+/// An endpoint of IPv4 in one number: those are compared and hashed faster than
+/// addresses, and are in the same order.
+fn number(addr: Ipv4Addr, port: u16) -> u64 {
+    u64::from(addr.to_bits()) << 16 | u64::from(port)
 }
 
 /// In one number, where the derived one would take an address octet by octet.
@@ -48,9 +42,7 @@ impl Hash for Endpoint {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self.addr {
-            IpAddr::V4(addr) => {
-                state.write_u64(u64::from(addr.to_bits()) << 16 | u64::from(self.port));
-            }
+            IpAddr::V4(addr) => state.write_u64(number(addr, self.port)),
             IpAddr::V6(addr) => {
                 state.write_u128(addr.to_bits());
                 state.write_u16(self.port);
@@ -60,14 +52,19 @@ impl Hash for Endpoint {
 }
 
 impl Ord for Endpoint {
-    #[inline]
+    #[inline(always)]
     fn cmp(&self, other: &Self) -> Ordering {
-        self.place().cmp(&other.place())
+        match (self.addr, other.addr) {
+            (IpAddr::V4(addr), IpAddr::V4(of_other)) => {
+                number(addr, self.port).cmp(&number(of_other, other.port))
+            }
+            (addr, of_other) => (addr, self.port).cmp(&(of_other, other.port)),
+        }
     }
 }
 
 impl PartialOrd for Endpoint {
-    #[inline]
+    #[inline(always)]
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }

@@ -26,7 +26,7 @@ use crate::app::{Budget, Conversation, Outcome, Request};
 pub(super) struct Live {
     pub(super) id: ConnectionId,
     pub(super) scope: u32,
-    flow: Flow,
+    pub(super) flow: Flow,
     begin_ns: i64,
     first_ns: i64,
     last_ns: i64,
@@ -170,7 +170,7 @@ impl Live {
         }
         let place = direction.packet(packet, cookie);
         let position = place.position;
-        let end = position.saturating_add(packet.payload_bytes.into());
+        let end = position + i64::from(packet.payload_bytes);
         let is_awaited = syn || !direction.is_acknowledged(end);
         let sent = Sent {
             position,

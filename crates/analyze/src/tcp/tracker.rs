@@ -1,11 +1,13 @@
 //! From segments to connections.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::BuildHasher as _;
+use std::mem;
 use std::vec;
 
-use foldhash::HashMap;
-use tcprec_shared::flow::Flow;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use tcprec_shared::flow::{Endpoint, Flow};
 use tcprec_shared::headers::Segment;
 
 use super::live::Live;
@@ -98,8 +100,11 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct Tracker {
     limits: Limits,
-    /// The hash is seeded at random: a capture cannot be made to be slow.
-    live: HashMap<Key, Box<Live>>,
+    /// By the hash of their ends, which is seeded at random: a capture cannot be made
+    /// to be slow. What is compared stands in the connection, which is needed anyway:
+    /// so the table is small, and stays in the caches.
+    live: HashTable<Box<Live>>,
+    hasher: RandomState,
     /// Connections that are over, in the order of that; some were finished since.
     over: VecDeque<Over>,
     /// What was finished last.
@@ -107,7 +112,7 @@ pub struct Tracker {
     spare: Vec<Box<Live>>,
     /// Connections that have waiting requests, by when these are to be looked at;
     /// some were finished since.
-    holders: BTreeMap<(i64, ConnectionId), Key>,
+    holders: BTreeMap<(i64, ConnectionId), Place>,
     waiting_bytes: usize,
     /// What payload is kept; none where it is not looked into.
     budget: Option<Budget>,
@@ -125,7 +130,7 @@ struct Over {
 #[derive(Debug)]
 enum Lingering {
     /// Its 5-tuple is its own.
-    Followed(Key, ConnectionId),
+    Followed(Place),
     /// Another connection has its 5-tuple.
     Replaced(Box<Live>),
 }
@@ -133,7 +138,7 @@ enum Lingering {
 impl Lingering {
     fn scope(&self) -> u32 {
         match self {
-            Self::Followed(key, _) => key.scope,
+            Self::Followed(place) => place.scope,
             Self::Replaced(live) => live.scope,
         }
     }
@@ -151,7 +156,8 @@ impl Tracker {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            live: HashMap::default(),
+            live: HashTable::new(),
+            hasher: RandomState::default(),
             over: VecDeque::new(),
             spare: Vec::new(),
             holders: BTreeMap::new(),
@@ -174,26 +180,27 @@ impl Tracker {
         segment: &Segment<'_>,
         observer: &mut impl Observer,
     ) -> ConnectionId {
-        let (key, side) = Key::of(seen.scope, segment);
-        let id = match self.live.get_mut(&key) {
+        let (ends, side) = Ends::of(seen.scope, segment);
+        let hash = ends.hash(&self.hasher);
+        let id = match self.live.find_mut(hash, |live| ends.are_of(live)) {
             Some(live) if !live.is_ended_by(side, segment) => {
                 let (was_over, waiting_bytes) = (live.is_over(), live.waiting_bytes());
                 live.packet(side, seen, segment, self.budget.as_ref());
-                let id = live.id;
+                let place = Place::of(hash, live);
                 let is_over = !was_over && live.is_over();
                 let more_bytes = live.waiting_bytes() - waiting_bytes;
                 if more_bytes > 0 {
                     self.waiting_bytes += more_bytes;
                     if waiting_bytes == 0 {
-                        self.hold(seen.ts_ns.saturating_add(LATE_NS), key, id);
+                        self.hold(seen.ts_ns.saturating_add(LATE_NS), place);
                     }
                 }
                 if is_over {
-                    self.linger(seen.ts_ns, Lingering::Followed(key, id));
+                    self.linger(seen.ts_ns, Lingering::Followed(place));
                 }
-                id
+                place.id
             }
-            _ => self.begin(key, side, seen, segment, observer),
+            _ => self.begin(hash, ends, side, seen, segment, observer),
         };
         self.tidy(seen.ts_ns, observer);
         id
@@ -203,27 +210,21 @@ impl Tracker {
     #[inline(never)]
     fn begin(
         &mut self,
-        key: Key,
+        hash: u64,
+        ends: Ends<'_>,
         sender: Side,
         seen: Seen,
         segment: &Segment<'_>,
         observer: &mut impl Observer,
     ) -> ConnectionId {
-        let before = self.live.remove(&key);
+        let before = self.take_out(hash, |live| ends.are_of(live));
         if self.live.len() >= self.limits.connections.max(1) {
             self.evict(observer);
         }
         let id = ConnectionId(self.seen_connections);
         self.seen_connections += 1;
         observer.begun(id);
-        let live = Live::new(
-            id,
-            Flow::between(segment.src, segment.dst),
-            sender,
-            seen,
-            segment,
-            before.as_deref(),
-        );
+        let live = Live::new(id, ends.flow(), sender, seen, segment, before.as_deref());
         let mut live = match self.spare.pop() {
             Some(mut room) => {
                 *room = live;
@@ -235,16 +236,25 @@ impl Tracker {
             self.linger(seen.ts_ns, Lingering::Replaced(before));
         }
         live.packet(sender, seen, segment, self.budget.as_ref());
+        let place = Place::of(hash, &live);
         let (is_over, waiting_bytes) = (live.is_over(), live.waiting_bytes());
-        self.live.insert(key, live);
+        let hasher = &self.hasher;
+        self.live
+            .insert_unique(hash, live, |live| Ends::from(live).hash(hasher));
         if waiting_bytes > 0 {
             self.waiting_bytes += waiting_bytes;
-            self.hold(seen.ts_ns.saturating_add(LATE_NS), key, id);
+            self.hold(seen.ts_ns.saturating_add(LATE_NS), place);
         }
         if is_over {
-            self.linger(seen.ts_ns, Lingering::Followed(key, id));
+            self.linger(seen.ts_ns, Lingering::Followed(place));
         }
         id
+    }
+
+    /// A connection that is not followed any more.
+    fn take_out(&mut self, hash: u64, is_it: impl FnMut(&Box<Live>) -> bool) -> Option<Box<Live>> {
+        let entry = self.live.find_entry(hash, is_it).ok()?;
+        Some(entry.remove().0)
     }
 
     /// How many connections were finished early to stay within the limits.
@@ -262,7 +272,7 @@ impl Tracker {
         is_of_interest: impl Fn(&Request) -> bool,
         mut show: impl FnMut(Connection, Vec<Request>),
     ) {
-        let recent = self.live.values().filter(|live| live.last_ns() >= since_ns);
+        let recent = self.live.iter().filter(|live| live.last_ns() >= since_ns);
         let mut shown: Vec<_> = recent
             .filter(|live| !live.goes_well() || live.waiting_bytes() > 0)
             .collect();
@@ -288,10 +298,10 @@ impl Tracker {
     /// As [`Self::finish`], one after the other.
     #[must_use]
     pub fn finish_each(self) -> Finishing {
-        let followed = self.live.into_values().map(|live| (live, true));
+        let followed = self.live.into_iter().map(|live| (live, true));
         let over = self.over.into_iter().map(|over| over.connection);
         let replaced = over.filter_map(|connection| match connection {
-            Lingering::Followed(..) => None,
+            Lingering::Followed(_) => None,
             Lingering::Replaced(live) => Some((live, false)),
         });
         let mut all: Vec<_> = followed.chain(replaced).collect();
@@ -302,8 +312,15 @@ impl Tracker {
     }
 
     fn finish_one(&mut self, mut live: Box<Live>, is_latest: bool, observer: &mut impl Observer) {
-        self.waiting_bytes = self.waiting_bytes.saturating_sub(live.waiting_bytes());
-        let (connection, requests) = live.finish();
+        // It was not touched for long, and is in no cache. Where it is moved first, its
+        // memory is waited for once, and not again for each thing that is looked at.
+        let mut moved = self.spare.last_mut();
+        if let Some(room) = moved.as_deref_mut() {
+            mem::swap(&mut **room, &mut *live);
+        }
+        let last = moved.unwrap_or(&mut live);
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(last.waiting_bytes());
+        let (connection, requests) = last.finish();
         observer.connection(connection, requests, is_latest);
         if self.spare.len() < SPARE {
             self.spare.push(live);
@@ -317,14 +334,14 @@ impl Tracker {
         });
     }
 
-    fn hold(&mut self, look_ns: i64, key: Key, id: ConnectionId) {
+    fn hold(&mut self, look_ns: i64, place: Place) {
         // Those that were finished since are left in it, but not without a bound.
         if self.holders.len() >= 1024 + 2 * self.live.len() {
             let live = &self.live;
             self.holders
-                .retain(|(_, id), key| live.get(key).is_some_and(|live| live.id == *id));
+                .retain(|_, place| live.find(place.hash, |live| live.id == place.id).is_some());
         }
-        self.holders.insert((look_ns, id), key);
+        self.holders.insert((look_ns, place.id), place);
     }
 
     /// Gives what has waited long enough, or has to go to bound the memory.
@@ -353,20 +370,18 @@ impl Tracker {
                 break;
             }
             match self.over.pop_front().map(|over| over.connection) {
-                Some(Lingering::Followed(key, id)) => {
-                    let Entry::Occupied(entry) = self.live.entry(key) else {
+                Some(Lingering::Followed(place)) => {
+                    let Ok(entry) = self.live.find_entry(place.hash, |live| live.id == place.id)
+                    else {
                         continue;
                     };
-                    if entry.get().id != id {
-                        continue;
-                    }
                     let last_ns = entry.get().last_ns();
                     let is_quiet = now_ns.saturating_sub(last_ns) >= LINGER_NS;
                     if is_quiet || is_crowded || is_full {
-                        let live = entry.remove();
+                        let (live, _) = entry.remove();
                         self.finish_one(live, true, observer);
                     } else {
-                        self.linger(last_ns, Lingering::Followed(key, id));
+                        self.linger(last_ns, Lingering::Followed(place));
                     }
                 }
                 Some(Lingering::Replaced(live)) => self.finish_one(live, false, observer),
@@ -379,15 +394,15 @@ impl Tracker {
     #[inline(never)]
     fn give_requests(&mut self, now_ns: i64, observer: &mut impl Observer) {
         while self.waiting_bytes > self.limits.waiting_bytes / 16
-            && let Some((&(look_ns, id), &key)) = self.holders.first_key_value()
+            && let Some((&(look_ns, _), &place)) = self.holders.first_key_value()
         {
             let is_full = self.waiting_bytes > self.limits.waiting_bytes;
-            let is_any_time = is_full || key.scope == NOWHERE;
+            let is_any_time = is_full || place.scope == NOWHERE;
             if look_ns >= now_ns && !is_any_time {
                 break;
             }
             self.holders.pop_first();
-            let Some(live) = self.live.get_mut(&key).filter(|live| live.id == id) else {
+            let Some(live) = self.live.find_mut(place.hash, |live| live.id == place.id) else {
                 continue;
             };
             let until_ns = if is_any_time {
@@ -403,7 +418,7 @@ impl Tracker {
                 observer.requests(live.so_far(), requests);
             }
             if left_bytes > 0 {
-                self.hold(now_ns.saturating_add(AGAIN_NS), key, id);
+                self.hold(now_ns.saturating_add(AGAIN_NS), place);
             }
         }
     }
@@ -414,14 +429,17 @@ impl Tracker {
         let mut idle: Vec<_> = self
             .live
             .iter()
-            .map(|(key, live)| (!live.is_over(), live.last_ns(), live.id, *key))
+            .map(|live| {
+                let hash = Ends::from(live).hash(&self.hasher);
+                (!live.is_over(), live.last_ns(), live.id, hash)
+            })
             .collect();
         let count = (idle.len() / 8).max(1);
         idle.select_nth_unstable_by_key(count - 1, |&(open, last_ns, id, _)| (open, last_ns, id));
         idle.truncate(count);
         idle.sort_unstable_by_key(|&(_, _, id, _)| id);
-        for (open, _, _, key) in idle {
-            if let Some(live) = self.live.remove(&key) {
+        for (open, _, id, hash) in idle {
+            if let Some(live) = self.take_out(hash, |live| live.id == id) {
                 self.evicted_connections += u64::from(open);
                 self.finish_one(live, true, observer);
             }
@@ -447,38 +465,76 @@ impl Iterator for Finishing {
     type Item = (Connection, Vec<Request>, bool);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (mut live, is_latest) = self.all.next()?;
+        let (live, is_latest) = self.all.next()?;
+        let mut live = *live; // as in `Tracker::finish_one`
         let (connection, requests) = live.finish();
         Some((connection, requests, is_latest))
     }
 }
 
-/// A 5-tuple and its scope, made to be hashed fast.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
-    low: u128,
-    high: u128,
-    ports: u32,
+/// Where a connection is found while it is followed.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    hash: u64,
+    id: ConnectionId,
     scope: u32,
 }
 
-impl Key {
-    /// That of a segment's connection, and the side that sent the segment: which
-    /// end is the low one is decided as in [`Flow::between`].
+impl Place {
+    fn of(hash: u64, live: &Live) -> Self {
+        Self {
+            hash,
+            id: live.id,
+            scope: live.scope,
+        }
+    }
+}
+
+/// The ends of a connection, and its scope: what tells it from others.
+#[derive(Debug, Clone, Copy)]
+struct Ends<'a> {
+    scope: u32,
+    low: &'a Endpoint,
+    high: &'a Endpoint,
+}
+
+impl<'a> Ends<'a> {
+    /// Those of a segment's connection, and which of them sent it.
     #[inline(always)]
-    fn of(scope: u32, segment: &Segment<'_>) -> (Self, Side) {
-        let (src, dst) = (segment.src.place(), segment.dst.place());
+    fn of(scope: u32, segment: &'a Segment<'_>) -> (Self, Side) {
+        let (src, dst) = (&segment.src, &segment.dst);
+        // As in [`Flow::between`].
         let (low, high, side) = if src <= dst {
             (src, dst, Side::Low)
         } else {
             (dst, src, Side::High)
         };
-        let key = Self {
-            low: low.1,
-            high: high.1,
-            ports: u32::from(low.2) << 16 | u32::from(high.2),
-            scope,
-        };
-        (key, side)
+        (Self { scope, low, high }, side)
+    }
+
+    const fn flow(self) -> Flow {
+        let (low, high) = (*self.low, *self.high);
+        Flow { low, high }
+    }
+
+    #[inline(always)]
+    fn are_of(self, live: &Live) -> bool {
+        let flow = &live.flow;
+        self.scope == live.scope && *self.low == flow.low && *self.high == flow.high
+    }
+
+    #[inline(always)]
+    fn hash(self, hasher: &RandomState) -> u64 {
+        hasher.hash_one((self.scope, self.low, self.high))
+    }
+}
+
+impl<'a> From<&'a Box<Live>> for Ends<'a> {
+    fn from(live: &'a Box<Live>) -> Self {
+        Self {
+            scope: live.scope,
+            low: &live.flow.low,
+            high: &live.flow.high,
+        }
     }
 }
