@@ -1,27 +1,35 @@
 //! The numbers of connections among all: shards number their own.
 
-use foldhash::HashMap;
+use hashbrown::HashTable;
 
+use super::shard::SHARDS;
 use crate::app::Request;
 use crate::tcp::{Connection, ConnectionId};
 
 /// The number of each connection that was begun and not finished.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
-    known: HashMap<(usize, ConnectionId), ConnectionId>,
+    /// By a key that is its own hash: those that follow each other stand side by side,
+    /// and most connections end in the order in which they began.
+    known: HashTable<(u64, ConnectionId)>,
     begun: u64,
 }
 
 impl Numbers {
     /// The next connection began, in the order of first packets.
     pub(super) fn begin(&mut self, shard: usize, own: ConnectionId) {
-        self.known.insert((shard, own), ConnectionId(self.begun));
+        let key = key(shard, own);
+        let number = ConnectionId(self.begun);
+        self.known
+            .insert_unique(key, (key, number), |(key, _)| *key);
         self.begun += 1;
     }
 
     /// The number of a shard's connection among all.
     pub(super) fn of(&self, shard: usize, own: ConnectionId) -> ConnectionId {
-        self.known.get(&(shard, own)).copied().unwrap_or(own)
+        let key = key(shard, own);
+        let known = self.known.find(key, |known| known.0 == key);
+        known.map_or(own, |(_, number)| *number)
     }
 
     /// Gives a connection of a shard, and requests on it, its number among all.
@@ -32,13 +40,21 @@ impl Numbers {
         requests: &mut [Request],
         goes_on: bool,
     ) {
-        let id = self.of(shard, connection.id);
+        let key = key(shard, connection.id);
+        let Ok(known) = self.known.find_entry(key, |known| known.0 == key) else {
+            return;
+        };
+        let (_, id) = *known.get();
         if !goes_on {
-            self.known.remove(&(shard, connection.id));
+            known.remove();
         }
         connection.id = id;
         for request in requests {
             request.connection = id;
         }
     }
+}
+
+fn key(shard: usize, own: ConnectionId) -> u64 {
+    own.0 << SHARDS.ilog2() | shard as u64
 }
