@@ -45,10 +45,10 @@ impl Unwrap {
     }
 
     /// The position of a number: of those it may mean, the one nearest to the
-    /// highest position reached.
+    /// highest position reached. That grows by less than 2^32 with a packet: no
+    /// capture is long enough for it to overflow.
     pub(super) fn position(&self, seq: Seq) -> i64 {
-        self.highest
-            .saturating_add(seq.since(self.zero + self.highest))
+        self.highest + seq.since(self.zero + self.highest)
     }
 
     /// Notes that the direction has come so far.

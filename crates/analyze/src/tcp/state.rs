@@ -119,11 +119,11 @@ impl Endpoint {
             return;
         }
         let further = ack.since(self.start + self.acked);
-        let before_start = self.acked.saturating_add(further) < 0;
+        let before_start = self.acked + further < 0;
         // The ACK of a reset is not to be trusted, and an ACK of 0 far away is
         // rather a broken one than a large connection.
         if !rst && !before_start && further > 0 && (ack != Seq(0) || further <= TOO_FAR) {
-            self.acked = self.acked.saturating_add(further);
+            self.acked += further;
         }
     }
 
@@ -138,13 +138,13 @@ impl Endpoint {
         }
         if packet.has(TcpFlags::FIN) && self.sent == 1 {
             // More than 2 GB of which only SYN and FIN were seen.
-            self.sent = self.sent.saturating_add(end.up_from(highest));
+            self.sent += end.up_from(highest);
             return false;
         }
         if self.state == State::Reset {
             return false;
         }
-        self.sent = self.sent.saturating_add(further.max(0));
+        self.sent += further.max(0);
         further <= 0 && packet.payload_bytes > 0
     }
 
@@ -172,6 +172,7 @@ pub(super) struct States {
     originator: Side,
     history: History,
     last_ns: i64,
+    is_over: bool,
 }
 
 impl States {
@@ -187,6 +188,7 @@ impl States {
             originator,
             history,
             last_ns: 0,
+            is_over: false,
         }
     }
 
@@ -316,6 +318,9 @@ impl States {
             }
             State::Reset => {}
         }
+        let Pair { low, high } = &self.ends;
+        self.is_over =
+            low.closed && high.closed || low.state == State::Reset || high.state == State::Reset;
     }
 
     fn flip(&mut self) {
@@ -343,9 +348,8 @@ impl States {
     }
 
     /// Whether no more payload is to be expected.
-    pub(super) fn is_over(&self) -> bool {
-        let (low, high) = (&self.ends.low, &self.ends.high);
-        low.closed && high.closed || low.state == State::Reset || high.state == State::Reset
+    pub(super) const fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// Whether both ends have closed in good order.
