@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tcprec_shared::format::{self, CreateError};
 
 use super::progress::Progress;
-use super::{Failure, FilterArgs, open, read_on, select};
+use super::{Failure, FilterArgs, open, read_on, select, warn};
 use crate::annotate::LookAhead;
 
 #[derive(Debug, clap::Args)]
@@ -41,20 +41,20 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         })
     })?;
     let mut input = LookAhead::new(input);
+    let mut left_out = LeftOut::default();
     let mut progress = Progress::new();
     loop {
         match input.next_record() {
             Ok(Some(record)) => {
                 if let Some(record) = select(&mut selection, &args.input, record)? {
                     let note = input.annotator().note(&record);
-                    let written = sink.write(&record, note.annotation.as_ref());
-                    written.map_err(|error| match error.kind() {
-                        // No file can say what this record does.
-                        io::ErrorKind::InvalidData => {
-                            Failure::Failed(format!("{}: {error}", args.input.display()))
+                    match sink.write(&record, note.annotation.as_ref()) {
+                        // No file of this format can say what this record does.
+                        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                            left_out.add(error);
                         }
-                        _ => unwritten(&args.output, error),
-                    })?;
+                        written => written.map_err(|error| unwritten(&args.output, error))?,
+                    }
                 }
             }
             Ok(None) => break,
@@ -64,7 +64,32 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
     drop(progress);
     sink.finish()
-        .map_err(|error| unwritten(&args.output, error))
+        .map_err(|error| unwritten(&args.output, error))?;
+    if let Some(first) = left_out.first {
+        let from = args.input.display();
+        warn(&match left_out.count {
+            1 => format!("{from}: a record was left out, which {name} cannot hold: {first}"),
+            count => format!(
+                "{from}: {count} records were left out, which {name} cannot hold; the first: {first}"
+            ),
+        });
+    }
+    Ok(())
+}
+
+/// The records that the format has no place for.
+#[derive(Debug, Default)]
+struct LeftOut {
+    count: u64,
+    /// Why the first was left out.
+    first: Option<io::Error>,
+}
+
+impl LeftOut {
+    fn add(&mut self, error: io::Error) {
+        self.count += 1;
+        self.first.get_or_insert(error);
+    }
 }
 
 /// An output that takes no more. One that nobody reads any more is none of these.

@@ -260,10 +260,12 @@ impl<W: Write> Writer<W> {
                 packet.interface
             )));
         };
-        let captured_bytes =
-            u32::try_from(packet.data.len()).map_err(|_| invalid("a packet of more than 4 GiB"))?;
-        // No packet was shorter on the wire, whatever another tool wrote.
-        let wire_bytes = packet.wire_bytes.max(captured_bytes);
+        if u32::try_from(packet.data.len()).is_err() {
+            return Err(invalid("a packet of more than 4 GiB"));
+        }
+        // It may say less than was kept: that is for readers to judge, as in the
+        // capture that it came from.
+        let wire_bytes = packet.wire_bytes;
         let expected = if self.kernel_parses {
             let headers = headers::parse(interface.link_type, &packet.data, wire_bytes);
             KernelParse::expected(&headers)
