@@ -1,8 +1,9 @@
 //! pcapng (draft-ietf-opsawg-pcapng).
 //!
 //! [`mod@read`] makes records of blocks and [`mod@write`] blocks of records.
-//! `pcap_file` finds the blocks of a file and lays out those that are written,
-//! but for packets ([`mod@packet`]); what is inside of a block is read by [`body`].
+//! `pcap_file` finds the blocks of a file ([`blocks`]) and lays out those that are
+//! written, but for packets ([`mod@packet`]); what is inside of a block is read by
+//! [`body`].
 //!
 //! Where records stand, so that reading gives back what was written:
 //!
@@ -14,6 +15,7 @@
 //! | packet | enhanced packet; cookie and kernel's parse in its [`comment`] |
 //! | all others | [`journal`] entry, with the record's JSON |
 
+mod blocks;
 mod body;
 mod clock;
 mod comment;

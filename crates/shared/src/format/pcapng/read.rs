@@ -1,17 +1,17 @@
-//! Records from pcapng files.
+//! Records from the blocks of pcapng files: what each says. Where they begin and
+//! end is told by `blocks`.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use byteorder_slice::{BigEndian, LittleEndian};
-use pcap_file::Endianness;
+use byteorder_slice::BigEndian;
 use pcap_file::pcapng::blocks::opt_common::COMMENT;
 use pcap_file::pcapng::blocks::section_header::SectionHeaderBlock;
 use pcap_file::pcapng::blocks::{
     ENHANCED_PACKET_BLOCK, INTERFACE_DESCRIPTION_BLOCK, INTERFACE_STATISTIC_BLOCK, PACKET_BLOCK,
     SECTION_HEADER_BLOCK, SIMPLE_PACKET_BLOCK, SYSTEMD_JOURNAL_EXPORT_BLOCK,
 };
-use pcap_file::pcapng::{PcapNgBlock as _, PcapNgState, RawBlock, RawBlockParseError};
+use pcap_file::pcapng::{PcapNgBlock as _, PcapNgState};
 
 use crate::headers::{self, LinkType};
 use crate::record::{
@@ -20,22 +20,16 @@ use crate::record::{
 use crate::stream::{ReadError, Source};
 
 use super::super::jsonl::{self, Line};
-use super::super::window::{MAX_RECORD_BYTES, Window};
+use super::super::window::Window;
+use super::blocks::{Block, Blocks};
 use super::body::{self, Fields, Options, option};
 use super::clock::Clock;
 use super::comment::{self, Kernel};
 use super::{DARWIN_PROCESS_BLOCK, flags, journal};
 
-/// Where the body of a block begins: after its type and length.
-const BODY: usize = 8;
-
-/// What stands around the body of a block: type, length, and length again.
-const FRAME_BYTES: usize = 12;
-
 /// A pcapng file as a source.
 pub(in super::super) struct Reader {
-    window: Window,
-    order: Endianness,
+    blocks: Blocks,
     /// Interfaces of the present section.
     interfaces: Vec<Described>,
     /// What is added to the ids of the present section's interfaces: those of
@@ -51,8 +45,6 @@ pub(in super::super) struct Reader {
     is_foreign: bool,
     /// Whether packets have a kernel's parse unless said otherwise.
     kernel_parses: bool,
-    /// Length of the block that was given last.
-    given_bytes: usize,
     /// Time of the first packet.
     first_ns: Option<i64>,
     /// Time of the last packet that had one.
@@ -69,19 +61,12 @@ struct Described {
     lost_packets: u64,
 }
 
-/// A block, whole in the window.
-struct Block {
-    kind: u32,
-    len: usize,
-}
-
 impl Reader {
     /// # Errors
     /// Unsupported where `window` begins with no section header that this version reads.
     pub(in super::super) fn new(window: Window) -> Result<Self, ReadError> {
         let mut reader = Self {
-            window,
-            order: Endianness::Little,
+            blocks: Blocks::new(window),
             interfaces: Vec::new(),
             first_id: 0,
             free_id: 0,
@@ -89,18 +74,16 @@ impl Reader {
             is_own: false,
             is_foreign: false,
             kernel_parses: false,
-            given_bytes: 0,
             first_ns: None,
             last_ns: 0,
         };
-        let Some(Block { kind, len }) = reader.block()? else {
-            return Err(reader.window.cut("the input is empty"));
+        let Some(block) = reader.blocks.next()? else {
+            return Err(reader.blocks.cut("the input is empty"));
         };
-        if kind != SECTION_HEADER_BLOCK {
+        if block.kind != SECTION_HEADER_BLOCK {
             return Err(ReadError::Unsupported("this is no pcapng file".into()));
         }
-        let mut capture = reader.section(len)?;
-        reader.window.consume(len);
+        let mut capture = reader.section(&block)?;
         if !reader.is_own {
             capture.snap_bytes = reader.first_snap_bytes()?;
         }
@@ -108,82 +91,21 @@ impl Reader {
         Ok(reader)
     }
 
-    /// The next block, none at the end of the input.
-    fn block(&mut self) -> Result<Option<Block>, ReadError> {
-        if !self.window.fill(FRAME_BYTES)? {
-            return self.window.end("the header of a block");
-        }
-        loop {
-            let bytes = self.window.bytes();
-            let raw = match self.order {
-                Endianness::Little => RawBlock::from_slice::<LittleEndian>(bytes),
-                Endianness::Big => RawBlock::from_slice::<BigEndian>(bytes),
-            };
-            let (kind, len) = match raw {
-                Ok((_, raw)) => (Some(raw.type_), raw.initial_len as usize),
-                // Of the bytes after type and length.
-                Err(RawBlockParseError::IncompleteBuffer(needed, _)) => (None, BODY + needed),
-                Err(RawBlockParseError::InvalidFormat(error)) => {
-                    return Err(self
-                        .window
-                        .cut(format!("the file is damaged from here on: {error}")));
-                }
-            };
-            if len > MAX_RECORD_BYTES {
-                return Err(self.skip(len));
-            }
-            if !self.window.fill(len)? {
-                return self.window.end(&format!("a block of {len} bytes"));
-            }
-            if let Some(kind) = kind {
-                return Ok(Some(Block { kind, len }));
-            }
-        }
-    }
-
-    /// Passes over a block that is too large: what is to be said of it.
-    fn skip(&mut self, len: usize) -> ReadError {
-        let at_bytes = self.window.offset();
-        match self.window.skip(len as u64) {
-            Ok(true) => ReadError::Damaged {
-                at_bytes,
-                detail: format!("a block of {len} bytes; at most {MAX_RECORD_BYTES} are read"),
-            },
-            Ok(false) => ReadError::Truncated {
-                at_bytes,
-                detail: format!("the input ends inside a block of {len} bytes"),
-            },
-            Err(error) => error.into(),
-        }
-    }
-
-    fn fields<'a>(&self, bytes: &'a [u8]) -> Fields<'a> {
-        Fields {
-            order: self.order,
-            rest: bytes,
-        }
-    }
-
-    /// The body of the block of `len` bytes at the window's start.
-    fn body(&self, len: usize) -> Fields<'_> {
-        self.fields(&self.window.bytes()[BODY..len - 4])
-    }
-
     /// Enters a section behind the first. One of a version that is not read is
     /// passed over: another may follow.
-    fn next_section(&mut self, len: usize) -> Result<Capture, ReadError> {
-        let section = self.section(len);
+    fn next_section(&mut self, block: &Block) -> Result<Capture, ReadError> {
+        let section = self.section(block);
         self.is_foreign = matches!(section, Err(ReadError::Unsupported(_)));
         section.map_err(|error| match error {
-            ReadError::Unsupported(detail) => {
-                self.damaged(format!("{detail}; this section is passed over"))
-            }
+            ReadError::Unsupported(detail) => self
+                .blocks
+                .damaged(format!("{detail}; this section is passed over")),
             error => error,
         })
     }
 
     /// Enters a new section.
-    fn section(&mut self, len: usize) -> Result<Capture, ReadError> {
+    fn section(&mut self, block: &Block) -> Result<Capture, ReadError> {
         self.interfaces.clear();
         self.first_id = self.free_id;
         self.is_own = false;
@@ -193,21 +115,21 @@ impl Reader {
         };
         // Byte order, version and length of the section; not its options.
         const FIELDS_BYTES: usize = 16;
-        let body = self.body(len).rest;
+        let body = self.blocks.body(block).rest;
         let fields = &body[..FIELDS_BYTES.min(body.len())];
         let state = PcapNgState::default();
         let header = match SectionHeaderBlock::from_slice::<BigEndian>(&state, fields) {
             Ok((_, header)) => header,
-            Err(error) => return Err(self.damaged(format!("a section header: {error}"))),
+            Err(error) => return Err(self.blocks.damaged(format!("a section header: {error}"))),
         };
         let (major, minor) = (header.major_version, header.minor_version);
-        self.order = header.endianness;
+        self.blocks.order = header.endianness;
         if major != 1 {
             return Err(ReadError::Unsupported(format!(
                 "this is pcapng version {major}.{minor}; expected 1.0"
             )));
         }
-        let mut options = self.body(len);
+        let mut options = self.blocks.body(block);
         let _fields = options.chunk::<FIELDS_BYTES>();
         for (code, value) in Options(options) {
             match code {
@@ -229,24 +151,24 @@ impl Reader {
 
     /// The snap length of the interface that is described next.
     fn first_snap_bytes(&mut self) -> Result<Option<u32>, ReadError> {
-        const ENOUGH: usize = BODY + 8;
-        if !self.window.fill(ENOUGH)? {
+        let Some(mut fields) = self.blocks.peek::<16>()? else {
             return Ok(None);
-        }
-        let mut fields = self.fields(&self.window.bytes()[..ENOUGH]);
+        };
         let kind = fields.u32();
         let _len_link_reserved = fields.chunk::<8>();
         let snap_bytes = fields.u32().filter(|snap_bytes| *snap_bytes > 0);
         Ok(snap_bytes.filter(|_| kind == Some(INTERFACE_DESCRIPTION_BLOCK)))
     }
 
-    /// Takes up the interface that a block of `len` bytes describes.
-    fn interface(&mut self, len: usize) -> Result<Interface, ReadError> {
-        let mut fields = self.body(len);
+    /// Takes up the interface that a block describes.
+    fn interface(&mut self, block: &Block) -> Result<Interface, ReadError> {
+        let mut fields = self.blocks.body(block);
         let (Some(link_type), Some(_reserved), Some(snap_bytes)) =
             (fields.u16(), fields.u16(), fields.u32())
         else {
-            return Err(self.damaged("an interface description that is too short"));
+            return Err(self
+                .blocks
+                .damaged("an interface description that is too short"));
         };
         let mut clock = Clock::default();
         let mut interface = Interface {
@@ -266,7 +188,8 @@ impl Reader {
                 }
                 option::IF_TSOFFSET => {
                     if let Ok(seconds) = value.try_into() {
-                        clock = clock.with_offset(body::u64(self.order, seconds).cast_signed());
+                        clock =
+                            clock.with_offset(body::u64(self.blocks.order, seconds).cast_signed());
                     }
                 }
                 COMMENT if self.is_own => own = own.or(own_record(value)),
@@ -290,7 +213,7 @@ impl Reader {
 
     /// The packet of a block, and where in the block its bytes are.
     fn packet(&mut self, block: &Block) -> Result<(Packet<'static>, Range<usize>), ReadError> {
-        let mut fields = self.body(block.len);
+        let mut fields = self.blocks.body(block);
         let mut packet = Packet {
             ts_ns: self.last_ns,
             interface: 0,
@@ -303,10 +226,10 @@ impl Reader {
         let Some((interface, ticks, captured_bytes, wire_bytes)) =
             packet_fields(block.kind, &mut fields)
         else {
-            return Err(self.damaged("a packet block that is too short"));
+            return Err(self.blocks.damaged("a packet block that is too short"));
         };
         let Some(described) = self.interfaces.get(interface as usize) else {
-            return Err(self.damaged(format!(
+            return Err(self.blocks.damaged(format!(
                 "a packet of interface {interface}, which is not described"
             )));
         };
@@ -328,7 +251,7 @@ impl Reader {
         }
         let start = block.len - 4 - fields.rest.len();
         if fields.padded(captured_bytes).is_none() {
-            return Err(self.damaged(format!(
+            return Err(self.blocks.damaged(format!(
                 "a packet of {captured_bytes} bytes in a block of {}",
                 block.len
             )));
@@ -339,11 +262,12 @@ impl Reader {
             for (code, value) in Options(fields) {
                 match (code, value.first_chunk()) {
                     (option::EPB_FLAGS, Some(flags)) => {
-                        packet.direction = match body::u32(self.order, *flags) & flags::DIRECTION {
-                            flags::INBOUND => Some(Direction::In),
-                            flags::OUTBOUND => Some(Direction::Out),
-                            _ => None,
-                        };
+                        packet.direction =
+                            match body::u32(self.blocks.order, *flags) & flags::DIRECTION {
+                                flags::INBOUND => Some(Direction::In),
+                                flags::OUTBOUND => Some(Direction::Out),
+                                _ => None,
+                            };
                     }
                     (COMMENT, _) if self.is_own => own = comment::read(value),
                     _ => {}
@@ -354,7 +278,7 @@ impl Reader {
         packet.kernel = match own.kernel {
             Kernel::Other(kernel) => kernel,
             Kernel::Expected if self.kernel_parses => {
-                let bytes = &self.window.bytes()[data.clone()];
+                let bytes = &self.blocks.bytes()[data.clone()];
                 let headers = headers::parse(described.link_type, bytes, wire_bytes);
                 KernelParse::expected(&headers)
             }
@@ -367,15 +291,15 @@ impl Reader {
 
     /// What the statistics of others say of losses, beyond what they said
     /// before. When those were lost they do not say.
-    fn loss(&mut self, len: usize) -> Option<Loss> {
-        let mut fields = self.body(len);
+    fn loss(&mut self, block: &Block) -> Option<Loss> {
+        let mut fields = self.blocks.body(block);
         let interface = fields.u32()? as usize;
         let ticks = fields.ticks()?;
         let mut lost_packets = 0;
         for (code, value) in Options(fields) {
             // dumpcap counts what the kernel had no room for as if_drop.
             if let (option::ISB_IFDROP | option::ISB_OSDROP, Ok(count)) = (code, value.try_into()) {
-                lost_packets = lost_packets.max(body::u64(self.order, count));
+                lost_packets = lost_packets.max(body::u64(self.blocks.order, count));
             }
         }
         let described = self.interfaces.get_mut(interface)?;
@@ -397,9 +321,9 @@ impl Reader {
         })
     }
 
-    /// The record that a block of `len` bytes holds as JSON; none in blocks of others.
+    /// The record that a block holds as JSON; none in blocks of others.
     fn other(&mut self, block: &Block) -> Result<Option<Record<'static>>, ReadError> {
-        let mut fields = self.body(block.len);
+        let mut fields = self.blocks.body(block);
         let json = if block.kind == SYSTEMD_JOURNAL_EXPORT_BLOCK {
             journal::record(fields.rest)
         } else {
@@ -417,14 +341,7 @@ impl Reader {
                 Ok(Some(record))
             }
             Ok(Line::Unknown(_) | Line::Packet(_)) => Ok(None),
-            Err(error) => Err(self.damaged(error.to_string())),
-        }
-    }
-
-    fn damaged(&self, detail: impl Into<String>) -> ReadError {
-        ReadError::Damaged {
-            at_bytes: self.window.offset(),
-            detail: detail.into(),
+            Err(error) => Err(self.blocks.damaged(error.to_string())),
         }
     }
 }
@@ -454,26 +371,24 @@ impl Source for Reader {
             return Ok(Some(Record::Capture(Box::new(capture))));
         }
         loop {
-            self.window.consume(std::mem::take(&mut self.given_bytes));
-            let Some(block) = self.block()? else {
+            let Some(block) = self.blocks.next()? else {
                 return Ok(None);
             };
-            self.given_bytes = block.len;
             match block.kind {
                 SECTION_HEADER_BLOCK => {
-                    let capture = self.next_section(block.len)?;
+                    let capture = self.next_section(&block)?;
                     if self.is_own {
                         return Ok(Some(Record::Capture(Box::new(capture))));
                     }
                 }
                 _ if self.is_foreign => {}
                 INTERFACE_DESCRIPTION_BLOCK => {
-                    return self.interface(block.len).map(Record::Interface).map(Some);
+                    return self.interface(&block).map(Record::Interface).map(Some);
                 }
                 ENHANCED_PACKET_BLOCK | PACKET_BLOCK | SIMPLE_PACKET_BLOCK => {
                     let (packet, data) = self.packet(&block)?;
                     return Ok(Some(Record::Packet(Packet {
-                        data: Cow::Borrowed(&self.window.bytes()[data]),
+                        data: Cow::Borrowed(&self.blocks.bytes()[data]),
                         ..packet
                     })));
                 }
@@ -483,7 +398,7 @@ impl Source for Reader {
                     }
                 }
                 INTERFACE_STATISTIC_BLOCK if !self.is_own => {
-                    if let Some(loss) = self.loss(block.len) {
+                    if let Some(loss) = self.loss(&block) {
                         return Ok(Some(Record::Loss(loss)));
                     }
                 }
