@@ -26,6 +26,13 @@ const HASH_LOG: u32 = 13;
 /// them larger.
 const WINDOW_LOG: u32 = 18;
 
+/// Both, for pcapng too: zstd needs an eighth less time for it, and files are as
+/// large as without, within 1.5 %.
+pub(super) const PARAMETERS: [CParameter; 2] = [
+    CParameter::HashLog(HASH_LOG),
+    CParameter::WindowLog(WINDOW_LOG),
+];
+
 const SKIPPABLE_MAGIC: u32 = 0x184d_2a5e;
 const SEEKABLE_MAGIC: u32 = 0x8f92_eab1;
 
@@ -41,8 +48,9 @@ pub(super) struct Frames<W> {
 impl<W: Write> Frames<W> {
     pub(super) fn new(output: W) -> io::Result<Self> {
         let mut compressor = Compressor::new(LEVEL)?;
-        compressor.set_parameter(CParameter::HashLog(HASH_LOG))?;
-        compressor.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
+        for parameter in PARAMETERS {
+            compressor.set_parameter(parameter)?;
+        }
         compressor.set_parameter(CParameter::ChecksumFlag(true))?;
         Ok(Self {
             output,

@@ -133,7 +133,10 @@ impl<W: Write> Writer<W> {
     }
 
     pub(in super::super) fn zstd(output: W, options: PcapngOptions) -> io::Result<Self> {
-        let encoder = zstd::Encoder::new(output, frames::LEVEL)?;
+        let mut encoder = zstd::Encoder::new(output, frames::LEVEL)?;
+        for parameter in frames::PARAMETERS {
+            encoder.set_parameter(parameter)?;
+        }
         Ok(Self::new(Output::Zstd(encoder), options))
     }
 
