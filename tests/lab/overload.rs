@@ -303,25 +303,30 @@ impl Pipe {
 /// Much more waits than the recorder takes at one look, packets and events: all goes
 /// to the file in the order of time.
 pub(crate) fn much_at_once() {
-    let world = World::without_cable();
-    let capture = world.file("capture.jsonl");
-    let output = capture.display().to_string();
-    let arguments = ["-i", "lo", "-s", "0", "--buffer", "64M", "-o", &output];
-    let recorder = Recorder::start(&world, &world.server, &arguments);
-    recorder.signal(Signal::SIGSTOP);
-    flood_with(&world, &[b'x'; 1000]);
-    recorder.signal(Signal::SIGCONT);
-    recorder.stop();
-    let records = records::read(&capture);
-    let timed = records
-        .iter()
-        .filter(|record| record["type"] == "packet" || record["netns"].is_number())
-        .filter(|record| record["type"] != "scan");
-    let times: Vec<_> = timed.map(|record| record["ts_ns"].as_u64()).collect();
-    let bytes = fs::metadata(&capture).expect("a file").len();
-    assert!(bytes > 16 << 20, "only {bytes} bytes waited");
-    let backwards = times.windows(2).position(|pair| pair[0] > pair[1]);
-    assert_eq!(backwards, None, "of {} records", times.len());
+    for transport in ["auto", "ring", "perf"] {
+        let world = World::without_cable();
+        let capture = world.file("capture.jsonl");
+        let output = capture.display().to_string();
+        let arguments = ["-i", "lo", "-s", "0", "--buffer", "64M"];
+        let arguments = [&arguments[..], &["--transport", transport, "-o", &output]].concat();
+        let recorder = Recorder::start(&world, &world.server, &arguments);
+        recorder.signal(Signal::SIGSTOP);
+        flood_with(&world, &[b'x'; 1000]);
+        recorder.signal(Signal::SIGCONT);
+        recorder.stop();
+        let records = records::read(&capture);
+        let timed = records
+            .iter()
+            .filter(|record| record["type"] == "packet" || record["netns"].is_number())
+            .filter(|record| record["type"] != "scan");
+        let times: Vec<_> = timed
+            .filter_map(|record| record["ts_ns"].as_u64())
+            .collect();
+        let bytes = fs::metadata(&capture).expect("a file").len();
+        assert!(bytes > 16 << 20, "only {bytes} bytes waited");
+        let backwards = times.windows(2).position(|pair| pair[0] > pair[1]);
+        assert_eq!(backwards, None, "{transport}: of {} records", times.len());
+    }
 }
 
 /// What reads the recording stands still for a while: the losses have the times

@@ -444,3 +444,32 @@ fn is_one_sided(connection: &Connection) -> bool {
     };
     is_alone(orig, resp) || is_alone(resp, orig)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::row::sample;
+    use crate::tcp::Burst;
+
+    #[test]
+    fn as_many_as_a_lost_window_are_a_burst() {
+        let found = |packets| {
+            let mut connection = sample::connection();
+            connection.incomplete = Default::default();
+            connection.tcp.tls = None;
+            connection.tcp.bursts = vec![Burst {
+                by_orig: true,
+                packets,
+                first_ns: 0,
+                last_ns: 0,
+                at_byte: 0,
+            }];
+            let mut findings = Findings::default();
+            findings.connection(&connection, &Owners::new(0), 0);
+            let found = findings.finish().into_iter();
+            found.map(|it| (it.kind, it.packets)).collect::<Vec<_>>()
+        };
+        assert_eq!(found(9), []);
+        assert_eq!(found(10), [(FindingKind::Retransmissions, Some(10))]);
+    }
+}

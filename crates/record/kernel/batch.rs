@@ -40,6 +40,11 @@ impl Batch {
         self.bytes.extend_from_slice(raw);
     }
 
+    /// The time of the record that was copied in last.
+    pub(crate) fn latest_boot_ns(&self) -> Option<u64> {
+        self.entries.last().map(|entry| entry.boot_ns)
+    }
+
     /// Puts the records in the order of time and moves those after `horizon_ns`
     /// to `later`: a record of the other ring may still come before them.
     pub(crate) fn settle(&mut self, horizon_ns: u64, later: &mut Self) {

@@ -261,7 +261,8 @@ impl Rings {
         };
         std::mem::swap(&mut *self.filling.borrow_mut(), batch);
         match (consumed, &mut self.open) {
-            (BATCH_IS_FULL, _) => Ok(Some(u64::MAX)),
+            // Of one ring buffer the records come in the order of time.
+            (BATCH_IS_FULL, _) => Ok(batch.latest_boot_ns()),
             (error @ ..0, _) => Err(io::Error::from_raw_os_error(-error)),
             (0.., Open::Ring(_, packets)) => packets.take(batch),
             (0.., Open::Perf(_)) => Ok(None),
