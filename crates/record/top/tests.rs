@@ -46,18 +46,18 @@ fn intervals_are_differences() {
     let mut seen = Seen::default();
     let some = Doubts {
         no_room: 2,
-        missed: 0,
+        missed: 3,
     };
     let rows = seen.differences(vec![counted(0, 0, false), counted(7, 100, false)], NONE);
     assert_eq!(told(&rows), [(7, 100)]);
     let rows = seen.differences(vec![counted(0, 5, false), counted(7, 130, false)], some);
     assert_eq!(told(&rows), [(0, 5), (7, 30)]);
-    assert_eq!(rows[0].doubts.no_room, 2);
-    assert_eq!(rows[1].doubts.no_room, 0);
+    assert_eq!(rows[0].doubts, some);
+    assert_eq!(rows[1].doubts, NONE);
     // What does nothing is still there.
     let rows = seen.differences(vec![counted(0, 5, false), counted(7, 130, false)], some);
     assert_eq!(told(&rows), [(0, 0), (7, 0)]);
-    assert_eq!(rows[0].doubts.no_room, 0);
+    assert_eq!(rows[0].doubts, NONE);
 }
 
 #[test]
