@@ -29,6 +29,12 @@ const ETAG: u16 = 0x893f;
 const VNTAG: u16 = 0x8926;
 /// High-availability seamless redundancy (IEC 62439-3).
 const HSR: u16 = 0x892f;
+/// Cisco's metadata: the security group of a packet.
+const METADATA: u16 = 0x8909;
+/// Frame replication (IEEE 802.1CB), its R-TAG.
+const REDUNDANCY_TAG: u16 = 0xf1c1;
+/// MACsec (IEEE 802.1AE), its SecTAG.
+const SECURITY_TAG: u16 = 0x88e5;
 /// Cisco FabricPath.
 const FABRIC_PATH: u16 = 0x8903;
 
@@ -37,8 +43,9 @@ pub(super) fn ether_type(ether_type: u16, rest: Rest<'_>) -> Step<'_> {
     match ether_type {
         IPV4 | IPV6 => Ok((Layer::Ip, rest)),
         VLAN | PROVIDER_VLAN | OLD_QINQ => tag(rest, 2),
-        VNTAG | HSR => tag(rest.tunneled(), 4),
-        ETAG => tag(rest.tunneled(), 6),
+        VNTAG | HSR | REDUNDANCY_TAG => tag(rest.tunneled(), 4),
+        ETAG | METADATA => tag(rest.tunneled(), 6),
+        SECURITY_TAG => security_tag(rest.tunneled()),
         MPLS | MPLS_MULTICAST => mpls(rest),
         PPPOE_SESSION => ppp::pppoe(rest.tunneled()),
         PPP => Ok((Layer::Link(LinkType::PPP), rest.tunneled())),
@@ -63,6 +70,17 @@ pub(super) fn protocol(number: u16, rest: Rest<'_>) -> Step<'_> {
 /// A tag of `bytes` bytes, then the next Ethernet type.
 fn tag(rest: Rest<'_>, bytes: usize) -> Step<'_> {
     Ok((Layer::EtherType(rest.u16(bytes)?), rest.skip(bytes + 2)?))
+}
+
+/// What is protected against change only can be read (IEEE 802.1AE clause 9.3).
+fn security_tag(rest: Rest<'_>) -> Step<'_> {
+    const CHANGED_OR_ENCRYPTED: u8 = 0x0c;
+    const CHANNEL: u8 = 0x20;
+    let control = rest.u8(0)?;
+    if control & CHANGED_OR_ENCRYPTED != 0 {
+        return Err(Other::NotTcp);
+    }
+    tag(rest, if control & CHANNEL == 0 { 6 } else { 14 })
 }
 
 /// One label of a stack (RFC 3032). Nothing but the first nibble behind the last

@@ -39,12 +39,16 @@ impl LinkType {
     pub const C_HDLC: Self = Self(104);
     /// IEEE 802.11.
     pub const IEEE802_11: Self = Self(105);
+    /// Classical IP over ATM, as Linux gives it: IP alone.
+    pub const LINUX_ATM_CLIP: Self = Self(106);
     /// Frame Relay.
     pub const FRELAY: Self = Self(107);
     /// OpenBSD loopback: an address family in network byte order.
     pub const LOOP: Self = Self(108);
     /// OpenBSD IPsec interface.
     pub const ENC: Self = Self(109);
+    /// Cisco's HDLC, as NetBSD gives it.
+    pub const NETBSD_HDLC: Self = Self(112);
     /// What Linux gives for the device `any`.
     pub const LINUX_SLL: Self = Self(113);
     /// OpenBSD packet filter log.
@@ -53,6 +57,8 @@ impl LinkType {
     pub const IEEE802_11_PRISM: Self = Self(119);
     /// IP over Fibre Channel.
     pub const IP_OVER_FC: Self = Self(122);
+    /// ATM as SunATM devices give it.
+    pub const SUNATM: Self = Self(123);
     /// IEEE 802.11 behind a radiotap header.
     pub const IEEE802_11_RADIOTAP: Self = Self(127);
     /// ARCNET as Linux gives it.
@@ -102,6 +108,7 @@ pub(super) fn link(link: LinkType, rest: Rest<'_>) -> Step<'_> {
         LinkType::RAW
         | LinkType::IPV4
         | LinkType::IPV6
+        | LinkType::LINUX_ATM_CLIP
         | LinkType::RAW_ON_BSD
         | LinkType::RAW_ON_OPENBSD => Ok((Layer::Ip, rest)),
         LinkType::NULL | LinkType::LOOP => family(rest.bytes(0)?, rest.skip(4)?),
@@ -119,11 +126,12 @@ pub(super) fn link(link: LinkType, rest: Rest<'_>) -> Step<'_> {
         LinkType::PPP_ETHER => ppp::pppoe(rest),
         LinkType::PPP_PPPD => ppp::ppp(rest.skip(2)?),
         LinkType::PPP_WITH_DIR => ppp::ppp(rest.skip(1)?),
-        LinkType::C_HDLC => ppp::cisco_hdlc(rest),
+        LinkType::C_HDLC | LinkType::NETBSD_HDLC => ppp::cisco_hdlc(rest),
         LinkType::C_HDLC_WITH_DIR => ppp::cisco_hdlc(rest.skip(1)?),
         LinkType::FRELAY => ppp::frame_relay(rest),
         LinkType::FRELAY_WITH_DIR => ppp::frame_relay(rest.skip(1)?),
         LinkType::ATM_RFC1483 => Ok((Layer::Llc, rest)),
+        LinkType::SUNATM => sunatm(rest),
         LinkType::FDDI => Ok((Layer::Llc, rest.skip(13)?)),
         LinkType::IP_OVER_FC => Ok((Layer::Llc, rest.skip(16)?)),
         LinkType::TOKEN_RING => token_ring(rest),
@@ -200,6 +208,15 @@ fn nflog(rest: Rest<'_>) -> Step<'_> {
         rest = rest.skip(usize::from(option_bytes).next_multiple_of(4))?;
     }
     Err(Other::NotTcp)
+}
+
+/// The kind of traffic below the direction's bit, then the circuit.
+fn sunatm(rest: Rest<'_>) -> Step<'_> {
+    const LLC: u8 = 2;
+    match rest.u8(0)? & 0x0f {
+        LLC => Ok((Layer::Llc, rest.skip(4)?)),
+        _ => Err(Other::NotTcp),
+    }
 }
 
 /// IEEE 802.5, with a routing field where the source address says so.

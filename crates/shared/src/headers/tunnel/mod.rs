@@ -12,6 +12,8 @@ mod udp;
 /// IP in IP of KA9Q NOS.
 const KA9Q: IpNumber = IpNumber(94);
 const ETHERIP: IpNumber = IpNumber(97);
+/// Ethernet alone, as in segment routing (RFC 8986 section 10.1).
+const ETHERNET: IpNumber = IpNumber(143);
 
 /// What a fragment of an IP packet that is not TCP is a piece of.
 pub(super) fn fragment<'a>(packet: &Packet<'a>, place: Place) -> Headers<'a> {
@@ -22,7 +24,8 @@ pub(super) fn fragment<'a>(packet: &Packet<'a>, place: Place) -> Headers<'a> {
         | KA9Q
         | IpNumber::GRE
         | IpNumber::MPLS_IN_IP
-        | ETHERIP => Headers::TunnelFragment(TunnelFragment {
+        | ETHERIP
+        | ETHERNET => Headers::TunnelFragment(TunnelFragment {
             src: packet.src,
             dst: packet.dst,
             protocol: packet.protocol.0,
@@ -50,6 +53,7 @@ pub(super) fn ip_protocol(protocol: IpNumber, rest: Rest<'_>) -> Step<'_> {
         ETHERIP if rest.u8(0)? >> 4 == 3 => {
             Ok((Layer::Link(LinkType::ETHERNET), rest.skip(2)?.tunneled()))
         }
+        ETHERNET => Ok((Layer::Link(LinkType::ETHERNET), rest.tunneled())),
         _ => Err(Other::NotTcp),
     }
 }
