@@ -60,10 +60,11 @@ pub(crate) fn describe(payload: &[u8]) -> Option<String> {
     Some(words.join(" ").trim_end().to_owned())
 }
 
-/// Whether a piece may begin with the record of a hello.
+/// Whether a piece may begin with the record of a hello. A piece of one byte may,
+/// too: some clients cut their hello so that nobody on the way finds it.
 pub(super) fn begins(bytes: &[u8]) -> bool {
     let is_hello = |kind: &u8| matches!(*kind, kind::CLIENT_HELLO | kind::SERVER_HELLO);
-    matches!(bytes, [22, 3, 0..=4, ..]) && bytes.get(5).is_none_or(is_hello)
+    matches!(bytes, [22] | [22, 3] | [22, 3, 0..=4, ..]) && bytes.get(5).is_none_or(is_hello)
 }
 
 /// A connection that carries TLS.

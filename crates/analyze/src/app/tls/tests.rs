@@ -230,6 +230,8 @@ fn other_protocols_are_not_tls() {
         &b"\x16\x03\x01\x02\x00\x07\x00\x00\x00"[..],
         b"\x16\x04\x01\x00\x10\x01",
         b"\x17\x03\x03\x00\x10\x01",
+        b"\x16",
+        b"\x16\x03",
         b"GET / HTTP/1.1\r\n\r\n",
     ] {
         let tls = Talk::new()
@@ -291,11 +293,10 @@ fn resegmented(says: &[(Side, Vec<u8>)], lengths: &[usize]) -> Talk {
     let mut talk = Talk::new();
     for (side, bytes) in says {
         let mut rest = &bytes[..];
-        let mut least = 3; // less is not known to be TLS
         while !rest.is_empty() {
-            let length = (*lengths.next().unwrap()).max(least).min(rest.len());
+            let length = (*lengths.next().unwrap()).min(rest.len());
             let (now, after) = rest.split_at(length);
-            (talk, rest, least) = (talk.says(*side, now), after, 1);
+            (talk, rest) = (talk.says(*side, now), after);
         }
     }
     talk
