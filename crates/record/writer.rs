@@ -490,3 +490,6 @@ impl Decoder {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

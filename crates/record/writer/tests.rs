@@ -1,0 +1,43 @@
+use super::*;
+
+fn loss(lost: Lost, count: u64) -> Record<'static> {
+    Record::Loss(Loss {
+        cause: LossCause::RingFull,
+        lost,
+        cpu: Some(0),
+        count,
+        bytes: 0,
+        first_ns: 1,
+        last_ns: 2,
+    })
+}
+
+#[test]
+fn each_loss_is_entered_where_it_belongs() {
+    let recorded = Recorded::new(Vec::new());
+    let clock = Clock { offset_ns: 0 };
+    let progress = Arc::<Progress>::default();
+    let mut writer = Writer::new(
+        Vec::new(),
+        recorded,
+        clock,
+        Capture::default(),
+        None,
+        None,
+        Arc::clone(&progress),
+    );
+    let losses = [
+        (Lost::Packets, 1),
+        (Lost::Events, 10),
+        (Lost::Processes, 100),
+    ];
+    writer.write(&losses.map(|(lost, count)| loss(lost, count)));
+    assert_eq!(progress.lost.load(Ordering::Relaxed), 111);
+    let end = writer.totals.end("", 0);
+    assert_eq!((end.lost_packets, end.lost_events), (1, 10));
+    assert_eq!((end.seen_packets, end.seen_events), (1, 10));
+    // A process is nothing that was seen.
+    assert_eq!(writer.totals.unaccounted(1, 10), 0);
+    assert_eq!(writer.totals.unaccounted(2, 10), 1);
+    assert_eq!(writer.totals.unaccounted(1, 12), 2);
+}
