@@ -18,7 +18,7 @@ use super::{Analysis, RoundTrips, SynOptions};
 /// `TCP_MAX_UNACKED_SEGMENTS`.
 const MAX_UNACKED: usize = 10_000;
 
-/// So many where nothing of the other end was seen: it may never be.
+/// So many where nothing of the other end was seen, the latest: it may never be.
 const MAX_UNACKED_ALONE: usize = 64;
 
 /// A retransmission is fast if it comes so soon after duplicate ACKs.
@@ -302,12 +302,10 @@ impl Flow {
     fn advance(&mut self, packet: &Packet<'_>, alone: bool) {
         let probe = self.last == Last::ZeroWindowProbe;
         if packet.is_numbered() {
-            let limit = if alone {
-                MAX_UNACKED_ALONE
-            } else {
-                MAX_UNACKED
-            };
-            self.unacked.push(packet.next(), packet.ts_ns, limit);
+            if alone {
+                self.unacked.make_room(MAX_UNACKED_ALONE);
+            }
+            self.unacked.push(packet.next(), packet.ts_ns, MAX_UNACKED);
         }
         let further = self.next.is_none_or(|next| packet.next().since(next) > 0);
         if further && !probe {

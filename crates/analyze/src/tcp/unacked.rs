@@ -49,6 +49,14 @@ impl Unacked {
         }
     }
 
+    /// Forgets the segment that was sent first, if as many as `limit` wait.
+    pub(super) fn make_room(&mut self, limit: usize) {
+        let is_full = |others: &Others| others.segments.len() + 1 >= limit;
+        if self.first.is_some() && self.others.get().is_some_and(is_full) {
+            self.first = self.others.make().segments.pop_front();
+        }
+    }
+
     /// Forgets what `ack` covers. Gives when the segment that ends there was
     /// first sent.
     #[inline(always)]
@@ -113,6 +121,12 @@ mod tests {
             }
         }
 
+        fn make_room(&mut self, limit: usize) {
+            if self.0.len() >= limit {
+                self.0.remove(0);
+            }
+        }
+
         fn acknowledge(&mut self, ack: Seq) -> Option<i64> {
             let exact = self.0.iter().find(|sent| sent.0 == ack);
             let sent_ns = exact.map(|sent| sent.1);
@@ -123,13 +137,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_queue(steps in prop::collection::vec((any::<bool>(), 0..40_u32), 0..80)) {
+        fn it_is_a_queue(steps in prop::collection::vec((0..4, 0..40_u32), 0..80)) {
             let (mut unacked, mut plain) = (Unacked::default(), Plain::default());
-            for (ts_ns, (is_ack, number)) in (0..).zip(steps) {
+            for (ts_ns, (step, number)) in (0..).zip(steps) {
                 // Across the wrap.
                 let seq = Seq(number.wrapping_sub(20));
-                if is_ack {
+                if step == 0 {
                     prop_assert_eq!(unacked.acknowledge(seq), plain.acknowledge(seq));
+                } else if step == 1 {
+                    unacked.make_room(5);
+                    plain.make_room(5);
                 } else {
                     unacked.push(seq, ts_ns, 10);
                     plain.push(seq, ts_ns, 10);

@@ -190,3 +190,18 @@ fn thousands_of_segments_are_timed_while_one_is_lost() {
         i64::from(SEGMENTS - 1) * 2_000_000 + 2_000_000
     );
 }
+
+#[test]
+fn the_latest_segment_is_timed_where_none_was_answered_before() {
+    let mut all = All::default();
+    let mut tracker = Tracker::default();
+    for ms in 0..200 {
+        let data = made((0, CLIENT, "P.", 100 * ms, 500, 100, 1000));
+        tracker.segment(at(i64::from(ms) * 1_000_000), &data, &mut all);
+    }
+    let answer = made((0, SERVER, "P.", 500, 20_000, 100, 1000));
+    tracker.segment(at(203_000_000), &answer, &mut all);
+    tracker.finish(&mut all);
+    let client = all.connections[0].orig.round_trips.unwrap();
+    assert_eq!((client.count, client.min_ns), (1, 4_000_000));
+}
