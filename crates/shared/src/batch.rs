@@ -31,7 +31,7 @@ pub struct Batch {
     taken: usize,
 }
 
-/// A packet, and where its bytes are: a line of the cache.
+/// A packet, and where its bytes are. It is as long as a line of the cache.
 #[derive(Debug, Clone, Copy)]
 struct Kept {
     ts_ns: i64,
@@ -53,6 +53,9 @@ pub struct Other {
     /// The record.
     pub record: Record<'static>,
 }
+
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Kept>() == 64);
 
 impl Batch {
     /// Puts a record behind the others.

@@ -94,8 +94,19 @@ impl Flow {
     #[must_use]
     #[inline]
     pub fn between(a: Endpoint, b: Endpoint) -> Self {
-        let (low, high) = if a <= b { (a, b) } else { (b, a) };
+        let (low, high) = if Self::begins_with(&a, &b) {
+            (a, b)
+        } else {
+            (b, a)
+        };
         Self { low, high }
+    }
+
+    /// Whether of the two ends of a flow `a` is the low one, and not `b`.
+    #[must_use]
+    #[inline(always)]
+    pub fn begins_with(a: &Endpoint, b: &Endpoint) -> bool {
+        a <= b
     }
 
     /// The Community ID, version 1, seed 0: the name that Zeek, Suricata and

@@ -31,7 +31,7 @@ const LATE_NS: i64 = 2_000_000_000;
 const NEWS_NS: i64 = 3 * LATE_NS;
 
 /// At the end so many connections are finished while those before them are taken.
-const SOME_CONNECTIONS: usize = 256;
+const CHUNK_CONNECTIONS: usize = 256;
 
 /// All that is known.
 #[derive(Debug)]
@@ -227,16 +227,16 @@ impl Books {
             .collect();
         // In the order of first packets, as each shard gives its own.
         order.sort_unstable();
-        let mut some = order.chunks(SOME_CONNECTIONS);
-        let mut finish_some = || -> Option<Vec<_>> {
-            let some = some.next()?.iter();
-            let finished = some.map(|&(_, shard)| {
+        let mut chunks = order.chunks(CHUNK_CONNECTIONS);
+        let mut finish_chunk = || -> Option<Vec<_>> {
+            let chunk = chunks.next()?.iter();
+            let finished = chunk.map(|&(_, shard)| {
                 let (connection, requests, _) = of_shards.get_mut(shard)?.next()?;
                 Some((shard, connection, requests))
             });
             Some(finished.flatten().collect())
         };
-        let mut finished = finish_some();
+        let mut finished = finish_chunk();
         while let Some(connections) = finished {
             let take = || {
                 for (shard, mut connection, mut requests) in connections {
@@ -246,10 +246,10 @@ impl Books {
                 }
             };
             finished = if with_threads {
-                rayon::join(&mut finish_some, take).0
+                rayon::join(&mut finish_chunk, take).0
             } else {
                 take();
-                finish_some()
+                finish_chunk()
             };
         }
         let mut report = self.report;

@@ -311,6 +311,7 @@ impl AddAssign for PacketCounts {
             not_tcp,
             cut,
             malformed,
+            unassembled,
             unknown_link,
             copies,
             disagreements,
@@ -321,6 +322,7 @@ impl AddAssign for PacketCounts {
         self.not_tcp += not_tcp;
         self.cut += cut;
         self.malformed += malformed;
+        self.unassembled += unassembled;
         self.unknown_link += unknown_link;
         self.copies += copies;
         self.disagreements += disagreements;

@@ -54,6 +54,7 @@ impl Shards {
                 carriers: Carriers::new(MAX_CARRIERS),
                 copies: Vec::new(),
                 not_tcp: 0,
+                unassembled: 0,
             },
             counts: PacketCounts::default(),
             times: None,
@@ -206,6 +207,7 @@ impl Shards {
         let capture = &mut report.capture;
         capture.packets = self.counts;
         capture.packets.not_tcp += self.pieces.not_tcp;
+        capture.packets.unassembled += self.pieces.unassembled;
         capture.first_ns = self.times.map(|times| times.first_ns);
         capture.last_ns = self.times.map(|times| times.last_ns);
         let evicted = self.all.iter();
@@ -230,6 +232,7 @@ struct Pieces {
     /// The interface of each that another interface had carried.
     copies: Vec<u32>,
     not_tcp: u64,
+    unassembled: u64,
 }
 
 impl Pieces {
@@ -247,6 +250,10 @@ impl Pieces {
         let whole = self.fragments.take(seen, headers);
         let is_of_tunnel = matches!(headers, Headers::TunnelFragment(_));
         self.not_tcp += u64::from(is_of_tunnel && whole.is_none());
+        if matches!(headers, Headers::Fragment(_)) {
+            let together = whole.as_ref().map_or(0, Whole::packets);
+            self.unassembled = (self.unassembled + 1).saturating_sub(together);
+        }
         whole
     }
 }

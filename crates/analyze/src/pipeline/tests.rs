@@ -105,18 +105,29 @@ fn packets_are_counted_by_what_becomes_of_them() {
     };
     let mut other = packet(0, 1, false);
     other.data.to_mut()[9] = 17;
+    let whole = fragments(&packet(0, 1, false));
+    let mut alone = fragments(&packet(0, 1, false));
+    for fragment in &mut alone {
+        fragment.data.to_mut()[5] ^= 1; // of another datagram
+    }
+    let [first, last] = whole.map(Record::Packet);
+    let [alone, _] = alone.map(Record::Packet);
     let report = report(vec![
         interface(0, None),
+        first,
+        alone,
+        last,
         cut(40),
         cut(30),
         Record::Packet(other),
         Record::Packet(packet(9, 1, false)),
     ]);
     let packets = report.capture.packets;
-    assert_eq!(packets.all, 4);
+    assert_eq!(packets.all, 7);
+    assert_eq!(packets.unassembled, 1);
     assert_eq!((packets.cut, packets.not_tcp), (1, 1));
     assert_eq!((packets.malformed, packets.unknown_link), (0, 1));
-    assert_eq!(packets.captured_bytes, 150);
+    assert_eq!(packets.captured_bytes, 246);
 }
 
 #[test]

@@ -212,7 +212,7 @@ pub enum Ending {
 /// Packets by what became of them.
 ///
 /// `all` is the sum of those that were analyzed and of all others here but
-/// `disagreements`.
+/// `disagreements`; of the fragments of a segment the last one is analyzed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PacketCounts {
     /// All packets read.
@@ -227,6 +227,8 @@ pub struct PacketCounts {
     pub cut: u64,
     /// With a header that contradicts itself.
     pub malformed: u64,
+    /// Fragments of a segment of which others are missing, or too much is cut.
+    pub unassembled: u64,
     /// Of a link type that is not known, or an interface that was not described.
     pub unknown_link: u64,
     /// Seen before on another interface of the same network namespace.

@@ -143,6 +143,7 @@ impl Fragments {
 #[derive(Debug)]
 pub struct Whole {
     key: Key,
+    packets: u64,
     ip_bytes: u32,
     wire_bytes: Option<u32>,
     seen: Ranges,
@@ -154,6 +155,7 @@ impl Whole {
     fn new(key: Key) -> Self {
         Self {
             key,
+            packets: 0,
             ip_bytes: 0,
             wire_bytes: None,
             seen: Ranges::default(),
@@ -163,6 +165,7 @@ impl Whole {
     }
 
     fn add(&mut self, fragment: &Piece<'_>) {
+        self.packets += 1;
         let wire_bytes = fragment.wire_bytes;
         let end = fragment.offset_bytes.saturating_add(wire_bytes);
         if end > MAX_BYTES {
@@ -218,6 +221,12 @@ impl Whole {
         let mut segment = segment_of_payload(self.key.src, self.key.dst, self.ip_bytes, data)?;
         segment.payload_bytes = wire_bytes.checked_sub(header_bytes(data))?;
         Some(Headers::Segment(segment))
+    }
+
+    /// How many fragments it was put together from.
+    #[must_use]
+    pub const fn packets(&self) -> u64 {
+        self.packets
     }
 
     /// The segment in it.

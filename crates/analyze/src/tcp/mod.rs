@@ -10,6 +10,7 @@ mod analysis;
 mod bursts;
 mod connection;
 mod direction;
+mod ends;
 mod fragments;
 mod handshake;
 mod history;

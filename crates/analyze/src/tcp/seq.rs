@@ -30,6 +30,10 @@ impl Add<i64> for Seq {
     }
 }
 
+/// No position is beyond this by more than a sequence number reaches, nor by more than
+/// a packet is long: sums of these need not be checked.
+const MAX_POSITION: i64 = i64::MAX >> 1;
+
 /// Turns the sequence numbers of one direction into positions of 64 bits,
 /// which do not wrap. Position 0 is that of the SYN, seen or not.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,21 +49,30 @@ impl Unwrap {
     }
 
     /// The position of a number: of those it may mean, the one nearest to the
-    /// highest position reached. That grows by less than 2^32 with a packet: no
-    /// capture is long enough for it to overflow.
+    /// highest position reached.
     pub(super) fn position(&self, seq: Seq) -> i64 {
         self.highest + seq.since(self.zero + self.highest)
     }
 
-    /// Notes that the direction has come so far.
+    /// Notes that the direction has come so far, but for what only a made capture claims.
     pub(super) fn reach(&mut self, position: i64) {
-        self.highest = self.highest.max(position);
+        self.highest = self.highest.max(position.min(MAX_POSITION));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn positions_have_an_end() {
+        let mut unwrap = Unwrap::from(Seq(0));
+        unwrap.reach(i64::MAX);
+        let further = unwrap.zero + unwrap.highest + i64::from(i32::MAX);
+        assert!(unwrap.position(further) > MAX_POSITION);
+        unwrap.reach(unwrap.position(further));
+        assert_eq!(unwrap.highest, MAX_POSITION);
+    }
 
     #[test]
     fn the_shorter_way_counts() {

@@ -119,11 +119,11 @@ impl Endpoint {
             return;
         }
         let further = ack.since(self.start + self.acked);
-        let before_start = self.acked + further < 0;
+        let before_start = self.acked.saturating_add(further) < 0;
         // The ACK of a reset is not to be trusted, and an ACK of 0 far away is
         // rather a broken one than a large connection.
         if !rst && !before_start && further > 0 && (ack != Seq(0) || further <= TOO_FAR) {
-            self.acked += further;
+            self.acked = self.acked.saturating_add(further);
         }
     }
 
@@ -138,13 +138,13 @@ impl Endpoint {
         }
         if packet.has(TcpFlags::FIN) && self.sent == 1 {
             // More than 2 GB of which only SYN and FIN were seen.
-            self.sent += end.up_from(highest);
+            self.sent = self.sent.saturating_add(end.up_from(highest));
             return false;
         }
         if self.state == State::Reset {
             return false;
         }
-        self.sent += further.max(0);
+        self.sent = self.sent.saturating_add(further.max(0));
         further <= 0 && packet.payload_bytes > 0
     }
 

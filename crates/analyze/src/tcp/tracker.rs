@@ -1,15 +1,14 @@
 //! From segments to connections.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::hash::BuildHasher as _;
 use std::mem;
 use std::vec;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use tcprec_shared::flow::{Endpoint, Flow};
 use tcprec_shared::headers::Segment;
 
+use super::ends::{Ends, Place};
 use super::live::Live;
 use super::pair::Side;
 use super::{Connection, ConnectionId};
@@ -251,7 +250,7 @@ impl Tracker {
         id
     }
 
-    /// A connection that is not followed any more.
+    /// Ends following a connection, and gives it.
     fn take_out(&mut self, hash: u64, is_it: impl FnMut(&Box<Live>) -> bool) -> Option<Box<Live>> {
         let entry = self.live.find_entry(hash, is_it).ok()?;
         Some(entry.remove().0)
@@ -469,72 +468,5 @@ impl Iterator for Finishing {
         let mut live = *live; // as in `Tracker::finish_one`
         let (connection, requests) = live.finish();
         Some((connection, requests, is_latest))
-    }
-}
-
-/// Where a connection is found while it is followed.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    hash: u64,
-    id: ConnectionId,
-    scope: u32,
-}
-
-impl Place {
-    fn of(hash: u64, live: &Live) -> Self {
-        Self {
-            hash,
-            id: live.id,
-            scope: live.scope,
-        }
-    }
-}
-
-/// The ends of a connection, and its scope: what tells it from others.
-#[derive(Debug, Clone, Copy)]
-struct Ends<'a> {
-    scope: u32,
-    low: &'a Endpoint,
-    high: &'a Endpoint,
-}
-
-impl<'a> Ends<'a> {
-    /// Those of a segment's connection, and which of them sent it.
-    #[inline(always)]
-    fn of(scope: u32, segment: &'a Segment<'_>) -> (Self, Side) {
-        let (src, dst) = (&segment.src, &segment.dst);
-        // As in [`Flow::between`].
-        let (low, high, side) = if src <= dst {
-            (src, dst, Side::Low)
-        } else {
-            (dst, src, Side::High)
-        };
-        (Self { scope, low, high }, side)
-    }
-
-    const fn flow(self) -> Flow {
-        let (low, high) = (*self.low, *self.high);
-        Flow { low, high }
-    }
-
-    #[inline(always)]
-    fn are_of(self, live: &Live) -> bool {
-        let flow = &live.flow;
-        self.scope == live.scope && *self.low == flow.low && *self.high == flow.high
-    }
-
-    #[inline(always)]
-    fn hash(self, hasher: &RandomState) -> u64 {
-        hasher.hash_one((self.scope, self.low, self.high))
-    }
-}
-
-impl<'a> From<&'a Box<Live>> for Ends<'a> {
-    fn from(live: &'a Box<Live>) -> Self {
-        Self {
-            scope: live.scope,
-            low: &live.flow.low,
-            high: &live.flow.high,
-        }
     }
 }

@@ -211,6 +211,7 @@ impl Text<'_> {
             (packets.copies, "copies on further interfaces"),
             (packets.cut, "cut before the TCP header ended"),
             (packets.malformed, "malformed"),
+            (packets.unassembled, "fragments without the others"),
             (packets.unknown_link, "of an unknown link type"),
         ] {
             if count > 0 {
