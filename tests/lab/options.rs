@@ -195,10 +195,19 @@ pub(crate) fn misuse() {
     let nowhere = world.file("nowhere/capture.jsonl").display().to_string();
     // The same file by another name.
     let again = world.file("./capture.jsonl").display().to_string();
-    let cases: [(&[&str], &str); 13] = [
+    // And by a link to it, once it is there.
+    let existing = world.file("existing.jsonl").display().to_string();
+    let link = world.file("link.jsonl").display().to_string();
+    fs::write(&existing, "").expect("a file");
+    std::os::unix::fs::symlink(&existing, &link).expect("a link");
+    let cases: [(&[&str], &str); 14] = [
         (
             &["record", "-i", "lo", "-o", &output, "-o", &again],
             "capture.jsonl: is given twice",
+        ),
+        (
+            &["record", "-i", "lo", "-o", &existing, "-o", &link],
+            "link.jsonl: is given twice",
         ),
         (
             &["record", "-i", "lo", "-o", "-", "--print"],

@@ -207,32 +207,90 @@ fn what_is_asked_for_wrongly_is_told_what_is_right() {
     }
 }
 
-/// What a format cannot say is left out, and told; the rest is there. Pcapng has no
-/// packets without an interface: that is the capture's fault.
+/// What a format cannot say is left out, told, and lost in the books of the file; the
+/// rest is there. Pcapng has no packets without an interface: that is the capture's fault.
 #[test]
-fn a_record_that_has_no_place_is_left_out() {
+fn a_packet_that_has_no_place_is_left_out() {
     let folder = tempfile::tempdir().unwrap();
     let from = folder.path().join("from.jsonl");
     let to = folder.path().join("to.pcapng");
-    let packet = |interface: u32| {
+    let packet = |ts_ns: u64, interface: u32| {
         format!(
-            "{{\"type\":\"packet\",\"ts_ns\":1,\"interface\":{interface},\"wire_bytes\":2,\
-             \"data\":\"AAA=\"}}\n"
+            "{{\"type\":\"packet\",\"ts_ns\":{ts_ns},\"interface\":{interface},\
+             \"wire_bytes\":2,\"data\":\"AAA=\"}}\n"
+        )
+    };
+    let end = |seen: usize, recorded: usize, lost: usize| {
+        format!(
+            "{{\"type\":\"end\",\"ts_ns\":9,\"reason\":\"interrupted\",\
+             \"seen_packets\":{seen},\"recorded_packets\":{recorded},\
+             \"lost_packets\":{lost},\"seen_events\":0,\"recorded_events\":0,\
+             \"lost_events\":0,\"wire_bytes\":{}}}\n",
+            2 * recorded
         )
     };
     for strangers in 1..3 {
-        let interface = "{\"type\":\"interface\",\"id\":0,\"link_type\":1}\n".to_owned();
-        let records = [interface, packet(7).repeat(strangers), packet(0)].concat();
+        for ends in [true, false] {
+            let end = |recorded, lost| match ends {
+                true => end(strangers + 1, recorded, lost),
+                false => String::new(),
+            };
+            let head = "{\"type\":\"capture\",\"program\":\"test\",\"sequence\":0}\n\
+                        {\"type\":\"interface\",\"id\":0,\"link_type\":1}\n";
+            let records = [
+                head.to_owned(),
+                (0..strangers).map(|at| packet(at as u64 + 3, 7)).collect(),
+                packet(8, 0),
+                end(strangers + 1, 0),
+            ];
+            fs::write(&from, records.concat()).unwrap();
+            let output = run(&["convert", text(&from), text(&to)]);
+            assert_eq!(output.status.code(), Some(0), "{output:?}");
+            let said = message(&output);
+            let capture = format!("tcprec: {}: ", from.display());
+            assert!(said.starts_with(&capture), "{said}");
+            assert!(said.contains("left out"), "{said}");
+            assert!(said.contains("a packet of interface 7"), "{said}");
+            let loss = format!(
+                "{{\"type\":\"loss\",\"cause\":\"writer\",\"lost\":\"packets\",\
+                 \"count\":{strangers},\"bytes\":{},\"first_ns\":3,\"last_ns\":{}}}\n",
+                2 * strangers,
+                2 + strangers
+            );
+            let left = [head.to_owned(), packet(8, 0), loss, end(1, strangers)];
+            let back = run(&["convert", text(&to), "-"]).stdout;
+            assert_eq!(String::from_utf8_lossy(&back), left.concat());
+        }
+    }
+}
+
+/// Without what packets are understood by, a file would look whole and be wrong.
+#[test]
+fn a_record_without_which_others_mean_nothing_is_not_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("from.jsonl");
+    let to = folder.path().join("to.pcapng");
+    let long = "x".repeat(70_000);
+    let capture = |command: &str| {
+        format!("{{\"type\":\"capture\",\"program\":\"test\",\"command\":[\"{command}\"]}}\n")
+    };
+    let interface = |name: &str| {
+        format!("{{\"type\":\"interface\",\"id\":0,\"name\":\"{name}\",\"link_type\":1}}\n")
+    };
+    for (records, what) in [
+        (capture(&long) + &interface("lo"), "a capture record of 70"),
+        (
+            capture("a") + &interface(&long),
+            "an interface record of 70",
+        ),
+    ] {
         fs::write(&from, records).unwrap();
         let output = run(&["convert", text(&from), text(&to)]);
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
         let said = message(&output);
-        let capture = format!("tcprec: {}: ", from.display());
-        assert!(said.starts_with(&capture), "{said}");
-        assert!(said.contains("left out"), "{said}");
-        assert!(said.contains("a packet of interface 7"), "{said}");
-        let lines = run(&["print", text(&to)]).stdout;
-        assert_eq!(String::from_utf8_lossy(&lines).lines().count(), 1);
+        assert!(said.contains(what), "{said}");
+        assert!(said.contains("JSON lines"), "{said}");
+        assert!(fs::read(&to).unwrap().is_empty());
     }
 }
 

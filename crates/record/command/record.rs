@@ -441,6 +441,9 @@ fn open(
 
 /// A path that names the same file, however it was given, if that can be told.
 fn place(path: &Path) -> PathBuf {
+    if let Ok(existing) = fs::canonicalize(path) {
+        return existing;
+    }
     let folder = match path.parent() {
         Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
         Some(folder) => folder,

@@ -78,7 +78,7 @@ impl fmt::Display for Kinds {
         let names: Vec<_> = names.collect();
         match &names[..] {
             [] => f.write_str("there or not, without a value to compare"),
-            names => f.write_str(&names.join(", ")),
+            names => f.write_str(&names.join(" or ")),
         }
     }
 }

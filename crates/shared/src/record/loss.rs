@@ -14,7 +14,7 @@ pub enum LossCause {
     Recursion,
     /// The recorder could not make sense of what the kernel sent.
     Decode,
-    /// The file could not be written.
+    /// The file could not be written, or has no place for it.
     Writer,
 }
 

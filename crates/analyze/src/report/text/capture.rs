@@ -248,7 +248,7 @@ impl Text<'_> {
             LossCause::Snap => "the kernel could not copy them",
             LossCause::Recursion => "a program ran on that CPU already",
             LossCause::Decode => "the recorder could not decode them",
-            LossCause::Writer => "the file could not be written",
+            LossCause::Writer => "they could not be written to the file",
         };
         let size = match loss.bytes {
             0 => String::new(),

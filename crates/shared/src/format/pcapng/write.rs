@@ -182,16 +182,18 @@ impl<W: Write> Writer<W> {
     }
 
     fn capture(&mut self, capture: &Capture, record: &Record<'_>) -> io::Result<()> {
-        self.kernel_parses = !capture.hooks.is_empty();
         if self.begun {
-            return self.journal(record);
+            self.journal(record)?;
+        } else {
+            self.section(Some(capture), &own_json("a capture", record)?)?;
+            self.snap_bytes = capture.snap_bytes.unwrap_or(MAX_SNAP_BYTES);
         }
-        self.snap_bytes = capture.snap_bytes.unwrap_or(MAX_SNAP_BYTES);
-        self.section(Some(capture), &own_json(record)?)
+        self.kernel_parses = !capture.hooks.is_empty();
+        Ok(())
     }
 
     fn interface(&mut self, interface: &Interface, record: &Record<'_>) -> io::Result<()> {
-        let json = own_json(record)?;
+        let json = own_json("an interface", record)?;
         let name = interface.name.as_deref().and_then(text);
         self.blocks.push(InterfaceDescriptionBlock {
             linktype: DataLink::from(u32::from(interface.link_type.0)),
@@ -403,7 +405,7 @@ impl<W: Write> Sink for Writer<W> {
         match record {
             Record::Capture(_) => {}
             Record::Interface(interface) => self.interface(interface, record)?,
-            Record::Process(process) => match own_json(record) {
+            Record::Process(process) => match own_json("a process", record) {
                 Ok(json) => {
                     self.process(process, &json)?;
                 }
@@ -441,11 +443,11 @@ impl<W: Write> Sink for Writer<W> {
 }
 
 /// A record's own JSON, which must fit in an option.
-fn own_json(record: &Record<'_>) -> io::Result<String> {
+fn own_json(kind: &str, record: &Record<'_>) -> io::Result<String> {
     let json = serde_json::to_string(record)?;
     if u16::try_from(json.len()).is_err() {
         return Err(invalid(format!(
-            "a record of {} bytes; pcapng has room for {}",
+            "{kind} record of {} bytes; pcapng has room for {}",
             json.len(),
             u16::MAX
         )));
