@@ -31,13 +31,15 @@ struct packet {
 static __always_inline long load_packet_bytes(const struct packet *packet, __u32 offset, void *to,
 					      __u32 length)
 {
-	const __u64 *data = (const __u64 *)(long)packet->skb->data;
-	const void *data_end = (const void *)(long)packet->skb->data_end;
-
 	if (READS_WORDS_ANYWHERE && packet->is_tcx && __builtin_constant_p(offset + length) &&
-	    !offset && (const void *)data + length <= data_end) {
-		__builtin_memcpy(to, data, length);
-		return 0;
+	    !offset) {
+		const __u64 *data = (const __u64 *)(long)packet->skb->data;
+		const void *data_end = (const void *)(long)packet->skb->data_end;
+
+		if ((const void *)data + length <= data_end) {
+			__builtin_memcpy(to, data, length);
+			return 0;
+		}
 	}
 	return bpf_skb_load_bytes(packet->skb, offset, to, length);
 }
@@ -121,7 +123,9 @@ static __always_inline void capture(struct __sk_buff *skb, bool has_ether, enum 
 		tag_bytes = VLAN_TAG_BYTES;
 
 	record->boot_ns = now;
-	record->cookie = is_tcx && direction == DIRECTION_OUT ? sender_cookie(skb, record->headers.sport) : 0;
+	record->cookie = 0;
+	if (is_tcx && direction == DIRECTION_OUT)
+		record->cookie = sender_cookie(skb, record->headers.sport);
 	record->ifindex = skb->ifindex;
 	record->wire_bytes = skb->len + tag_bytes;
 	record->direction = direction;

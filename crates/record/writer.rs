@@ -13,8 +13,8 @@ use tcprec_analyze::annotate::{Annotator, Note};
 use tcprec_shared::record::{Capture, End, Loss, LossCause, Lost, Record};
 
 use crate::kernel::{
-    Batch, Classic, Clock, DecodeError, Decoded, Device, Losses, Recorded, Ring, event, packet,
-    scan,
+    Batch, Classic, Clock, DecodeError, Decoded, Device, Losses, Recorded, Ring, decode_event,
+    decode_packet, decode_scan,
 };
 use crate::output::{Output, WriteError, Written};
 use crate::processes::Processes;
@@ -190,7 +190,7 @@ impl Writer {
     /// Writes the sockets that existed.
     pub(crate) fn scan(&mut self, raw_scan: &[u8]) {
         let mut records = Vec::new();
-        for decoded in scan(raw_scan, self.decoder.clock) {
+        for decoded in decode_scan(raw_scan, self.decoder.clock) {
             self.totals.scanned += 1;
             self.decoder.push(decoded, &mut records);
         }
@@ -440,7 +440,7 @@ struct Decoder {
 
 impl Decoder {
     fn packet<'a>(&self, netns: u32, raw: &'a [u8]) -> Record<'a> {
-        match packet(raw, netns, self.clock, &self.recorded) {
+        match decode_packet(raw, netns, self.clock, &self.recorded) {
             Ok(packet) => Record::Packet(packet),
             Err(_) => self.lost(Lost::Packets),
         }
@@ -448,7 +448,7 @@ impl Decoder {
 
     /// What the programs told of events, but for what is of another namespace.
     fn push_here(&mut self, raw: &[u8], records: &mut Vec<Record<'_>>) {
-        let completed = match (&mut self.classic, event(raw, self.clock)) {
+        let completed = match (&mut self.classic, decode_event(raw, self.clock)) {
             (Some(classic), Ok(told)) => {
                 let is_event = matches!(told, Decoded::Event(..));
                 let Some(completed) = classic.complete(told) else {

@@ -166,7 +166,7 @@ fn below(pid: Pid) -> Vec<Pid> {
 /// processes it is: the one that was started, its child, or the tests themselves.
 pub(crate) fn tests_killed() {
     let comm = |pid: &Pid| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    for victim in 0..3 {
+    for which in 0..3 {
         let world = World::without_cable();
         let mut command = Command::new(env::current_exe().expect("this program"));
         command.args(["--exact", "traffic::a_thousand_requests_in_every_format"]);
@@ -180,8 +180,10 @@ pub(crate) fn tests_killed() {
             // nginx's master and its workers.
             count("tcprec") > 0 && count("nginx") > 2
         });
-        let tests = all[1];
-        let victim = [own, all[0], tests][victim];
+        let is_this_program = |pid: &&Pid| comm(pid) == comm(&own);
+        let tests = all[1..].iter().find(is_this_program);
+        let tests = *tests.expect("the process of the tests");
+        let victim = [own, all[0], tests][which];
         kill(victim, Signal::SIGKILL).expect("killing");
         wait_until("all are gone", || {
             all.iter().all(|pid| comm(pid).is_empty())

@@ -44,8 +44,10 @@ pub(crate) fn keep() -> Option<ExitCode> {
     if depth >= KEEPERS {
         return None;
     }
+    // Whose end ends the tests too: asked before they can end it.
+    let above = (depth > 0).then(getppid);
     let kept = start(depth).unwrap_or_else(|error| panic!("starting the tests: {error}"));
-    let (mut ended, code) = wait_for(kept, depth > 0);
+    let (mut ended, code) = wait_for(kept, above);
     end_all(&mut ended);
     for pid in ended {
         remove_leftovers(pid);
@@ -69,8 +71,7 @@ fn start(depth: usize) -> io::Result<Pid> {
 
 /// Waits until the one that is kept has ended, or the keeper above. Gives all that
 /// ended, and the exit code.
-fn wait_for(kept: Pid, has_keeper: bool) -> (Vec<Pid>, u8) {
-    let above = getppid();
+fn wait_for(kept: Pid, above: Option<Pid>) -> (Vec<Pid>, u8) {
     let mut ended = Vec::new();
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -86,7 +87,8 @@ fn wait_for(kept: Pid, has_keeper: bool) -> (Vec<Pid>, u8) {
                     return (ended, FAILED);
                 }
             }
-            _ if has_keeper && getppid() != above => return (ended, FAILED),
+            Err(Errno::ECHILD) => return (ended, FAILED),
+            _ if above.is_some_and(|above| getppid() != above) => return (ended, FAILED),
             _ => thread::sleep(PAUSE),
         }
     }
@@ -112,8 +114,9 @@ fn end_all(ended: &mut Vec<Pid>) {
 pub(crate) fn children() -> BTreeMap<Pid, Vec<Pid>> {
     let mut children: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        // The name in parentheses may hold any character (proc_pid_stat(5)).
+        let stat = fs::read(entry.path().join("stat")).unwrap_or_default();
+        let stat = String::from_utf8_lossy(&stat);
+        // The name in parentheses may hold any bytes (proc_pid_stat(5)).
         let parent = stat.rsplit_once(')').and_then(|(_, rest)| {
             let parent = rest.split_whitespace().nth(1)?;
             parent.parse().ok()
@@ -127,8 +130,12 @@ pub(crate) fn children() -> BTreeMap<Pid, Vec<Pid>> {
     children
 }
 
-/// The files and the named namespaces of a process that ended.
+/// The files and the named namespaces of a process that ended, unless another has
+/// its number by now.
 fn remove_leftovers(pid: Pid) {
+    if fs::exists(format!("/proc/{pid}")).unwrap_or(true) {
+        return;
+    }
     let prefix = format!("tcprec-lab-{pid}-");
     let of_process = |folder: &std::path::Path| {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();

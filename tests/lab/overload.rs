@@ -323,7 +323,12 @@ pub(crate) fn much_at_once() {
             .filter_map(|record| record["ts_ns"].as_u64())
             .collect();
         let bytes = fs::metadata(&capture).expect("a file").len();
-        assert!(bytes > 16 << 20, "only {bytes} bytes waited");
+        // What the others may keep is shared by all CPUs that a machine can have.
+        let must_be_much = transport == "ring";
+        assert!(
+            !must_be_much || bytes > 16 << 20,
+            "only {bytes} bytes waited"
+        );
         let backwards = times.windows(2).position(|pair| pair[0] > pair[1]);
         assert_eq!(backwards, None, "{transport}: of {} records", times.len());
     }

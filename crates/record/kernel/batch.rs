@@ -5,6 +5,8 @@
 pub(crate) struct Batch {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
+    /// How many bytes it holds when it is full.
+    full_bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -62,11 +64,17 @@ impl Batch {
         self.entries.iter().map(|e| (e.ring, self.raw(*e)))
     }
 
-    /// Whether it should be handed on before it takes more: the rings may fill
-    /// as fast as they are emptied.
+    /// Lets it take so much of one more ring, whatever it holds: each look takes
+    /// of each ring.
+    pub(crate) fn make_room(&mut self) {
+        const OF_A_RING_BYTES: usize = 8 << 20;
+        self.full_bytes = self.bytes.len() + OF_A_RING_BYTES;
+    }
+
+    /// Whether it should be handed on before it takes more of this ring: rings may
+    /// fill as fast as they are emptied.
     pub(crate) fn is_full(&self) -> bool {
-        const FULL_BYTES: usize = 8 << 20;
-        self.bytes.len() >= FULL_BYTES
+        self.bytes.len() >= self.full_bytes
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -112,5 +120,19 @@ mod tests {
         assert_eq!(times(&batch), [10, 20]);
         assert_eq!(times(&later), [30]);
         assert_eq!(later.iter().next().unwrap().0, PACKETS);
+    }
+
+    #[test]
+    fn a_ring_is_taken_of_whatever_others_held() {
+        let mut batch = Batch::default();
+        for ring in [Ring::Events, PACKETS] {
+            batch.make_room();
+            let mut taken = 0;
+            while !batch.is_full() {
+                batch.push(ring, &[0; 1 << 20]);
+                taken += 1;
+            }
+            assert_eq!(taken, 8, "{ring:?}");
+        }
     }
 }

@@ -82,7 +82,7 @@ fn split<T: Raw>(raw: &[u8]) -> Result<(T, &[u8]), DecodeError> {
 
 /// What a raw record of the packets of a namespace says. Its bytes stay where they
 /// are.
-pub(crate) fn packet<'a>(
+pub(crate) fn decode_packet<'a>(
     raw: &'a [u8],
     netns: u32,
     clock: Clock,
@@ -130,7 +130,7 @@ fn with_ether(family: u8, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// What a raw record of the events says.
-pub(crate) fn event(raw: &[u8], clock: Clock) -> Result<Decoded, DecodeError> {
+pub(crate) fn decode_event(raw: &[u8], clock: Clock) -> Result<Decoded, DecodeError> {
     // Both kinds of record have their kind at the same place.
     let kind = raw
         .get(8..)
@@ -167,9 +167,12 @@ pub(crate) fn event(raw: &[u8], clock: Clock) -> Result<Decoded, DecodeError> {
 }
 
 /// The events of a scan: whole records, one behind the other.
-pub(crate) fn scan(raw: &[u8], clock: Clock) -> impl Iterator<Item = Result<Decoded, DecodeError>> {
+pub(crate) fn decode_scan(
+    raw: &[u8],
+    clock: Clock,
+) -> impl Iterator<Item = Result<Decoded, DecodeError>> {
     raw.chunks(size_of::<events::socket_event>())
-        .map(move |record| event(record, clock))
+        .map(move |record| decode_event(record, clock))
 }
 
 fn exec(raw: &[u8], clock: Clock) -> Result<Exec, DecodeError> {

@@ -43,7 +43,9 @@ pub(crate) use batch::{Batch, Ring};
 pub(crate) use classic::Classic;
 use counters::Counters;
 pub(crate) use counters::{LossSlot, Losses};
-pub(crate) use decode::{DecodeError, Decoded, Exec, Task, event, packet, scan};
+pub(crate) use decode::{
+    DecodeError, Decoded, Exec, Task, decode_event, decode_packet, decode_scan,
+};
 pub(crate) use events::EventHooks;
 use events::Events;
 pub(crate) use filter::Filter;
@@ -334,7 +336,9 @@ impl Kernel {
         self.rings.wait(timeout)?;
         // Whatever has an earlier time than this is in a ring by now.
         let horizon = Clock::boot_ns()?;
-        let horizon = self.consume(batch)?.unwrap_or(horizon);
+        // What came during the look may be newer than what was taken of other rings.
+        let until = self.consume(batch)?;
+        let horizon = until.map_or(horizon, |until| until.min(horizon));
         batch.settle(horizon, &mut self.later);
         Ok(())
     }

@@ -194,7 +194,8 @@ pub(super) struct Rings {
 }
 
 enum Open {
-    Ring(RingBuffer<'static>, PacketRings),
+    /// A ring buffer of each object, and the packets' rings where each CPU has one.
+    Ring(Vec<RingBuffer<'static>>, PacketRings),
     Perf(Vec<PerfRings>),
 }
 
@@ -208,30 +209,32 @@ impl Rings {
                 .map(|end| PerfRings::open(end, Rc::clone(&filling)));
             Open::Perf(rings.collect::<io::Result<_>>()?)
         } else {
-            let mut rings = RingBufferBuilder::new();
             let mut packets = PacketRings::default();
-            for end in ends {
+            let rings = ends.iter().map(|end| {
+                let mut builder = RingBufferBuilder::new();
                 if let Some(cpu_rings) = &end.packets {
                     packets.add(end.ring, cpu_rings)?;
-                    rings.add(end.map, |_wake_up: &[u8]| 0)?;
-                    continue;
+                    builder.add(end.map, |_wake_up: &[u8]| 0)?;
+                    return builder.build();
                 }
                 let (ring, filling) = (end.ring, Rc::clone(&filling));
-                rings.add(end.map, move |raw: &[u8]| {
+                builder.add(end.map, move |raw: &[u8]| {
                     let mut batch = filling.borrow_mut();
                     batch.push(ring, raw);
                     if batch.is_full() { BATCH_IS_FULL } else { 0 }
                 })?;
-            }
-            Open::Ring(rings.build()?, packets)
+                builder.build()
+            });
+            let rings = rings.collect::<libbpf_rs::Result<_>>()?;
+            Open::Ring(rings, packets)
         };
         Ok(Self { filling, open })
     }
 
     /// Waits until a ring holds much, or for `timeout`.
     pub(super) fn wait(&self, timeout: Duration) -> io::Result<()> {
-        let descriptors = match &self.open {
-            Open::Ring(rings, _) => vec![rings.epoll_fd()],
+        let descriptors: Vec<_> = match &self.open {
+            Open::Ring(rings, _) => rings.iter().map(RingBuffer::epoll_fd).collect(),
             Open::Perf(rings) => rings.iter().map(PerfRings::epoll_fd).collect(),
         };
         let descriptors = descriptors.into_iter().map(|fd| {
@@ -252,21 +255,40 @@ impl Rings {
     /// is more than fits a batch, the time up to which it should be handed on.
     pub(super) fn take(&mut self, batch: &mut Batch) -> io::Result<Option<u64>> {
         std::mem::swap(&mut *self.filling.borrow_mut(), batch);
-        let consumed = match &self.open {
-            Open::Ring(rings, _) => rings.consume_raw(),
+        let until_ns = match &self.open {
+            Open::Ring(rings, _) => self.take_ring_buffers(rings),
             Open::Perf(rings) => {
                 let taken = rings.iter().try_for_each(PerfRings::take);
-                taken.map(|()| 0)?
+                taken.map(|()| None)
             }
         };
         std::mem::swap(&mut *self.filling.borrow_mut(), batch);
-        match (consumed, &mut self.open) {
-            // Of one ring buffer the records come in the order of time.
-            (BATCH_IS_FULL, _) => Ok(batch.latest_boot_ns()),
-            (error @ ..0, _) => Err(io::Error::from_raw_os_error(-error)),
-            (0.., Open::Ring(_, packets)) => packets.take(batch),
-            (0.., Open::Perf(_)) => Ok(None),
+        let until_ns = until_ns?;
+        let Open::Ring(_, packets) = &mut self.open else {
+            return Ok(until_ns);
+        };
+        batch.make_room();
+        let packets_until_ns = packets.take(batch)?;
+        Ok(until_ns.into_iter().chain(packets_until_ns).min())
+    }
+
+    /// The same of ring buffers. A CPU takes the time before its place in one, so
+    /// what is left of one may be older than the latest that was taken, by what
+    /// another CPU's program takes.
+    fn take_ring_buffers(&self, rings: &[RingBuffer<'static>]) -> io::Result<Option<u64>> {
+        let mut until_ns = None;
+        for ring in rings {
+            self.filling.borrow_mut().make_room();
+            match ring.consume_raw() {
+                BATCH_IS_FULL => {
+                    let latest_ns = self.filling.borrow().latest_boot_ns();
+                    until_ns = until_ns.into_iter().chain(latest_ns).min();
+                }
+                error @ ..0 => return Err(io::Error::from_raw_os_error(-error)),
+                0.. => {}
+            }
         }
+        Ok(until_ns)
     }
 }
 
