@@ -202,59 +202,33 @@ pub(crate) fn misuse() {
     std::os::unix::fs::symlink(&existing, &link).expect("a link");
     let cases: [(&[&str], &str); 14] = [
         (
-            &["record", "-i", "lo", "-o", &output, "-o", &again],
+            &["-o", &output, "-o", &again],
             "capture.jsonl: is given twice",
         ),
         (
-            &["record", "-i", "lo", "-o", &existing, "-o", &link],
+            &["-o", &existing, "-o", &link],
             "link.jsonl: is given twice",
         ),
-        (
-            &["record", "-i", "lo", "-o", "-", "--print"],
-            "the standard output",
-        ),
-        (
-            &["record", "-i", "lo", "-o", &output, "--follow-forks"],
-            "--comm",
-        ),
-        (
-            &["record", "-i", "lo", "-o", &output, "--comm", ""],
-            "--comm",
-        ),
-        (
-            &["record", "-i", "lo", "-o", &output, "-c", "0"],
-            "at least 1",
-        ),
-        (
-            &["record", "-i", "lo", "-o", &output, "--duration", "-5"],
-            "10s",
-        ),
-        (&["record", "-i", "eth7", "-o", &output], "eth7"),
-        (&["record", "-i", "lo", "-o", &foreign], "capture.txt"),
-        (
-            &["record", "-i", "lo", "-o", &nowhere],
-            "nowhere/capture.jsonl",
-        ),
-        (
-            &["record", "-i", "lo", "-o", &output, "--duration", "soon"],
-            "soon",
-        ),
+        (&["-o", "-", "--print"], "the standard output"),
+        (&["-o", &output, "--follow-forks"], "--comm"),
+        (&["-o", &output, "--comm", ""], "--comm"),
+        (&["-o", &output, "-c", "0"], "at least 1"),
+        (&["-o", &output, "--duration", "-5"], "10s"),
+        (&["-i", "eth7", "-o", &output], "eth7"),
+        (&["-o", &foreign], "capture.txt"),
+        (&["-o", &nowhere], "nowhere/capture.jsonl"),
+        (&["-o", &output, "--duration", "soon"], "soon"),
         // No process has a number as high (PID_MAX_LIMIT).
+        (&["-o", &output, "--pid", "4194305"], "no process 4194305"),
         (
-            &["record", "-i", "lo", "-o", &output, "--pid", "4194305"],
-            "no process 4194305",
-        ),
-        (
-            &["record", "-i", "lo", "-o", &output, "--cgroup", "/nowhere"],
+            &["-o", &output, "--cgroup", "/nowhere"],
             "no control group /nowhere",
         ),
-        (
-            &["record", "-i", "lo", "-o", &output, "--uid", "nobody"],
-            "id -u NAME",
-        ),
+        (&["-o", &output, "--uid", "nobody"], "id -u NAME"),
     ];
     for (arguments, named) in cases {
-        let ended = tcprec(&world, &world.server, arguments).expect_code(2);
+        let arguments = [&["record", "-i", "lo"], arguments].concat();
+        let ended = tcprec(&world, &world.server, &arguments).expect_code(2);
         let first = ended.errors.lines().next().unwrap_or_default();
         assert!(first.contains(named), "{arguments:?}: {}", ended.errors);
     }

@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tcprec_shared::format::{self, CreateError};
-use tcprec_shared::record::{End, Loss, LossCause, Lost, Packet, Record};
-use tcprec_shared::stream::Sink;
+use tcprec_shared::record::Record;
 
+use super::left_out::LeftOut;
 use super::progress::Progress;
 use super::{Failure, FilterArgs, open, read_on, select, warn};
 use crate::annotate::LookAhead;
@@ -83,7 +83,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         .write_loss(&mut *sink)
         .and_then(|()| sink.finish())
         .map_err(|error| unwritten(&args.output, error))?;
-    if let Some(first) = left_out.first {
+    if let Some(first) = &left_out.first {
         let from = args.input.display();
         warn(&match left_out.count {
             1 => format!("{from}: a packet was left out, which {name} cannot hold: {first}"),
@@ -93,63 +93,6 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         });
     }
     Ok(())
-}
-
-/// The packets that the format has no place for.
-#[derive(Debug, Default)]
-struct LeftOut {
-    count: u64,
-    /// Why the first was left out.
-    first: Option<io::Error>,
-    /// What no `loss` record tells of so far.
-    unsaid: Option<Loss>,
-    /// Packets and their bytes on the wire that totals to come must not count as recorded.
-    of_recording: (u64, u64),
-}
-
-impl LeftOut {
-    fn add(&mut self, packet: &Packet<'_>, error: io::Error) {
-        let bytes = u64::from(packet.wire_bytes);
-        self.count += 1;
-        self.first.get_or_insert(error);
-        self.of_recording.0 += 1;
-        self.of_recording.1 += bytes;
-        let loss = self.unsaid.get_or_insert(Loss {
-            cause: LossCause::Writer,
-            lost: Lost::Packets,
-            cpu: None,
-            count: 0,
-            bytes: 0,
-            first_ns: packet.ts_ns,
-            last_ns: packet.ts_ns,
-        });
-        loss.count += 1;
-        loss.bytes += bytes;
-        loss.first_ns = loss.first_ns.min(packet.ts_ns);
-        loss.last_ns = loss.last_ns.max(packet.ts_ns);
-    }
-
-    fn write_loss(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
-        match self.unsaid.take() {
-            Some(loss) => sink.write(&Record::Loss(loss), None),
-            None => Ok(()),
-        }
-    }
-
-    /// The totals, with what was left out as lost.
-    fn end(&mut self, end: &End) -> End {
-        let (packets, bytes) = self.of_recording;
-        if !end.continued {
-            self.of_recording = (0, 0);
-        }
-        let packets = packets.min(end.recorded_packets);
-        End {
-            recorded_packets: end.recorded_packets - packets,
-            lost_packets: end.lost_packets.saturating_add(packets),
-            wire_bytes: end.wire_bytes.saturating_sub(bytes),
-            ..end.clone()
-        }
-    }
 }
 
 /// Whether it is the record that cannot be written, not the file.
@@ -169,39 +112,4 @@ fn unwritten(path: &Path, error: io::Error) -> Failure {
 fn is_same_file(input: &Path, output: &Path) -> bool {
     let canonical = |path: &Path| fs::canonicalize(path).ok().filter(|path| path.is_file());
     canonical(input).is_some_and(|input| canonical(output) == Some(input))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::borrow::Cow;
-
-    use super::*;
-
-    /// Each file of a series has the totals of all before it; another recording has none of them.
-    #[test]
-    fn what_is_left_out_is_in_the_totals_of_its_recording() {
-        let packet = Packet {
-            ts_ns: 1,
-            interface: 7,
-            direction: None,
-            wire_bytes: 60,
-            cookie: None,
-            kernel: None,
-            data: Cow::Borrowed(&[]),
-        };
-        let totals = |continued, recorded, lost| End {
-            continued,
-            seen_packets: 5,
-            recorded_packets: recorded,
-            lost_packets: lost,
-            wire_bytes: recorded * 60,
-            ..End::default()
-        };
-        let mut left_out = LeftOut::default();
-        left_out.add(&packet, io::ErrorKind::InvalidData.into());
-        assert_eq!(left_out.end(&totals(true, 4, 1)), totals(true, 3, 2));
-        left_out.add(&packet, io::ErrorKind::InvalidData.into());
-        assert_eq!(left_out.end(&totals(false, 4, 1)), totals(false, 2, 3));
-        assert_eq!(left_out.end(&totals(false, 4, 1)), totals(false, 4, 1));
-    }
 }

@@ -4,6 +4,7 @@
 mod analyze;
 mod convert;
 mod filter;
+mod left_out;
 pub mod number;
 mod print;
 mod progress;

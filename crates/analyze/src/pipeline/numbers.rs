@@ -2,7 +2,7 @@
 
 use hashbrown::HashTable;
 
-use super::shard::SHARDS;
+use super::shard::{FACTOR, SHARDS};
 use crate::app::Request;
 use crate::tcp::{Connection, ConnectionId};
 
@@ -58,8 +58,6 @@ impl Numbers {
 /// those that last would be in the way of all that come behind them.
 fn hash(key: u64) -> u64 {
     const NEIGHBOURS: u64 = 8;
-    // 2^64 divided by the golden ratio: products are spread well.
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let place = (key / NEIGHBOURS).wrapping_mul(FACTOR);
     place.wrapping_mul(NEIGHBOURS) + key % NEIGHBOURS
 }

@@ -22,14 +22,15 @@ pub(super) const SHARDS: usize = 16;
 /// all shards together.
 pub(super) const MAX_CARRIERS: usize = 1 << 21;
 
+/// 2^64 divided by the golden ratio: products have well-mixed upper bits.
+pub(super) const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// The shard of the connection that a segment belongs to, seen in a scope.
 ///
 /// Whoever makes a capture may put all connections into one shard: then one
 /// thread does the work of all, as if there were no other. Within a shard the
 /// hash is another one, and seeded at random.
 pub(super) fn shard_of(scope: u32, segment: &Segment<'_>) -> usize {
-    // 2^64 divided by the golden ratio: products have well-mixed upper bits.
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |end: Endpoint| {
         let addr = match end.addr {
             IpAddr::V4(addr) => addr.to_bits().into(),

@@ -1,0 +1,101 @@
+//! What a format cannot hold, in the books of the file that is written: a loss, and
+//! totals that count it as lost.
+
+use std::io;
+
+use tcprec_shared::record::{End, Loss, LossCause, Lost, Packet, Record};
+use tcprec_shared::stream::Sink;
+
+/// The packets that the format has no place for.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut {
+    pub(super) count: u64,
+    /// Why the first was left out.
+    pub(super) first: Option<io::Error>,
+    /// What no `loss` record tells of so far.
+    unsaid: Option<Loss>,
+    /// Packets and their bytes on the wire that totals to come must not count as recorded.
+    of_recording: (u64, u64),
+}
+
+impl LeftOut {
+    /// Counts a packet that cannot be written, for this reason.
+    pub(super) fn add(&mut self, packet: &Packet<'_>, error: io::Error) {
+        let bytes = u64::from(packet.wire_bytes);
+        self.count += 1;
+        self.first.get_or_insert(error);
+        self.of_recording.0 += 1;
+        self.of_recording.1 += bytes;
+        let loss = self.unsaid.get_or_insert(Loss {
+            cause: LossCause::Writer,
+            lost: Lost::Packets,
+            cpu: None,
+            count: 0,
+            bytes: 0,
+            first_ns: packet.ts_ns,
+            last_ns: packet.ts_ns,
+        });
+        loss.count += 1;
+        loss.bytes += bytes;
+        loss.first_ns = loss.first_ns.min(packet.ts_ns);
+        loss.last_ns = loss.last_ns.max(packet.ts_ns);
+    }
+
+    /// Writes the loss of what was left out since it was written last, if anything was.
+    pub(super) fn write_loss(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+        match self.unsaid.take() {
+            Some(loss) => sink.write(&Record::Loss(loss), None),
+            None => Ok(()),
+        }
+    }
+
+    /// The totals, with what was left out as lost.
+    pub(super) fn end(&mut self, end: &End) -> End {
+        let (packets, bytes) = self.of_recording;
+        if !end.continued {
+            self.of_recording = (0, 0);
+        }
+        let packets = packets.min(end.recorded_packets);
+        End {
+            recorded_packets: end.recorded_packets - packets,
+            lost_packets: end.lost_packets.saturating_add(packets),
+            wire_bytes: end.wire_bytes.saturating_sub(bytes),
+            ..end.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
+
+    /// Each file of a series has the totals of all before it; another recording has none of them.
+    #[test]
+    fn what_is_left_out_is_in_the_totals_of_its_recording() {
+        let packet = Packet {
+            ts_ns: 1,
+            interface: 7,
+            direction: None,
+            wire_bytes: 60,
+            cookie: None,
+            kernel: None,
+            data: Cow::Borrowed(&[]),
+        };
+        let totals = |continued, recorded, lost| End {
+            continued,
+            seen_packets: 5,
+            recorded_packets: recorded,
+            lost_packets: lost,
+            wire_bytes: recorded * 60,
+            ..End::default()
+        };
+        let mut left_out = LeftOut::default();
+        left_out.add(&packet, io::ErrorKind::InvalidData.into());
+        assert_eq!(left_out.end(&totals(true, 4, 1)), totals(true, 3, 2));
+        left_out.add(&packet, io::ErrorKind::InvalidData.into());
+        assert_eq!(left_out.end(&totals(false, 4, 1)), totals(false, 2, 3));
+        assert_eq!(left_out.end(&totals(false, 4, 1)), totals(false, 4, 1));
+    }
+}
