@@ -70,6 +70,8 @@ pub enum FindingKind {
     SlowServer,
     /// The client took long to send a request.
     SlowClient,
+    /// A connection was closed before a response was whole.
+    CutOff,
     /// A client uses ports again whose connections are hardly over.
     PortReuse,
     /// One end has closed the connection long ago, the other has not.
@@ -93,6 +95,7 @@ impl FindingKind {
             Self::ZeroWindow => "zero_window",
             Self::SlowServer => "slow_server",
             Self::SlowClient => "slow_client",
+            Self::CutOff => "cut_off",
             Self::PortReuse => "port_reuse",
             Self::HalfOpen => "half_open",
             Self::OneSided => "one_sided",
@@ -382,9 +385,9 @@ impl Findings {
         request.total_ns().is_some_and(|ns| ns >= LONG_NS)
     }
 
-    /// Looks at a finished request.
-    pub(crate) fn request(&mut self, request: &Request, owners: &Owners) {
-        let (Some(asked), Some(timing)) = (&request.app.request, &request.timing) else {
+    /// Looks at a finished request on a connection.
+    pub(crate) fn request(&mut self, request: &Request, connection: &Connection, owners: &Owners) {
+        let Some(asked) = &request.app.request else {
             return;
         };
         let client_is_orig = request.client_is_orig();
@@ -401,6 +404,18 @@ impl Findings {
             route: asked
                 .route()
                 .map(|(method, target)| format!("{method} {}", route(target))),
+        };
+        let tcp = &connection.tcp;
+        let is_reset = matches!(tcp.state, ConnState::Rsto | ConnState::Rstr); // which is told
+        if request.app.is_response_whole() == Some(false)
+            && !is_reset
+            && let Some(by_orig) = tcp.is_left_by_orig()
+        {
+            let ns = tcp.last_ns.saturating_sub(asked.first_ns);
+            self.add(of(FindingKind::CutOff, by_orig, asked.first_ns, ns), owners);
+        }
+        let Some(timing) = &request.timing else {
+            return;
         };
         // What the network may have taken is not held against the server.
         if let Some(server_ns) = timing.server_ns().filter(|ns| *ns >= LONG_NS) {

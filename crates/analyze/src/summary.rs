@@ -67,9 +67,14 @@ impl Summary {
         self.findings.connection(connection, owners, now_ns);
     }
 
-    /// Looks for what is worth attention in a finished request.
-    pub(crate) fn find_in_request(&mut self, request: &Request, owners: &Owners) {
-        self.findings.request(request, owners);
+    /// Looks for what is worth attention in a finished request on a connection.
+    pub(crate) fn find_in_request(
+        &mut self,
+        request: &Request,
+        connection: &Connection,
+        owners: &Owners,
+    ) {
+        self.findings.request(request, connection, owners);
     }
 
     /// Takes a finished connection.

@@ -34,12 +34,12 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// The times of a request on its connection; none if a part of it was not
-    /// seen, or what was seen is in no sensible order.
+    /// The times of a request on its connection; none if a part of it did not come,
+    /// or was not seen, or what was seen is in no sensible order.
     #[must_use]
     pub fn of(request: &Request, connection: &Connection) -> Option<Self> {
         let (asked, answered) = (request.request.as_ref()?, request.response.as_ref()?);
-        if request.lacks_frames() && !answered.is_ended {
+        if !request.may_be_whole(answered) {
             return None;
         }
         let first_ns = asked.first_ns;

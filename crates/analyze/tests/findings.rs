@@ -13,8 +13,8 @@ use tcprec_shared::record::{Interface, Packet, Record};
 use tcprec_shared::stream::Source as _;
 
 use FindingKind::{
-    HalfOpen, NoFreePort, OneSided, PortReuse, Refused, Reset, SlowClient, SlowServer, Timeout,
-    TlsFailed, Unanswered, ZeroWindow,
+    CutOff, HalfOpen, NoFreePort, OneSided, PortReuse, Refused, Reset, SlowClient, SlowServer,
+    Timeout, TlsFailed, Unanswered, ZeroWindow,
 };
 
 /// Kind, how often, whether it is the originator's doing, and for how many
@@ -108,31 +108,39 @@ fn a_connect_that_finds_no_port_is_found_though_it_sends_nothing() {
     assert_eq!(finding.ends.orig_owner.unwrap().process.pid, 5);
 }
 
-/// An empty IPv4 segment between 10.0.0.1:40000 and 10.0.0.2:80.
-fn segment(ts_ns: i64, from_client: bool, flags: u8, seq: u32, ack: u32) -> Packet<'static> {
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const ACK: u8 = 16;
+
+/// An IPv4 segment between 10.0.0.1:40000 and 10.0.0.2:80: who sends it, its flags,
+/// `seq`, `ack` and payload.
+type Step<'a> = (bool, u8, u32, u32, &'a str);
+
+fn segment(ts_ns: i64, (from_client, flags, seq, ack, payload): Step<'_>) -> Packet<'static> {
     let (a, b, p, q) = ([10, 0, 0, 1], [10, 0, 0, 2], [0x9c, 0x40], [0, 80]);
-    let mut data = vec![0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0];
+    let bytes = 40 + u16::try_from(payload.len()).unwrap();
+    let mut data = vec![0x45, 0];
+    data.extend(bytes.to_be_bytes());
+    data.extend([0, 0, 0, 0, 64, 6, 0, 0]);
     data.extend(if from_client { [a, b] } else { [b, a] }.concat());
     data.extend(if from_client { [p, q] } else { [q, p] }.concat());
     data.extend([seq.to_be_bytes(), ack.to_be_bytes()].concat());
     data.extend([0x50, flags, 1, 0, 0, 0, 0, 0]);
+    data.extend(payload.bytes());
     Packet {
         ts_ns,
         interface: 0,
         direction: None,
-        wire_bytes: 40,
+        wire_bytes: bytes.into(),
         cookie: None,
         kernel: None,
         data: data.into(),
     }
 }
 
-/// What is found of so many connections from one port, each closed by the server
-/// first, so many seconds apart.
-fn found_of_one_port(connections: u32, seconds_apart: i64) -> Vec<(FindingKind, u64)> {
-    const FIN: u8 = 1;
-    const SYN: u8 = 2;
-    const ACK: u8 = 16;
+/// A pipeline that knows the interface of these segments.
+fn pipeline() -> Pipeline {
     let mut pipeline = Pipeline::default();
     pipeline.push(
         &Record::Interface(Interface {
@@ -143,19 +151,26 @@ fn found_of_one_port(connections: u32, seconds_apart: i64) -> Vec<(FindingKind, 
         }),
         &mut (),
     );
+    pipeline
+}
+
+/// What is found of so many connections from one port, each closed by the server
+/// first, so many seconds apart.
+fn found_of_one_port(connections: u32, seconds_apart: i64) -> Vec<(FindingKind, u64)> {
+    let mut pipeline = pipeline();
     for number in 0..connections {
         let (c, s) = (number * 100_000, number * 200_000 + 7);
         let steps = [
-            (true, SYN, c, 0),
-            (false, SYN | ACK, s, c + 1),
-            (true, ACK, c + 1, s + 1),
-            (false, FIN | ACK, s + 1, c + 1),
-            (true, FIN | ACK, c + 1, s + 2),
-            (false, ACK, s + 2, c + 2),
+            (true, SYN, c, 0, ""),
+            (false, SYN | ACK, s, c + 1, ""),
+            (true, ACK, c + 1, s + 1, ""),
+            (false, FIN | ACK, s + 1, c + 1, ""),
+            (true, FIN | ACK, c + 1, s + 2, ""),
+            (false, ACK, s + 2, c + 2, ""),
         ];
-        for (step, (from_client, flags, seq, ack)) in (0..).zip(steps) {
-            let ts_ns = i64::from(number) * seconds_apart * 1_000_000_000 + step * 1_000_000;
-            let packet = segment(ts_ns, from_client, flags, seq, ack);
+        for (place, step) in (0..).zip(steps) {
+            let ts_ns = i64::from(number) * seconds_apart * 1_000_000_000 + place * 1_000_000;
+            let packet = segment(ts_ns, step);
             pipeline.push(&Record::Packet(packet), &mut ());
         }
     }
@@ -170,6 +185,78 @@ fn a_client_that_uses_its_port_again_and_again_is_found() {
     // Not often enough; and after TIME-WAIT, as anyone may.
     assert_eq!(found_of_one_port(10, 1), []);
     assert_eq!(found_of_one_port(20, 61), []);
+}
+
+/// What is said of a response that begins so, and of the connection that ends with
+/// one end's packet: the findings, whether all of the response came, and whether its
+/// time is told.
+fn found_of_response(
+    response: &str,
+    end: Option<(bool, u8)>,
+) -> (Vec<(FindingKind, Option<bool>)>, Option<bool>, bool) {
+    const REQUEST: &str = "GET /a HTTP/1.1\r\nHost: b\r\n\r\n";
+    let mut pipeline = pipeline();
+    let client = 1 + u32::try_from(REQUEST.len()).unwrap();
+    let server = 1001 + u32::try_from(response.len()).unwrap();
+    let mut steps = vec![
+        (true, SYN, 0, 0, ""),
+        (false, SYN | ACK, 1000, 1, ""),
+        (true, ACK, 1, 1001, ""),
+        (true, ACK, 1, 1001, REQUEST),
+        (false, ACK, 1001, client, response),
+        (true, ACK, client, server, ""),
+    ];
+    steps.extend(end.map(|(from_client, flags)| {
+        let (seq, ack) = if from_client {
+            (client, server)
+        } else {
+            (server, client)
+        };
+        (from_client, flags | ACK, seq, ack, "")
+    }));
+    for (place, step) in (0..).zip(steps) {
+        let packet = segment(place * 1_000_000, step);
+        pipeline.push(&Record::Packet(packet), &mut ());
+    }
+    let report = pipeline.finish(&mut ());
+    let found = report.findings.iter().map(|it| (it.kind, it.by_orig));
+    let [request] = &report.requests[..] else {
+        panic!("{:?}", report.requests)
+    };
+    let is_timed = request.timing.is_some();
+    assert_eq!(request.app.total_ns().is_some(), is_timed);
+    (found.collect(), request.app.is_response_whole(), is_timed)
+}
+
+#[test]
+fn responses_that_are_cut_off_are_found_and_have_no_time() {
+    let head = |header: &str, body: &str| format!("HTTP/1.1 200 OK\r\n{header}\r\n{body}");
+    let short = head("Content-Length: 100\r\n", "abc");
+    let chunks = head("Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n");
+    let (by_client, by_server) = ((CutOff, Some(true)), (CutOff, Some(false)));
+    for cut in [&short, &chunks] {
+        let of = |end| found_of_response(cut, end);
+        assert_eq!(
+            of(Some((false, FIN))),
+            (vec![by_server], Some(false), false)
+        );
+        assert_eq!(of(Some((true, FIN))), (vec![by_client], Some(false), false));
+        let reset = (Reset, Some(false));
+        assert_eq!(of(Some((false, RST))), (vec![reset], Some(false), false));
+        // It goes on when the capture ends: nobody's fault.
+        assert_eq!(of(None), (vec![], Some(false), false));
+    }
+    // Whole, whoever closes.
+    let whole = head("Content-Length: 3\r\n", "abc");
+    for end in [None, Some((true, FIN)), Some((false, FIN))] {
+        assert_eq!(found_of_response(&whole, end), (vec![], Some(true), true));
+    }
+    // Until the server closes.
+    let open = head("", "abc");
+    let of = |end| found_of_response(&open, end);
+    assert_eq!(of(Some((false, FIN))), (vec![], Some(true), true));
+    assert_eq!(of(Some((true, FIN))), (vec![by_client], Some(false), false));
+    assert_eq!(of(None), (vec![], Some(false), false));
 }
 
 /// In a narrow terminal they take more lines, and lose no word.

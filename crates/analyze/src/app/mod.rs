@@ -79,6 +79,25 @@ impl Request {
         self.stream.is_some_and(|stream| stream.lacks_frames)
     }
 
+    /// Whether nothing is known to be missing of its response.
+    pub(crate) fn may_be_whole(&self, response: &ResponseMessage) -> bool {
+        match response.completion {
+            Completion::Seen | Completion::AtClose => true,
+            Completion::Missing => false,
+            Completion::Unknown => !self.lacks_frames(),
+        }
+    }
+
+    /// Whether all of its response came; none if there was none, or that is not known.
+    #[must_use]
+    pub fn is_response_whole(&self) -> Option<bool> {
+        match self.response.as_ref()?.completion {
+            Completion::Seen | Completion::AtClose => Some(true),
+            Completion::Missing => Some(false),
+            Completion::Unknown => None,
+        }
+    }
+
     /// Time to the first byte: from the last byte of the request to the first
     /// byte of the response. Negative if the server did not wait for the end
     /// of the request.
@@ -88,11 +107,12 @@ impl Request {
         Some(response.first_ns.saturating_sub(request.last_ns))
     }
 
-    /// From the first byte of the request to the last byte of the response.
+    /// From the first byte of the request to the last byte of the response; none if
+    /// that did not come.
     #[must_use]
     pub fn total_ns(&self) -> Option<i64> {
         let (request, response) = (self.request.as_ref()?, self.response.as_ref()?);
-        if self.lacks_frames() && !response.is_ended {
+        if !self.may_be_whole(response) {
             return None;
         }
         Some(response.last_ns.saturating_sub(request.first_ns))
@@ -167,9 +187,21 @@ pub struct ResponseMessage {
     /// as it was seen or announced. If its request has no version, its head
     /// counts as body.
     pub body_bytes: u64,
-    /// Whether its end was seen; that of a body that goes on until the
-    /// connection is closed never is.
-    pub is_ended: bool,
+    /// What is known of its end.
+    pub completion: Completion,
+}
+
+/// What is known of the end of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completion {
+    /// It was seen.
+    Seen,
+    /// It is where its sender closes the connection (RFC 9112 section 6.3).
+    AtClose,
+    /// It did not come: there was more of it to come, by its own words.
+    Missing,
+    /// It may have come: how long the message is was not seen.
+    Unknown,
 }
 
 #[cfg(test)]

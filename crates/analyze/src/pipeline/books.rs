@@ -190,7 +190,7 @@ impl Books {
             let connection = resolver.resolve(connection);
             for request in requests {
                 let request = resolver.resolve_request(&connection, request);
-                findings.request(&request, resolver.owners);
+                findings.request(&request, &connection, resolver.owners);
             }
             findings.connection(&connection, resolver.owners, now_ns);
         }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::app;
+use crate::app::{self, Completion};
 use crate::condition::Condition;
 use crate::gaps::{Gaps, Incomplete};
 use crate::owner::{self, Owners, Span};
@@ -68,7 +68,8 @@ impl<R: Rows> Resolver<'_, R> {
     fn hand_on(&mut self, connection: &Connection, requests: Vec<app::Request>) {
         for app in requests {
             let request = self.resolve_request(connection, app);
-            self.summary.find_in_request(&request, self.owners);
+            self.summary
+                .find_in_request(&request, connection, self.owners);
             if self.wants(&row::Http {
                 names: self.owners,
                 request: &request,
@@ -79,8 +80,22 @@ impl<R: Rows> Resolver<'_, R> {
         }
     }
 
-    pub(super) fn resolve_request(&self, connection: &Connection, app: app::Request) -> Request {
+    pub(super) fn resolve_request(
+        &self,
+        connection: &Connection,
+        mut app: app::Request,
+    ) -> Request {
         let incomplete = self.incomplete(connection, &app);
+        if let Some(response) = &mut app.response {
+            if response.completion == Completion::AtClose
+                && !connection.tcp.is_closed_by(app.server)
+            {
+                response.completion = Completion::Missing;
+            }
+            if response.completion == Completion::Missing && incomplete.lacks_packets() {
+                response.completion = Completion::Unknown;
+            }
+        }
         let timing = Timing::of(&app, connection).filter(|_| !incomplete.lacks_packets());
         Request {
             app,
@@ -98,7 +113,7 @@ impl<R: Rows> Resolver<'_, R> {
             connection.incomplete,
             asked.map(|message| message.first_ns),
             answered
-                .filter(|message| message.is_ended)
+                .filter(|message| message.completion == Completion::Seen)
                 .map(|message| message.last_ns),
         )
     }

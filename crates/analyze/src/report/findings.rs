@@ -48,6 +48,9 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
         }
         FindingKind::SlowServer => format!("{server} thought {time} about {route} of {client}"),
         FindingKind::SlowClient => format!("{client} took {time} to send {route} to {server}"),
+        FindingKind::CutOff => {
+            format!("{by} closed its connection with {other} before all of {route} was answered")
+        }
         FindingKind::PortReuse => {
             format!(
                 "{client} uses ports to {server_at} again that are in TIME-WAIT: it has few left"

@@ -77,6 +77,22 @@ impl Connection {
         Flow::between(self.orig.endpoint, self.resp.endpoint)
     }
 
+    /// Whether an end has closed it in good order (FIN).
+    #[must_use]
+    pub fn is_closed_by(&self, endpoint: Endpoint) -> bool {
+        let ends = [&self.orig, &self.resp];
+        ends.iter()
+            .any(|end| end.endpoint == endpoint && end.fin_packets > 0)
+    }
+
+    /// Whether it was the originator that closed or reset it first; none if neither
+    /// end did.
+    #[must_use]
+    pub fn is_left_by_orig(&self) -> Option<bool> {
+        let first = self.history.chars().find(|kind| "FRfr".contains(*kind))?;
+        Some(first.is_ascii_uppercase())
+    }
+
     /// From the first packet to the last one.
     #[must_use]
     pub const fn raw_duration_ns(&self) -> i64 {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::iter;
 
 use super::head::ResponseHead;
-use crate::app::{RequestMessage, ResponseMessage};
+use crate::app::{Completion, RequestMessage, ResponseMessage};
 
 /// So many requests may wait for a response; beyond, the oldest are given out
 /// without.
@@ -105,7 +105,7 @@ impl Exchanges {
             first_ns,
             last_ns,
             body_bytes: if is_simple { head_bytes } else { 0 },
-            is_ended: false,
+            completion: Completion::Unknown,
         });
         exchange
             .request
@@ -156,7 +156,7 @@ impl Exchanges {
     pub(super) fn end_response(&mut self) {
         let number = self.answering.take();
         if let Some(message) = self.get(number).and_then(|it| it.response.as_mut()) {
-            message.is_ended = true;
+            message.completion = Completion::Seen;
         }
     }
 
@@ -179,8 +179,13 @@ impl Exchanges {
         self.done += numbered.take_while(is_done).count();
     }
 
-    /// Takes it that all are done with.
-    pub(super) fn finish(&mut self) {
+    /// Takes it that all are done with, and what is known of the end of the response
+    /// that has not ended.
+    pub(super) fn finish(&mut self, completion: Completion) {
+        let number = self.answering.take();
+        if let Some(message) = self.get(number).and_then(|it| it.response.as_mut()) {
+            message.completion = completion;
+        }
         self.done = self.queue.len();
     }
 }

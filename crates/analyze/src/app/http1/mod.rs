@@ -21,7 +21,7 @@ pub(super) use self::heads::Heads;
 use self::heads::Meaning;
 use super::budget::{Budget, Buffer};
 use super::reassembly::Piece;
-use super::{Asked, RequestMessage};
+use super::{Asked, Completion, RequestMessage};
 use crate::tcp::{Pair, Side};
 
 /// A head longer than this is cut.
@@ -471,7 +471,13 @@ impl Http1 {
     /// Takes it that nothing more comes. (A head that its sender did not end
     /// is no message.)
     pub(super) fn finish(&mut self) {
-        self.exchanges.finish();
+        let server = self.client.unwrap_or(Side::Low).other();
+        let completion = match &self.directions[server].state {
+            State::Body(Body::UntilClose) => Completion::AtClose,
+            State::Body(_) => Completion::Missing,
+            _ => Completion::Unknown,
+        };
+        self.exchanges.finish(completion);
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::fields::Fields;
-use crate::app::{Asked, RequestMessage, ResponseMessage};
+use crate::app::{Asked, Completion, RequestMessage, ResponseMessage};
 
 /// So many streams may be open; beyond, the oldest are given out as they are.
 const MAX_STREAMS: usize = 1024;
@@ -151,7 +151,7 @@ impl Exchange {
     fn end(&mut self, by_client: bool) {
         self.half(by_client).is_ended = true;
         if !by_client && let Some(response) = &mut self.response {
-            response.is_ended = true;
+            response.completion = Completion::Seen;
         }
     }
 
@@ -187,6 +187,12 @@ impl Exchange {
         }
         if let (Some(message), Some(bytes)) = (&mut self.response, announced(&self.answered)) {
             message.body_bytes = bytes;
+        }
+        if let Some(message) = &mut self.response
+            && message.completion == Completion::Unknown
+            && !self.stream.lacks_frames
+        {
+            message.completion = Completion::Missing;
         }
         self
     }
@@ -418,6 +424,6 @@ fn response(fields: &Fields, came: Came) -> ResponseMessage {
         first_ns: came.first_ns,
         last_ns: came.last_ns,
         body_bytes: 0,
-        is_ended: false,
+        completion: Completion::Unknown,
     }
 }

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::PREFACE;
 use super::frames::{flag, kind};
-use crate::app::Request;
 use crate::app::talk::{CLIENT, SERVER, Talk};
+use crate::app::{Completion, Request};
 use crate::tcp::Side;
 
 const MILLISECOND_NS: i64 = 1_000_000;
@@ -112,7 +112,7 @@ fn a_stream_with_all_that_is_told_of_it() {
         (stream.id, stream.is_pushed, stream.reset),
         (1, false, None)
     );
-    assert!(response.is_ended);
+    assert_eq!(response.completion, Completion::Seen);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn what_ends_a_stream_besides() {
         .says(SERVER, [data(1, 5), last_data(1, 5)].concat()));
     let reset = found.stream.unwrap().reset.unwrap();
     assert_eq!((reset.by_client, &*reset.word()), (true, "cancel"));
-    assert!(!found.response.unwrap().is_ended);
+    assert_ne!(found.response.unwrap().completion, Completion::Seen);
 
     let promise = [&[0, 0, 0, 2], GET, &field(PATH, "/style")].concat();
     let mut found = opened()
@@ -273,7 +273,10 @@ fn an_announced_length_tells_of_cut_data() {
         panic!("{found:?}")
     };
     let response = first.response.as_ref().unwrap();
-    assert_eq!((response.body_bytes, response.is_ended), (7000, true));
+    assert_eq!(
+        (response.body_bytes, response.completion),
+        (7000, Completion::Seen)
+    );
     // Settings, request, head, and five packets.
     assert_eq!(response.last_ns, 9 * MILLISECOND_NS);
     assert_eq!(second.response.as_ref().unwrap().status, Some(200));
@@ -343,7 +346,10 @@ fn a_status_may_not_be_known() {
         .acknowledged(SERVER)
         .says(SERVER, frame(kind::HEADERS, ENDS, 1, NEWEST)));
     let response = found.response.unwrap();
-    assert_eq!((response.status, response.is_ended), (None, true));
+    assert_eq!(
+        (response.status, response.completion),
+        (None, Completion::Seen)
+    );
     // And whether there was one may not be.
     let talk = opened().says(CLIENT, get(1, "/")).loses(SERVER, 50);
     let found = one(talk.acknowledged(SERVER).says(SERVER, settings()));

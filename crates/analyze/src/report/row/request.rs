@@ -41,6 +41,7 @@ impl Row for Http<'_> {
             &asked.and_then(|message| message.user_agent.as_deref()),
         )?;
         to.field("status_code", &answered.and_then(|message| message.status))?;
+        to.field("response_whole", &app.is_response_whole())?;
         let is_whole = !incomplete.lacks_packets();
         for (name, ns) in [
             ("req_ts_first", asked.map(|message| message.first_ns)),

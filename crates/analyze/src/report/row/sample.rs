@@ -10,7 +10,8 @@ use tcprec_shared::record::{ProcessId, Provenance, TcpFacts};
 
 use super::{Conn, FindingRow, Http, Names};
 use crate::app::{
-    self, Alert, Asked, CipherSuite, RequestMessage, ResponseMessage, Stream, Tls, Version,
+    self, Alert, Asked, CipherSuite, Completion, RequestMessage, ResponseMessage, Stream, Tls,
+    Version,
 };
 use crate::finding::{Finding, FindingKind};
 use crate::gaps::Incomplete;
@@ -203,7 +204,7 @@ pub(super) fn request(connection: &Connection) -> Request {
                 first_ns: 0,
                 last_ns: 0,
                 body_bytes: 0,
-                is_ended: true,
+                completion: Completion::Seen,
             }),
             stream: Some(Stream {
                 id: 0,

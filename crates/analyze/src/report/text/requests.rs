@@ -73,6 +73,11 @@ impl Text<'_> {
         let [client, server] = request.owners();
         let timed_ns = request.timing.as_ref().map(Timing::total_ns);
         let total_ns = timed_ns.or_else(|| app.total_ns().filter(|_| is_whole));
+        let total = match total_ns {
+            Some(ns) => units::duration(ns).into(),
+            None if app.is_response_whole() == Some(false) => Cell::styled("cut off", WARN),
+            None => Cell::from(String::new()),
+        };
         let duration = |ns: Option<i64>| Cell::from(ns.map_or(String::new(), units::duration));
         table.row([
             app.first_ns()
@@ -80,7 +85,7 @@ impl Text<'_> {
                 .into(),
             status,
             duration(app.ttfb_ns().filter(|_| is_whole)),
-            duration(total_ns),
+            total,
             self.who(client, app.client).into(),
             self.who(server, app.server).into(),
             self.asked(request).into(),
