@@ -187,13 +187,13 @@ fn a_client_that_uses_its_port_again_and_again_is_found() {
     assert_eq!(found_of_one_port(20, 61), []);
 }
 
+/// What is found, and whether it is the originator's doing.
+type Blamed = (FindingKind, Option<bool>);
+
 /// What is said of a response that begins so, and of the connection that ends with
 /// one end's packet: the findings, whether all of the response came, and whether its
 /// time is told.
-fn found_of_response(
-    response: &str,
-    end: Option<(bool, u8)>,
-) -> (Vec<(FindingKind, Option<bool>)>, Option<bool>, bool) {
+fn found_of_response(response: &str, end: Option<(bool, u8)>) -> (Vec<Blamed>, Option<bool>, bool) {
     const REQUEST: &str = "GET /a HTTP/1.1\r\nHost: b\r\n\r\n";
     let mut pipeline = pipeline();
     let client = 1 + u32::try_from(REQUEST.len()).unwrap();
@@ -220,9 +220,8 @@ fn found_of_response(
     }
     let report = pipeline.finish(&mut ());
     let found = report.findings.iter().map(|it| (it.kind, it.by_orig));
-    let [request] = &report.requests[..] else {
-        panic!("{:?}", report.requests)
-    };
+    assert_eq!(report.requests.len(), 1);
+    let request = &report.requests[0];
     let is_timed = request.timing.is_some();
     assert_eq!(request.app.total_ns().is_some(), is_timed);
     (found.collect(), request.app.is_response_whole(), is_timed)

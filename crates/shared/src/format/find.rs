@@ -42,15 +42,21 @@ pub(super) fn find(path: &Path) -> io::Result<Found> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let stem = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // A series may be asked for by the name that the recorder was given.
+    let stems = EXTENSIONS.iter().filter_map(|extension| {
+        let stem = name.strip_suffix(extension)?.strip_suffix('.')?;
+        Some((stem, *extension))
+    });
+    let asked = EXTENSIONS.map(|extension| (&*name, extension)).into_iter();
     let files: Vec<_> = match files_of(folder) {
         Ok(files) => files.collect(),
         Err(_) => Vec::new(),
     };
-    for extension in EXTENSIONS {
+    for (stem, extension) in asked.chain(stems) {
         let mut parts: Vec<_> = files
             .iter()
-            .filter(|(name, _)| is_part(name, &stem, extension))
+            .filter(|(name, _)| is_part(name, stem, extension))
             .map(|(_, path)| path.clone())
             .collect();
         match (parts.len(), parts.pop()) {

@@ -15,7 +15,7 @@ use crate::record::Record;
 use crate::stream::{ReadError, Source};
 
 use super::find::{Found, find};
-use super::series::{self, Series};
+use super::series::{self, Parts, Series};
 use super::window::Window;
 use super::{Compression, Container, Format, jsonl, pcap, pcapng};
 
@@ -39,6 +39,7 @@ pub struct Input {
     read_bytes: Arc<AtomicU64>,
     total_bytes: Option<u64>,
     files: Vec<PathBuf>,
+    older_files: Vec<PathBuf>,
     ended: bool,
 }
 
@@ -66,6 +67,13 @@ impl Input {
     #[must_use]
     pub fn files(&self) -> &[PathBuf] {
         &self.files
+    }
+
+    /// The files of the same name, as a series has them, that are of older recordings,
+    /// and are not read.
+    #[must_use]
+    pub fn older_files(&self) -> &[PathBuf] {
+        &self.older_files
     }
 }
 
@@ -98,7 +106,8 @@ impl Source for Input {
 /// Opens the capture at `path`: a file of any format (`-` is the standard
 /// input), the stem of one or of a rotated series, as `cap` for
 /// `cap.jsonl.zst`, or a folder of captures. Several files are read one after
-/// the other, in the order in which they were recorded.
+/// the other, in the order in which they were recorded; of a series those of its newest
+/// recording.
 ///
 /// # Errors
 /// Unsupported where the file is no capture; it says what was found instead.
@@ -112,7 +121,14 @@ pub fn open(path: &Path) -> Result<Input, ReadError> {
             let opened = open_file(&file, Arc::clone(&read_bytes))?;
             Ok(opened.into_input(read_bytes, vec![file]))
         }
-        Found::Series(files) => open_series(files),
+        Found::Series(files) => {
+            let mut parts = Parts::of(without_empty(files));
+            let older_files = parts.take_older_recordings();
+            Ok(Input {
+                older_files,
+                ..open_series(parts)?
+            })
+        }
         Found::Folder(files) => {
             let mut captures = Vec::new();
             for file in files {
@@ -124,7 +140,7 @@ pub fn open(path: &Path) -> Result<Input, ReadError> {
                     captures.push(file);
                 }
             }
-            open_series(captures)
+            open_series(Parts::of(without_empty(captures)))
         }
     }
 }
@@ -139,14 +155,18 @@ pub fn open_reader(input: impl Read + Send + 'static) -> Result<Input, ReadError
     Ok(opened.into_input(read_bytes, Vec::new()))
 }
 
-fn open_series(mut files: Vec<PathBuf>) -> Result<Input, ReadError> {
-    let read_bytes = Arc::default();
-    // A recorder that was killed when it had just created a file leaves it empty.
+/// A recorder that was killed when it had just created a file leaves it empty.
+fn without_empty(mut files: Vec<PathBuf>) -> Vec<PathBuf> {
     let is_empty = |file: &PathBuf| file.metadata().is_ok_and(|metadata| metadata.len() == 0);
     if !files.iter().all(is_empty) {
         files.retain(|file| !is_empty(file));
     }
-    let files = series::in_order(files);
+    files
+}
+
+fn open_series(parts: Parts) -> Result<Input, ReadError> {
+    let read_bytes = Arc::default();
+    let files = parts.in_order();
     let Some(first) = files.first() else {
         return Err(ReadError::Unsupported("no captures in this folder".into()));
     };
@@ -177,6 +197,7 @@ impl Opened {
                 .sum::<Option<u64>>()
                 .filter(|_| !files.is_empty()),
             files,
+            older_files: Vec::new(),
             ended: false,
         }
     }

@@ -16,13 +16,46 @@ use super::open::{Opened, glance, open_file};
 /// After so many records without a time a file is taken to have none.
 const MAX_UNTIMED: usize = 100_000;
 
-/// Brings files in the order in which they were recorded: by their numbers
-/// where they are the files of one recording, else by the first time in them.
-pub(super) fn in_order(files: Vec<PathBuf>) -> Vec<PathBuf> {
-    let mut parts: Vec<_> = files
-        .into_iter()
-        .map(|path| (Place::of(&path), path))
-        .collect();
+/// Files, each with its place among them.
+pub(super) struct Parts(Vec<(Place, PathBuf)>);
+
+impl Parts {
+    /// Looks at the beginning of files.
+    pub(super) fn of(files: Vec<PathBuf>) -> Self {
+        let parts = files.into_iter().map(|path| (Place::of(&path), path));
+        Self(parts.collect())
+    }
+
+    /// Takes those out that are not of the newest recording, if all say of which they
+    /// are: a recording leaves the further files of an earlier series of its name.
+    pub(super) fn take_older_recordings(&mut self) -> Vec<PathBuf> {
+        let newest = self.0.iter().max_by_key(|(place, _)| place.first_ns);
+        let newest = newest.and_then(|(place, _)| place.capture.clone());
+        let is_known = |(place, _): &(Place, PathBuf)| {
+            let capture = place.capture.as_ref();
+            capture.is_some_and(|capture| capture.is_of_same_recording(capture))
+        };
+        let Some(newest) = newest.filter(|_| self.0.iter().all(is_known)) else {
+            return Vec::new();
+        };
+        let is_older = |(place, _): &mut (Place, PathBuf)| {
+            let capture = place.capture.as_ref();
+            !capture.is_some_and(|capture| capture.is_of_same_recording(&newest))
+        };
+        self.0
+            .extract_if(.., is_older)
+            .map(|(_, path)| path)
+            .collect()
+    }
+
+    /// Brings them in the order in which they were recorded: by their numbers
+    /// where they are the files of one recording, else by the first time in them.
+    pub(super) fn in_order(self) -> Vec<PathBuf> {
+        in_order(self.0)
+    }
+}
+
+fn in_order(mut parts: Vec<(Place, PathBuf)>) -> Vec<PathBuf> {
     let of_first = parts.first().and_then(|(place, _)| place.capture.clone());
     let is_one_recording = parts.iter().all(|(place, _)| {
         let both = place.capture.as_ref().zip(of_first.as_ref());
@@ -41,7 +74,7 @@ pub(super) fn in_order(files: Vec<PathBuf>) -> Vec<PathBuf> {
 
 /// Where a file belongs among others.
 #[derive(Debug)]
-struct Place {
+pub(super) struct Place {
     /// What it says of itself.
     capture: Option<Capture>,
     /// Files without a time come last.

@@ -128,6 +128,51 @@ fn a_series_is_read_in_order() {
     assert_eq!(errors, [""; 0]);
 }
 
+/// A recording that was shorter than the one before leaves the further files of that.
+#[test]
+fn a_series_is_of_one_recording() {
+    let folder = folder();
+    let file = |name: &str, sequence, offset_ns, ts_ns| {
+        let path = folder.path().join(name);
+        let mut sink = create(&path).unwrap();
+        for record in generate::example().records {
+            let record = match record {
+                Record::Capture(capture) => Record::Capture(Box::new(Capture {
+                    sequence,
+                    clock_offset_ns: Some(offset_ns),
+                    ..*capture
+                })),
+                Record::Packet(packet) => Record::Packet(Packet { ts_ns, ..packet }),
+                Record::Interface(_) => record,
+                _ => continue,
+            };
+            sink.write(&record, None).unwrap();
+        }
+        sink.finish().unwrap();
+        path
+    };
+    file("cap.jsonl", 0, 2, 500);
+    file("cap.1.jsonl", 1, 2, 501);
+    let old = file("cap.2.jsonl", 2, 1, 50);
+    let input = open(&folder.path().join("cap")).unwrap();
+    assert_eq!(input.files().len(), 2);
+    assert_eq!(input.older_files(), [old]);
+    let (times, ..) = summary(&folder.path().join("cap"));
+    assert!(times.iter().all(|ts_ns| *ts_ns >= 500));
+}
+
+/// By the name that the recorder was given, though there is no file of that name.
+#[test]
+fn a_series_is_found_by_the_name_of_its_files() {
+    let folder = folder();
+    for sequence in 0..2 {
+        let name = format!("cap.{sequence}.jsonl.zst");
+        part(&folder.path().join(name), sequence, sequence.into());
+    }
+    let input = open(&folder.path().join("cap.jsonl.zst")).unwrap();
+    assert_eq!(input.files().len(), 2);
+}
+
 /// The files of one recording name the same interfaces; those of two do not.
 #[test]
 fn interfaces_are_those_of_a_recording() {
