@@ -92,6 +92,75 @@ fn bodies_end_where_their_framing_says() {
 }
 
 #[test]
+fn start_lines_and_lengths_are_read_as_others_read_them() {
+    let told = |request: &str, response: &str| {
+        let talk = Talk::new()
+            .says(CLIENT, format!("{request}\r\n\r\n"))
+            .says(SERVER, format!("{response}\r\n\r\nhello"))
+            .says(CLIENT, "GET /next HTTP/1.1\r\n\r\n")
+            .says(SERVER, "HTTP/1.1 204 No Content\r\n\r\n");
+        talk.summary().join(" ")
+    };
+    let five = "HTTP/1.1 200 OK\r\nContent-Length: 5";
+    for version in ["HTTP/2.0", "HTTP/9.9", "HTTP/1.1", "http/1.1"] {
+        let request = format!("GET /a {version}");
+        assert_eq!(
+            told(&request, five),
+            "GET/a=200+5 GET/next=204+0",
+            "{version}"
+        );
+    }
+    for head in [
+        "HTTP/1.1  200 OK\r\nContent-Length: 5",
+        "HTTP/1.1\t200 OK\r\nContent-Length: 5",
+        "HTTP/ 200 OK\r\nContent-Length: 5",
+        "ICY 200 OK\r\nContent-Length: 5",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5, 5",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5 bytes",
+        "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nContent-Length: 5",
+        "HTTP/1.1 200 OK\r\nContent-Length:\r\n 5",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 5",
+    ] {
+        let told = told("GET /a HTTP/1.1", head);
+        assert_eq!(told, "GET/a=200+5 GET/next=204+0", "{head}");
+    }
+    for coding in [
+        "Transfer-Encoding:\r\n\tchunked",
+        "Transfer-Encoding: chunked;q=1",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+    ] {
+        let talk = Talk::new()
+            .says(CLIENT, "GET /a HTTP/1.1\r\n\r\n")
+            .says(
+                SERVER,
+                format!("HTTP/1.1 200 OK\r\n{coding}\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+            )
+            .says(CLIENT, "GET /next HTTP/1.1\r\n\r\n")
+            .says(SERVER, "HTTP/1.1 204 No Content\r\n\r\n");
+        assert_eq!(
+            talk.summary(),
+            ["GET/a=200+3", "GET/next=204+0"],
+            "{coding}"
+        );
+    }
+    // A target that is cut need not begin with a slash.
+    for (request, told) in [
+        ("GET http://example.org/a", "GEThttp://example.org/a=200"),
+        ("CONNECT example.o", "CONNECTexample.o=200"),
+    ] {
+        let talk = Talk::new()
+            .says_cut(
+                CLIENT,
+                format!("{request}... HTTP/1.1\r\n\r\n"),
+                request.len(),
+            )
+            .says(SERVER, format!("{five}\r\n\r\nhello"));
+        let summary = talk.summary().join(" ");
+        assert!(summary.starts_with(told), "{summary}");
+    }
+}
+
+#[test]
 fn a_body_until_close_is_all_that_follows() {
     let talk = Talk::new()
         .says(CLIENT, "GET / HTTP/1.0\r\n\r\n")
@@ -126,9 +195,19 @@ fn what_follows_connect_and_upgrade_is_not_http() {
     );
     let talk = Talk::new()
         .says(CLIENT, "GET /chat HTTP/1.1\r\nUpgrade: websocket\r\n\r\n")
-        .says(SERVER, "HTTP/1.1 101 Switching Protocols\r\n\r\n\x01\x02")
+        .says(
+            SERVER,
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x01\x02",
+        )
         .says(CLIENT, "GET / HTTP/1.1\r\n\r\n");
     assert_eq!(talk.summary(), ["GET/chat=101+0"]);
+    // Nothing is said of what it goes over to.
+    let talk = Talk::new()
+        .says(CLIENT, "GET /a HTTP/1.1\r\n\r\n")
+        .says(SERVER, "HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        .says(CLIENT, "GET /b HTTP/1.1\r\n\r\n")
+        .says(SERVER, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(talk.summary(), ["GET/a=101+0", "GET/b=200+0"]);
 }
 
 #[test]

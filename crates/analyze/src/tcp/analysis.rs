@@ -44,7 +44,7 @@ struct Flow {
     found: Rare<Analysis>,
     round_trips: RoundTrips,
     /// One past the highest sequence number, and when that came.
-    next: Option<Seq>,
+    next: Seq,
     next_ns: i64,
     /// Up to here the other end may acknowledge what was seen.
     acknowledgeable: Option<Seq>,
@@ -64,7 +64,7 @@ impl Default for Flow {
         Self {
             found: Rare::default(),
             round_trips: RoundTrips::NONE,
-            next: None,
+            next: Seq(0),
             next_ns: 0,
             acknowledgeable: None,
             last_ack: Seq(0),
@@ -122,7 +122,7 @@ impl Analyzer {
             let out_of_order_ns = initial_rtt_ns.unwrap_or(OUT_OF_ORDER_NS);
             is_again = flow.sends_again(peer, packet, out_of_order_ns);
         }
-        flow.advance(packet, peer.next.is_none());
+        flow.advance(packet, peer.seen_next().is_none());
         if let Some(sent_ns) = peer.unacked.acknowledge(packet.ack) {
             peer.round_trip(packet.ts_ns.saturating_sub(sent_ns));
         }
@@ -171,12 +171,14 @@ impl Flow {
     /// What a packet is by itself and what stands before it.
     #[inline(always)]
     fn look(&mut self, peer: &Self, packet: &Packet<'_>) -> Last {
-        let expected = self.next == Some(packet.seq);
+        let expected = self.next == packet.seq;
         if packet.payload_bytes == 1 && expected && peer.window == 0 {
             self.found.make().zero_window_probes += 1;
             return Last::ZeroWindowProbe;
         }
-        let gap = self.next.is_some_and(|next| packet.seq.since(next) > 0);
+        let gap = self
+            .seen_next()
+            .is_some_and(|next| packet.seq.since(next) > 0);
         if gap && !packet.has(TcpFlags::RST) {
             self.found.make().lost_segments += 1;
         }
@@ -187,7 +189,7 @@ impl Flow {
             self.found.make().zero_windows += 1;
         }
         let mut last = Last::Other;
-        if packet.payload_bytes <= 1 && self.next == Some(packet.seq + 1) {
+        if packet.payload_bytes <= 1 && self.next == packet.seq + 1 {
             self.found.make().keep_alives += 1;
             last = Last::KeepAlive;
         }
@@ -219,6 +221,13 @@ impl Flow {
         }
     }
 
+    /// The number that its next packet should have, for what asks whether there was one
+    /// before: Wireshark takes 0 for none there, but compares it everywhere else.
+    #[inline(always)]
+    fn seen_next(&self) -> Option<Seq> {
+        (self.next != Seq(0)).then_some(self.next)
+    }
+
     /// One past the last byte that the other end may send.
     fn window_end(&self) -> Option<Seq> {
         let shift = match self.scale {
@@ -242,18 +251,15 @@ impl Flow {
 
     #[cold]
     fn acknowledges_beyond(&mut self, peer: &mut Self, known: Seq) {
-        match peer.next {
-            Some(next) if known.since(next) < 0 => {
-                peer.acknowledgeable = Some(next);
-                self.found.make().acked_lost_segments += 1;
-            }
-            _ => {
-                if peer.duplicates == Duplicates::Count(0) {
-                    self.found.make().acked_lost_segments += 1;
-                }
-                peer.duplicates = Duplicates::Unseen;
-            }
+        if known.since(peer.next) < 0 {
+            peer.acknowledgeable = peer.seen_next();
+            self.found.make().acked_lost_segments += 1;
+            return;
         }
+        if peer.duplicates == Duplicates::Count(0) {
+            self.found.make().acked_lost_segments += 1;
+        }
+        peer.duplicates = Duplicates::Unseen;
     }
 
     /// Looks whether a packet with sequence numbers has been sent before, or
@@ -272,8 +278,10 @@ impl Flow {
         }
         // More than one byte from just before the next number on is new data
         // after a probe.
-        let probed = packet.payload_bytes > 1 && self.next == Some(packet.seq + 1);
-        let behind = self.next.is_some_and(|next| packet.seq.since(next) < 0);
+        let probed = packet.payload_bytes > 1 && self.next == packet.seq + 1;
+        let behind = self
+            .seen_next()
+            .is_some_and(|next| packet.seq.since(next) < 0);
         behind && !probed && self.falls_behind(peer, *packet, out_of_order_ns)
     }
 
@@ -288,7 +296,7 @@ impl Flow {
             && within(peer.last_ns, FAST_NS)
         {
             self.found.make().fast_retransmissions += 1;
-        } else if within(self.next_ns, out_of_order_ns) && self.next != Some(packet.next()) {
+        } else if within(self.next_ns, out_of_order_ns) && self.next != packet.next() {
             self.found.make().out_of_order += 1;
             return false;
         }
@@ -307,14 +315,15 @@ impl Flow {
             }
             self.unacked.push(packet.next(), packet.ts_ns, MAX_UNACKED);
         }
-        let further = self.next.is_none_or(|next| packet.next().since(next) > 0);
+        let further = self
+            .seen_next()
+            .is_none_or(|next| packet.next().since(next) > 0);
         if further && !probe {
-            // Wireshark takes the number 0, which a reset without ACK has, for none.
-            self.next = Some(packet.next()).filter(|next| *next != Seq(0));
+            self.next = packet.next();
             self.next_ns = packet.ts_ns;
         }
         if !probe && self.acknowledgeable.is_none_or(|known| known == packet.seq) {
-            self.acknowledgeable = self.next;
+            self.acknowledgeable = self.seen_next();
         }
         self.window = packet.window;
         self.last_ack = packet.ack;

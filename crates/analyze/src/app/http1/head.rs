@@ -49,6 +49,10 @@ const KNOWN_VERSIONS: [&str; 2] = ["HTTP/1.1", "HTTP/1.0"];
 /// A response begins so.
 const RESPONSE: &[u8] = b"HTTP/";
 
+/// The version of SHOUTcast's responses, which are HTTP's otherwise; Wireshark takes
+/// them for such.
+const ICY: &[u8] = b"ICY";
+
 /// No method is longer.
 const MAX_METHOD_BYTES: usize = 32;
 
@@ -98,6 +102,8 @@ impl RequestHead<'_> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct ResponseHead {
     pub(super) status: u16,
+    /// It says what it goes over to (RFC 9110 section 7.8).
+    pub(super) has_upgrade: bool,
     /// It goes over to HTTP/2 (RFC 7540 section 3.2).
     pub(super) is_http2: bool,
     pub(super) framing: Framing,
@@ -142,7 +148,7 @@ pub(super) fn start(bytes: &[u8]) -> Start {
         return Head::begin(line).map_or(Start::Neither, |head| head.start());
     }
     let is_sensible = match bytes.strip_prefix(RESPONSE) {
-        Some(version) => version.first().is_none_or(u8::is_ascii_digit),
+        Some(version) => version.first().is_none_or(|byte| !byte.is_ascii_control()),
         None if RESPONSE.starts_with(bytes) => true,
         None => matches!(after_method(bytes), Some([b' ', ..] | [])),
     };
@@ -178,9 +184,13 @@ fn trim_cr(line: &[u8]) -> &[u8] {
 
 /// The status.
 fn status_line(line: &[u8]) -> Option<u16> {
-    let version = line.strip_prefix(RESPONSE)?;
-    let space = version.iter().position(|byte| *byte == b' ')?;
-    let status = version.get(space + 1..)?.first_chunk::<3>()?;
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let space = line.iter().position(is_space)?;
+    let (version, rest) = line.split_at(space);
+    if !version.starts_with(RESPONSE) && version != ICY {
+        return None;
+    }
+    let status = rest.trim_ascii_start().first_chunk::<3>()?;
     if !status.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -196,27 +206,29 @@ fn request_line(line: &[u8], cut: bool) -> Option<(&[u8], &[u8], &[u8])> {
     let space = memchr(b' ', line)?;
     let (method, rest) = (line.get(..space)?, line.get(space + 1..)?.trim_ascii());
     let last = rest.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
-    // What has the version 2 is the preface of another protocol (RFC 9113
-    // section 3.4).
-    let is_version = last.starts_with(b"HTTP/1") || last.starts_with(b"HTTP/0");
+    // The preface of another protocol (RFC 9113 section 3.4).
+    let name = last.get(..RESPONSE.len()).unwrap_or_default();
+    let is_version = name.eq_ignore_ascii_case(RESPONSE) && method != b"PRI";
     let is_part = cut && !last.is_empty() && RESPONSE.starts_with(last) && last.len() < rest.len();
     if is_version || is_part {
         let target = rest.get(..rest.len() - last.len())?.trim_ascii();
         return Some((method, target, last));
     }
     // RTSP, SIP and others have lines like HTTP's, with another version.
-    let plain = rest.is_empty() || rest.starts_with(b"/") || rest == b"*";
+    let is_absolute = rest.starts_with(b"http://") || rest.starts_with(b"https://");
+    let is_cut = cut && (is_absolute || method == b"CONNECT");
+    let plain = rest.is_empty() || rest.starts_with(b"/") || rest == b"*" || is_cut;
     (plain && known(&KNOWN_METHODS, method).is_some()).then_some((method, rest, b""))
 }
 
 impl<'a> Head<'a> {
     /// Takes the start line of a message, if it is one.
     fn begin(line: &'a [u8]) -> Option<Self> {
-        match line.strip_prefix(RESPONSE) {
-            Some([b'0'..=b'9', ..]) => Self::response(line),
-            None if after_method(line)?.starts_with(b" ") => Self::request(line, false),
-            _ => None,
+        if line.starts_with(RESPONSE) || line.starts_with(ICY) {
+            return Self::response(line);
         }
+        let is_request = after_method(line)?.starts_with(b" ");
+        is_request.then(|| Self::request(line, false)).flatten()
     }
 
     fn response(line: &[u8]) -> Option<Self> {
@@ -246,11 +258,15 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// Takes the next line.
-    fn line(&mut self, line: &'a [u8]) {
-        let Some((name, value)) = header(line) else {
+    /// Takes the next line. It may go on with a header that has only its name so far
+    /// (RFC 9112 section 5.2), which is `named`.
+    fn line(&mut self, line: &'a [u8], named: &mut &'a [u8]) {
+        let folded = matches!(line, [b' ' | b'\t', ..]).then(|| (*named, line.trim_ascii()));
+        let Some((name, value)) = folded.or_else(|| header(line)) else {
+            *named = b"";
             return;
         };
+        *named = if value.is_empty() { name } else { b"" };
         match self {
             Self::Request(head) if name.eq_ignore_ascii_case(b"host") => {
                 head.host.get_or_insert(value);
@@ -261,9 +277,10 @@ impl<'a> Head<'a> {
             Self::Request(head) => head.framing.header(name, value),
             Self::Response(head) => {
                 head.framing.header(name, value);
-                head.is_http2 |= head.status == 101
-                    && name.eq_ignore_ascii_case(b"upgrade")
-                    && value.eq_ignore_ascii_case(b"h2c");
+                if name.eq_ignore_ascii_case(b"upgrade") {
+                    head.has_upgrade = true;
+                    head.is_http2 |= head.status == 101 && value.eq_ignore_ascii_case(b"h2c");
+                }
             }
         }
     }
@@ -275,10 +292,11 @@ pub(super) fn read(bytes: &[u8]) -> Option<Head<'_>> {
     let line = lines.next();
     let (first, cut) = (line.unwrap_or(bytes), line.is_none());
     let mut head = Head::response(first).or_else(|| Head::request(first, cut))?;
+    let mut named: &[u8] = b"";
     for line in lines.by_ref() {
-        head.line(line);
+        head.line(line, &mut named);
     }
-    head.line(lines.0);
+    head.line(lines.0, &mut named);
     Some(head)
 }
 
@@ -286,10 +304,11 @@ pub(super) fn read(bytes: &[u8]) -> Option<Head<'_>> {
 pub(super) fn read_whole(bytes: &[u8]) -> Option<(Head<'_>, &[u8])> {
     let mut lines = Lines(bytes);
     let mut head = Head::begin(lines.next()?)?;
+    let mut named: &[u8] = b"";
     loop {
         match lines.next()? {
             [] => return Some((head, lines.0)),
-            line => head.line(line),
+            line => head.line(line, &mut named),
         }
     }
 }
@@ -334,18 +353,32 @@ fn header(line: &[u8]) -> Option<(&[u8], &[u8])> {
     ))
 }
 
+/// A transfer coding without its parameters.
+fn coding(coding: &[u8]) -> &[u8] {
+    let name = coding.split(|byte| *byte == b';').next();
+    name.unwrap_or_default().trim_ascii()
+}
+
 impl Framing {
     fn header(&mut self, name: &[u8], value: &[u8]) {
         if name.eq_ignore_ascii_case(b"content-length") {
-            let length = str::from_utf8(value)
-                .ok()
-                .and_then(|text| text.parse().ok());
-            self.content_length = self.content_length.or(length);
+            // The same several times counts once (RFC 9112 section 6.3); of others the
+            // last does, and what follows the number is passed over, as in Wireshark
+            // and Zeek.
+            let digits = value.iter().take_while(|byte| byte.is_ascii_digit());
+            let digits = value.get(..digits.count()).unwrap_or_default();
+            let length = str::from_utf8(digits).ok();
+            let length = length.and_then(|text| text.parse().ok());
+            self.content_length = length.or(self.content_length);
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            let last = value.rsplit(|byte| *byte == b',').next();
-            self.chunked =
-                last.is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"));
-            self.coded = !self.chunked && !value.eq_ignore_ascii_case(b"identity");
+            // "identity" was never a coding (RFC 9112 appendix C.2.2).
+            let mut codings = value.rsplit(|byte| *byte == b',').map(coding);
+            let is_one =
+                |coding: &&[u8]| !(coding.is_empty() || coding.eq_ignore_ascii_case(b"identity"));
+            if let Some(last) = codings.find(is_one) {
+                self.chunked = last.eq_ignore_ascii_case(b"chunked");
+                self.coded = !self.chunked;
+            }
         }
     }
 }

@@ -299,6 +299,7 @@ impl Http1 {
             Some(Meaning::Response(mut head)) if self.fits(side, Start::Response) => {
                 // Where HTTP/2 begins is not known of a head that is cut.
                 head.is_http2 &= whole;
+                head.has_upgrade |= !whole;
                 self.found(side.other());
                 self.response(&head, head_bytes, first, last)
             }
@@ -371,9 +372,9 @@ impl Http1 {
         }
         let asked = self.exchanges.response(head, head_bytes, first_ns, last_ns);
         match head.status {
-            101 => After::Handed,
+            101 if head.has_upgrade => After::Handed,
             200..300 if asked.connect => After::Handed,
-            204 | 304 => After::Nothing,
+            101 | 204 | 304 => After::Nothing,
             _ if asked.head => After::Nothing,
             _ => Body::of_response(head.framing).map_or(After::Nothing, After::Body),
         }

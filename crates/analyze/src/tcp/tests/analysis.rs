@@ -26,9 +26,13 @@ fn made(packet: Packet) -> Segment<'static> {
 
 /// What is found of both ends after the handshake.
 fn found(packets: &[Packet]) -> (Analysis, Analysis) {
+    found_of_all(&[&HANDSHAKE, packets].concat())
+}
+
+fn found_of_all(packets: &[Packet]) -> (Analysis, Analysis) {
     let mut all = All::default();
     let mut tracker = Tracker::default();
-    for packet in HANDSHAKE.iter().chain(packets) {
+    for packet in packets {
         tracker.segment(at(packet.0 * 1_000_000), &made(*packet), &mut all);
     }
     tracker.finish(&mut all);
@@ -47,6 +51,24 @@ fn nothing_is_found_of_a_healthy_connection() {
         (70, CLIENT, ".", 501, 901, 0, 1000),
     ]);
     assert_eq!(healthy, (Analysis::default(), Analysis::default()));
+}
+
+/// The number 0 is like any other (tshark 4.0 says the same), but for the first packet:
+/// Wireshark has no other word for none.
+#[test]
+fn the_number_0_is_a_number() {
+    let ack = |ms| (ms, CLIENT, ".", 0, 0, 0, 1000);
+    let (orig, _) = found_of_all(&[ack(0), ack(10), ack(20)]);
+    assert_eq!((orig.window_updates, orig.duplicate_acks), (1, 2));
+    let last = u32::MAX - 99;
+    let (orig, resp) = found_of_all(&[
+        (0, CLIENT, ".", last, 500, 100, 1000),
+        (10, SERVER, ".", 500, 0, 0, 1000),
+        (20, CLIENT, ".", u32::MAX, 500, 0, 1000),
+        (30, SERVER, ".", 500, 0, 0, 1000),
+    ]);
+    assert_eq!((orig.keep_alives, resp.keep_alive_acks), (1, 1));
+    assert_eq!(resp.acked_lost_segments, 1);
 }
 
 #[test]
