@@ -272,6 +272,7 @@ fn capture(recording: &Recording, options: &Options, clock: Clock, attached: &At
         filter: recording.filter.clone(),
         processes: recording.wanted.words(),
         snap_bytes: Some(options.snap.packet_bytes()),
+        direction: options.direction,
         message_bytes: options.snap.message_bytes(),
         clock_offset_ns: Some(clock.offset_ns),
         command: recording.command.clone(),

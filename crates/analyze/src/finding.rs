@@ -81,6 +81,24 @@ pub enum FindingKind {
 }
 
 impl FindingKind {
+    /// All words.
+    pub(crate) const WORDS: [&str; 14] = [
+        Self::Refused.word(),
+        Self::Unanswered.word(),
+        Self::NoFreePort.word(),
+        Self::TlsFailed.word(),
+        Self::Reset.word(),
+        Self::Timeout.word(),
+        Self::Retransmissions.word(),
+        Self::ZeroWindow.word(),
+        Self::SlowServer.word(),
+        Self::SlowClient.word(),
+        Self::CutOff.word(),
+        Self::PortReuse.word(),
+        Self::HalfOpen.word(),
+        Self::OneSided.word(),
+    ];
+
     /// The word for it in reports.
     #[must_use]
     pub const fn word(self) -> &'static str {

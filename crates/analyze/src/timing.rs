@@ -127,10 +127,7 @@ fn way_to_server_ns(connection: &Connection, client_is_orig: bool) -> Option<i64
         (tcp.synack_ack_ns, &connection.resp, &connection.orig)
     };
     let from_kernel = || match (client.kernel, server.kernel) {
-        (Some(kernel), _) => {
-            let srtt_ns = i64::try_from(kernel.tcp?.srtt_ns).ok()?;
-            Some(srtt_ns).filter(|srtt_ns| *srtt_ns > 0)
-        }
+        (Some(kernel), _) => kernel.tcp?.round_trip_ns(),
         (None, Some(_)) => Some(0),
         (None, None) => None,
     };

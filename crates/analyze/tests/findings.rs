@@ -9,7 +9,7 @@ use tcprec_analyze::pipeline::Pipeline;
 use tcprec_analyze::report::text;
 use tcprec_shared::format;
 use tcprec_shared::headers::LinkType;
-use tcprec_shared::record::{Interface, Packet, Record};
+use tcprec_shared::record::{Capture, Direction, End, Interface, Packet, Record, SCHEMA};
 use tcprec_shared::stream::Source as _;
 
 use FindingKind::{
@@ -256,6 +256,45 @@ fn responses_that_are_cut_off_are_found_and_have_no_time() {
     assert_eq!(of(Some((false, FIN))), (vec![], Some(true), true));
     assert_eq!(of(Some((true, FIN))), (vec![by_client], Some(false), false));
     assert_eq!(of(None), (vec![], Some(false), false));
+}
+
+/// What is found of a connection that the server alone closes, in a recording that says
+/// of itself that it ended so many seconds later, and went on one way.
+fn found_of_half_open(ended_s: i64, direction: Option<Direction>) -> Vec<Blamed> {
+    let mut pipeline = pipeline();
+    let made = Capture {
+        schema: Some(SCHEMA),
+        direction,
+        ..Capture::default()
+    };
+    pipeline.push(&Record::Capture(Box::new(made)), &mut ());
+    let steps = [
+        (true, SYN, 0, 0, ""),
+        (false, SYN | ACK, 1000, 1, ""),
+        (true, ACK, 1, 1001, ""),
+        (false, FIN | ACK, 1001, 1, ""),
+        (true, ACK, 1, 1002, ""),
+    ];
+    for (place, step) in (0..).zip(steps) {
+        let packet = segment(place * 1_000_000, step);
+        pipeline.push(&Record::Packet(packet), &mut ());
+    }
+    let end = End {
+        ts_ns: 4_000_000 + ended_s * 1_000_000_000,
+        ..End::default()
+    };
+    pipeline.push(&Record::End(end), &mut ());
+    let found = pipeline.finish(&mut ()).findings.into_iter();
+    found.map(|it| (it.kind, it.by_orig)).collect()
+}
+
+/// However long nothing came before.
+#[test]
+fn a_recording_ends_when_it_says_so() {
+    assert_eq!(found_of_half_open(9, None), []);
+    assert_eq!(found_of_half_open(10, None), [(HalfOpen, Some(true))]);
+    // Nothing is claimed from packets that were not to be recorded.
+    assert_eq!(found_of_half_open(10, Some(Direction::In)), []);
 }
 
 /// In a narrow terminal they take more lines, and lose no word.

@@ -12,6 +12,8 @@ pub(super) struct Kinds {
     number: bool,
     text: bool,
     truth: bool,
+    /// The only texts that there are; none where any text may be.
+    words: Option<&'static [&'static str]>,
 }
 
 impl Kinds {
@@ -38,8 +40,17 @@ impl Kinds {
         })
     }
 
+    /// The same of a field that has one of these words.
+    pub(super) const fn with_words(self, words: &'static [&'static str]) -> Self {
+        Self {
+            words: Some(words),
+            ..self
+        }
+    }
+
     const fn or(self, other: Self) -> Self {
         Self {
+            words: self.words,
             number: self.number || other.number,
             text: self.text || other.text,
             truth: self.truth || other.truth,
@@ -65,6 +76,12 @@ impl Kinds {
     pub(super) fn quoted(self, text: &str) -> Option<Literal> {
         self.text.then(|| Literal::Text(text.to_owned()))
     }
+
+    /// Whether a text is one that there may be, where it is to be the whole.
+    pub(super) fn may_be(self, comparison: Comparison, text: &str) -> bool {
+        let is_whole = matches!(comparison, Comparison::Equal | Comparison::Unequal);
+        !is_whole || self.words.is_none_or(|words| words.contains(&text))
+    }
 }
 
 impl fmt::Display for Kinds {
@@ -74,6 +91,9 @@ impl fmt::Display for Kinds {
             (self.text, "a text"),
             (self.truth, "true or false"),
         ];
+        if let Some(words) = self.words {
+            return write!(f, "one of {}", words.join(", "));
+        }
         let names = names.iter().filter_map(|(is, name)| is.then_some(*name));
         let names: Vec<_> = names.collect();
         match &names[..] {

@@ -18,7 +18,9 @@ use serde_json::Value;
 use thiserror::Error;
 
 use self::kinds::Kinds;
+use crate::finding::FindingKind;
 use crate::report::row::sample;
+use crate::tcp::ConnState;
 
 /// Shorter names for fields.
 const ALIASES: [(&str, &str); 4] = [
@@ -26,6 +28,12 @@ const ALIASES: [(&str, &str); 4] = [
     ("state", "conn_state"),
     ("status", "status_code"),
     ("path", "uri"),
+];
+
+/// Fields that have one of these words.
+const WORDS: [(&str, &[&str]); 2] = [
+    ("conn_state", &ConnState::WORDS),
+    ("finding", &FindingKind::WORDS),
 ];
 
 /// A condition on the fields of a row.
@@ -80,7 +88,9 @@ impl FromStr for Condition {
         let known = sample::rows();
         let kinds = |name: &str| {
             let values: Vec<_> = known.iter().flat_map(|row| values(row, name)).collect();
-            (!values.is_empty()).then(|| Kinds::of(&values))
+            let kinds = (!values.is_empty()).then(|| Kinds::of(&values))?;
+            let words = WORDS.iter().find(|(field, _)| *field == full_name(name));
+            Some(words.map_or(kinds, |(_, words)| kinds.with_words(words)))
         };
         Ok(Self {
             text: text.to_owned(),
@@ -131,11 +141,16 @@ fn values(row: &Value, name: &str) -> Vec<Value> {
     milliseconds.collect()
 }
 
-fn plain_values(row: &Value, name: &str) -> Vec<Value> {
-    let name = ALIASES
-        .iter()
+/// The name of a field, of which this may be a shorter one.
+fn full_name(name: &str) -> &str {
+    let mut aliases = ALIASES.iter();
+    aliases
         .find_map(|(short, name_of)| (*short == name).then_some(*name_of))
-        .unwrap_or(name);
+        .unwrap_or(name)
+}
+
+fn plain_values(row: &Value, name: &str) -> Vec<Value> {
+    let name = full_name(name);
     let names = [
         name.to_owned(),
         format!("orig_{name}"),

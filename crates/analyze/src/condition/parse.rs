@@ -8,7 +8,7 @@
 //! ```
 
 use super::kinds::Kinds;
-use super::{Comparison, ConditionError, Test};
+use super::{Comparison, ConditionError, Literal, Test};
 
 /// So deep may parentheses and `not` stand in each other.
 const MAX_DEPTH: usize = 64;
@@ -193,6 +193,10 @@ impl<F: Fn(&str) -> Option<Kinds>> Parser<'_, F> {
             Some(Token::Word(word)) => kinds.word(word),
             _ => None,
         };
+        let literal = literal.filter(|literal| match literal {
+            Literal::Text(text) => kinds.may_be(comparison, text),
+            Literal::Number(_) | Literal::Bool(_) => true,
+        });
         let literal = literal
             .ok_or_else(|| self.error(&format!("{name} is {kinds}; here one is expected")))?;
         self.next += 1;

@@ -58,6 +58,8 @@ fn mistakes_are_shown_with_their_place() {
         ("status ~ 50", 7),
         ("reused_ports == yes", 16),
         ("tls == TLSv1.3", 7),
+        ("state == refused", 9),
+        ("finding != 'slow server'", 11),
     ] {
         let error = text.parse::<Condition>().unwrap_err();
         assert_eq!(error.column, column, "{error}");

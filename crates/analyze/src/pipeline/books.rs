@@ -217,7 +217,7 @@ impl Books {
         let ending = &self.report.capture.ending;
         self.gaps.is_cut = matches!(ending, Ending::Abrupt | Ending::Cut(_));
         shards.sum_up(&mut self.report);
-        let now_ns = self.report.capture.last_ns.unwrap_or(i64::MIN);
+        let now_ns = self.report.capture.end_ns().unwrap_or(i64::MIN);
         let mut of_shards = shards.finish();
         let mut order: Vec<_> = of_shards
             .iter()
@@ -266,6 +266,10 @@ impl Books {
     /// Another file begins. It may be the next one of the recording, or a later
     /// one: those between are missing.
     fn file(&mut self, made: &Capture) {
+        if made.direction.is_some() {
+            // Half of the packets are missing, whenever.
+            self.gaps.packets.add(Span::ALWAYS);
+        }
         let capture = &mut self.report.capture;
         capture.files += 1;
         capture.made.get_or_insert_with(|| made.clone());
@@ -301,10 +305,7 @@ impl Books {
     fn loss(&mut self, loss: &Loss) {
         let span = match (loss.first_ns, loss.last_ns) {
             // Other tools count losses without their times.
-            (0, 0) => Span {
-                first_ns: i64::MIN,
-                last_ns: i64::MAX,
-            },
+            (0, 0) => Span::ALWAYS,
             (first_ns, last_ns) => Span { first_ns, last_ns },
         };
         match loss.lost {

@@ -229,8 +229,7 @@ fn write_facts(tcp: &TcpFacts, to: &mut dyn Write) -> io::Result<()> {
         let segments = counted(tcp.retransmitted_packets.into(), "segment");
         write!(to, ", {segments} retransmitted")?;
     }
-    if tcp.srtt_ns > 0 {
-        let srtt = i64::try_from(tcp.srtt_ns).unwrap_or(i64::MAX);
+    if let Some(srtt) = tcp.round_trip_ns() {
         write!(to, ", srtt {}", units::duration(srtt))?;
     }
     Ok(())

@@ -182,6 +182,16 @@ pub struct LeftOut {
 }
 
 impl CaptureSummary {
+    /// When the recording ended: as it says itself, or with the latest packet or event.
+    #[must_use]
+    pub fn end_ns(&self) -> Option<i64> {
+        let told_ns = match &self.ending {
+            Ending::Complete(end) | Ending::Continued(end) => Some(end.ts_ns),
+            Ending::Unknown | Ending::Abrupt | Ending::Cut(_) => None,
+        };
+        self.last_ns.max(told_ns)
+    }
+
     /// Whether a recorder made it that records events of sockets, and so knows
     /// processes.
     #[must_use]

@@ -312,6 +312,23 @@ pub enum ConnState {
 }
 
 impl ConnState {
+    /// All words.
+    pub(crate) const WORDS: [&str; 13] = [
+        Self::S0.word(),
+        Self::S1.word(),
+        Self::Sf.word(),
+        Self::Rej.word(),
+        Self::S2.word(),
+        Self::S3.word(),
+        Self::Rsto.word(),
+        Self::Rstr.word(),
+        Self::Rstos0.word(),
+        Self::Rstrh.word(),
+        Self::Sh.word(),
+        Self::Shr.word(),
+        Self::Oth.word(),
+    ];
+
     /// Whether it was seen to end: both ends closed it, or one reset it.
     #[must_use]
     pub const fn is_over(self) -> bool {

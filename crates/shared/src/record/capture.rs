@@ -5,13 +5,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::Direction;
 use crate::headers::LinkType;
 
 /// The version of the schema that this build writes.
 ///
 /// A reader takes any file with the same `major`, whatever its `minor`:
 /// unknown record types and fields are passed over.
-pub const SCHEMA: Schema = Schema { major: 1, minor: 2 };
+pub const SCHEMA: Schema = Schema { major: 1, minor: 3 };
 
 /// A schema version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +55,9 @@ pub struct Capture {
     /// The packet filter, in tcpdump's syntax.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub filter: Option<String>,
+    /// The way of the packets that were recorded; none where both were.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub direction: Option<Direction>,
     /// The processes whose sockets were recorded, as the recorder's options name
     /// them; none where all were.
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -103,6 +103,14 @@ pub struct TcpFacts {
     pub retransmitted_packets: u32,
 }
 
+impl TcpFacts {
+    /// The smoothed round-trip time in nanoseconds, if one was measured.
+    #[must_use]
+    pub fn round_trip_ns(&self) -> Option<i64> {
+        i64::try_from(self.srtt_ns).ok().filter(|ns| *ns > 0)
+    }
+}
+
 /// States of a TCP connection (RFC 9293 section 3.3.2), as Linux names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

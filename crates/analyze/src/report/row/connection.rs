@@ -75,7 +75,7 @@ macro_rules! kernel_fields {
             "retransmits_differ": $contrast,
             "kernel_resets_sent": facts.kernel.map(|kernel| kernel.resets_sent),
             "kernel_resets_received": facts.kernel.map(|kernel| kernel.resets_received),
-            "kernel_srtt": tcp.and_then(|tcp| i64::try_from(tcp.srtt_ns).ok()).map(seconds),
+            "kernel_srtt": tcp.and_then(|tcp| tcp.round_trip_ns()).map(seconds),
             "kernel_sent_bytes": tcp.map(|tcp| tcp.sent_bytes),
             "kernel_acked_bytes": tcp.map(|tcp| tcp.acked_bytes),
             "kernel_received_bytes": tcp.map(|tcp| tcp.received_bytes),

@@ -72,7 +72,10 @@ pub(crate) fn connection() -> Connection {
         kernel: Some(KernelFacts {
             // Other than the wire's, so that the row says why.
             retransmits: 1,
-            tcp: Some(TcpFacts::default()),
+            tcp: Some(TcpFacts {
+                srtt_ns: 1, // none where it is 0
+                ..TcpFacts::default()
+            }),
             ..KernelFacts::default()
         }),
     };

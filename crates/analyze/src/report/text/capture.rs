@@ -5,12 +5,15 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 use tcprec_shared::filter::expression;
-use tcprec_shared::record::{Capture, LossCause};
+use tcprec_shared::record::{Capture, Direction, LossCause};
 
 use super::table::{Cell, GAP, Kind, Table};
 use super::{BAD, BOLD, DIM, GOOD, Text, WARN};
 use crate::report::units::{self, counted};
 use crate::report::{Ending, LeftOut, LossSummary, Owned};
+
+/// Silence at the end of a recording that is worth a word.
+const LONG_QUIET_NS: i64 = 1_000_000_000;
 
 impl Text<'_> {
     pub(super) fn capture(&self, to: &mut dyn Write) -> io::Result<()> {
@@ -48,8 +51,12 @@ impl Text<'_> {
                 let filter = filter.replace(&expression::http(), "--http-only");
                 lines.push(("filter", filter.into()));
             }
-            if let Some(processes) = &made.processes {
-                lines.push(("only", processes.as_str().into()));
+            let way = made.direction.map(|direction| match direction {
+                Direction::In => "packets that came in",
+                Direction::Out => "packets that went out",
+            });
+            for only in way.into_iter().chain(made.processes.as_deref()) {
+                lines.push(("only", only.into()));
             }
         }
         if let Some(condition) = &capture.condition {
@@ -187,10 +194,13 @@ impl Text<'_> {
             return "nothing".into();
         };
         let from = units::moment(first, &self.looks.zone, "%Y-%m-%d %H:%M:%S%.3f %Z");
-        format!(
-            "{from}, for {}",
-            units::duration(last.saturating_sub(first))
-        )
+        let time = units::duration(last.saturating_sub(first));
+        let quiet_ns = capture.end_ns().unwrap_or(last).saturating_sub(last);
+        if quiet_ns < LONG_QUIET_NS {
+            return format!("{from}, for {time}");
+        }
+        let quiet = units::duration(quiet_ns);
+        format!("{from}, for {time}, and nothing in the {quiet} until it ended")
     }
 
     fn packets(&self) -> String {

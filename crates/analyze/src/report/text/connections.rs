@@ -61,10 +61,8 @@ impl Text<'_> {
                 .kernel
                 .map_or(end.retransmitted_packets, |kernel| kernel.retransmits);
             let rtt = facts.kernel.and_then(|kernel| kernel.tcp);
-            let rtt = rtt.and_then(|tcp| i64::try_from(tcp.srtt_ns).ok());
-            let rtt = rtt
-                .filter(|rtt| *rtt > 0)
-                .map_or(String::new(), units::duration);
+            let rtt = rtt.and_then(|tcp| tcp.round_trip_ns());
+            let rtt = rtt.map_or(String::new(), units::duration);
             [
                 units::count(end.packets).into(),
                 units::bytes(end.bytes).into(),

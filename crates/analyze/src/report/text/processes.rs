@@ -49,7 +49,7 @@ impl Text<'_> {
             ("CONNECTED", Kind::Figure),
             ("ACCEPTED", Kind::Figure),
             ("ASKED", Kind::Figure),
-            ("ANSWERED", Kind::Figure),
+            ("ASKED OF", Kind::Figure),
             ("SENT", Kind::Figure),
             ("RECEIVED", Kind::Figure),
             ("COMMAND", Kind::Flexible),

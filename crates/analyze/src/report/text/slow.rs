@@ -27,7 +27,7 @@ impl Text<'_> {
             ("SERVER", Kind::Figure),
             ("RECEIVE", Kind::Figure),
             ("STALLED", Kind::Figure),
-            ("WHAT AND WHY", Kind::Flexible),
+            ("REQUEST", Kind::Flexible),
         ]);
         for request in all {
             if let Some(timing) = &request.timing {
@@ -66,9 +66,7 @@ impl Text<'_> {
         let [client, server] = request.owners();
         let client = self.who(client, request.app.client);
         let server = self.who(server, request.app.server);
-        let mut row = vec![Cell::default(); 8];
-        row.push(format!("{client} -> {server}: {}", cause.reason).into());
-        table.row(row);
+        table.remark(format!("{client} -> {server}: {}", cause.reason));
     }
 }
 

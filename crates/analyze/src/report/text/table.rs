@@ -88,7 +88,15 @@ impl From<&str> for Cell {
 #[derive(Debug)]
 pub(super) struct Table {
     columns: Vec<(&'static str, Kind)>,
-    rows: Vec<Vec<Cell>>,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+enum Row {
+    /// One for each column.
+    Cells(Vec<Cell>),
+    /// A text across all columns, wrapped where it is too long.
+    Remark(Cell),
 }
 
 impl Table {
@@ -100,7 +108,12 @@ impl Table {
     }
 
     pub(super) fn row(&mut self, cells: impl Into<Vec<Cell>>) {
-        self.rows.push(cells.into());
+        self.rows.push(Row::Cells(cells.into()));
+    }
+
+    /// Says something of the row before.
+    pub(super) fn remark(&mut self, text: String) {
+        self.rows.push(Row::Remark(text.into()));
     }
 
     /// Writes the table, indented, within `width` columns of text if it can be.
@@ -120,8 +133,16 @@ impl Table {
         if titles.iter().any(|title| !title.text.is_empty()) {
             self.write_row(to, &titles, &widths, color)?;
         }
+        let room = width.unwrap_or(usize::MAX).saturating_sub(2 * GAP.len());
         for row in &self.rows {
-            self.write_row(to, row, &widths, color)?;
+            match row {
+                Row::Cells(cells) => self.write_row(to, cells, &widths, color)?,
+                Row::Remark(text) => {
+                    for line in text.wrap(room) {
+                        writeln!(to, "{GAP}{GAP}{}", line.text)?;
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -129,7 +150,11 @@ impl Table {
     /// The width of each column; 0 where there is nothing in it.
     fn widths(&self, limit: Option<usize>) -> Vec<usize> {
         let mut widths = vec![0; self.columns.len()];
-        for row in &self.rows {
+        let cells = self.rows.iter().filter_map(|row| match row {
+            Row::Cells(cells) => Some(cells),
+            Row::Remark(_) => None,
+        });
+        for row in cells {
             for (width, cell) in widths.iter_mut().zip(row) {
                 *width = (*width).max(cell.text.width());
             }
@@ -264,6 +289,15 @@ mod tests {
         assert_eq!(lines(usize::MAX), ["one two three"]);
         assert_eq!(lines(7), ["one two", "three"]);
         assert_eq!(lines(0), ["one", "two", "three"]);
+    }
+
+    #[test]
+    fn a_remark_has_the_whole_width_and_is_told_whole() {
+        let mut table = table();
+        let width = written(&table, None).lines().map(str::len).max();
+        table.remark("one two three".into());
+        assert!(written(&table, width).ends_with("\n    one two three\n"));
+        assert!(written(&table, Some(12)).ends_with("\n    one two\n    three\n"));
     }
 
     #[test]

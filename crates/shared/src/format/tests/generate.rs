@@ -219,6 +219,7 @@ fn capture() -> impl Strategy<Value = Capture> {
             vec(missing, 0..2),
             option::of(text()),
             option::of(text()),
+            direction(),
         ),
         (
             option::of(any::<u32>()),
@@ -231,7 +232,7 @@ fn capture() -> impl Strategy<Value = Capture> {
         .prop_map(
             |(
                 (program, host, kernel, boot_id),
-                (hooks, missing_hooks, filter, processes),
+                (hooks, missing_hooks, filter, processes, direction),
                 (snap_bytes, message_bytes, clock_offset_ns, command, sequence),
             )| Capture {
                 schema: Some(SCHEMA),
@@ -243,6 +244,7 @@ fn capture() -> impl Strategy<Value = Capture> {
                 missing_hooks,
                 filter,
                 processes,
+                direction,
                 snap_bytes,
                 message_bytes,
                 clock_offset_ns,
