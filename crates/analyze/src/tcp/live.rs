@@ -175,6 +175,8 @@ impl Live {
         let sent = Sent {
             position,
             is_repair: place.is_repair && is_awaited,
+            // A single byte asks whether the other end is still there.
+            is_needless: place.is_again && !is_awaited && packet.payload_bytes > 1,
             acknowledged,
         };
         if packet.payload_bytes > 0 || syn {

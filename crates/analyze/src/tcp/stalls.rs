@@ -32,7 +32,19 @@ struct Found {
     /// Of each end, since when its peer's window is zero, and what its peer had by
     /// then.
     closed: Pair<Option<(i64, i64)>>,
+    /// What each end sent again after a timeout though it had been acknowledged, until
+    /// it is known whether that held it up.
+    needless: Pair<Option<Needless>>,
     stalls: Vec<(Side, Stall)>,
+}
+
+/// Something that was sent again though it had been acknowledged: the ACK was lost.
+#[derive(Debug, Clone, Copy)]
+struct Needless {
+    /// The packet before it, and itself.
+    from_ns: i64,
+    to_ns: i64,
+    position: i64,
 }
 
 /// What was found of a packet.
@@ -42,6 +54,8 @@ pub(super) struct Sent {
     pub(super) position: i64,
     /// Whether it was sent before, or fills a hole, and is still waited for.
     pub(super) is_repair: bool,
+    /// Whether it was sent before, and is not waited for any more.
+    pub(super) is_needless: bool,
     /// Up to where it acknowledges what the other end sent, if it does.
     pub(super) acknowledged: Option<i64>,
 }
@@ -57,15 +71,17 @@ impl Stalls {
         }
         if packet.payload_bytes > 0 || syn {
             let before_ns = self.last_ns[side];
-            // While the window is zero, what is sent again is a probe.
-            if let (true, Some(last_ns)) = (sent.is_repair, before_ns)
-                && self.closed(side).is_none()
-            {
+            if sent.is_repair || sent.is_needless {
                 let round_trip_ns = rtt_ns.map_or(0, |rtt_ns| rtt_ns.saturating_mul(3) / 2);
-                if ts_ns.saturating_sub(last_ns) >= TIMEOUT_NS.max(round_trip_ns) {
-                    let found = self.found.make();
-                    found.add(side, StallCause::Timeout, last_ns, ts_ns, sent.position);
+                // While the window is zero, what is sent again is a probe.
+                if let Some(last_ns) = before_ns
+                    && ts_ns.saturating_sub(last_ns) >= TIMEOUT_NS.max(round_trip_ns)
+                    && self.closed(side).is_none()
+                {
+                    self.found.make().timeout(side, sent, last_ns, ts_ns);
                 }
+            } else if let Some(found) = self.found.get_mut() {
+                found.goes_on(side, ts_ns);
             }
             self.last_ns[side] = before_ns.max(Some(ts_ns));
         }
@@ -116,6 +132,34 @@ impl Stalls {
 }
 
 impl Found {
+    #[cold]
+    fn timeout(&mut self, side: Side, sent: Sent, from_ns: i64, to_ns: i64) {
+        let position = sent.position;
+        if sent.is_needless {
+            self.needless[side] = Some(Needless {
+                from_ns,
+                to_ns,
+                position,
+            });
+        } else {
+            self.add(side, StallCause::Timeout, from_ns, to_ns, position);
+        }
+    }
+
+    /// An end sends what is new: if soon after something needless, that had held it up.
+    fn goes_on(&mut self, side: Side, ts_ns: i64) {
+        if let Some(needless) = self.needless[side].take()
+            && ts_ns.saturating_sub(needless.to_ns) < TIMEOUT_NS
+        {
+            let Needless {
+                from_ns,
+                to_ns,
+                position,
+            } = needless;
+            self.add(side, StallCause::Timeout, from_ns, to_ns, position);
+        }
+    }
+
     #[cold]
     fn add(&mut self, side: Side, cause: StallCause, from_ns: i64, to_ns: i64, position: i64) {
         if self.stalls.len() < MAX_STALLS

@@ -12,6 +12,7 @@ mod bursts;
 mod connections;
 mod fragments;
 mod order;
+mod stalls;
 
 const CLIENT: u8 = 9;
 const SERVER: u8 = 1;
