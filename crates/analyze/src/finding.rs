@@ -4,6 +4,8 @@
 //! case. Nothing is found in what may be missing ([`crate::gaps`]), but for
 //! what was seen to happen.
 
+mod kind;
+
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::mem;
@@ -11,6 +13,8 @@ use std::net::IpAddr;
 
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::{Event, EventKind, Provenance, TcpState};
+
+pub use self::kind::FindingKind;
 
 use crate::app;
 use crate::latency::route;
@@ -46,80 +50,6 @@ const TIME_WAIT_NS: i64 = 60_000_000_000;
 
 /// A client that uses so many ports again within that time runs out of them.
 const MANY_PORTS: u64 = 10;
-
-/// What it is about, the gravest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FindingKind {
-    /// A connection was refused.
-    Refused,
-    /// Nobody answered a connection attempt.
-    Unanswered,
-    /// A client had no free port to connect from.
-    NoFreePort,
-    /// A TLS handshake came to no good end.
-    TlsFailed,
-    /// An end reset a connection.
-    Reset,
-    /// An end waited for a retransmission timeout.
-    Timeout,
-    /// An end sent many packets again in short time.
-    Retransmissions,
-    /// An end did not read, and its peer could not send.
-    ZeroWindow,
-    /// The server thought long about a request.
-    SlowServer,
-    /// The client took long to send a request.
-    SlowClient,
-    /// A connection was closed before a response was whole.
-    CutOff,
-    /// A client uses ports again whose connections are hardly over.
-    PortReuse,
-    /// One end has closed the connection long ago, the other has not.
-    HalfOpen,
-    /// Only one end's packets were captured.
-    OneSided,
-}
-
-impl FindingKind {
-    /// All words.
-    pub(crate) const WORDS: [&str; 14] = [
-        Self::Refused.word(),
-        Self::Unanswered.word(),
-        Self::NoFreePort.word(),
-        Self::TlsFailed.word(),
-        Self::Reset.word(),
-        Self::Timeout.word(),
-        Self::Retransmissions.word(),
-        Self::ZeroWindow.word(),
-        Self::SlowServer.word(),
-        Self::SlowClient.word(),
-        Self::CutOff.word(),
-        Self::PortReuse.word(),
-        Self::HalfOpen.word(),
-        Self::OneSided.word(),
-    ];
-
-    /// The word for it in reports.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Refused => "refused",
-            Self::Unanswered => "unanswered",
-            Self::NoFreePort => "no_free_port",
-            Self::TlsFailed => "tls_failed",
-            Self::Reset => "reset",
-            Self::Timeout => "timeout",
-            Self::Retransmissions => "retransmissions",
-            Self::ZeroWindow => "zero_window",
-            Self::SlowServer => "slow_server",
-            Self::SlowClient => "slow_client",
-            Self::CutOff => "cut_off",
-            Self::PortReuse => "port_reuse",
-            Self::HalfOpen => "half_open",
-            Self::OneSided => "one_sided",
-        }
-    }
-}
 
 /// Something worth attention.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,6 +100,8 @@ struct Key {
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     found: BTreeMap<Key, Finding>,
+    /// Attempts to connect of which no packet was seen so far, by namespace and ends.
+    unseen: BTreeMap<(u32, Endpoint, Endpoint), Finding>,
     forgotten: u64,
     /// Whether what is found first is to be kept for [`Self::news`].
     tells_news: bool,
@@ -186,7 +118,10 @@ impl Findings {
     }
 
     /// All of them, the gravest first.
-    pub(crate) fn finish(self) -> Vec<Finding> {
+    pub(crate) fn finish(mut self, owners: &Owners) -> Vec<Finding> {
+        for finding in mem::take(&mut self.unseen).into_values() {
+            self.add(finding, owners);
+        }
         let mut all: Vec<_> = self.found.into_iter().collect();
         let is_worth = |finding: &Finding| {
             finding.kind != FindingKind::PortReuse || finding.count >= MANY_PORTS
@@ -260,35 +195,51 @@ impl Findings {
 
     /// Looks at what the kernel did.
     pub(crate) fn event(&mut self, event: &Event, owners: &Owners) {
+        if event.kind != EventKind::Close || event.old_state != Some(TcpState::SynSent) {
+            return;
+        }
+        let (opened_ns, owner) = owners.opened(event);
+        // A timer gives up without a process.
+        let acting = event.process.map(|process| (process, Provenance::Connect));
+        let owner = acting.or(owner).map(|(process, provenance)| OwnerId {
+            process,
+            provenance,
+        });
+        let of = |kind, first_ns| Finding {
+            kind,
+            count: 1,
+            ends: Ends {
+                id: None,
+                orig: event.local,
+                resp: event.remote,
+                orig_owner: owner,
+                resp_owner: None,
+            },
+            by_orig: None,
+            first_ns,
+            last_ns: event.ts_ns,
+            at_byte: None,
+            packets: None,
+            alert: None,
+            route: None,
+        };
         // Linux goes to SYN-SENT before it looks for a port, and back without
         // one (tcp_v4_connect, inet_hash_connect): connect() fails with
         // EADDRNOTAVAIL.
-        let had_no_port = event.kind == EventKind::Close
-            && event.old_state == Some(TcpState::SynSent)
-            && event.local.port == 0;
-        if had_no_port {
+        if event.local.port == 0 {
             let finding = Finding {
-                kind: FindingKind::NoFreePort,
-                count: 1,
-                ends: Ends {
-                    id: None,
-                    orig: event.local,
-                    resp: event.remote,
-                    orig_owner: event.process.map(|process| OwnerId {
-                        process,
-                        provenance: Provenance::Connect,
-                    }),
-                    resp_owner: None,
-                },
                 by_orig: Some(true),
-                first_ns: event.ts_ns,
-                last_ns: event.ts_ns,
-                at_byte: None,
-                packets: None,
-                alert: None,
-                route: None,
+                ..of(FindingKind::NoFreePort, event.ts_ns)
             };
             self.add(finding, owners);
+            return;
+        }
+        let opened_ns = opened_ns.unwrap_or(event.ts_ns);
+        let asked_ns = event.ts_ns.saturating_sub(opened_ns);
+        if asked_ns >= UNANSWERED_NS && self.unseen.len() < MAX_FINDINGS {
+            let key = (event.netns, event.local, event.remote);
+            let finding = of(FindingKind::Unanswered, opened_ns);
+            self.unseen.insert(key, finding);
         }
     }
 
@@ -296,6 +247,10 @@ impl Findings {
     /// `now_ns`.
     pub(crate) fn connection(&mut self, connection: &Connection, owners: &Owners, now_ns: i64) {
         let tcp = &connection.tcp;
+        if !self.unseen.is_empty() {
+            let (orig, resp) = (tcp.orig.endpoint, tcp.resp.endpoint);
+            self.unseen.remove(&(tcp.scope, orig, resp));
+        }
         let of = |kind, by_orig| Finding {
             kind,
             count: 1,
@@ -499,7 +454,7 @@ mod tests {
             }];
             let mut findings = Findings::default();
             findings.connection(&connection, &Owners::new(0), 0);
-            let found = findings.finish().into_iter();
+            let found = findings.finish(&Owners::new(0)).into_iter();
             found.map(|it| (it.kind, it.packets)).collect::<Vec<_>>()
         };
         assert_eq!(found(9), []);

@@ -156,7 +156,7 @@ impl Summary {
         let left_out = &mut report.capture.left_out;
         left_out.findings = self.findings.forgotten();
         left_out.latencies = self.latencies.forgotten_groups();
-        report.findings = self.findings.finish();
+        report.findings = self.findings.finish(owners);
         report.latencies = self.latencies.finish();
         report.connections = self.connections.finish();
         report.requests = self.requests.finish();

@@ -113,6 +113,51 @@ const SYN: u8 = 2;
 const RST: u8 = 4;
 const ACK: u8 = 16;
 
+/// What is found where nobody answers a connect() for three seconds, with these packets.
+fn found_of_vain_connect(packets: &str) -> Vec<(FindingKind, u64, bool, i64)> {
+    let head = r#"{"type":"capture","schema":{"major":1,"minor":0},"program":"tcprec"}"#;
+    let interface = r#"{"type":"interface","id":0,"link_type":101,"netns":1}"#;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("capture.jsonl");
+    let events = NO_PORT.replace("\"port\":0", "\"port\":40000");
+    let events = events.replacen("\"port\":40000", "\"port\":0", 1); // chosen later
+    let mut events = events.replace("\"ts_ns\":2000", "\"ts_ns\":3000001000");
+    // A timer gives up.
+    let process = r#","process":{"pid":5,"start_ns":1},"old_state":"syn_sent""#;
+    events = events.replace(process, r#","old_state":"syn_sent""#);
+    let (connect, close) = events.trim().split_once('\n').unwrap();
+    let end = End {
+        ts_ns: 4_000_000_000,
+        ..End::default()
+    };
+    let end = serde_json::to_string(&Record::End(end)).unwrap();
+    let lines = format!("{head}\n{interface}\n{connect}\n{packets}{close}\n{end}\n");
+    std::fs::write(&path, lines).unwrap();
+    let mut input = format::open(&path).unwrap();
+    let mut pipeline = Pipeline::default();
+    while let Some(record) = input.next().unwrap() {
+        pipeline.push(&record, &mut ());
+    }
+    let found = pipeline.finish(&mut ()).findings.into_iter();
+    let told = found.map(|it| {
+        assert_eq!(it.ends.orig_owner.unwrap().process.pid, 5);
+        (it.kind, it.count, it.ends.id.is_some(), it.duration_ns())
+    });
+    told.collect()
+}
+
+/// As where no neighbour has the address: then no SYN leaves the host.
+#[test]
+fn nobody_answers_though_there_are_no_packets() {
+    let found = found_of_vain_connect("");
+    assert_eq!(found, [(Unanswered, 1, false, 3_000_000_000)]);
+    // The packets tell the same, and are told of once.
+    let syn = segment(2000, (true, SYN, 0, 0, ""));
+    let packet = serde_json::to_string(&Record::Packet(syn)).unwrap();
+    let found = found_of_vain_connect(&(packet + "\n"));
+    assert_eq!(found, [(Unanswered, 1, true, 0)]);
+}
+
 /// An IPv4 segment between 10.0.0.1:40000 and 10.0.0.2:80: who sends it, its flags,
 /// `seq`, `ack` and payload.
 type Step<'a> = (bool, u8, u32, u32, &'a str);

@@ -169,6 +169,14 @@ impl Owners {
         }
     }
 
+    /// When the socket of an event came to be, if that is known, and who owns it.
+    pub(crate) fn opened(&self, event: &Event) -> (Option<i64>, Option<(ProcessId, Provenance)>) {
+        let socket = self.sockets.of(event);
+        let opened_ns = socket.map(|socket| socket.opened_ns);
+        let opened_ns = opened_ns.filter(|ns| *ns > i64::MIN);
+        (opened_ns, socket.and_then(Socket::claim))
+    }
+
     /// Whether a packet may tell anything.
     pub(crate) fn await_ports(&self) -> bool {
         self.sockets.await_ports()

@@ -38,7 +38,7 @@ pub(super) struct Socket {
     remote: Endpoint,
     cookie: Option<u64>,
     /// When it came to be; the beginning of time if before the recording.
-    opened_ns: i64,
+    pub(super) opened_ns: i64,
     closed_ns: Option<i64>,
     holders: Holders,
     pub(super) facts: KernelFacts,
@@ -125,10 +125,11 @@ impl Sockets {
         socket.holders.observe(event);
         socket.facts.observe(event);
         let has_port = socket.local.port != 0;
+        if !has_port && event.local.port != 0 {
+            self.bind(id, event.local, event.remote);
+        }
         if event.kind == EventKind::Close {
             self.close(id, event.ts_ns);
-        } else if !has_port && event.local.port != 0 {
-            self.bind(id, event.local, event.remote);
         }
     }
 
@@ -270,6 +271,12 @@ impl Sockets {
         if let Some(oldest) = crowded_out(self.by_tuple.push((local, remote), id)) {
             self.forget(oldest);
         }
+    }
+
+    /// The socket of an event, by its cookie.
+    pub(super) fn of(&self, event: &Event) -> Option<&Socket> {
+        let id = self.by_cookie.get(&(event.netns, event.cookie?))?;
+        self.sockets.get(*id)
     }
 
     /// Whether [`Self::learn_port`] could be of use.
