@@ -120,7 +120,11 @@ fn all_devices(namespaces: &[Namespace]) -> io::Result<Vec<Device>> {
 fn named(names: &[String], all: &[Device]) -> Result<Vec<Device>, RecordError> {
     let mut chosen: Vec<Device> = Vec::new();
     for name in names {
-        let mut of_name = all.iter().filter(|device| device.name == *name).peekable();
+        // Names, or as with tcpdump the numbers that -D shows.
+        let number = name.parse().ok();
+        let number = number.filter(|_| all.iter().all(|device| device.name != *name));
+        let is_it = |device: &&Device| device.name == *name || Some(device.index) == number;
+        let mut of_name = all.iter().filter(is_it).peekable();
         if of_name.peek().is_none() {
             let mut known: Vec<_> = all.iter().map(|device| device.name.as_str()).collect();
             known.sort_unstable();

@@ -97,6 +97,8 @@ pub(crate) struct Summary {
     pub(crate) unaccounted: u64,
     /// How the command ended.
     pub(crate) status: Option<ExitStatus>,
+    /// The first output that failed, and ended the recording.
+    pub(crate) failure: Option<WriteError>,
 }
 
 /// Who is told how it goes.
@@ -236,12 +238,9 @@ pub(crate) fn record(
         seen,
         closed,
     } = ended?;
-    match closed.failure {
-        Some(failure) if failure.source.kind() == io::ErrorKind::BrokenPipe => {}
-        Some(failure) => return Err(failure.into()),
-        None => {}
-    }
+    let is_wanted = |failure: &WriteError| failure.source.kind() != io::ErrorKind::BrokenPipe;
     Ok(Summary {
+        failure: closed.failure.filter(is_wanted),
         totals: closed.totals,
         written: closed.written,
         reason,

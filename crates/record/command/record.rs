@@ -86,8 +86,8 @@ pub struct Record {
     #[arg(short = 'G', long = "file-time", value_name = "SECONDS", value_parser = period, allow_negative_numbers = true)]
     file_time: Option<Duration>,
 
-    /// With -C keep so many files: the oldest one makes room for the next. With
-    /// -G alone stop after so many files
+    /// With -C keep so many files: the oldest one makes room for the next, and the
+    /// first is cap.0.jsonl.zst. With -G alone stop after so many files
     #[arg(short = 'W', long = "file-count", value_name = "COUNT", value_parser = count::<NonZeroU32>, allow_negative_numbers = true)]
     file_count: Option<NonZeroU32>,
 
@@ -293,7 +293,10 @@ impl Record {
         match recorder::record(&recording, open, &mut teller) {
             Ok(summary) => {
                 teller.ended(&summary);
-                Ok(summary.status.map_or(0, exit_code))
+                match summary.failure {
+                    Some(failure) => Err(Failure::Failed(failure.to_string())),
+                    None => Ok(summary.status.map_or(0, exit_code)),
+                }
             }
             // As a shell: 127 not found, 126 found but not run.
             Err(RecordError::Command { command, source }) => {

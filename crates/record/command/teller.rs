@@ -39,10 +39,10 @@ impl Teller {
         let totals = &summary.totals;
         let lost = totals.packets.lost + totals.events.lost;
         let mut text = format!(
-            "{} packets ({}) and {} events recorded, {} lost",
-            units::count(totals.packets.recorded),
+            "{} ({}) and {} recorded, {} lost",
+            units::counted(totals.packets.recorded, "packet"),
             units::bytes(totals.wire_bytes),
-            units::count(totals.events.recorded),
+            units::counted(totals.events.recorded, "event"),
             if lost == 0 {
                 "none".to_owned()
             } else {
