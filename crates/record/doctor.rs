@@ -237,8 +237,9 @@ fn jit() -> Check {
 
 fn unprivileged() -> Check {
     const CHECK: &str = "unprivileged BPF";
-    let tell =
-        |value: &str| format!("kernel.unprivileged_bpf_disabled={value}; tcprec is privileged");
+    let tell = |value: &str| {
+        format!("kernel.unprivileged_bpf_disabled={value}; tcprec needs rights anyway")
+    };
     match setting("kernel/unprivileged_bpf_disabled") {
         Ok(value) => Check::new(CHECK, Status::Ok, tell(&value)),
         Err(error) => unread(CHECK, &error, "no setting"),
