@@ -239,6 +239,15 @@ type Blamed = (FindingKind, Option<bool>);
 /// one end's packet: the findings, whether all of the response came, and whether its
 /// time is told.
 fn found_of_response(response: &str, end: Option<(bool, u8)>) -> (Vec<Blamed>, Option<bool>, bool) {
+    found_of_response_and(response, end, 0)
+}
+
+/// The same, where so many bytes more were sent that are in no packet.
+fn found_of_response_and(
+    response: &str,
+    end: Option<(bool, u8)>,
+    unseen_bytes: u32,
+) -> (Vec<Blamed>, Option<bool>, bool) {
     const REQUEST: &str = "GET /a HTTP/1.1\r\nHost: b\r\n\r\n";
     let mut pipeline = pipeline();
     let client = 1 + u32::try_from(REQUEST.len()).unwrap();
@@ -251,6 +260,7 @@ fn found_of_response(response: &str, end: Option<(bool, u8)>) -> (Vec<Blamed>, O
         (false, ACK, 1001, client, response),
         (true, ACK, client, server, ""),
     ];
+    let server = server + unseen_bytes;
     steps.extend(end.map(|(from_client, flags)| {
         let (seq, ack) = if from_client {
             (client, server)
@@ -290,6 +300,9 @@ fn responses_that_are_cut_off_are_found_and_have_no_time() {
         // It goes on when the capture ends: nobody's fault.
         assert_eq!(of(None), (vec![], Some(false), false));
     }
+    // The FIN tells of more than was captured.
+    let found = found_of_response_and(&short, Some((false, FIN)), 97);
+    assert_eq!(found, (vec![], None, false));
     // Whole, whoever closes.
     let whole = head("Content-Length: 3\r\n", "abc");
     for end in [None, Some((true, FIN)), Some((false, FIN))] {

@@ -83,7 +83,7 @@ impl Request {
     pub(crate) fn may_be_whole(&self, response: &ResponseMessage) -> bool {
         match response.completion {
             Completion::Seen | Completion::AtClose => true,
-            Completion::Missing => false,
+            Completion::Missing | Completion::Unseen => false,
             Completion::Unknown => !self.lacks_frames(),
         }
     }
@@ -94,7 +94,7 @@ impl Request {
         match self.response.as_ref()?.completion {
             Completion::Seen | Completion::AtClose => Some(true),
             Completion::Missing => Some(false),
-            Completion::Unknown => None,
+            Completion::Unknown | Completion::Unseen => None,
         }
     }
 
@@ -202,6 +202,8 @@ pub enum Completion {
     Missing,
     /// It may have come: how long the message is was not seen.
     Unknown,
+    /// It came, or may have come, in packets that were not captured.
+    Unseen,
 }
 
 #[cfg(test)]

@@ -87,13 +87,13 @@ impl<R: Rows> Resolver<'_, R> {
     ) -> Request {
         let incomplete = self.incomplete(connection, &app);
         if let Some(response) = &mut app.response {
-            if response.completion == Completion::AtClose
-                && !connection.tcp.is_closed_by(app.server)
-            {
+            let tcp = &connection.tcp;
+            if response.completion == Completion::AtClose && !tcp.is_closed_by(app.server) {
                 response.completion = Completion::Missing;
             }
-            if response.completion == Completion::Missing && incomplete.lacks_packets() {
-                response.completion = Completion::Unknown;
+            let is_unseen = incomplete.lacks_packets() || tcp.has_unseen_payload(app.server);
+            if response.completion == Completion::Missing && is_unseen {
+                response.completion = Completion::Unseen;
             }
         }
         let timing = Timing::of(&app, connection).filter(|_| !incomplete.lacks_packets());

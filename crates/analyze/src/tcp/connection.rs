@@ -85,6 +85,15 @@ impl Connection {
             .any(|end| end.endpoint == endpoint && end.fin_packets > 0)
     }
 
+    /// Whether an end sent payload, by its numbers and what was acknowledged, that is in
+    /// no packet.
+    #[must_use]
+    pub fn has_unseen_payload(&self, endpoint: Endpoint) -> bool {
+        let ends = [&self.orig, &self.resp];
+        ends.iter()
+            .any(|end| end.endpoint == endpoint && end.bytes > end.uniq_bytes)
+    }
+
     /// Whether it was the originator that closed or reset it first; none if neither
     /// end did.
     #[must_use]

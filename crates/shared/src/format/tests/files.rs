@@ -16,12 +16,17 @@ fn folder() -> TempDir {
 
 /// A file with one packet, at `ts_ns`, and the number `sequence`.
 fn part(path: &Path, sequence: u32, ts_ns: i64) {
+    part_of(1, path, sequence, ts_ns);
+}
+
+/// The same, of the recording that this offset of the clock tells.
+fn part_of(offset_ns: i64, path: &Path, sequence: u32, ts_ns: i64) {
     let mut sink = create(path).unwrap();
     for record in generate::example().records {
         let record = match record {
             Record::Capture(capture) => Record::Capture(Box::new(Capture {
                 sequence,
-                clock_offset_ns: Some(1),
+                clock_offset_ns: Some(offset_ns),
                 ..*capture
             })),
             Record::Packet(packet) => Record::Packet(Packet { ts_ns, ..packet }),
@@ -134,21 +139,7 @@ fn a_series_is_of_one_recording() {
     let folder = folder();
     let file = |name: &str, sequence, offset_ns, ts_ns| {
         let path = folder.path().join(name);
-        let mut sink = create(&path).unwrap();
-        for record in generate::example().records {
-            let record = match record {
-                Record::Capture(capture) => Record::Capture(Box::new(Capture {
-                    sequence,
-                    clock_offset_ns: Some(offset_ns),
-                    ..*capture
-                })),
-                Record::Packet(packet) => Record::Packet(Packet { ts_ns, ..packet }),
-                Record::Interface(_) => record,
-                _ => continue,
-            };
-            sink.write(&record, None).unwrap();
-        }
-        sink.finish().unwrap();
+        part_of(offset_ns, &path, sequence, ts_ns);
         path
     };
     file("cap.jsonl", 0, 2, 500);
