@@ -420,7 +420,10 @@ fn tls_failure(connection: &Connection) -> Option<(Option<bool>, Option<String>)
         && tcp.orig.gap_bytes == 0
         && tcp.resp.gap_bytes == 0
         && !connection.incomplete.lacks_packets();
-    (is_whole && tls.version.is_some() && tcp.state.is_over()).then_some((None, None))
+    // A server that does not speak TLS answers something else.
+    let server = if client_is_orig { &tcp.resp } else { &tcp.orig };
+    let is_answered = tls.version.is_some() || server.data_packets > 0;
+    (is_whole && is_answered && tcp.state.is_over()).then_some((None, None))
 }
 
 /// Whether one end sent more than a few packets, and the other must have sent

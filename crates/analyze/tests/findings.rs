@@ -316,6 +316,37 @@ fn responses_that_are_cut_off_are_found_and_have_no_time() {
     assert_eq!(of(None), (vec![], Some(false), false));
 }
 
+/// A client that speaks TLS to a server that does not: the reset is not the cause.
+#[test]
+fn tls_that_is_not_answered_as_such_has_failed() {
+    // A hello that says nothing but its version.
+    let hello = "\u{16}\u{3}\u{1}\0\u{2d}\u{1}\0\0\u{29}\u{3}\u{3}".to_owned()
+        + &"\0".repeat(33)
+        + "\0\u{2}\0\u{2f}\u{1}\0";
+    let sent = 1 + u32::try_from(hello.len()).unwrap();
+    let answer = "HTTP/1.1 400 Bad Request\r\n\r\n";
+    let answered = 1001 + u32::try_from(answer.len()).unwrap();
+    let of = |answer, answered| {
+        let mut pipeline = pipeline();
+        let steps = [
+            (true, SYN, 0, 0, ""),
+            (false, SYN | ACK, 1000, 1, ""),
+            (true, ACK, 1, 1001, ""),
+            (true, ACK, 1, 1001, hello.as_str()),
+            (false, ACK, 1001, sent, answer),
+            (true, RST | ACK, sent, answered, ""),
+        ];
+        for (place, step) in (0..).zip(steps) {
+            let packet = segment(place * 1_000_000, step);
+            pipeline.push(&Record::Packet(packet), &mut ());
+        }
+        let found = pipeline.finish(&mut ()).findings.into_iter();
+        found.map(|it| (it.kind, it.by_orig)).collect::<Vec<_>>()
+    };
+    assert_eq!(of(answer, answered), [(TlsFailed, None)]);
+    assert_eq!(of("", 1001), [(Reset, Some(true))]);
+}
+
 /// What is found of a connection that the server alone closes, in a recording that says
 /// of itself that it ended so many seconds later, and went on one way.
 fn found_of_half_open(ended_s: i64, direction: Option<Direction>) -> Vec<Blamed> {
