@@ -172,6 +172,23 @@ impl Summary {
     }
 }
 
+/// Puts the processes of findings into a report: who asked in vain owns no connection,
+/// and is to be named all the same.
+pub(crate) fn name_processes(report: &mut Report, owners: &Owners) {
+    for finding in &report.findings {
+        let ends = [finding.ends.orig_owner, finding.ends.resp_owner];
+        for id in ends.into_iter().flatten().map(|owner| owner.process) {
+            if let Some(process) = owners.process(id) {
+                let without_sums = || ProcessSummary {
+                    process: process.clone(),
+                    part: Part::default(),
+                };
+                report.processes.entry(id).or_insert_with(without_sums);
+            }
+        }
+    }
+}
+
 /// Leaves the half of all processes that did more, and says how many went.
 fn forget_half(processes: &mut BTreeMap<ProcessId, Part>) -> u64 {
     let did = |(id, part): (&ProcessId, &Part)| {

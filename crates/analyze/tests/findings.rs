@@ -131,16 +131,18 @@ fn found_of_vain_connect(packets: &str) -> Vec<(FindingKind, u64, bool, i64)> {
         ..End::default()
     };
     let end = serde_json::to_string(&Record::End(end)).unwrap();
-    let lines = format!("{head}\n{interface}\n{connect}\n{packets}{close}\n{end}\n");
+    let process = r#"{"type":"process","pid":5,"start_ns":1,"comm":"curl"}"#;
+    let lines = format!("{head}\n{interface}\n{process}\n{connect}\n{packets}{close}\n{end}\n");
     std::fs::write(&path, lines).unwrap();
     let mut input = format::open(&path).unwrap();
     let mut pipeline = Pipeline::default();
     while let Some(record) = input.next().unwrap() {
         pipeline.push(&record, &mut ());
     }
-    let found = pipeline.finish(&mut ()).findings.into_iter();
-    let told = found.map(|it| {
-        assert_eq!(it.ends.orig_owner.unwrap().process.pid, 5);
+    let report = pipeline.finish(&mut ());
+    let told = report.findings.iter().map(|it| {
+        let owner = it.ends.orig_owner.unwrap().process;
+        assert_eq!(report.processes[&owner].process.comm, "curl");
         (it.kind, it.count, it.ends.id.is_some(), it.duration_ns())
     });
     told.collect()

@@ -21,7 +21,7 @@ use crate::owner::{Owners, Span};
 use crate::report::findings::sentence;
 use crate::report::row::FindingRow;
 use crate::report::{Ending, Keep, LossSummary, Report, Rows};
-use crate::summary::Summary;
+use crate::summary::{Summary, name_processes};
 
 /// So old is what is told while a recording goes on: a loss of records is known
 /// by then.
@@ -260,6 +260,7 @@ impl Books {
             let is_wanted = |finding: &_| condition.holds(&FindingRow { names, finding });
             report.findings.retain(is_wanted);
         }
+        name_processes(&mut report, &self.owners);
         report
     }
 
