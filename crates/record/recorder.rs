@@ -238,9 +238,10 @@ pub(crate) fn record(
         seen,
         closed,
     } = ended?;
-    let is_wanted = |failure: &WriteError| failure.source.kind() != io::ErrorKind::BrokenPipe;
+    // `| head` has seen enough.
+    let is_failure = |error: &WriteError| error.source.kind() != io::ErrorKind::BrokenPipe;
     Ok(Summary {
-        failure: closed.failure.filter(is_wanted),
+        failure: closed.failure.filter(is_failure),
         totals: closed.totals,
         written: closed.written,
         reason,

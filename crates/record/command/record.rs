@@ -86,8 +86,8 @@ pub struct Record {
     #[arg(short = 'G', long = "file-time", value_name = "SECONDS", value_parser = period, allow_negative_numbers = true)]
     file_time: Option<Duration>,
 
-    /// With -C keep so many files: the oldest one makes room for the next, and the
-    /// first is cap.0.jsonl.zst. With -G alone stop after so many files
+    /// With -C keep so many files: the oldest one makes room for the next, so their
+    /// numbers begin anew with 0. With -G alone stop after so many files
     #[arg(short = 'W', long = "file-count", value_name = "COUNT", value_parser = count::<NonZeroU32>, allow_negative_numbers = true)]
     file_count: Option<NonZeroU32>,
 

@@ -114,12 +114,12 @@ fn warn(what: &dyn Display) {
 
 fn open(path: &Path) -> Result<Input, Failure> {
     let input = format::open(path).map_err(|error| unreadable(path, &error))?;
-    let older = input.older_files();
-    if !older.is_empty() {
-        let names = older.iter().map(|path| path.display().to_string());
+    let unread = input.unread_files();
+    if !unread.is_empty() {
+        let names = unread.iter().map(|path| path.display().to_string());
         let names = names.collect::<Vec<_>>().join(", ");
         warn(&format_args!(
-            "{}: of older recordings, and not read: {names}",
+            "{}: of other recordings, and not read: {names}",
             path.display()
         ));
     }

@@ -39,7 +39,7 @@ pub struct Input {
     read_bytes: Arc<AtomicU64>,
     total_bytes: Option<u64>,
     files: Vec<PathBuf>,
-    older_files: Vec<PathBuf>,
+    unread_files: Vec<PathBuf>,
     ended: bool,
 }
 
@@ -69,11 +69,11 @@ impl Input {
         &self.files
     }
 
-    /// The files of the same name, as a series has them, that are of older recordings,
-    /// and are not read.
+    /// The files of the same name, as a series has them, that are of other recordings
+    /// than the newest, and are not read.
     #[must_use]
-    pub fn older_files(&self) -> &[PathBuf] {
-        &self.older_files
+    pub fn unread_files(&self) -> &[PathBuf] {
+        &self.unread_files
     }
 }
 
@@ -123,9 +123,9 @@ pub fn open(path: &Path) -> Result<Input, ReadError> {
         }
         Found::Series(files) => {
             let mut parts = Parts::of(without_empty(files));
-            let older_files = parts.take_older_recordings();
+            let unread_files = parts.take_other_recordings();
             Ok(Input {
-                older_files,
+                unread_files,
                 ..open_series(parts)?
             })
         }
@@ -197,7 +197,7 @@ impl Opened {
                 .sum::<Option<u64>>()
                 .filter(|_| !files.is_empty()),
             files,
-            older_files: Vec::new(),
+            unread_files: Vec::new(),
             ended: false,
         }
     }

@@ -27,8 +27,9 @@ impl Parts {
     }
 
     /// Takes those out that are not of the newest recording, if all say of which they
-    /// are: a recording leaves the further files of an earlier series of its name.
-    pub(super) fn take_older_recordings(&mut self) -> Vec<PathBuf> {
+    /// are: a recording leaves the further files of an earlier series of its name. One
+    /// that has no time yet has nothing to tell, and is not the newest.
+    pub(super) fn take_other_recordings(&mut self) -> Vec<PathBuf> {
         let newest = self.0.iter().max_by_key(|(place, _)| place.first_ns);
         let newest = newest.and_then(|(place, _)| place.capture.clone());
         let is_known = |(place, _): &(Place, PathBuf)| {
@@ -38,12 +39,12 @@ impl Parts {
         let Some(newest) = newest.filter(|_| self.0.iter().all(is_known)) else {
             return Vec::new();
         };
-        let is_older = |(place, _): &mut (Place, PathBuf)| {
+        let is_other = |(place, _): &mut (Place, PathBuf)| {
             let capture = place.capture.as_ref();
             !capture.is_some_and(|capture| capture.is_of_same_recording(&newest))
         };
         self.0
-            .extract_if(.., is_older)
+            .extract_if(.., is_other)
             .map(|(_, path)| path)
             .collect()
     }

@@ -147,7 +147,7 @@ fn a_series_is_of_one_recording() {
     let old = file("cap.2.jsonl", 2, 1, 50);
     let input = open(&folder.path().join("cap")).unwrap();
     assert_eq!(input.files().len(), 2);
-    assert_eq!(input.older_files(), [old]);
+    assert_eq!(input.unread_files(), [old]);
     let (times, ..) = summary(&folder.path().join("cap"));
     assert!(times.iter().all(|ts_ns| *ts_ns >= 500));
 }
