@@ -275,6 +275,7 @@ fn capture(recording: &Recording, options: &Options, clock: Clock, attached: &At
         direction: options.direction,
         message_bytes: options.snap.message_bytes(),
         clock_offset_ns: Some(clock.offset_ns),
+        started_ns: Clock::boot_ns().ok().map(|boot_ns| clock.unix_ns(boot_ns)),
         command: recording.command.clone(),
         sequence: 0,
     }

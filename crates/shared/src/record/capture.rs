@@ -71,6 +71,9 @@ pub struct Capture {
     /// What was added to the kernel's boot clock to give Unix time.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub clock_offset_ns: Option<i64>,
+    /// When the recording began: Unix time, in nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub started_ns: Option<i64>,
     /// The command that the recording ran around (`tcprec record -- COMMAND`).
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub command: Vec<String>,
@@ -80,12 +83,12 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Whether both files are of one recording: the offset of the clock, to
-    /// the nanosecond, is measured once for each.
+    /// Whether both files are of one recording. The offset of the clock is measured once
+    /// for each, but may come out the same again; when it began does not.
     #[must_use]
     pub fn is_of_same_recording(&self, other: &Self) -> bool {
-        self.clock_offset_ns.is_some()
-            && (&self.boot_id, self.clock_offset_ns) == (&other.boot_id, other.clock_offset_ns)
+        let id = |it: &Self| (it.boot_id.clone(), it.clock_offset_ns, it.started_ns);
+        self.clock_offset_ns.is_some() && id(self) == id(other)
     }
 
     /// Whether this file goes on with the recording of an earlier one.

@@ -19,14 +19,15 @@ fn part(path: &Path, sequence: u32, ts_ns: i64) {
     part_of(1, path, sequence, ts_ns);
 }
 
-/// The same, of the recording that this offset of the clock tells.
-fn part_of(offset_ns: i64, path: &Path, sequence: u32, ts_ns: i64) {
+/// The same, of the recording that began then.
+fn part_of(started_ns: i64, path: &Path, sequence: u32, ts_ns: i64) {
     let mut sink = create(path).unwrap();
     for record in generate::example().records {
         let record = match record {
             Record::Capture(capture) => Record::Capture(Box::new(Capture {
                 sequence,
-                clock_offset_ns: Some(offset_ns),
+                clock_offset_ns: Some(1),
+                started_ns: Some(started_ns),
                 ..*capture
             })),
             Record::Packet(packet) => Record::Packet(Packet { ts_ns, ..packet }),
@@ -137,9 +138,9 @@ fn a_series_is_read_in_order() {
 #[test]
 fn a_series_is_of_one_recording() {
     let folder = folder();
-    let file = |name: &str, sequence, offset_ns, ts_ns| {
+    let file = |name: &str, sequence, started_ns, ts_ns| {
         let path = folder.path().join(name);
-        part_of(offset_ns, &path, sequence, ts_ns);
+        part_of(started_ns, &path, sequence, ts_ns);
         path
     };
     file("cap.jsonl", 0, 2, 500);

@@ -225,6 +225,7 @@ fn capture() -> impl Strategy<Value = Capture> {
             option::of(any::<u32>()),
             option::of(any::<u32>()),
             option::of(any::<i64>()),
+            option::of(any::<i64>()),
             vec(text(), 0..3),
             any::<u32>(),
         ),
@@ -233,7 +234,7 @@ fn capture() -> impl Strategy<Value = Capture> {
             |(
                 (program, host, kernel, boot_id),
                 (hooks, missing_hooks, filter, processes, direction),
-                (snap_bytes, message_bytes, clock_offset_ns, command, sequence),
+                (snap_bytes, message_bytes, clock_offset_ns, started_ns, command, sequence),
             )| Capture {
                 schema: Some(SCHEMA),
                 program,
@@ -248,6 +249,7 @@ fn capture() -> impl Strategy<Value = Capture> {
                 snap_bytes,
                 message_bytes,
                 clock_offset_ns,
+                started_ns,
                 command,
                 sequence,
             },
