@@ -204,6 +204,7 @@ impl Findings {
         let owner = acting.or(owner).map(|(process, provenance)| OwnerId {
             process,
             provenance,
+            is_elsewhere: false,
         });
         let of = |kind, first_ns| Finding {
             kind,

@@ -194,11 +194,17 @@ impl Latencies {
             let (method, target) = message.route()?;
             Some(Group::Route(short(method), route(target)))
         });
+        let is_here = |owner: &OwnerId| !owner.is_elsewhere;
+        let counts = server.or(client).as_ref().is_none_or(is_here);
         let of_request = [
-            server.map(|owner| Group::Server(owner.process)),
-            client.map(|owner| Group::Client(owner.process)),
-            Some(Group::Endpoint(request.app.server, host)),
-            route,
+            server
+                .filter(is_here)
+                .map(|owner| Group::Server(owner.process)),
+            client
+                .filter(is_here)
+                .map(|owner| Group::Client(owner.process)),
+            counts.then_some(Group::Endpoint(request.app.server, host)),
+            route.filter(|_| counts),
         ];
         let mut places = Places::default();
         let of_kinds = self.groups.iter_mut().zip(of_request).zip(&mut places);
@@ -278,7 +284,7 @@ fn write_key(key: &mut Vec<u8>, request: &Request) {
             key.extend(owner.process.pid.to_ne_bytes());
             key.extend(owner.process.start_ns.to_ne_bytes());
         }
-        key.push(u8::from(owner.is_some()));
+        key.push(owner.map_or(0, |owner| 1 + u8::from(owner.is_elsewhere)));
     }
     let server = request.app.server;
     match server.addr {

@@ -140,7 +140,7 @@ impl Summary {
     }
 
     fn count(&mut self, owner: Option<OwnerId>, part: Part) {
-        if let Some(owner) = owner {
+        if let Some(owner) = owner.filter(|owner| !owner.is_elsewhere) {
             *self.processes.entry(owner.process).or_default() += part;
             if self.processes.len() > MAX_PROCESSES {
                 let forgotten = forget_half(&mut self.processes);

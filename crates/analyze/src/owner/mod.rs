@@ -123,6 +123,18 @@ impl KernelFacts {
     }
 }
 
+/// What is known of an end; nothing where nothing told of it.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// The process that owns it, and how that is known.
+    pub owner: Option<Owner<'a>>,
+    /// Whether its socket is in another network namespace, whose packets were
+    /// recorded too: the same packets may be seen again there.
+    pub is_elsewhere: bool,
+    /// What the kernel did there.
+    pub kernel: Option<KernelFacts>,
+}
+
 /// What is known of processes and of their sockets.
 #[derive(Debug)]
 pub struct Owners {
@@ -132,6 +144,8 @@ pub struct Owners {
     local_addresses: HashSet<(u32, IpAddr)>,
     /// The namespace of each interface that has one.
     netns: HashMap<u32, u32>,
+    /// The namespaces whose packets were recorded.
+    recorded: HashSet<u32>,
     changes: u64,
 }
 
@@ -145,6 +159,7 @@ impl Owners {
             sockets: Sockets::new(closed_sockets),
             local_addresses: HashSet::default(),
             netns: HashMap::default(),
+            recorded: HashSet::default(),
             changes: 0,
         }
     }
@@ -158,6 +173,7 @@ impl Owners {
             Record::Interface(interface) => {
                 if let Some(netns) = interface.netns {
                     self.netns.insert(interface.id, netns);
+                    self.recorded.insert(netns);
                 } else {
                     self.netns.remove(&interface.id);
                 }
@@ -232,12 +248,18 @@ impl Owners {
         self.owner_of(end, self.find(end).socket)
     }
 
-    /// The owner of an end, and what the kernel did there; none of either where
-    /// nothing told of it.
+    /// What is known of an end.
     #[must_use]
-    pub fn facts(&self, end: &End) -> (Option<Owner<'_>>, Option<KernelFacts>) {
+    pub fn facts(&self, end: &End) -> Facts<'_> {
         let socket = self.find(end).socket;
-        (self.owner_of(end, socket), self.kernel_of(end, socket))
+        let is_elsewhere = |socket: &Socket| {
+            socket.netns != end.netns && self.recorded.contains(&socket.netns)
+        };
+        Facts {
+            owner: self.owner_of(end, socket),
+            is_elsewhere: socket.is_some_and(is_elsewhere),
+            kernel: self.kernel_of(end, socket),
+        }
     }
 
     fn owner_of(&self, end: &End, socket: Option<&Socket>) -> Option<Owner<'_>> {

@@ -387,7 +387,7 @@ fn kernel_facts_are_those_of_the_incarnation() {
         });
     }
     assert_eq!(
-        table.0.facts(&end(CLIENT, SERVER, 1, 3)).1,
+        table.0.facts(&end(CLIENT, SERVER, 1, 3)).kernel,
         Some(KernelFacts {
             retransmits: 3,
             tcp: Some(facts),
@@ -397,9 +397,9 @@ fn kernel_facts_are_those_of_the_incarnation() {
     let refused = table
         .0
         .facts(&end("10.0.0.1:81", "10.0.0.9:5000", 20, 20))
-        .1;
+        .kernel;
     assert_eq!(refused.unwrap().resets_sent, 1);
-    assert_eq!(table.0.facts(&end("10.0.0.1:82", CLIENT, 1, 3)).1, None);
+    assert_eq!(table.0.facts(&end("10.0.0.1:82", CLIENT, 1, 3)).kernel, None);
 }
 
 #[test]

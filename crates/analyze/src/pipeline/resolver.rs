@@ -51,13 +51,14 @@ impl<R: Rows> Resolver<'_, R> {
                 last_ns: connection.last_ns,
             },
         };
-        let (owner, kernel) = self.owners.facts(&end);
+        let facts = self.owners.facts(&end);
         EndFacts {
-            owner: owner.map(|owner| OwnerId {
+            owner: facts.owner.map(|owner| OwnerId {
                 process: owner.process.id,
                 provenance: owner.provenance,
+                is_elsewhere: facts.is_elsewhere,
             }),
-            kernel,
+            kernel: facts.kernel,
         }
     }
 

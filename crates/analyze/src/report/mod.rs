@@ -417,4 +417,7 @@ pub struct OwnerId {
     pub process: ProcessId,
     /// How it is known.
     pub provenance: Provenance,
+    /// Whether its socket is in another network namespace that was recorded too. What
+    /// was seen counts there for the process, and is not to count twice.
+    pub is_elsewhere: bool,
 }

@@ -68,6 +68,7 @@ pub(crate) fn connection() -> Connection {
                 start_ns: 0,
             },
             provenance: Provenance::Connect,
+            is_elsewhere: false,
         }),
         kernel: Some(KernelFacts {
             // Other than the wire's, so that the row says why.

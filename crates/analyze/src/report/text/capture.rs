@@ -1,5 +1,6 @@
 //! What was recorded, and what was lost.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
@@ -132,6 +133,14 @@ impl Text<'_> {
         if used.len() > shown {
             let left = counted((used.len() - shown) as u64, "interface");
             lines.push(("", format!("and {left} more").into()));
+        }
+        let namespaces: BTreeSet<_> = used.iter().filter_map(|on| on.interface.netns).collect();
+        if namespaces.len() > 1 {
+            let line = format!(
+                "of {} network namespaces: a connection between them is told in each",
+                namespaces.len()
+            );
+            lines.push(("", line.into()));
         }
     }
 
