@@ -232,6 +232,9 @@ pub(crate) fn misuse() {
         let first = ended.errors.lines().next().unwrap_or_default();
         assert!(first.contains(named), "{arguments:?}: {}", ended.errors);
     }
+    let nobody = ["top", "--pid", "4194305"];
+    let ended = tcprec(&world, &world.server, &nobody).expect_code(2);
+    assert_eq!(ended.errors, "tcprec: there is no process 4194305\n");
 }
 
 pub(crate) fn not_root() {

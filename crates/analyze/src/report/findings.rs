@@ -29,7 +29,13 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
     let route = finding.route.as_deref().unwrap_or("a request");
     let text = match finding.kind {
         FindingKind::Refused => format!("{client} was refused by {server_at}"),
-        FindingKind::Unanswered => format!("{server_at} did not answer {client}"),
+        FindingKind::Unanswered if finding.duration_ns() == 0 => {
+            format!("{server_at} did not answer {client}")
+        }
+        // From the first SYN to the last, or until it gave up.
+        FindingKind::Unanswered => {
+            format!("{server_at} did not answer {client}, which asked for {time}")
+        }
         FindingKind::NoFreePort => format!("{client} found no free port to connect to {server_at}"),
         FindingKind::TlsFailed => match &finding.alert {
             Some(alert) => format!("{by} broke off TLS with {other}: {alert}"),
@@ -67,6 +73,7 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
         1 => text,
         many => {
             let shown = match finding.kind {
+                FindingKind::Unanswered if finding.duration_ns() > 0 => ", this the longest",
                 FindingKind::Refused
                 | FindingKind::Unanswered
                 | FindingKind::NoFreePort
