@@ -127,6 +127,8 @@ impl Conversation {
             self.directions[side].pass(position, length);
             return;
         }
+        let heard = self.directions[side.other()].acknowledged_until();
+        protocols.http1.heard(side, heard);
         self.directions[side].segment(position, length, bytes, arrived_ns, budget, |piece| {
             protocols.piece(side, piece, budget);
         });
@@ -184,6 +186,7 @@ impl Conversation {
                 server,
                 request: finished.request,
                 response: finished.response,
+                may_be_answered: finished.may_be_answered,
                 stream: None,
             });
             self.http1_requests += 1;
@@ -201,6 +204,7 @@ impl Conversation {
                 server,
                 request: exchange.request,
                 response: exchange.response,
+                may_be_answered: exchange.stream.lacks_frames,
                 stream: Some(exchange.stream),
             });
             self.requests += 1;

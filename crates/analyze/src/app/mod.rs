@@ -43,6 +43,9 @@ pub struct Request {
     pub request: Option<RequestMessage>,
     /// The final response message (none of the interim 1xx ones but 101).
     pub response: Option<ResponseMessage>,
+    /// Without a response: there may have been one that was not seen, or that could
+    /// not be told from others.
+    pub may_be_answered: bool,
     /// The stream of HTTP/2 that it is.
     pub stream: Option<Stream>,
 }

@@ -3,7 +3,7 @@
 use super::budget::{Budget, Buffer};
 
 /// So many bytes of a direction are kept that came before those they follow.
-const MAX_WAITING_BYTES: usize = 1 << 20;
+const MAX_WAITING_BYTES: usize = 2 << 20;
 
 /// In so many pieces.
 const MAX_WAITING_PIECES: usize = 1024;
@@ -15,6 +15,8 @@ pub(super) struct Piece<'a> {
     pub(super) bytes: &'a [u8],
     /// How much follows that was cut off, or never seen.
     pub(super) missing: u64,
+    /// The position of what follows.
+    pub(super) missing_at: i64,
     /// When it arrived; none if it was never seen.
     pub(super) arrived_ns: Option<i64>,
 }
@@ -51,6 +53,11 @@ impl Reassembly {
             waiting: Vec::new(),
             waiting_bytes: 0,
         }
+    }
+
+    /// Up to where the other end is known to have all of it.
+    pub(super) const fn acknowledged_until(&self) -> i64 {
+        self.acknowledged
     }
 
     /// Takes it that nobody wants what comes before the end of this piece.
@@ -139,6 +146,7 @@ impl Reassembly {
                 deliver(Piece {
                     bytes: &[],
                     missing: start.abs_diff(next),
+                    missing_at: next,
                     arrived_ns: None,
                 });
                 self.next = Some(start);
@@ -165,9 +173,11 @@ impl Reassembly {
 fn piece(start: i64, end: i64, bytes: &[u8], arrived_ns: i64, next: i64) -> Piece<'_> {
     let known = usize::try_from(next.abs_diff(start)).unwrap_or(usize::MAX);
     let bytes = bytes.get(known..).unwrap_or_default();
+    let missing = end.abs_diff(next).saturating_sub(bytes.len() as u64);
     Piece {
         bytes,
-        missing: end.abs_diff(next).saturating_sub(bytes.len() as u64),
+        missing,
+        missing_at: end.saturating_sub_unsigned(missing),
         arrived_ns: Some(arrived_ns),
     }
 }

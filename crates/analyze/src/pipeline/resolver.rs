@@ -87,12 +87,14 @@ impl<R: Rows> Resolver<'_, R> {
         mut app: app::Request,
     ) -> Request {
         let incomplete = self.incomplete(connection, &app);
+        let tcp = &connection.tcp;
+        let lacks_payload = tcp.has_unseen_payload(app.server);
+        app.may_be_answered |= lacks_payload;
         if let Some(response) = &mut app.response {
-            let tcp = &connection.tcp;
             if response.completion == Completion::AtClose && !tcp.is_closed_by(app.server) {
                 response.completion = Completion::Missing;
             }
-            let is_unseen = incomplete.lacks_packets() || tcp.has_unseen_payload(app.server);
+            let is_unseen = incomplete.lacks_packets() || lacks_payload;
             if response.completion == Completion::Missing && is_unseen {
                 response.completion = Completion::Unseen;
             }

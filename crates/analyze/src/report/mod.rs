@@ -394,7 +394,7 @@ impl Request {
     pub fn outcome(&self) -> Outcome {
         match &self.app.response {
             Some(response) => response.status.map_or(Outcome::Answered, Outcome::Status),
-            None if self.incomplete.lacks_packets() || self.app.lacks_frames() => Outcome::Unknown,
+            None if self.incomplete.lacks_packets() || self.app.may_be_answered => Outcome::Unknown,
             None => Outcome::Unanswered,
         }
     }

@@ -8,7 +8,7 @@ use super::head::ResponseHead;
 use crate::app::{Completion, RequestMessage, ResponseMessage};
 
 /// So many requests may wait for a response; beyond, the oldest are given out
-/// without.
+/// without, and which response answers which request is not known any more.
 const MAX_OUTSTANDING: usize = 256;
 
 /// A request and its response, or one of the two.
@@ -16,6 +16,10 @@ const MAX_OUTSTANDING: usize = 256;
 pub(in crate::app) struct Finished {
     pub(in crate::app) request: Option<RequestMessage>,
     pub(in crate::app) response: Option<ResponseMessage>,
+    /// Without a response: it passed unseen, or is among those without a request.
+    pub(in crate::app) may_be_answered: bool,
+    /// Up to where the client had acknowledged what the server sent when it asked.
+    heard: i64,
 }
 
 /// What is known of requests that are not done with.
@@ -31,6 +35,10 @@ pub(super) struct Exchanges {
     asking: Option<u64>,
     /// The number of the one whose response has not ended.
     answering: Option<u64>,
+    /// Where the server's bytes went unseen first since the last response began.
+    unseen_at: Option<i64>,
+    /// Too many requests waited at a time.
+    is_overrun: bool,
 }
 
 /// What a response needs to know of its request.
@@ -54,6 +62,7 @@ impl Exchanges {
 
     fn push(&mut self, exchange: Finished) -> u64 {
         if self.queue.len() - self.done >= MAX_OUTSTANDING {
+            self.is_overrun = true;
             self.done += 1;
         }
         self.queue.push_back(exchange);
@@ -62,8 +71,9 @@ impl Exchanges {
 
     /// A request begins. `answered` says that a response has begun, and not
     /// ended: if it has no request, it is of this one, and the capture has the
-    /// two directions in the wrong order.
-    pub(super) fn request(&mut self, message: RequestMessage, answered: bool) {
+    /// two directions in the wrong order. The client had `heard` what the server sent
+    /// up to there.
+    pub(super) fn request(&mut self, message: RequestMessage, answered: bool, heard: i64) {
         let number = self.answering.filter(|_| answered);
         if let Some(orphan) = self.get(number).filter(|it| it.request.is_none()) {
             orphan.request = Some(message);
@@ -72,7 +82,8 @@ impl Exchanges {
         }
         let exchange = Finished {
             request: Some(message),
-            response: None,
+            heard,
+            ..Finished::default()
         };
         self.asking = Some(self.push(exchange));
     }
@@ -85,10 +96,14 @@ impl Exchanges {
         first_ns: i64,
         last_ns: i64,
     ) -> Asked {
+        if let Some(unseen_at) = self.unseen_at.take() {
+            self.pass_unseen(unseen_at);
+        }
         let mut waiting = self.queue.iter().skip(self.done);
-        let number = match waiting.position(|exchange| exchange.response.is_none()) {
-            Some(place) => self.given + (self.done + place) as u64,
-            None => self.push(Finished::default()),
+        let is_waiting = |it: &Finished| it.response.is_none() && !it.may_be_answered;
+        let number = match waiting.position(is_waiting) {
+            Some(place) if !self.is_overrun => self.given + (self.done + place) as u64,
+            _ => self.push(Finished::default()),
         };
         self.answering = Some(number);
         let Some(exchange) = self.get(Some(number)) else {
@@ -114,6 +129,32 @@ impl Exchanges {
                 head: request.method.as_deref() == Some("HEAD"),
                 connect: request.method.as_deref() == Some("CONNECT"),
             })
+    }
+
+    /// What the server sent from `position` on was not seen, and where the next
+    /// response begins is not known.
+    pub(super) fn unseen(&mut self, position: i64) {
+        self.unseen_at.get_or_insert(position);
+    }
+
+    /// Takes it that responses passed unseen from `position` on: who asks again, after it
+    /// had more of what the server sent than when it asked before, was answered meanwhile,
+    /// unless it does not wait for answers, which few do.
+    fn pass_unseen(&mut self, position: i64) {
+        let waiting = (self.done..self.queue.len()).rev();
+        let answered_before = waiting.clone().find(|place| {
+            let before = place.checked_sub(1).and_then(|place| self.queue.get(place));
+            let asked = self.queue.get(*place);
+            before.zip(asked).is_some_and(|(before, asked)| {
+                before.response.is_none() && asked.heard > before.heard.max(position)
+            })
+        });
+        if let Some(place) = answered_before {
+            let passed = self.queue.range_mut(self.done.min(place)..place);
+            for exchange in passed.filter(|it| it.response.is_none()) {
+                exchange.may_be_answered = true;
+            }
+        }
     }
 
     /// Takes out the request that waits for a response, because the response
@@ -153,10 +194,10 @@ impl Exchanges {
     }
 
     /// The open response ends.
-    pub(super) fn end_response(&mut self) {
+    pub(super) fn end_response(&mut self, completion: Completion) {
         let number = self.answering.take();
         if let Some(message) = self.get(number).and_then(|it| it.response.as_mut()) {
-            message.completion = Completion::Seen;
+            message.completion = completion;
         }
     }
 
@@ -165,7 +206,9 @@ impl Exchanges {
         iter::from_fn(|| {
             self.done = self.done.checked_sub(1)?;
             self.given += 1;
-            self.queue.pop_front()
+            let mut exchange = self.queue.pop_front()?;
+            exchange.may_be_answered |= self.is_overrun;
+            Some(exchange)
         })
     }
 
@@ -173,7 +216,8 @@ impl Exchanges {
     pub(super) fn look(&mut self) {
         let open = [self.asking, self.answering];
         let is_done = |(number, exchange): &(u64, &Finished)| {
-            exchange.response.is_some() && !open.contains(&Some(*number))
+            let is_over = exchange.response.is_some() || exchange.may_be_answered;
+            is_over && !open.contains(&Some(*number))
         };
         let numbered = (self.given..).zip(&self.queue).skip(self.done);
         self.done += numbered.take_while(is_done).count();
@@ -182,10 +226,7 @@ impl Exchanges {
     /// Takes it that all are done with, and what is known of the end of the response
     /// that has not ended.
     pub(super) fn finish(&mut self, completion: Completion) {
-        let number = self.answering.take();
-        if let Some(message) = self.get(number).and_then(|it| it.response.as_mut()) {
-            message.completion = completion;
-        }
+        self.end_response(completion);
         self.done = self.queue.len();
     }
 }

@@ -6,14 +6,18 @@
 //! the place it goes on at the next packet that begins with a message.
 
 mod body;
+mod direction;
 mod exchanges;
 mod head;
 mod heads;
+#[cfg(test)]
+mod tests;
 
 use std::mem;
 use std::sync::Arc;
 
 use self::body::{Body, Progress};
+use self::direction::{Arrived, Direction, State};
 use self::exchanges::Exchanges;
 pub(super) use self::exchanges::Finished;
 use self::head::{Framing, ResponseHead, Start};
@@ -52,32 +56,6 @@ pub(super) struct Upgrade<'a> {
     pub(super) request: RequestMessage,
     /// What follows the answer.
     pub(super) piece: Piece<'a>,
-}
-
-/// What one end sends.
-#[derive(Debug, Default)]
-struct Direction {
-    state: State,
-    /// A message has begun, and its end is not known.
-    open: bool,
-    /// When the first of the bytes in the state's head arrived.
-    head_ns: i64,
-    misses: u8,
-}
-
-#[derive(Debug, Default)]
-enum State {
-    /// The next byte begins a message.
-    #[default]
-    Between,
-    /// In a head, of which so many bytes were searched for its end.
-    Head { bytes: Buffer, searched: usize },
-    /// In a body.
-    Body(Body),
-    /// Somewhere: a packet may begin with a message.
-    Lost,
-    /// In what is not HTTP.
-    Opaque,
 }
 
 impl Http1 {
@@ -122,10 +100,16 @@ impl Http1 {
         self.client
     }
 
+    /// Up to where `side` has acknowledged what the other end sent.
+    pub(super) fn heard(&mut self, side: Side, position: i64) {
+        self.directions[side].heard = position;
+    }
+
     /// Takes the next piece that the end `side` sent. Gives what of it is not
     /// HTTP/1 but HTTP/2.
     pub(super) fn piece<'a>(&mut self, side: Side, piece: Piece<'a>) -> Option<Upgrade<'a>> {
         let mut rest = piece.bytes;
+        self.directions[side].lacks_last &= rest.is_empty();
         if matches!(self.directions[side].state, State::Lost) {
             self.look(side, piece);
         }
@@ -181,7 +165,8 @@ impl Http1 {
     fn look(&mut self, side: Side, piece: Piece<'_>) {
         let start = Self::start_of(piece.bytes, piece);
         if matches!(start, Start::Request | Start::Response) && self.fits(side, start) {
-            self.end(side);
+            // Where the message before ended was not seen.
+            self.end(side, Completion::Unknown);
             self.directions[side].state = State::Between;
         } else if !self.directions[side].open {
             self.miss(side);
@@ -207,7 +192,7 @@ impl Http1 {
             return bytes;
         }
         let direction = &mut self.directions[side];
-        direction.head_ns = piece.arrived_ns.unwrap_or(i64::MAX);
+        direction.head = Arrived::default().and(piece.arrived_ns);
         if let Some((head, head_bytes)) = whole {
             self.message(side, Some(head), head_bytes as u64, piece, true);
             return bytes.get(head_bytes..).unwrap_or_default();
@@ -245,7 +230,7 @@ impl Http1 {
             return &bytes[end - known..];
         }
         let direction = &mut self.directions[side];
-        direction.head_ns = direction.head_ns.min(piece.arrived_ns.unwrap_or(i64::MAX));
+        direction.head = direction.head.and(piece.arrived_ns);
         if !self.fits(side, head::start(&before)) {
             self.directions[side].state = State::Lost;
             self.miss(side);
@@ -283,25 +268,18 @@ impl Http1 {
         piece: Piece<'_>,
         whole: bool,
     ) {
-        let (first, last) = {
-            let direction = &self.directions[side];
-            let arrived_ns = piece.arrived_ns.unwrap_or(direction.head_ns);
-            (
-                direction.head_ns.min(arrived_ns),
-                arrived_ns.max(direction.head_ns),
-            )
-        };
+        let arrived = self.directions[side].head.and(piece.arrived_ns);
         let after = match head {
             Some(Meaning::Request { asked, framing }) if self.fits(side, Start::Request) => {
                 self.found(side);
-                self.request(asked, framing, first, last)
+                self.request(asked, framing, arrived)
             }
             Some(Meaning::Response(mut head)) if self.fits(side, Start::Response) => {
                 // Where HTTP/2 begins is not known of a head that is cut.
                 head.is_http2 &= whole;
                 head.has_upgrade |= !whole;
                 self.found(side.other());
-                self.response(&head, head_bytes, first, last)
+                self.response(&head, head_bytes, arrived)
             }
             _ => {
                 self.directions[side].state = State::Lost;
@@ -316,7 +294,7 @@ impl Http1 {
             After::Body(body) => direction.state = State::Body(body),
             After::Nothing => {
                 direction.state = State::Between;
-                self.end(side);
+                self.end(side, Completion::Seen);
             }
         }
     }
@@ -334,32 +312,22 @@ impl Http1 {
         }
     }
 
-    fn request(
-        &mut self,
-        asked: Arc<Asked>,
-        framing: Framing,
-        first_ns: i64,
-        last_ns: i64,
-    ) -> After {
-        let server = self.client.unwrap_or(Side::Low).other();
+    fn request(&mut self, asked: Arc<Asked>, framing: Framing, arrived: Arrived) -> After {
+        let client = self.client.unwrap_or(Side::Low);
+        let server = client.other();
         let answered = matches!(self.directions[server].state, State::Body(_));
         let message = RequestMessage {
             asked,
-            first_ns,
-            last_ns,
+            first_ns: arrived.first_ns,
+            last_ns: arrived.last_ns,
             body_bytes: 0,
         };
-        self.exchanges.request(message, answered);
+        let heard = self.directions[client].heard;
+        self.exchanges.request(message, answered, heard);
         Body::of_request(framing).map_or(After::Nothing, After::Body)
     }
 
-    fn response(
-        &mut self,
-        head: &ResponseHead,
-        head_bytes: u64,
-        first_ns: i64,
-        last_ns: i64,
-    ) -> After {
+    fn response(&mut self, head: &ResponseHead, head_bytes: u64, arrived: Arrived) -> After {
         if head.is_http2
             && let Some(request) = self.exchanges.take_request()
         {
@@ -370,6 +338,7 @@ impl Http1 {
         if interim {
             return After::Nothing;
         }
+        let Arrived { first_ns, last_ns } = arrived;
         let asked = self.exchanges.response(head, head_bytes, first_ns, last_ns);
         match head.status {
             101 if head.has_upgrade => After::Handed,
@@ -390,7 +359,7 @@ impl Http1 {
             direction.misses = 0;
         }
         self.exchanges.end_request();
-        self.exchanges.end_response();
+        self.exchanges.end_response(Completion::Seen);
         self.exchanges.look();
     }
 
@@ -415,13 +384,14 @@ impl Http1 {
             Progress::Lost => direction.state = State::Lost,
             Progress::Ended => {
                 direction.state = State::Between;
-                self.end(side);
+                self.end(side, Completion::Seen);
             }
         }
     }
 
     /// Takes it that bytes are missing after those of a piece.
     fn missing(&mut self, side: Side, piece: Piece<'_>) {
+        self.directions[side].lacks_last = piece.arrived_ns.is_none();
         match mem::take(&mut self.directions[side].state) {
             State::Between => self.directions[side].state = State::Lost,
             State::Head { bytes, .. } => self.cut(side, &bytes, piece),
@@ -439,6 +409,10 @@ impl Http1 {
             }
             State::Opaque => self.directions[side].state = State::Opaque,
         }
+        let is_lost = matches!(self.directions[side].state, State::Lost);
+        if is_lost && self.client == Some(side.other()) {
+            self.exchanges.unseen(piece.missing_at);
+        }
     }
 
     /// Counts body bytes, and when they came, to the message that is open.
@@ -452,13 +426,17 @@ impl Http1 {
         }
     }
 
-    /// Ends the message that is open.
-    fn end(&mut self, side: Side) {
-        if mem::take(&mut self.directions[side].open) {
+    /// Ends the message that is open, with what is known of its end if the last of it
+    /// was seen.
+    fn end(&mut self, side: Side, completion: Completion) {
+        let direction = &mut self.directions[side];
+        if mem::take(&mut direction.open) {
             if self.client == Some(side) {
                 self.exchanges.end_request();
+            } else if direction.lacks_last {
+                self.exchanges.end_response(Completion::Unseen);
             } else {
-                self.exchanges.end_response();
+                self.exchanges.end_response(completion);
             }
             self.exchanges.look();
         }

@@ -210,6 +210,7 @@ pub(super) fn request(connection: &Connection) -> Request {
                 body_bytes: 0,
                 completion: Completion::Seen,
             }),
+            may_be_answered: false,
             stream: Some(Stream {
                 id: 0,
                 is_pushed: true,

@@ -1,0 +1,61 @@
+//! What one end of a connection sends, and how far it was read.
+
+use super::body::Body;
+use crate::app::budget::Buffer;
+
+/// What one end sends.
+#[derive(Debug, Default)]
+pub(super) struct Direction {
+    pub(super) state: State,
+    /// A message has begun, and its end is not known.
+    pub(super) open: bool,
+    /// When the bytes in the state's head arrived.
+    pub(super) head: Arrived,
+    /// The last that the open message is known to have was not seen.
+    pub(super) lacks_last: bool,
+    /// Up to where it had acknowledged what the other end sent.
+    pub(super) heard: i64,
+    pub(super) misses: u8,
+}
+
+/// When bytes arrived: the first of them, and the last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrived {
+    pub(super) first_ns: i64,
+    pub(super) last_ns: i64,
+}
+
+impl Default for Arrived {
+    /// No bytes yet.
+    fn default() -> Self {
+        Self {
+            first_ns: i64::MAX,
+            last_ns: i64::MIN,
+        }
+    }
+}
+
+impl Arrived {
+    /// With more of them; none if they were never seen.
+    pub(super) fn and(self, at_ns: Option<i64>) -> Self {
+        Self {
+            first_ns: self.first_ns.min(at_ns.unwrap_or(i64::MAX)),
+            last_ns: self.last_ns.max(at_ns.unwrap_or(i64::MIN)),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) enum State {
+    /// The next byte begins a message.
+    #[default]
+    Between,
+    /// In a head, of which so many bytes were searched for its end.
+    Head { bytes: Buffer, searched: usize },
+    /// In a body.
+    Body(Body),
+    /// Somewhere: a packet may begin with a message.
+    Lost,
+    /// In what is not HTTP.
+    Opaque,
+}

@@ -1,0 +1,139 @@
+use crate::app::talk::{CLIENT, SERVER, Talk};
+use crate::app::{Completion, Request};
+
+const RESPONSE_BYTES: i64 = 38;
+
+fn get(number: u32) -> String {
+    format!("GET /{number} HTTP/1.1\r\n\r\n")
+}
+
+fn response(status: u32) -> String {
+    let response = format!("HTTP/1.1 {status} .\r\nContent-Length: 1\r\n\r\nx");
+    assert_eq!(response.len() as i64, RESPONSE_BYTES);
+    response
+}
+
+/// Asks and is answered, and has all of the answer.
+fn exchange(talk: Talk, number: u32) -> Talk {
+    talk.says(CLIENT, get(number))
+        .says(SERVER, response(400 + number))
+        .acknowledged(SERVER)
+}
+
+fn is_answered(found: &Request) -> Option<bool> {
+    (!found.may_be_answered).then_some(found.response.is_some())
+}
+
+#[test]
+fn a_response_that_was_not_captured_is_nobody_elses() {
+    // All of it, or but for its end; acknowledged at once, or with the next request.
+    for seen in ["", "x"] {
+        let mut talk = exchange(Talk::new(), 1).says(CLIENT, get(2));
+        talk = talk.loses(SERVER, RESPONSE_BYTES - seen.len() as i64);
+        if !seen.is_empty() {
+            talk = talk.says(SERVER, seen);
+        }
+        talk = talk.acknowledged(SERVER);
+        for number in [3, 4] {
+            talk = exchange(talk, number);
+        }
+        assert_eq!(
+            talk.summary(),
+            ["GET/1=401+1", "GET/2=none", "GET/3=403+1", "GET/4=404+1"]
+        );
+    }
+    // Two, one behind the other.
+    let mut talk = exchange(Talk::new(), 1);
+    for number in [2, 3] {
+        talk = talk.says(CLIENT, get(number)).loses(SERVER, RESPONSE_BYTES);
+        talk = talk.acknowledged(SERVER);
+    }
+    talk = exchange(talk, 4);
+    let found = talk.finish();
+    let answered: Vec<_> = found.iter().map(is_answered).collect();
+    assert_eq!(answered, [Some(true), None, None, Some(true)]);
+}
+
+#[test]
+fn who_does_not_wait_for_answers_gets_them_in_order() {
+    // An interim response was lost, before the client asked for more.
+    let talk = Talk::new()
+        .says(CLIENT, get(1) + &get(2))
+        .loses(SERVER, 25)
+        .says(SERVER, response(201) + &response(202))
+        .acknowledged(SERVER);
+    assert_eq!(talk.summary(), ["GET/1=201+1", "GET/2=202+1"]);
+}
+
+#[test]
+fn a_response_in_which_something_was_lost_is_told_from_the_next() {
+    let long = "HTTP/1.1 200 .\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n";
+    let talk = Talk::new()
+        .says(CLIENT, get(1))
+        .says(SERVER, long)
+        .loses(SERVER, 9)
+        .acknowledged(SERVER);
+    assert_eq!(
+        exchange(talk, 2).summary(),
+        ["GET/1=200+9", "GET/2=402+1"]
+    );
+}
+
+#[test]
+fn more_than_can_wait_are_not_guessed_at() {
+    let mut talk = Talk::new();
+    let count = 257;
+    for number in 0..count {
+        talk = talk.says(CLIENT, get(number));
+    }
+    for number in 0..count {
+        talk = talk.says(SERVER, response(500 + number));
+    }
+    let found = talk.finish();
+    let (asked, answers): (Vec<_>, Vec<_>) = found.iter().partition(|it| it.request.is_some());
+    assert_eq!(asked.len(), 257);
+    assert!(asked.iter().all(|it| is_answered(it).is_none()));
+    assert!(answers.iter().all(|it| it.response.is_some()));
+}
+
+#[test]
+fn a_head_ends_with_the_packet_that_completes_it() {
+    let (head, rest) = ("GET / HTTP/1.1\r\nHost: a", "\r\n\r\n");
+    let mut talk = Talk::new().says(CLIENT, &head[..5]);
+    let position = talk.next[CLIENT];
+    let (middle, end) = (&head[5..], position + (head.len() - 5) as i64);
+    talk = talk
+        .packet(CLIENT, end, rest.as_bytes(), usize::MAX)
+        .packet(CLIENT, position, middle.as_bytes(), usize::MAX)
+        .says(SERVER, response(200));
+    let found = talk.finish();
+    let request = found[0].request.as_ref().expect("a request");
+    assert_eq!((request.first_ns, request.last_ns), (1_000_000, 3_000_000));
+    assert_eq!(found[0].ttfb_ns(), Some(1_000_000));
+}
+
+#[test]
+fn where_a_response_ends_is_told_if_it_was_seen() {
+    let completion = |talk: Talk| {
+        let found = exchange(talk, 2).finish();
+        found[0].response.as_ref().expect("a response").completion
+    };
+    let asked = || Talk::new().says(CLIENT, get(1));
+    assert_eq!(
+        completion(asked().says(SERVER, response(200))),
+        Completion::Seen
+    );
+    // Cut by the snap length: the packet was there.
+    let cut = asked().says_cut(SERVER, response(200), RESPONSE_BYTES as usize - 1);
+    assert_eq!(completion(cut), Completion::Seen);
+    // In its head, so that its length is not known.
+    let cut = asked().says_cut(SERVER, response(200), 12);
+    assert_eq!(completion(cut), Completion::Unknown);
+    let all = response(200);
+    let (start, end) = all.split_at(all.len() - 1);
+    let lost = asked()
+        .says(SERVER, start)
+        .loses(SERVER, end.len() as i64)
+        .acknowledged(SERVER);
+    assert_eq!(completion(lost), Completion::Unseen);
+}
