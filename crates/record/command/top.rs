@@ -131,7 +131,9 @@ impl Top {
                     Going::End => return Ok(()),
                 }
             }
-            let counted = programs.read(|owner: Owner| is_alive(owner.pid)).map_err(failed)?;
+            let counted = programs
+                .read(|owner: Owner| is_alive(owner.pid))
+                .map_err(failed)?;
             let mut rows = seen.differences(counted, programs.doubts().map_err(failed)?);
             rows.retain(|row| self.is_wanted(row.owner));
             view.show(Interval {

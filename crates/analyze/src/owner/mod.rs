@@ -252,9 +252,8 @@ impl Owners {
     #[must_use]
     pub fn facts(&self, end: &End) -> Facts<'_> {
         let socket = self.find(end).socket;
-        let is_elsewhere = |socket: &Socket| {
-            socket.netns != end.netns && self.recorded.contains(&socket.netns)
-        };
+        let is_elsewhere =
+            |socket: &Socket| socket.netns != end.netns && self.recorded.contains(&socket.netns);
         Facts {
             owner: self.owner_of(end, socket),
             is_elsewhere: socket.is_some_and(is_elsewhere),

@@ -399,7 +399,10 @@ fn kernel_facts_are_those_of_the_incarnation() {
         .facts(&end("10.0.0.1:81", "10.0.0.9:5000", 20, 20))
         .kernel;
     assert_eq!(refused.unwrap().resets_sent, 1);
-    assert_eq!(table.0.facts(&end("10.0.0.1:82", CLIENT, 1, 3)).kernel, None);
+    assert_eq!(
+        table.0.facts(&end("10.0.0.1:82", CLIENT, 1, 3)).kernel,
+        None
+    );
 }
 
 #[test]

@@ -73,10 +73,7 @@ fn a_response_in_which_something_was_lost_is_told_from_the_next() {
         .says(SERVER, long)
         .loses(SERVER, 9)
         .acknowledged(SERVER);
-    assert_eq!(
-        exchange(talk, 2).summary(),
-        ["GET/1=200+9", "GET/2=402+1"]
-    );
+    assert_eq!(exchange(talk, 2).summary(), ["GET/1=200+9", "GET/2=402+1"]);
 }
 
 #[test]

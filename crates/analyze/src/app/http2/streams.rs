@@ -32,8 +32,9 @@ pub struct Stream {
     pub grpc_status: Option<u32>,
     /// The end that broke it off, if one did.
     pub reset: Option<StreamReset>,
-    /// Frames of the connection were not seen meanwhile, cut off or lost: what
-    /// is missing of the two messages may have been among them.
+    /// Frames of the connection were not seen meanwhile, cut off or lost, or came
+    /// when it was given out already, to bound the memory: what is missing of the two
+    /// messages may have been among them.
     pub lacks_frames: bool,
 }
 
@@ -213,6 +214,8 @@ pub(super) struct Streams {
     text_bytes: usize,
     begun: u64,
     reset: VecDeque<u32>,
+    /// The last stream that was given out early.
+    given_early: u32,
     finished: Vec<Exchange>,
 }
 
@@ -229,10 +232,11 @@ impl Streams {
     }
 
     fn begin(&mut self, id: u32) -> Option<&mut Exchange> {
-        if self.reset.contains(&id) {
+        let is_open = self.open.contains_key(&id);
+        if self.reset.contains(&id) || id <= self.given_early && !is_open {
             return None;
         }
-        if self.open.len() >= MAX_STREAMS && !self.open.contains_key(&id) {
+        if self.open.len() >= MAX_STREAMS && !is_open {
             self.give_oldest();
         }
         let begun = &mut self.begun;
@@ -372,7 +376,9 @@ impl Streams {
     }
 
     fn give_oldest(&mut self) {
-        if let Some((_, exchange)) = self.open.pop_first() {
+        if let Some((id, mut exchange)) = self.open.pop_first() {
+            self.given_early = self.given_early.max(id);
+            exchange.stream.lacks_frames = true;
             self.out(exchange);
         }
     }
@@ -391,8 +397,8 @@ impl Streams {
         for by_client in [true, false] {
             self.again(by_client);
         }
-        while !self.open.is_empty() {
-            self.give_oldest();
+        while let Some((_, exchange)) = self.open.pop_first() {
+            self.out(exchange);
         }
     }
 

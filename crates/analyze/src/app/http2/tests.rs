@@ -502,3 +502,21 @@ proptest! {
         talk.finish();
     }
 }
+
+#[test]
+fn more_streams_than_are_followed_are_told_once() {
+    let mut talk = opened();
+    for stream in 0..1025 {
+        talk = talk.says(CLIENT, get(2 * stream + 1, "/"));
+    }
+    for stream in 0..1025 {
+        talk = talk.says(
+            SERVER,
+            [ok(2 * stream + 1), last_data(2 * stream + 1, 1)].concat(),
+        );
+    }
+    let found = talk.finish();
+    let lacking = found.iter().filter(|it| it.lacks_frames()).count();
+    assert_eq!((found.len(), lacking), (1025, 1));
+    assert!(found.iter().all(|it| it.request.is_some()));
+}
