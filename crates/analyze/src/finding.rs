@@ -270,7 +270,14 @@ impl Findings {
         });
         match tcp.state {
             _ if tls_failed.is_some() => {} // the reason for a reset, too
-            ConnState::Rej => self.add(of(FindingKind::Refused, None), owners),
+            // What Zeek calls rejected may have been established (`h`), or be older than
+            // the capture.
+            ConnState::Rej if tcp.history.contains('S') && !tcp.history.contains('h') => {
+                self.add(of(FindingKind::Refused, None), owners);
+            }
+            ConnState::Rej if tcp.history.contains('h') => {
+                self.add(of(FindingKind::Reset, tcp.is_left_by_orig()), owners);
+            }
             ConnState::Rsto | ConnState::Rstos0 => {
                 self.add(of(FindingKind::Reset, Some(true)), owners);
             }
@@ -302,16 +309,17 @@ impl Findings {
         match tcp.state {
             ConnState::S0 => {
                 let asked_ns = now_ns.saturating_sub(tcp.first_ns);
-                if asked_ns >= UNANSWERED_NS {
+                if asked_ns >= UNANSWERED_NS && tcp.resp.packets == 0 {
                     self.add(of(FindingKind::Unanswered, None), owners);
                 }
                 return; // there is no other cause to look for
             }
-            ConnState::S2 if silent_ns >= LEFTOVER_NS => {
-                self.add(of(FindingKind::HalfOpen, Some(false)), owners);
-            }
-            ConnState::S3 if silent_ns >= LEFTOVER_NS => {
-                self.add(of(FindingKind::HalfOpen, Some(true)), owners);
+            // The other FIN may be among what was acknowledged, and not captured.
+            ConnState::S2 | ConnState::S3
+                if silent_ns >= LEFTOVER_NS && !tcp.history.contains(['g', 'G']) =>
+            {
+                let by_orig = tcp.state == ConnState::S3;
+                self.add(of(FindingKind::HalfOpen, Some(by_orig)), owners);
             }
             _ => {}
         }
@@ -381,8 +389,10 @@ impl Findings {
         };
         let tcp = &connection.tcp;
         let is_reset = matches!(tcp.state, ConnState::Rsto | ConnState::Rstr); // which is told
+        let is_cancelled = (request.app.stream).is_some_and(|stream| stream.reset.is_some());
         if request.app.is_response_whole() == Some(false)
             && !is_reset
+            && !is_cancelled
             && let Some(by_orig) = tcp.is_left_by_orig()
         {
             let ns = tcp.last_ns.saturating_sub(asked.first_ns);
@@ -421,10 +431,7 @@ fn tls_failure(connection: &Connection) -> Option<(Option<bool>, Option<String>)
         && tcp.orig.gap_bytes == 0
         && tcp.resp.gap_bytes == 0
         && !connection.incomplete.lacks_packets();
-    // A server that does not speak TLS answers something else.
-    let server = if client_is_orig { &tcp.resp } else { &tcp.orig };
-    let is_answered = tls.version.is_some() || server.data_packets > 0;
-    (is_whole && is_answered && tcp.state.is_over()).then_some((None, None))
+    (is_whole && tcp.state.is_over()).then(|| (tcp.is_left_by_orig(), None))
 }
 
 /// Whether one end sent more than a few packets, and the other must have sent

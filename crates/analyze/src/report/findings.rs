@@ -39,6 +39,9 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
         FindingKind::NoFreePort => format!("{client} found no free port to connect to {server_at}"),
         FindingKind::TlsFailed => match &finding.alert {
             Some(alert) => format!("{by} broke off TLS with {other}: {alert}"),
+            None if finding.by_orig.is_some() => {
+                format!("{by} left {other} before the end of their TLS handshake")
+            }
             None => format!("the TLS handshake of {client} with {server} came to no end"),
         },
         FindingKind::Reset => format!("{by} reset its connection with {other}, {time} old"),

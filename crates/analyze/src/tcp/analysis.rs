@@ -79,6 +79,26 @@ impl Default for Flow {
     }
 }
 
+/// What a packet is beside those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// It says something new, or was overtaken.
+    New,
+    /// It asks whether the other end is still there.
+    KeepAlive,
+    /// It was sent again.
+    SentAgain,
+    /// It was sent again because the other end asked for it.
+    SentFast,
+}
+
+impl Judged {
+    /// Whether it was sent again.
+    pub(super) const fn is_again(self) -> bool {
+        matches!(self, Self::SentAgain | Self::SentFast)
+    }
+}
+
 /// What the latest packet of an end was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Last {
@@ -106,11 +126,11 @@ enum Scale {
 
 impl Analyzer {
     /// Takes a packet. `initial_rtt_ns` is what was known of the handshake before
-    /// it. Says whether it was sent again.
+    /// it. Says what the packet is.
     #[inline(always)]
-    pub(super) fn packet(&mut self, packet: &Packet<'_>, initial_rtt_ns: Option<i64>) -> bool {
+    pub(super) fn packet(&mut self, packet: &Packet<'_>, initial_rtt_ns: Option<i64>) -> Judged {
         let (flow, peer) = self.flows.split(packet.side);
-        let mut is_again = false;
+        let mut judged = Judged::New;
         flow.last = flow.look(peer, packet);
         if packet.ack != flow.last_ack {
             flow.duplicates = Duplicates::Count(0);
@@ -120,7 +140,7 @@ impl Analyzer {
         }
         if packet.is_numbered() {
             let out_of_order_ns = initial_rtt_ns.unwrap_or(OUT_OF_ORDER_NS);
-            is_again = flow.sends_again(peer, packet, out_of_order_ns);
+            judged = flow.judge(peer, packet, out_of_order_ns);
         }
         flow.advance(packet, peer.seen_next().is_none());
         if let Some(sent_ns) = peer.unacked.acknowledge(packet.ack) {
@@ -132,7 +152,7 @@ impl Analyzer {
         } else if packet.has(TcpFlags::ACK) {
             flow.after_syn = false;
         }
-        is_again
+        judged
     }
 
     /// The shortest way from one end to the other and back, if both ends were seen
@@ -263,18 +283,18 @@ impl Flow {
     }
 
     /// Looks whether a packet with sequence numbers has been sent before, or
-    /// was overtaken. Says whether it is sent again.
+    /// was overtaken.
     #[inline(always)]
-    fn sends_again(&mut self, peer: &Self, packet: &Packet<'_>, out_of_order_ns: i64) -> bool {
+    fn judge(&mut self, peer: &Self, packet: &Packet<'_>, out_of_order_ns: i64) -> Judged {
         if self.last == Last::KeepAlive {
-            return false;
+            return Judged::KeepAlive;
         }
         let acknowledged = peer.last_ack != Seq(0) && packet.end().since(peer.last_ack) <= 0;
         if packet.payload_bytes > 0 && acknowledged {
             let found = self.found.make();
             found.spurious_retransmissions += 1;
             found.retransmissions += 1;
-            return true;
+            return Judged::SentAgain;
         }
         // More than one byte from just before the next number on is new data
         // after a probe.
@@ -282,12 +302,16 @@ impl Flow {
         let behind = self
             .seen_next()
             .is_some_and(|next| packet.seq.since(next) < 0);
-        behind && !probed && self.falls_behind(peer, *packet, out_of_order_ns)
+        if behind && !probed {
+            self.falls_behind(peer, *packet, out_of_order_ns)
+        } else {
+            Judged::New
+        }
     }
 
     /// A packet that begins before the next number is sent again, or overtaken.
     #[cold]
-    fn falls_behind(&mut self, peer: &Self, packet: Packet<'_>, out_of_order_ns: i64) -> bool {
+    fn falls_behind(&mut self, peer: &Self, packet: Packet<'_>, out_of_order_ns: i64) -> Judged {
         let within = |since_ns: i64, limit_ns: i64| {
             (0..limit_ns).contains(&packet.ts_ns.saturating_sub(since_ns))
         };
@@ -295,13 +319,17 @@ impl Flow {
             && peer.last_ack == packet.seq
             && within(peer.last_ns, FAST_NS)
         {
-            self.found.make().fast_retransmissions += 1;
-        } else if within(self.next_ns, out_of_order_ns) && self.next != packet.next() {
+            let found = self.found.make();
+            found.fast_retransmissions += 1;
+            found.retransmissions += 1;
+            return Judged::SentFast;
+        }
+        if within(self.next_ns, out_of_order_ns) && self.next != packet.next() {
             self.found.make().out_of_order += 1;
-            return false;
+            return Judged::New;
         }
         self.found.make().retransmissions += 1;
-        true
+        Judged::SentAgain
     }
 
     /// Takes the numbers of a packet for those that follow. `alone` says that

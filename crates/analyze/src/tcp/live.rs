@@ -3,7 +3,7 @@
 use tcprec_shared::flow::Flow;
 use tcprec_shared::headers::{Segment, TcpFlags};
 
-use super::analysis::Analyzer;
+use super::analysis::{Analyzer, Judged};
 use super::bursts::Bursts;
 use super::direction::Direction;
 use super::handshake::Handshake;
@@ -140,7 +140,7 @@ impl Live {
         self.first_ns = self.first_ns.min(ts_ns);
         self.last_ns = self.last_ns.max(ts_ns);
         let initial_rtt_ns = self.handshake.initial_rtt_ns();
-        let is_retransmission = self.analyzer.packet(packet, initial_rtt_ns);
+        let judged = self.analyzer.packet(packet, initial_rtt_ns);
         self.handshake.packet(packet);
         self.states.packet(packet);
         let (direction, peer) = self.directions.split(side);
@@ -174,16 +174,17 @@ impl Live {
         let is_awaited = syn || !direction.is_acknowledged(end);
         let sent = Sent {
             position,
-            is_repair: place.is_repair && is_awaited,
+            // One that was asked for did not wait for a timer.
+            is_repair: place.is_repair && is_awaited && judged != Judged::SentFast,
             // A single byte asks whether the other end is still there.
             is_needless: place.is_again && !is_awaited && packet.payload_bytes > 1,
             acknowledged,
         };
-        if packet.payload_bytes > 0 || syn {
+        if (packet.payload_bytes > 0 || syn) && judged != Judged::KeepAlive {
             // Wireshark takes what is sent again soon for out of order, and
             // what fills a hole for sent again: both count.
             let is_again =
-                place.is_again || is_retransmission || self.is_asked_for(place.opened_ns, ts_ns);
+                place.is_again || judged.is_again() || self.is_asked_for(place.opened_ns, ts_ns);
             self.bursts.packet(side, position, ts_ns, is_again);
         }
         self.stalls

@@ -3,7 +3,7 @@
 use super::rare::Rare;
 
 /// How many separate ranges are kept; beyond, the lowest hole is forgotten.
-const MAX_RANGES: usize = 128;
+const MAX_RANGES: usize = 512;
 
 /// A set of positions, as ranges that neither overlap nor touch.
 ///

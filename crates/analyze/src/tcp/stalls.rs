@@ -65,7 +65,8 @@ impl Stalls {
     #[inline(always)]
     pub(super) fn packet(&mut self, packet: &Packet<'_>, sent: Sent, rtt_ns: Option<i64>) {
         let Packet { side, ts_ns, .. } = *packet;
-        let [syn, rst] = [TcpFlags::SYN, TcpFlags::RST].map(|flag| packet.has(flag));
+        let [syn, fin, rst] =
+            [TcpFlags::SYN, TcpFlags::FIN, TcpFlags::RST].map(|flag| packet.has(flag));
         if rst {
             return;
         }
@@ -82,6 +83,14 @@ impl Stalls {
                 }
             } else if let Some(found) = self.found.get_mut() {
                 found.goes_on(side, ts_ns);
+                // A single byte asks for the window; with more it was told of one.
+                if packet.payload_bytes > 1
+                    && let Some((closed_ns, position)) = found.closed[side]
+                    && sent.position >= position
+                {
+                    found.closed[side] = None;
+                    found.add(side, StallCause::ZeroWindow, closed_ns, ts_ns, position);
+                }
             }
             self.last_ns[side] = before_ns.max(Some(ts_ns));
         }
@@ -90,7 +99,9 @@ impl Stalls {
             return;
         };
         let other = side.other();
-        if packet.window == 0 {
+        if packet.window == 0 && fin {
+            // Wireshark does not count it as a zero window.
+        } else if packet.window == 0 {
             let closed = &mut self.found.make().closed[other];
             closed.get_or_insert((ts_ns, position));
         } else if let Some(found) = self.found.get_mut()

@@ -1,170 +1,27 @@
-//! What is found in the fixtures: what is wrong there, and nothing else.
-
-#![allow(clippy::unwrap_used)] // a failure here is a test's
-
-use std::path::Path;
+//! What is found of a connection's segments, told one by one.
 
 use tcprec_analyze::finding::FindingKind;
 use tcprec_analyze::pipeline::Pipeline;
-use tcprec_analyze::report::text;
-use tcprec_shared::format;
 use tcprec_shared::headers::LinkType;
 use tcprec_shared::record::{Capture, Direction, End, Interface, Packet, Record, SCHEMA};
-use tcprec_shared::stream::Source as _;
 
 use FindingKind::{
-    CutOff, HalfOpen, NoFreePort, OneSided, PortReuse, Refused, Reset, SlowClient, SlowServer,
-    Timeout, TlsFailed, Unanswered, ZeroWindow,
+    CutOff, HalfOpen, PortReuse, Refused, Reset, Timeout, TlsFailed, Unanswered, ZeroWindow,
 };
 
-/// Kind, how often, whether it is the originator's doing, and for how many
-/// milliseconds.
-type Found = (FindingKind, u64, Option<bool>, i64);
-
-/// What the fixtures' READMEs say is wrong.
-fn expected(case: &str) -> Vec<Found> {
-    match case {
-        "timing" => vec![
-            (Timeout, 2, Some(false), 204),
-            (Timeout, 2, Some(true), 1000),
-            (ZeroWindow, 1, Some(true), 1000),
-            (SlowServer, 3, Some(false), 300),
-        ],
-        "findings" => vec![
-            (Refused, 1, None, 1),
-            (Unanswered, 1, None, 3000),
-            (Reset, 1, Some(false), 5),
-            (SlowClient, 1, Some(true), 1500),
-            (HalfOpen, 1, Some(false), 13),
-            (OneSided, 1, None, 13),
-        ],
-        "tls" => vec![
-            (TlsFailed, 1, Some(false), 6),
-            (TlsFailed, 1, Some(false), 5),
-            (TlsFailed, 1, Some(false), 9),
-            (TlsFailed, 1, Some(false), 6),
-            (TlsFailed, 1, Some(true), 18),
-            (TlsFailed, 1, Some(true), 6),
-        ],
-        "events" => vec![
-            (Refused, 1, None, 0),
-            (Refused, 1, None, 0),
-            (Reset, 1, Some(true), 1249),
-        ],
-        _ => Vec::new(),
-    }
-}
-
-#[test]
-fn what_is_wrong_is_found_and_nothing_else() {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
-    for case in std::fs::read_dir(fixtures).into_iter().flatten() {
-        let folder = case.unwrap().path();
-        let inputs = ["input.pcap", "input.jsonl"].map(|name| folder.join(name));
-        for input in inputs.iter().filter(|path| path.exists()) {
-            let mut input = format::open(input).unwrap();
-            let mut pipeline = Pipeline::default();
-            while let Some(record) = input.next().unwrap() {
-                pipeline.push(&record, &mut ());
-            }
-            let name = folder.file_name().unwrap().to_string_lossy();
-            let report = pipeline.finish(&mut ());
-            let found = report.findings.iter().map(|finding| {
-                let ms = finding.duration_ns() / 1_000_000;
-                (finding.kind, finding.count, finding.by_orig, ms)
-            });
-            assert_eq!(found.collect::<Vec<_>>(), expected(&name), "{name}");
-        }
-    }
-}
-
-/// What the kernel tells of a connect() that fails for want of a port.
-const NO_PORT: &str = r#"
-{"type":"connect","ts_ns":1000,"cookie":7,"netns":1,"local":{"addr":"10.0.0.1","port":0},"remote":{"addr":"10.0.0.2","port":80},"process":{"pid":5,"start_ns":1},"old_state":"close","new_state":"syn_sent"}
-{"type":"close","ts_ns":2000,"cookie":7,"netns":1,"local":{"addr":"10.0.0.1","port":0},"remote":{"addr":"10.0.0.2","port":80},"process":{"pid":5,"start_ns":1},"old_state":"syn_sent","new_state":"close"}
-"#;
-
-#[test]
-fn a_connect_that_finds_no_port_is_found_though_it_sends_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("capture.jsonl");
-    let events = std::fs::read_to_string(
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/events/input.jsonl"),
-    )
-    .unwrap();
-    let head = events.lines().next().unwrap();
-    std::fs::write(&path, format!("{head}{NO_PORT}")).unwrap();
-    let mut input = format::open(&path).unwrap();
-    let mut pipeline = Pipeline::default();
-    while let Some(record) = input.next().unwrap() {
-        pipeline.push(&record, &mut ());
-    }
-    let report = pipeline.finish(&mut ());
-    let [finding] = &report.findings[..] else {
-        panic!("{:?}", report.findings)
-    };
-    assert_eq!(finding.kind, NoFreePort);
-    assert_eq!(finding.ends.id, None);
-    assert_eq!(finding.ends.orig_owner.unwrap().process.pid, 5);
-}
-
 const FIN: u8 = 1;
-const SYN: u8 = 2;
+pub(super) const SYN: u8 = 2;
 const RST: u8 = 4;
 const ACK: u8 = 16;
 
-/// What is found where nobody answers a connect() for three seconds, with these packets.
-fn found_of_vain_connect(packets: &str) -> Vec<(FindingKind, u64, bool, i64)> {
-    let head = r#"{"type":"capture","schema":{"major":1,"minor":0},"program":"tcprec"}"#;
-    let interface = r#"{"type":"interface","id":0,"link_type":101,"netns":1}"#;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("capture.jsonl");
-    let events = NO_PORT.replace("\"port\":0", "\"port\":40000");
-    let events = events.replacen("\"port\":40000", "\"port\":0", 1); // chosen later
-    let mut events = events.replace("\"ts_ns\":2000", "\"ts_ns\":3000001000");
-    // A timer gives up.
-    let process = r#","process":{"pid":5,"start_ns":1},"old_state":"syn_sent""#;
-    events = events.replace(process, r#","old_state":"syn_sent""#);
-    let (connect, close) = events.trim().split_once('\n').unwrap();
-    let end = End {
-        ts_ns: 4_000_000_000,
-        ..End::default()
-    };
-    let end = serde_json::to_string(&Record::End(end)).unwrap();
-    let process = r#"{"type":"process","pid":5,"start_ns":1,"comm":"curl"}"#;
-    let lines = format!("{head}\n{interface}\n{process}\n{connect}\n{packets}{close}\n{end}\n");
-    std::fs::write(&path, lines).unwrap();
-    let mut input = format::open(&path).unwrap();
-    let mut pipeline = Pipeline::default();
-    while let Some(record) = input.next().unwrap() {
-        pipeline.push(&record, &mut ());
-    }
-    let report = pipeline.finish(&mut ());
-    let told = report.findings.iter().map(|it| {
-        let owner = it.ends.orig_owner.unwrap().process;
-        assert_eq!(report.processes[&owner].process.comm, "curl");
-        (it.kind, it.count, it.ends.id.is_some(), it.duration_ns())
-    });
-    told.collect()
-}
-
-/// As where no neighbour has the address: then no SYN leaves the host.
-#[test]
-fn nobody_answers_though_there_are_no_packets() {
-    let found = found_of_vain_connect("");
-    assert_eq!(found, [(Unanswered, 1, false, 3_000_000_000)]);
-    // The packets tell the same, and are told of once.
-    let syn = segment(2000, (true, SYN, 0, 0, ""));
-    let packet = serde_json::to_string(&Record::Packet(syn)).unwrap();
-    let found = found_of_vain_connect(&(packet + "\n"));
-    assert_eq!(found, [(Unanswered, 1, true, 0)]);
-}
-
 /// An IPv4 segment between 10.0.0.1:40000 and 10.0.0.2:80: who sends it, its flags,
 /// `seq`, `ack` and payload.
-type Step<'a> = (bool, u8, u32, u32, &'a str);
+pub(super) type Step<'a> = (bool, u8, u32, u32, &'a str);
 
-fn segment(ts_ns: i64, (from_client, flags, seq, ack, payload): Step<'_>) -> Packet<'static> {
+pub(super) fn segment(
+    ts_ns: i64,
+    (from_client, flags, seq, ack, payload): Step<'_>,
+) -> Packet<'static> {
     let (a, b, p, q) = ([10, 0, 0, 1], [10, 0, 0, 2], [0x9c, 0x40], [0, 80]);
     let bytes = 40 + u16::try_from(payload.len()).unwrap();
     let mut data = vec![0x45, 0];
@@ -345,8 +202,8 @@ fn tls_that_is_not_answered_as_such_has_failed() {
         let found = pipeline.finish(&mut ()).findings.into_iter();
         found.map(|it| (it.kind, it.by_orig)).collect::<Vec<_>>()
     };
-    assert_eq!(of(answer, answered), [(TlsFailed, None)]);
-    assert_eq!(of("", 1001), [(Reset, Some(true))]);
+    assert_eq!(of(answer, answered), [(TlsFailed, Some(true))]);
+    assert_eq!(of("", 1001), [(TlsFailed, Some(true))]);
 }
 
 /// What is found of a connection that the server alone closes, in a recording that says
@@ -388,34 +245,130 @@ fn a_recording_ends_when_it_says_so() {
     assert_eq!(found_of_half_open(10, Some(Direction::In)), []);
 }
 
-/// In a narrow terminal they take more lines, and lose no word.
-#[test]
-fn they_are_told_whole() {
-    let input = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/timing/input.pcap");
-    let mut input = format::open(&input).unwrap();
-    let mut pipeline = Pipeline::default();
-    while let Some(record) = input.next().unwrap() {
-        pipeline.push(&record, &mut ());
+/// What is found of segments that come at these milliseconds, in a recording that ends ten
+/// seconds after the last.
+fn found_of(steps: &[(i64, Step<'_>)]) -> Vec<Blamed> {
+    let mut pipeline = pipeline();
+    for (ms, step) in steps {
+        let packet = segment(ms * 1_000_000, *step);
+        pipeline.push(&Record::Packet(packet), &mut ());
     }
-    let report = pipeline.finish(&mut ());
-    let words = |width| {
-        let looks = text::Looks {
-            width,
-            color: false,
-            zone: jiff::tz::TimeZone::UTC,
-            rows: None,
-            slow: false,
-            all_option: "--all",
-        };
-        let mut text = Vec::new();
-        text::write(&report, &looks, &mut text).unwrap();
-        let text = String::from_utf8(text).unwrap();
-        let (_, findings) = text.split_once("Findings").unwrap();
-        let (findings, _) = findings.split_once("\n\n").unwrap();
-        let widest = findings.lines().map(str::len).max();
-        assert!(widest <= width.or(widest), "{findings}");
-        findings.split_whitespace().collect::<Vec<_>>().join(" ")
+    let last_ms = steps.last().unwrap().0;
+    let end = End {
+        ts_ns: (last_ms + 10_000) * 1_000_000,
+        ..End::default()
     };
-    assert_eq!(words(Some(80)), words(None));
-    assert_eq!(words(Some(60)), words(None));
+    pipeline.push(&Record::End(end), &mut ());
+    let found = pipeline.finish(&mut ()).findings.into_iter();
+    found.map(|it| (it.kind, it.by_orig)).collect()
+}
+
+const HANDSHAKE: [(i64, Step<'_>); 3] = [
+    (0, (true, SYN, 0, 0, "")),
+    (1, (false, SYN | ACK, 1000, 1, "")),
+    (2, (true, ACK, 1, 1001, "")),
+];
+
+/// With what follows the handshake.
+fn found_after_handshake(steps: &[(i64, Step<'_>)]) -> Vec<Blamed> {
+    found_of(&[&HANDSHAKE, steps].concat())
+}
+
+#[test]
+fn refused_is_who_asked() {
+    let syn = (0, (true, SYN, 0, 0, ""));
+    let refused = found_of(&[syn, (1, (false, RST | ACK, 0, 1, ""))]);
+    assert_eq!(refused, [(Refused, None)]);
+    // Zeek calls these rejected too.
+    let resets = [
+        (9, (true, RST | ACK, 1, 1001, "")),
+        (9, (false, RST | ACK, 1001, 1, "")),
+    ];
+    assert_eq!(found_after_handshake(&resets), [(Reset, Some(true))]);
+    assert_eq!(found_of(&resets), []);
+}
+
+/// RFC 5961 section 4.2: a SYN is answered by an ACK where a connection is known.
+#[test]
+fn any_answer_is_one() {
+    let steps = [
+        (0, (true, SYN, 0, 0, "")),
+        (1, (false, ACK, 5000, 77, "")),
+        (1001, (true, SYN, 0, 0, "")),
+    ];
+    assert_eq!(found_of(&steps), []);
+    assert_eq!(found_of(&[steps[0], steps[2]]), [(Unanswered, None)]);
+}
+
+#[test]
+fn who_has_closed_unseen_has_not_left_it_half_open() {
+    let closed = |acknowledged| {
+        found_after_handshake(&[
+            (5, (true, FIN | ACK, 1, 1001, "")),
+            (6, (false, ACK, 1001, 2, "")),
+            (7, (true, ACK, 2, acknowledged, "")),
+        ])
+    };
+    assert_eq!(closed(1001), [(HalfOpen, Some(false))]);
+    assert_eq!(closed(1002), []);
+}
+
+#[test]
+fn what_asks_whether_anybody_is_there_is_not_sent_again() {
+    let mut steps = vec![
+        (5, (true, ACK, 1, 1001, "x")),
+        (6, (false, ACK, 1001, 2, "")),
+    ];
+    for second in 1..20 {
+        steps.push((second * 900, (true, ACK, 1, 1001, "x")));
+    }
+    assert_eq!(found_after_handshake(&steps), []);
+}
+
+#[test]
+fn what_is_asked_for_does_not_wait_for_a_timer() {
+    let sent = |asked| {
+        let mut steps = vec![
+            (10, (false, ACK, 1001, 1, "aaaa")),
+            (11, (false, ACK, 1005, 1, "bbbb")),
+            (12, (false, ACK, 1009, 1, "cccc")),
+        ];
+        steps.extend(vec![(409, (true, ACK, 1, 1001, "")); asked]);
+        steps.push((410, (false, ACK, 1001, 1, "aaaa")));
+        steps.push((411, (true, ACK, 1, 1013, "")));
+        found_after_handshake(&steps)
+    };
+    assert_eq!(sent(3), []);
+    assert_eq!(sent(0), [(Timeout, Some(false))]);
+}
+
+#[test]
+fn who_sends_again_was_told_of_a_window() {
+    let closed = |between: &[(i64, Step<'_>)]| {
+        let (start, end) = (
+            [(5, (false, ACK, 1001, 1, "aaaa"))],
+            [(3000, (true, ACK, 1, 1009, ""))],
+        );
+        let steps = [
+            &HANDSHAKE[..],
+            &start,
+            &[(6, (true, ACK, 1, 1005, ""))],
+            between,
+            &end,
+        ]
+        .concat();
+        let mut pipeline = pipeline();
+        for (place, (ms, step)) in steps.into_iter().enumerate() {
+            let mut packet = segment(ms * 1_000_000, step);
+            if place == 4 {
+                packet.data.to_mut()[34..36].fill(0); // the window
+            }
+            pipeline.push(&Record::Packet(packet), &mut ());
+        }
+        let found = pipeline.finish(&mut ()).findings.into_iter();
+        found.map(|it| (it.kind, it.by_orig)).collect::<Vec<_>>()
+    };
+    let zero_window = (ZeroWindow, Some(true));
+    assert_eq!(closed(&[(1000, (false, ACK, 1005, 1, "b"))]), [zero_window]);
+    assert_eq!(closed(&[(100, (false, ACK, 1005, 1, "bbbb"))]), []);
 }
