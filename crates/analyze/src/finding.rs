@@ -5,6 +5,7 @@
 //! what was seen to happen.
 
 mod kind;
+mod request;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -16,11 +17,9 @@ use tcprec_shared::record::{Event, EventKind, Provenance, TcpState};
 
 pub use self::kind::FindingKind;
 
-use crate::app;
-use crate::latency::route;
 use crate::owner::Owners;
-use crate::report::{Connection, Ends, OwnerId, Request};
-use crate::tcp::{ConnState, Stall, StallCause};
+use crate::report::{Connection, Ends, OwnerId};
+use crate::tcp::{ConnState, ConnectionId, Stall, StallCause};
 
 /// At most so many are kept; beyond, the half that is the least grave, or the
 /// rarest, is forgotten.
@@ -29,9 +28,6 @@ const MAX_FINDINGS: usize = 1 << 13;
 /// A stall or a server's thinking that is worth a word. Linux' shortest
 /// retransmission timeout is as long, so that none of these is missed.
 const LONG_NS: i64 = 200_000_000;
-
-/// A request that takes the client so long to send is worth a word.
-const LONG_SENDING_NS: i64 = 1_000_000_000;
 
 /// A SYN is sent again after 1 s (RFC 6298 clause 2.1): by then there should
 /// have been an answer.
@@ -60,6 +56,8 @@ pub struct Finding {
     pub count: u64,
     /// The connection of the worst case, or of the first.
     pub ends: Ends,
+    /// Whether other processes, of the same name, own ends of the other cases.
+    pub of_several: bool,
     /// Whether it is the originator's doing; none if it is nobody's.
     pub by_orig: Option<bool>,
     /// When it began there: with this packet.
@@ -102,6 +100,8 @@ pub(crate) struct Findings {
     found: BTreeMap<Key, Finding>,
     /// Attempts to connect of which no packet was seen so far, by namespace and ends.
     unseen: BTreeMap<(u32, Endpoint, Endpoint), Finding>,
+    /// The latest response: on which connection, and when it ended.
+    answered: Option<(ConnectionId, i64)>,
     forgotten: u64,
     /// Whether what is found first is to be kept for [`Self::news`].
     tells_news: bool,
@@ -139,7 +139,14 @@ impl Findings {
     /// What was found first since the last time, and ended by `until_ns`: what
     /// is younger may turn out to be a loss of records. What needs many cases, or
     /// the end, is not told.
-    pub(crate) fn news(&mut self, until_ns: i64) -> Vec<Finding> {
+    pub(crate) fn news(&mut self, until_ns: i64, owners: &Owners) -> Vec<Finding> {
+        // Of these no packet will come any more.
+        let unseen = mem::take(&mut self.unseen).into_iter();
+        let (old, young) = unseen.partition(|(_, finding)| finding.last_ns <= until_ns);
+        self.unseen = young;
+        for finding in BTreeMap::into_values(old) {
+            self.add(finding, owners);
+        }
         let (old, young) = mem::take(&mut self.news)
             .into_iter()
             .partition(|finding: &Finding| finding.last_ns <= until_ns);
@@ -176,12 +183,17 @@ impl Findings {
             ..finding.clone()
         });
         let count = known.count + 1;
+        let processes = |ends: Ends| {
+            [ends.orig_owner, ends.resp_owner].map(|owner| owner.map(|owner| owner.process))
+        };
+        let of_several = known.of_several || processes(known.ends) != processes(ends);
         // Of equals the first, in whatever order they come.
         let rank = |it: &Finding| (it.duration_ns(), Reverse((it.ends.id, it.first_ns)));
         if rank(&finding) > rank(known) {
             *known = finding;
         }
         known.count = count;
+        known.of_several = of_several;
     }
 
     fn forget_half(&mut self) {
@@ -209,6 +221,7 @@ impl Findings {
         let of = |kind, first_ns| Finding {
             kind,
             count: 1,
+            of_several: false,
             ends: Ends {
                 id: None,
                 orig: event.local,
@@ -255,6 +268,7 @@ impl Findings {
         let of = |kind, by_orig| Finding {
             kind,
             count: 1,
+            of_several: false,
             ends: connection.ends(),
             by_orig,
             first_ns: tcp.first_ns,
@@ -278,10 +292,10 @@ impl Findings {
             ConnState::Rej if tcp.history.contains('h') => {
                 self.add(of(FindingKind::Reset, tcp.is_left_by_orig()), owners);
             }
-            ConnState::Rsto | ConnState::Rstos0 => {
+            ConnState::Rsto | ConnState::Rstos0 if !tcp.is_closed_before_reset(true) => {
                 self.add(of(FindingKind::Reset, Some(true)), owners);
             }
-            ConnState::Rstr | ConnState::Rstrh => {
+            ConnState::Rstr | ConnState::Rstrh if !tcp.is_closed_before_reset(false) => {
                 self.add(of(FindingKind::Reset, Some(false)), owners);
             }
             _ => {}
@@ -359,59 +373,6 @@ impl Findings {
                 ..of(kind, Some(by_orig))
             };
             self.add(finding, owners);
-        }
-    }
-
-    /// Whether a request took so long that there may be something to it.
-    pub(crate) fn may_have(request: &app::Request) -> bool {
-        request.total_ns().is_some_and(|ns| ns >= LONG_NS)
-    }
-
-    /// Looks at a finished request on a connection.
-    pub(crate) fn request(&mut self, request: &Request, connection: &Connection, owners: &Owners) {
-        let Some(asked) = &request.app.request else {
-            return;
-        };
-        let client_is_orig = request.client_is_orig();
-        let of = |kind, by_orig, first_ns: i64, ns| Finding {
-            kind,
-            count: 1,
-            ends: request.ends,
-            by_orig: Some(by_orig),
-            first_ns,
-            last_ns: first_ns.saturating_add(ns),
-            at_byte: None,
-            packets: None,
-            alert: None,
-            route: asked
-                .route()
-                .map(|(method, target)| format!("{method} {}", route(target))),
-        };
-        let tcp = &connection.tcp;
-        let is_reset = matches!(tcp.state, ConnState::Rsto | ConnState::Rstr); // which is told
-        let is_cancelled = (request.app.stream).is_some_and(|stream| stream.reset.is_some());
-        if request.app.is_response_whole() == Some(false)
-            && !is_reset
-            && !is_cancelled
-            && let Some(by_orig) = tcp.is_left_by_orig()
-        {
-            let ns = tcp.last_ns.saturating_sub(asked.first_ns);
-            self.add(of(FindingKind::CutOff, by_orig, asked.first_ns, ns), owners);
-        }
-        let Some(timing) = &request.timing else {
-            return;
-        };
-        // What the network may have taken is not held against the server.
-        if let Some(server_ns) = timing.server_ns().filter(|ns| *ns >= LONG_NS) {
-            let kind = FindingKind::SlowServer;
-            self.add(of(kind, !client_is_orig, asked.last_ns, server_ns), owners);
-        }
-        if timing.send_ns >= LONG_SENDING_NS {
-            let kind = FindingKind::SlowClient;
-            self.add(
-                of(kind, client_is_orig, asked.first_ns, timing.send_ns),
-                owners,
-            );
         }
     }
 }

@@ -67,14 +67,16 @@ impl Summary {
         self.findings.connection(connection, owners, now_ns);
     }
 
-    /// Looks for what is worth attention in a finished request on a connection.
+    /// Looks for what is worth attention in a finished request on a connection, of a
+    /// capture whose latest record is of `now_ns`.
     pub(crate) fn find_in_request(
         &mut self,
         request: &Request,
         connection: &Connection,
         owners: &Owners,
+        now_ns: i64,
     ) {
-        self.findings.request(request, connection, owners);
+        self.findings.request(request, connection, owners, now_ns);
     }
 
     /// Takes a finished connection.

@@ -25,6 +25,8 @@ pub enum FindingKind {
     SlowClient,
     /// A connection was closed before a response was whole.
     CutOff,
+    /// A connection was closed, or the capture ended, before a request was answered.
+    NoAnswer,
     /// A client uses ports again whose connections are hardly over.
     PortReuse,
     /// One end has closed the connection long ago, the other has not.
@@ -35,7 +37,7 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// All words.
-    pub(crate) const WORDS: [&str; 14] = [
+    pub(crate) const WORDS: [&str; 15] = [
         Self::Refused.word(),
         Self::Unanswered.word(),
         Self::NoFreePort.word(),
@@ -47,6 +49,7 @@ impl FindingKind {
         Self::SlowServer.word(),
         Self::SlowClient.word(),
         Self::CutOff.word(),
+        Self::NoAnswer.word(),
         Self::PortReuse.word(),
         Self::HalfOpen.word(),
         Self::OneSided.word(),
@@ -67,6 +70,7 @@ impl FindingKind {
             Self::SlowServer => "slow_server",
             Self::SlowClient => "slow_client",
             Self::CutOff => "cut_off",
+            Self::NoAnswer => "no_answer",
             Self::PortReuse => "port_reuse",
             Self::HalfOpen => "half_open",
             Self::OneSided => "one_sided",

@@ -190,11 +190,11 @@ impl Books {
             let connection = resolver.resolve(connection);
             for request in requests {
                 let request = resolver.resolve_request(&connection, request);
-                findings.request(&request, &connection, resolver.owners);
+                findings.request(&request, &connection, resolver.owners, now_ns);
             }
             findings.connection(&connection, resolver.owners, now_ns);
         }
-        let news = findings.news(now_ns.saturating_sub(LATE_NS));
+        let news = findings.news(now_ns.saturating_sub(LATE_NS), &self.owners);
         let names = &self.owners;
         let condition = self.condition.as_ref();
         let is_wanted = |finding: &&_| {

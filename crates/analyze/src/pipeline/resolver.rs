@@ -70,7 +70,7 @@ impl<R: Rows> Resolver<'_, R> {
         for app in requests {
             let request = self.resolve_request(connection, app);
             self.summary
-                .find_in_request(&request, connection, self.owners);
+                .find_in_request(&request, connection, self.owners, self.now_ns);
             if self.wants(&row::Http {
                 names: self.owners,
                 request: &request,

@@ -60,6 +60,14 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
         FindingKind::CutOff => {
             format!("{by} closed its connection with {other} before all of {route} was answered")
         }
+        FindingKind::NoAnswer if finding.by_orig.is_none() => {
+            format!("{server} has not answered {route} of {client} for {time}, to the end")
+        }
+        FindingKind::NoAnswer => {
+            format!(
+                "{by} closed its connection with {other} after {time}, without an answer to {route}"
+            )
+        }
         FindingKind::PortReuse => {
             format!(
                 "{client} uses ports to {server_at} again that are in TIME-WAIT: it has few left"
@@ -86,7 +94,12 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
                 | FindingKind::OneSided => "",
                 _ => ", this the longest",
             };
-            format!("{text} ({} times{shown})", units::count(many))
+            let several = if finding.of_several {
+                ", of several processes"
+            } else {
+                ""
+            };
+            format!("{text} ({} times{shown}{several})", units::count(many))
         }
     }
 }

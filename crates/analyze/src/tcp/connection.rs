@@ -32,6 +32,8 @@ pub struct Connection {
     pub first_ns: i64,
     /// Time of the latest packet.
     pub last_ns: i64,
+    /// Time of the first FIN or reset; none if there was none.
+    pub left_ns: Option<i64>,
     /// Zeek's `duration`: from the first packet to the last one before both
     /// ends had closed, so that a late ACK or reset does not count.
     pub duration_ns: i64,
@@ -94,12 +96,31 @@ impl Connection {
             .any(|end| end.endpoint == endpoint && end.bytes > end.uniq_bytes)
     }
 
+    /// How it was left first, as a letter of the history; none if no end did.
+    fn left(&self) -> Option<char> {
+        self.history.chars().find(|kind| "FRfr".contains(*kind))
+    }
+
     /// Whether it was the originator that closed or reset it first; none if neither
     /// end did.
     #[must_use]
     pub fn is_left_by_orig(&self) -> Option<bool> {
-        let first = self.history.chars().find(|kind| "FRfr".contains(*kind))?;
-        Some(first.is_ascii_uppercase())
+        Some(self.left()?.is_ascii_uppercase())
+    }
+
+    /// Whether it was reset before an end had closed it.
+    #[must_use]
+    pub fn is_left_by_reset(&self) -> bool {
+        self.left().is_some_and(|kind| "Rr".contains(kind))
+    }
+
+    /// Whether an end had closed it before it reset it, as Linux does with what comes
+    /// for a socket that is closed.
+    #[must_use]
+    pub fn is_closed_before_reset(&self, by_orig: bool) -> bool {
+        let [fin, rst] = if by_orig { ['F', 'R'] } else { ['f', 'r'] };
+        let first = self.history.find(fin);
+        first.is_some_and(|fin| self.history.find(rst).is_none_or(|rst| fin < rst))
     }
 
     /// From the first packet to the last one.

@@ -30,6 +30,7 @@ pub(super) struct Live {
     begin_ns: i64,
     first_ns: i64,
     last_ns: i64,
+    left_ns: Option<i64>,
     reused_ports: bool,
     reused_after_ns: Option<i64>,
     missed_bytes: u64,
@@ -74,6 +75,7 @@ impl Live {
             begin_ns: seen.ts_ns,
             first_ns: seen.ts_ns,
             last_ns: seen.ts_ns,
+            left_ns: None,
             reused_ports: before.is_some(),
             reused_after_ns: before
                 .filter(|before| before.states.is_closed())
@@ -137,6 +139,9 @@ impl Live {
         let Packet { side, ts_ns, .. } = *packet;
         let [syn, ack, rst] =
             [TcpFlags::SYN, TcpFlags::ACK, TcpFlags::RST].map(|flag| packet.has(flag));
+        if rst || packet.has(TcpFlags::FIN) {
+            self.left_ns.get_or_insert(ts_ns);
+        }
         self.first_ns = self.first_ns.min(ts_ns);
         self.last_ns = self.last_ns.max(ts_ns);
         let initial_rtt_ns = self.handshake.initial_rtt_ns();
@@ -310,6 +315,7 @@ impl Live {
             resp: end(originator.other()),
             first_ns: self.first_ns,
             last_ns: self.last_ns,
+            left_ns: self.left_ns,
             duration_ns: self.states.last_ns().saturating_sub(self.begin_ns),
             state: self.states.summary(),
             history: self.states.history(originator),

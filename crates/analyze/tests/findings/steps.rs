@@ -6,7 +6,8 @@ use tcprec_shared::headers::LinkType;
 use tcprec_shared::record::{Capture, Direction, End, Interface, Packet, Record, SCHEMA};
 
 use FindingKind::{
-    CutOff, HalfOpen, PortReuse, Refused, Reset, Timeout, TlsFailed, Unanswered, ZeroWindow,
+    CutOff, HalfOpen, NoAnswer, PortReuse, Refused, Reset, SlowServer, Timeout, TlsFailed,
+    Unanswered, ZeroWindow,
 };
 
 const FIN: u8 = 1;
@@ -371,4 +372,71 @@ fn who_sends_again_was_told_of_a_window() {
     let zero_window = (ZeroWindow, Some(true));
     assert_eq!(closed(&[(1000, (false, ACK, 1005, 1, "b"))]), [zero_window]);
     assert_eq!(closed(&[(100, (false, ACK, 1005, 1, "bbbb"))]), []);
+}
+
+const GET: &str = "GET /a HTTP/1.1\r\n\r\n";
+
+#[test]
+fn requests_without_an_answer_are_found() {
+    let asked = 1 + GET.len() as u32;
+    let begun = [
+        (5, (true, ACK, 1, 1001, GET)),
+        (6, (false, ACK, 1001, asked, "")),
+    ];
+    let ended = |end: &[(i64, Step<'_>)]| found_after_handshake(&[&begun, end].concat());
+    let no_answer = |by_orig| vec![(NoAnswer, by_orig)];
+    let (gives_up, closes) = (
+        (505, (true, FIN | ACK, asked, 1001, "")),
+        (505, (false, FIN | ACK, 1001, asked, "")),
+    );
+    assert_eq!(ended(&[]), no_answer(None));
+    let mut found = ended(&[gives_up]);
+    found.retain(|(kind, _)| *kind != HalfOpen);
+    assert_eq!(found, no_answer(Some(true)));
+    let closed = [closes, (506, (true, FIN | ACK, asked, 1002, ""))];
+    assert_eq!(ended(&closed), no_answer(Some(false)));
+    // The reset says as much.
+    let reset = (505, (false, RST | ACK, 1001, asked, ""));
+    assert_eq!(ended(&[reset]), [(Reset, Some(false))]);
+    // What comes for a socket that is closed is reset.
+    let late = [
+        gives_up,
+        (506, (false, ACK, 1001, asked + 1, "")),
+        (
+            900,
+            (false, ACK, 1001, asked + 1, "HTTP/1.1 204 No\r\n\r\n"),
+        ),
+        (901, (true, RST, asked + 1, 0, "")),
+    ];
+    assert_eq!(ended(&late), [(SlowServer, Some(false))]);
+    let late = [late[0], late[1], (901, (true, RST, asked + 1, 0, ""))];
+    assert_eq!(ended(&late), no_answer(Some(true)));
+}
+
+#[test]
+fn who_waits_behind_a_slow_answer_is_not_slow() {
+    let two = [GET, GET].concat();
+    let asked = 1 + two.len() as u32;
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    let next = 1001 + answer.len() as u32;
+    let found = |second_ms| {
+        found_after_handshake(&[
+            (5, (true, ACK, 1, 1001, &two)),
+            (405, (false, ACK, 1001, asked, answer)),
+            (second_ms, (false, ACK, next, asked, answer)),
+        ])
+    };
+    let slow = (SlowServer, Some(false));
+    assert_eq!(found(406), [slow]);
+    // Both are of one route.
+    let mut pipeline = pipeline();
+    for (ms, step) in HANDSHAKE.into_iter().chain([
+        (5, (true, ACK, 1, 1001, two.as_str())),
+        (405, (false, ACK, 1001, asked, answer)),
+        (805, (false, ACK, next, asked, answer)),
+    ]) {
+        pipeline.push(&Record::Packet(segment(ms * 1_000_000, step)), &mut ());
+    }
+    let findings = pipeline.finish(&mut ()).findings;
+    assert_eq!((findings[0].kind, findings[0].count), (SlowServer, 2));
 }

@@ -38,6 +38,9 @@ impl Row for FindingRow<'_> {
         if let Some(route) = &finding.route {
             to.field("route", route)?;
         }
+        if finding.of_several {
+            to.field("of_several", &true)?;
+        }
         let ends = finding.ends;
         ids(to, ends)?;
         owners(to, names, ends.orig_owner, ends.resp_owner)?;
