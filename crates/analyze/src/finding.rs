@@ -410,6 +410,7 @@ mod tests {
     use super::*;
     use crate::report::row::sample;
     use crate::tcp::Burst;
+    use tcprec_shared::record::{ProcessId, Record};
 
     #[test]
     fn as_many_as_a_lost_window_are_a_burst() {
@@ -431,5 +432,64 @@ mod tests {
         };
         assert_eq!(found(9), []);
         assert_eq!(found(10), [(FindingKind::Retransmissions, Some(10))]);
+    }
+
+    /// A connect() of a process that fails after three seconds, without a packet.
+    fn connect_in_vain(findings: &mut Findings, owners: &mut Owners, pid: u32) {
+        let id = ProcessId { pid, start_ns: 0 };
+        let named = format!(r#"{{"pid":{pid},"start_ns":0,"comm":"curl"}}"#);
+        owners.observe(&Record::Process(serde_json::from_str(&named).unwrap()));
+        let local = Endpoint::new([10, 0, 0, 1].into(), 40_000);
+        for (kind, ts_ns, old_state) in [
+            (EventKind::Connect, 0, TcpState::Close),
+            (EventKind::Close, 3 * UNANSWERED_NS, TcpState::SynSent),
+        ] {
+            let event = Event {
+                kind,
+                ts_ns,
+                cookie: Some(pid.into()),
+                netns: 1,
+                local,
+                remote: Endpoint { port: 80, ..local },
+                process: Some(id),
+                tid: None,
+                old_state: Some(old_state),
+                new_state: None,
+                direction: None,
+                tcp: None,
+            };
+            owners.observe(&Record::Event(event.clone()));
+            findings.event(&event, owners);
+        }
+    }
+
+    #[test]
+    fn what_sends_no_packet_is_news_too() {
+        let (mut findings, mut owners) = (Findings::with_news(), Owners::new(10));
+        connect_in_vain(&mut findings, &mut owners, 7);
+        assert!(findings.news(2 * UNANSWERED_NS, &owners).is_empty());
+        let news = findings.news(3 * UNANSWERED_NS, &owners);
+        assert_eq!(news.len(), 1);
+        assert_eq!(news[0].kind, FindingKind::Unanswered);
+        assert!(findings.news(4 * UNANSWERED_NS, &owners).is_empty());
+    }
+
+    #[test]
+    fn one_finding_of_several_processes_says_so() {
+        let found = |pids: [u32; 2]| {
+            let (mut findings, mut owners) = (Findings::default(), Owners::new(10));
+            for (number, pid) in (0..).zip(pids) {
+                connect_in_vain(&mut findings, &mut owners, pid);
+                // Each from a port of its own.
+                let (_, mut finding) = findings.unseen.pop_first().unwrap();
+                finding.ends.orig.port += number;
+                findings.add(finding, &owners);
+            }
+            let found = findings.finish(&owners);
+            assert_eq!((found.len(), found[0].count), (1, 2));
+            found[0].of_several
+        };
+        assert!(!found([7, 7]));
+        assert!(found([7, 8]));
     }
 }
