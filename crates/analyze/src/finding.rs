@@ -188,7 +188,10 @@ impl Findings {
         };
         let of_several = known.of_several || processes(known.ends) != processes(ends);
         // Of equals the first, in whatever order they come.
-        let rank = |it: &Finding| (it.duration_ns(), Reverse((it.ends.id, it.first_ns)));
+        let rank = |it: &Finding| {
+            let first = Reverse((it.ends.id, it.first_ns));
+            (it.packets, it.duration_ns(), first)
+        };
         if rank(&finding) > rank(known) {
             *known = finding;
         }

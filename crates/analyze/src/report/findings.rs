@@ -92,6 +92,7 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
                 | FindingKind::PortReuse
                 | FindingKind::HalfOpen
                 | FindingKind::OneSided => "",
+                FindingKind::Retransmissions => ", this the most",
                 _ => ", this the longest",
             };
             let several = if finding.of_several {

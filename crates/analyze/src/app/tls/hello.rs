@@ -26,6 +26,8 @@ pub(super) struct ClientHello {
     pub(super) session_id: Vec<u8>,
     pub(super) server_name: Option<String>,
     pub(super) alpn: Vec<String>,
+    /// It does not wait for the handshake (RFC 8446 section 4.2.10).
+    pub(super) has_early_data: bool,
 }
 
 /// What a ServerHello says.
@@ -82,6 +84,7 @@ impl ClientHello {
                 let known = versions.filter(|version| version >> 8 == 3);
                 self.version = known.max().or(self.version);
             }
+            TlsExtension::EarlyData(_) => self.has_early_data = true,
             _ => {}
         }
     }

@@ -30,6 +30,13 @@ const MAX_ALERTS: usize = 16;
 /// 8446 sections 4.4.4 and 5.2, RFC 6655). An alert is shorter.
 const MIN_HIDDEN_FINISHED: u16 = 4 + 32 + 1 + 8;
 
+/// Whether an encrypted record of TLS 1.3 is as long as one with nothing but a Finished:
+/// with the hash of a suite, 32 or 48 bytes, and a tag, 16 or 8 (RFC 8446 appendix B.4).
+const fn is_hidden_finished(record_bytes: u16) -> bool {
+    const BYTES: u16 = MIN_HIDDEN_FINISHED;
+    matches!(record_bytes.wrapping_sub(BYTES), 0 | 8 | 16 | 24)
+}
+
 /// What a packet says that begins with a hello, as `ClientHello TLSv1.3
 /// example.org`.
 pub(crate) fn describe(payload: &[u8]) -> Option<String> {
@@ -202,6 +209,12 @@ impl Seen {
         hello.is_some_and(|hello| Version(hello.version).hides_handshake())
     }
 
+    /// Whether an end may have sent data before its Finished.
+    fn sends_early(&self, side: Side) -> bool {
+        let hello = self.client_hello.as_ref();
+        self.client == Some(side) && hello.is_some_and(|hello| hello.has_early_data)
+    }
+
     fn fragment(
         &mut self,
         side: Side,
@@ -221,7 +234,8 @@ impl Seen {
             Content::ApplicationData
                 if self.hides_handshake()
                     && fragment.is_end
-                    && fragment.record_bytes >= MIN_HIDDEN_FINISHED =>
+                    && fragment.record_bytes >= MIN_HIDDEN_FINISHED
+                    && (!self.sends_early(side) || is_hidden_finished(fragment.record_bytes)) =>
             {
                 progress.finish(fragment.arrived_ns);
             }

@@ -353,3 +353,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn early_data_is_no_finished() {
+    let hello = |early: &[Vec<u8>]| {
+        let versions = extension(43, &[2, 3, 4]);
+        record(22, &client_hello(1, &[&[versions][..], early].concat()))
+    };
+    let is_established = |hello, last: &[u8]| {
+        let server = [
+            &record(22, &modern_answer())[..],
+            CHANGE,
+            &record(23, &[9; 60]),
+        ]
+        .concat();
+        let talk = talk(&[(CLIENT, hello), (SERVER, server), (CLIENT, last.to_vec())]);
+        talk.tls().unwrap().is_established
+    };
+    // Early data that goes on behind the server's answer.
+    let data = record(23, &[9; 200]);
+    let early = || hello(&[extension(42, b"")]);
+    assert!(is_established(hello(&[]), &data));
+    assert!(!is_established(early(), &data));
+    for bytes in [53, 69] {
+        let finished = record(23, &vec![9; bytes]);
+        let end_of_early_data = record(23, &[9; 21]);
+        let last = [&data[..], &end_of_early_data, &finished].concat();
+        assert!(is_established(early(), &last));
+    }
+}
