@@ -126,6 +126,12 @@ struct nsproxy {
 	struct net *net_ns;
 };
 
+struct signal_struct {
+	struct {
+		int counter;
+	} live; /* how many threads have not ended */
+};
+
 struct task_struct {
 	unsigned int flags;
 	int pid; /* of the thread */
@@ -139,6 +145,7 @@ struct task_struct {
 	struct mm_struct *mm;
 	struct css_set *cgroups;
 	struct nsproxy *nsproxy;
+	struct signal_struct *signal;
 };
 
 struct linux_binprm {

@@ -300,7 +300,8 @@ int BPF_PROG(process_exit, struct task_struct *task)
 {
 	__u32 pid = BPF_CORE_READ(task, tgid);
 
-	if (pid == BPF_CORE_READ(task, pid))
+	/* A process goes on without its first thread. */
+	if (!BPF_CORE_READ(task, signal, live.counter))
 		bpf_map_delete_elem(&followed, &pid);
 	return 0;
 }

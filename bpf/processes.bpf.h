@@ -89,6 +89,27 @@ static __always_inline void fill_address(__u8 *to, const __u8 *address, __u8 ip_
 		__builtin_memcpy(to, address, 16);
 }
 
+static __always_inline void add_listener(__u16 port)
+{
+	__u32 *count = bpf_map_lookup_elem(&wanted_ports, &port), one = 1;
+
+	if (count)
+		__sync_fetch_and_add(count, 1);
+	else
+		bpf_map_update_elem(&wanted_ports, &port, &one, BPF_ANY);
+}
+
+static __always_inline void remove_listener(__u16 port)
+{
+	__u32 *count = bpf_map_lookup_elem(&wanted_ports, &port);
+
+	if (!count)
+		return;
+	__sync_fetch_and_add(count, -1);
+	if (!*(volatile __u32 *)count)
+		bpf_map_delete_elem(&wanted_ports, &port);
+}
+
 /*
  * Whether an event is of a wanted socket: one that a wanted process acts on,
  * that it acted on before, or that came to a port it listens on. What is
@@ -96,19 +117,22 @@ static __always_inline void fill_address(__u8 *to, const __u8 *address, __u8 ip_
  */
 static __always_inline bool is_wanted_event(const struct socket_event *event)
 {
+	bool listens = event->new_state == TCP_LISTEN;
+	bool listened = event->old_state == TCP_LISTEN;
+	bool is_known = bpf_map_lookup_elem(&wanted_cookies, &event->cookie);
 	struct socket_ends ends = {};
 	__u8 yes = 1;
 
-	if (!is_wanted_process(&event->task) &&
-	    !bpf_map_lookup_elem(&wanted_cookies, &event->cookie) &&
-	    !bpf_map_lookup_elem(&wanted_ports, &event->local_port))
+	/* Others may listen on the same port. */
+	if (!is_known && !is_wanted_process(&event->task) &&
+	    (listens || listened || !bpf_map_lookup_elem(&wanted_ports, &event->local_port)))
 		return false;
 	if (event->cookie)
 		bpf_map_update_elem(&wanted_cookies, &event->cookie, &yes, BPF_ANY);
-	if (event->new_state == TCP_LISTEN)
-		bpf_map_update_elem(&wanted_ports, &event->local_port, &yes, BPF_ANY);
-	else if (event->old_state == TCP_LISTEN)
-		bpf_map_delete_elem(&wanted_ports, &event->local_port);
+	if (listens && !is_known)
+		add_listener(event->local_port);
+	else if (listened && is_known)
+		remove_listener(event->local_port);
 	if (event->local_port && event->remote_port) {
 		fill_address(ends.local, event->local, event->ip_version);
 		fill_address(ends.remote, event->remote, event->ip_version);

@@ -37,11 +37,14 @@ static __always_inline void fill_current_task(struct task *out)
  * The task that acts on a socket, if one does. A process locks the socket it
  * works on (lock_sock sets `owned`); softirqs and timers never do, they leave a
  * locked socket alone. So without the lock the current task is a bystander that
- * an interrupt happened to stop, and is not reported.
+ * an interrupt happened to stop, and is not reported. What stands for a socket
+ * before it is established, or in TIME-WAIT, is shorter and has no lock.
  */
 static __always_inline void fill_acting_task(struct task *out, const struct sock *sk)
 {
-	if (sk->sk_lock.owned)
+	__u8 state = sk->__sk_common.skc_state;
+
+	if (state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV && sk->sk_lock.owned)
 		fill_current_task(out);
 }
 

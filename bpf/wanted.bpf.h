@@ -37,12 +37,13 @@ struct {
 	__type(value, __u8);
 } wanted_cookies SEC(".maps");
 
-/* Where a wanted process listens: a connection comes before it is accepted. */
+/* How many wanted sockets listen on a port: a connection comes before it is
+ * accepted. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1);
 	__type(key, __u16);
-	__type(value, __u8);
+	__type(value, __u32);
 } wanted_ports SEC(".maps");
 
 static __always_inline void want_ends(const struct socket_ends *ends)

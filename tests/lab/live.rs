@@ -50,7 +50,11 @@ pub(crate) fn findings_at_once() {
     let ended = recorder.stop();
     assert_eq!(told(&ended.errors), 1, "{}", ended.errors);
     assert_eq!(told(&ended.output), 1, "{}", ended.output);
-    assert!(ended.output.contains("(2 times)"), "{}", ended.output);
+    assert!(
+        ended.output.contains("(2 times, of several processes)"),
+        "{}",
+        ended.output
+    );
 }
 
 /// A condition selects the same in both.

@@ -1,8 +1,11 @@
 //! Recordings of some processes only: all of their packets, and no others.
 
+use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use crate::netns::Namespace;
+use crate::process::wait_until;
 use crate::recorder::Recorder;
 use crate::records;
 use crate::traffic::some_of_everything;
@@ -100,7 +103,7 @@ pub(crate) fn followed() {
         // A name of its own: any shell would do, and there may be others.
         let shell = world.file("tcprec-shell");
         if !shell.exists() {
-            std::fs::copy("/bin/sh", &shell).expect("a shell");
+            fs::copy("/bin/sh", &shell).expect("a shell");
         }
         let arguments = [
             &["-i", "eth0", "-o", output, "--comm", "tcprec-shell"][..],
@@ -119,5 +122,102 @@ pub(crate) fn followed() {
     // Three to begin, a request, an answer, and the end, with what acknowledges.
     assert!(counts[0] >= 8, "{counts:?}");
     assert_eq!(counts[1], 0);
+    drop(nginx);
+}
+
+/// Two listeners of one server, of which one closes, and another process's on the same
+/// port; then a connection to the one that is left.
+const LISTENERS: &str = "
+import os, socket, sys
+
+def name(comm):
+    with open('/proc/self/comm', 'w') as file:
+        file.write(comm)
+
+def listen(address):
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind((address, 8080))
+    listener.listen()
+    return listener
+
+name('lab-server')
+left, closed = listen('10.77.0.2'), listen('10.77.0.2')
+closed.close()
+if not os.fork():
+    name('lab-other')
+    listen('127.0.0.1').close()
+    os._exit(0)
+os.wait()
+name('lab-waiting')
+end, _ = left.accept()
+end.recv(100)
+end.sendall(b'HTTP/1.0 204 No Content\\r\\n\\r\\n')
+end.close()
+";
+
+/// While one socket of a process listens on a port, what comes there is its own,
+/// whoever else stops to listen.
+pub(crate) fn of_several_listeners() {
+    let world = World::new();
+    let files = ["all.jsonl", "server.jsonl"].map(|name| world.file(name));
+    let recorders = [&["port 8080"][..], &["--comm", "lab-server"]];
+    let recorders = [0, 1].map(|at| {
+        let output = files[at].to_str().expect("a path in UTF-8");
+        let arguments = [&["-i", "eth0", "-o", output][..], recorders[at]].concat();
+        Recorder::start(&world, &world.server, &arguments)
+    });
+    let mut command = Command::new("python3");
+    command.args(["-c", LISTENERS]);
+    let server = world.start(&world.server, command);
+    wait_until("the server waits", || {
+        fs::read_to_string(format!("/proc/{}/comm", server.pid()))
+            .is_ok_and(|comm| comm.trim() == "lab-waiting")
+    });
+    let curl = ["--silent", "http://10.77.0.2:8080/"];
+    world.run(&world.client, "curl", &curl).expect_code(0);
+    server.finish().expect_code(0);
+    world.settle();
+    for recorder in recorders {
+        recorder.stop();
+    }
+    let [all, of_server] = files.each_ref().map(|file| packets(file));
+    assert!(all.len() >= 8, "{}", all.len());
+    assert_eq!(all, of_server);
+    let records = records::read(&files[1]);
+    let listens = records::of_type(&records, "listen");
+    assert_eq!(listens.len(), 2, "{listens:?}");
+}
+
+/// A process that goes on without its first thread is still followed.
+pub(crate) fn without_the_first_thread() {
+    const SCRIPT: &str = "
+import ctypes, platform, socket, threading, time
+
+def connect():
+    time.sleep(0.2)
+    socket.create_connection(('10.77.0.2', 80)).close()
+
+threading.Thread(target=connect).start()
+exit = {'x86_64': 60, 'aarch64': 93}[platform.machine()]
+ctypes.CDLL(None).syscall(exit, 0)
+";
+    let world = World::new();
+    let nginx = Nginx::start(&world, &world.server);
+    let file = world.file("followed.jsonl");
+    let output = file.to_str().expect("a path in UTF-8");
+    let shell = world.file("tcprec-shell");
+    fs::copy("/bin/sh", &shell).expect("a shell");
+    let arguments = ["-i", "eth0", "-o", output, "--comm", "tcprec-shell"];
+    let arguments = [&arguments[..], &["--follow-forks"]].concat();
+    let recorder = Recorder::start(&world, &world.client, &arguments);
+    let shell = shell.to_str().expect("a path in UTF-8");
+    let script = format!("true; python3 -c \"{SCRIPT}\"; true");
+    world
+        .run(&world.client, shell, &["-c", &script])
+        .expect_code(0);
+    world.settle();
+    recorder.stop();
+    assert!(packets(&file).len() >= 6);
     drop(nginx);
 }

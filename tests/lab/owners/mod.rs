@@ -459,3 +459,40 @@ wait_for([server])
         .collect();
     assert_eq!(resets, ["RSTR", "RSTO"]);
 }
+
+/// What comes for connections in TIME-WAIT is reset by the kernel, whoever runs then.
+pub(crate) fn resets_after_the_end() {
+    const SCRIPT: &str = "
+import os, socket, sys
+listener = socket.create_server(('127.0.0.1', 0), backlog=400)
+ends = []
+pid = os.fork()
+if not pid:
+    mine = [socket.create_connection(listener.getsockname()) for _ in range(300)]
+    for end in mine:
+        end.close()
+    os._exit(0)
+ends = [listener.accept()[0] for _ in range(300)]
+os.wait()
+print(flush=True)
+sys.stdin.readline()
+for end in ends:
+    end.sendall(b'late')
+";
+    let world = World::without_cable();
+    let capture = world.file("capture.jsonl");
+    let output = capture.to_str().expect("a path in UTF-8");
+    let recorder = Recorder::start(&world, &world.server, &["-i", "lo", "-o", output]);
+    let script = format!("echo | python3 -c \"{SCRIPT}\"");
+    world
+        .run(&world.server, "bash", &["-c", &script])
+        .expect_code(0);
+    world.settle();
+    recorder.stop();
+    let records = records::read(&capture);
+    let resets = records::of_type(&records, "reset").into_iter();
+    let sent: Vec<_> = resets.filter(|it| it["direction"] == "out").collect();
+    assert_eq!(sent.len(), 300);
+    let named = sent.iter().filter(|it| !it["process"].is_null()).count();
+    assert_eq!(named, 0, "{:?}", sent[0]);
+}

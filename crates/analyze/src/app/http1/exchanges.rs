@@ -224,9 +224,13 @@ impl Exchanges {
     }
 
     /// Takes it that all are done with, and what is known of the end of the response
-    /// that has not ended.
-    pub(super) fn finish(&mut self, completion: Completion) {
+    /// that has not ended. Others may have been sent, if the place of the next one is
+    /// lost.
+    pub(super) fn finish(&mut self, completion: Completion, is_lost: bool) {
         self.end_response(completion);
+        for exchange in self.queue.range_mut(self.done..) {
+            exchange.may_be_answered |= is_lost || self.unseen_at.is_some();
+        }
         self.done = self.queue.len();
     }
 }

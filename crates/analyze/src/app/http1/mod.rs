@@ -450,13 +450,15 @@ impl Http1 {
     /// Takes it that nothing more comes. (A head that its sender did not end
     /// is no message.)
     pub(super) fn finish(&mut self) {
-        let server = self.client.unwrap_or(Side::Low).other();
-        let completion = match &self.directions[server].state {
+        let server = &self.directions[self.client.unwrap_or(Side::Low).other()];
+        let completion = match &server.state {
             State::Body(Body::UntilClose) => Completion::AtClose,
             State::Body(_) => Completion::Missing,
             _ => Completion::Unknown,
         };
-        self.exchanges.finish(completion);
+        // What was not understood may have been answers.
+        let is_lost = !matches!(server.state, State::Between | State::Body(_));
+        self.exchanges.finish(completion, is_lost);
     }
 }
 

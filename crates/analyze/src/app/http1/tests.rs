@@ -134,3 +134,16 @@ fn where_a_response_ends_is_told_if_it_was_seen() {
         .acknowledged(SERVER);
     assert_eq!(completion(lost), Completion::Unseen);
 }
+
+/// As where the head was lost before the place of capture, and came again when enough of
+/// the message was kept.
+#[test]
+fn what_is_not_understood_may_be_an_answer() {
+    let asked = || Talk::new().says(CLIENT, get(1));
+    let is_answered = |talk: Talk| is_answered(&talk.finish()[0]);
+    assert_eq!(is_answered(asked()), Some(false));
+    let all = response(200);
+    assert_eq!(is_answered(asked().says_cut(SERVER, &all, 0)), None);
+    assert_eq!(is_answered(asked().says(SERVER, &all[9..])), None);
+    assert_eq!(is_answered(asked().says(SERVER, all)), Some(true));
+}
