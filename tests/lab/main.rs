@@ -32,6 +32,7 @@ mod report;
 mod rights;
 mod rotation;
 mod shim;
+mod signals;
 mod survival;
 mod times;
 mod tls;
@@ -97,6 +98,9 @@ const TESTS: &[(&str, fn())] = tests![
     options::printing,
     options::misuse,
     options::not_root,
+    signals::others,
+    signals::without_a_terminal,
+    signals::in_a_pid_namespace,
     filters::tcx,
     filters::socket_filter,
     wanted::by_name,

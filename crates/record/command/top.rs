@@ -103,9 +103,7 @@ impl Top {
                 lacking.join(" and ")
             )));
         }
-        if let Some(pid) = self.pids.iter().find(|pid| !is_alive(**pid)) {
-            return Err(Failure::Usage(format!("there is no process {pid}")));
-        }
+        kernel::check_pids(&self.pids).map_err(Failure::Usage)?;
         let stop = Stop::install().map_err(failed)?;
         kernel::set_verbose(false);
         let programs = kernel::Top::start(Room::default()).map_err(|error| {
@@ -131,9 +129,7 @@ impl Top {
                     Going::End => return Ok(()),
                 }
             }
-            let counted = programs
-                .read(|owner: Owner| is_alive(owner.pid))
-                .map_err(failed)?;
+            let counted = programs.read(is_alive).map_err(failed)?;
             let mut rows = seen.differences(counted, programs.doubts().map_err(failed)?);
             rows.retain(|row| self.is_wanted(row.owner));
             view.show(Interval {
@@ -164,8 +160,8 @@ fn failed(error: impl ToString) -> Failure {
     Failure::Failed(error.to_string())
 }
 
-fn is_alive(pid: u32) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
+fn is_alive(owner: Owner) -> bool {
+    Path::new(&format!("/proc/{}", owner.pid)).exists()
 }
 
 /// Whether to go on.

@@ -58,7 +58,7 @@ use rings::{End, Rings};
 pub(crate) use rings::{MAX_BUFFER_BYTES, Transport};
 pub(crate) use top::{Counted, Counts, Doubts, Owner, Room, Top};
 pub(crate) use tracefs::find as find_tracepoint;
-pub(crate) use wanted::Wanted;
+pub(crate) use wanted::{Wanted, check_pids};
 
 use skeleton::packets::PacketsSkel;
 

@@ -2,6 +2,7 @@
 //! them. What they are is decided there, when one acts on a socket.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -19,6 +20,29 @@ const MAX_PORTS: u32 = 1 << 10;
 /// The kernel's TASK_COMM_LEN, with a zero at the end.
 const COMM_BYTES: usize = 16;
 const YES: [u8; 1] = [1];
+
+/// The namespace of process ids that the kernel itself counts in (PROC_PID_INIT_INO of
+/// linux/proc_ns.h).
+const INITIAL_PIDS: &str = "pid:[4026531836]";
+
+/// Says which of the processes that are asked for is not there.
+pub(crate) fn check_pids(pids: &[u32]) -> Result<(), String> {
+    let Some(first) = pids.first() else {
+        return Ok(());
+    };
+    let own = fs::read_link("/proc/self/ns/pid");
+    if own.is_ok_and(|own| own != Path::new(INITIAL_PIDS)) {
+        return Err(format!(
+            "process {first} has another id in the kernel than here, in a pid namespace: run it \
+             outside, or give --comm or --cgroup"
+        ));
+    }
+    let is_gone = |pid: &&u32| !Path::new("/proc").join(pid.to_string()).exists();
+    match pids.iter().find(is_gone) {
+        Some(pid) => Err(format!("there is no process {pid}")),
+        None => Ok(()),
+    }
+}
 
 /// Of each kind that is not empty, a wanted process is one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,10 +72,7 @@ impl Wanted {
     /// Says what is not there of what was asked for: nothing would be recorded, and
     /// nobody would know why.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let is_gone = |pid: &&u32| !Path::new("/proc").join(pid.to_string()).exists();
-        if let Some(pid) = self.pids.iter().find(is_gone) {
-            return Err(format!("there is no process {pid}"));
-        }
+        check_pids(&self.pids)?;
         for path in &self.cgroups {
             cgroup_id(path).map_err(|error| {
                 let path = path.display();
@@ -222,7 +243,7 @@ fn cgroup_id(path: &Path) -> io::Result<u64> {
     } else {
         root.join(path.strip_prefix("/").unwrap_or(path))
     };
-    let folder = std::fs::metadata(&whole)
+    let folder = fs::metadata(&whole)
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", whole.display())))?;
     Ok(folder.ino())
 }
