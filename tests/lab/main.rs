@@ -101,6 +101,7 @@ const TESTS: &[(&str, fn())] = tests![
     signals::others,
     signals::without_a_terminal,
     signals::in_a_pid_namespace,
+    signals::a_stopped_terminal,
     filters::tcx,
     filters::socket_filter,
     wanted::by_name,

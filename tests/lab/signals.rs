@@ -6,6 +6,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 
 use crate::recorder::{Recorder, TCPREC, tcprec};
+use crate::records;
 use crate::traffic::some_of_everything;
 use crate::web::Nginx;
 use crate::world::World;
@@ -55,4 +56,44 @@ pub(crate) fn in_a_pid_namespace() {
     }
     let known = ["top", "-n", "1", "-d", "0.1", "--pid", "1"];
     tcprec(&world, &world.server, &known).expect_code(0);
+}
+
+/// A terminal that was stopped (Ctrl-S) holds nothing up but what is told there.
+pub(crate) fn a_stopped_terminal() {
+    const SCRIPT: &str = "
+import os, pty, signal, socket, subprocess, sys, termios, threading, time
+tcprec, output = sys.argv[1:]
+master, slave = pty.openpty()
+recorder = subprocess.Popen([tcprec, 'record', '-i', 'lo', '-o', output], stderr=slave)
+told = b''
+while b'\\n' not in told.partition(b'recording on')[2]:
+    told += os.read(master, 1000)
+termios.tcflow(slave, termios.TCOOFF)
+time.sleep(2.5)
+listener = socket.create_server(('127.0.0.1', 0))
+for _ in range(20):
+    socket.create_connection(listener.getsockname()).close()
+time.sleep(1.5)
+recorder.send_signal(signal.SIGINT)
+def is_ended():
+    with open(output) as file:
+        return '\"end\"' in file.read()
+while not is_ended():
+    time.sleep(0.01)
+termios.tcflow(slave, termios.TCOON)
+def drain():
+    while True:
+        os.read(master, 1000)
+threading.Thread(target=drain, daemon=True).start()
+print(recorder.wait())
+";
+    let world = World::without_cable();
+    let output = world.file("capture.jsonl");
+    let arguments = ["-c", SCRIPT, TCPREC, output.to_str().expect("UTF-8")];
+    let ended = world.run(&world.server, "python3", &arguments);
+    assert_eq!(ended.expect_code(0).output, "0\n");
+    let records = records::read(&output);
+    let connects = records::of_type(&records, "connect");
+    assert_eq!(connects.len(), 20);
+    assert!(records::of_type(&records, "packet").len() >= 20 * 5);
 }

@@ -1,11 +1,15 @@
 //! What is said on standard error while a recording runs, and when it ended.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::mem;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tcprec_analyze::report::units;
 use tcprec_shared::record::MissingHook;
 
@@ -15,10 +19,15 @@ use crate::output::Written;
 use crate::recorder::{Summary, Watcher};
 use crate::writer::Progress;
 
+/// So many notes wait at most while standard error takes none: the latest.
+const MAX_NOTES: usize = 64;
+
 /// Tells the user on standard error how it goes.
 pub(super) struct Teller {
     outputs: Vec<PathBuf>,
     is_terminal: bool,
+    /// What was not told yet.
+    notes: VecDeque<String>,
 }
 
 impl Teller {
@@ -26,7 +35,20 @@ impl Teller {
         Self {
             outputs: outputs.to_vec(),
             is_terminal: io::stderr().is_terminal(),
+            notes: VecDeque::new(),
         }
+    }
+
+    /// Tells what waits, unless a terminal was stopped (Ctrl-S) or nobody reads: the rings
+    /// are not to wait for them. Says whether it could.
+    fn tell_notes(&mut self) -> bool {
+        while can_take_more(&io::stderr()) {
+            match self.notes.pop_front() {
+                Some(note) => self.say(&note),
+                None => return true,
+            }
+        }
+        false
     }
 
     pub(super) fn say(&self, text: &str) {
@@ -35,7 +57,10 @@ impl Teller {
         let _ = writeln!(io::stderr(), "{clear}tcprec: {text}");
     }
 
-    pub(super) fn ended(&self, summary: &Summary) {
+    pub(super) fn ended(&mut self, summary: &Summary) {
+        for note in mem::take(&mut self.notes) {
+            self.say(&note);
+        }
         let totals = &summary.totals;
         let lost = totals.packets.lost + totals.events.lost;
         let mut text = format!(
@@ -91,11 +116,15 @@ impl Watcher for Teller {
     }
 
     fn note(&mut self, text: &str) {
-        self.say(text);
+        if self.notes.len() >= MAX_NOTES {
+            self.notes.pop_front();
+        }
+        self.notes.push_back(text.to_owned());
+        self.tell_notes();
     }
 
     fn tick(&mut self, elapsed: Duration, progress: &Progress) {
-        if !self.is_terminal {
+        if !self.tell_notes() || !self.is_terminal {
             return;
         }
         let count =
@@ -109,6 +138,13 @@ impl Watcher for Teller {
             count(&progress.lost),
         );
     }
+}
+
+/// Whether a short text can be written without waiting.
+fn can_take_more(to: &impl AsFd) -> bool {
+    let mut polled = [PollFd::new(to.as_fd(), PollFlags::POLLOUT)];
+    // Where it was closed, a write fails at once.
+    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 fn to(path: &Path) -> String {
