@@ -141,19 +141,19 @@ impl Exchanges {
     /// had more of what the server sent than when it asked before, was answered meanwhile,
     /// unless it does not wait for answers, which few do.
     fn pass_unseen(&mut self, position: i64) {
-        let waiting = (self.done..self.queue.len()).rev();
-        let answered_before = waiting.clone().find(|place| {
-            let before = place.checked_sub(1).and_then(|place| self.queue.get(place));
-            let asked = self.queue.get(*place);
-            before.zip(asked).is_some_and(|(before, asked)| {
-                before.response.is_none() && asked.heard > before.heard.max(position)
-            })
-        });
-        if let Some(place) = answered_before {
-            let passed = self.queue.range_mut(self.done.min(place)..place);
-            for exchange in passed.filter(|it| it.response.is_none()) {
-                exchange.may_be_answered = true;
-            }
+        let waiting = self.queue.range(self.done..);
+        let pairs = waiting.clone().zip(waiting.skip(1));
+        let is_between = |(before, asked): (&Finished, &Finished)| {
+            before.response.is_none() && asked.heard > before.heard.max(position)
+        };
+        let passed = pairs.map(is_between).enumerate();
+        let passed = passed.filter_map(|(place, is_between)| is_between.then_some(place));
+        let last = passed
+            .last()
+            .map_or(self.done, |place| self.done + place + 1);
+        let passed = self.queue.range_mut(self.done..last);
+        for exchange in passed.filter(|it| it.response.is_none()) {
+            exchange.may_be_answered = true;
         }
     }
 

@@ -1,3 +1,5 @@
+//! Which response answers which request, and when, where not all was captured.
+
 use crate::app::talk::{CLIENT, SERVER, Talk};
 use crate::app::{Completion, Request};
 
