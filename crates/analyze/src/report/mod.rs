@@ -182,6 +182,17 @@ pub struct LeftOut {
 }
 
 impl CaptureSummary {
+    /// When the recording began: as its first file says, if it is here, or with the
+    /// earliest packet or event.
+    #[must_use]
+    pub fn begin_ns(&self) -> Option<i64> {
+        let made = self.made.as_ref();
+        // Each file of a series says when the first began.
+        let told_ns = made.filter(|made| made.sequence == 0);
+        let told_ns = told_ns.and_then(|made| made.started_ns);
+        [told_ns, self.first_ns].into_iter().flatten().min()
+    }
+
     /// When the recording ended: as it says itself, or with the latest packet or event.
     #[must_use]
     pub fn end_ns(&self) -> Option<i64> {

@@ -13,7 +13,7 @@ use super::{BAD, BOLD, DIM, GOOD, Text, WARN};
 use crate::report::units::{self, counted};
 use crate::report::{Ending, LeftOut, LossSummary, Owned};
 
-/// Silence at the end of a recording that is worth a word.
+/// Silence at the beginning or the end of a recording that is worth a word.
 const LONG_QUIET_NS: i64 = 1_000_000_000;
 
 impl Text<'_> {
@@ -196,20 +196,29 @@ impl Text<'_> {
         (!parts.is_empty()).then(|| Cell::styled(&line, WARN))
     }
 
-    /// When it was recorded, and for how long.
+    /// When it was recorded, for how long, and where nothing came for long.
     fn when(&self) -> String {
         let capture = &self.report.capture;
-        let Some((first, last)) = capture.first_ns.zip(capture.last_ns) else {
+        let Some((begin, end)) = capture.begin_ns().zip(capture.end_ns()) else {
             return "nothing".into();
         };
-        let from = units::moment(first, &self.looks.zone, "%Y-%m-%d %H:%M:%S%.3f %Z");
-        let time = units::duration(last.saturating_sub(first));
-        let quiet_ns = capture.end_ns().unwrap_or(last).saturating_sub(last);
-        if quiet_ns < LONG_QUIET_NS {
-            return format!("{from}, for {time}");
-        }
-        let quiet = units::duration(quiet_ns);
-        format!("{from}, for {time}, and nothing in the {quiet} until it ended")
+        let from = units::moment(begin, &self.looks.zone, "%Y-%m-%d %H:%M:%S%.3f %Z");
+        let time = units::duration(end.saturating_sub(begin));
+        let Some((first, last)) = capture.first_ns.zip(capture.last_ns) else {
+            return format!("{from}, for {time}; nothing came");
+        };
+        let quiet = [
+            ("first", first.saturating_sub(begin)),
+            ("last", end.saturating_sub(last)),
+        ];
+        let quiet = quiet.into_iter().filter(|(_, ns)| *ns >= LONG_QUIET_NS);
+        let quiet = quiet.map(|(which, ns)| format!("the {which} {}", units::duration(ns)));
+        let quiet = quiet.collect::<Vec<_>>().join(" and ");
+        let quiet = match quiet.as_str() {
+            "" => quiet,
+            quiet => format!("; nothing in {quiet}"),
+        };
+        format!("{from}, for {time}{quiet}")
     }
 
     fn packets(&self) -> String {
@@ -340,4 +349,83 @@ fn by(made: &Capture) -> String {
         let _ = write!(by, " ({kernel})");
     }
     by
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+    use tcprec_shared::record::End;
+
+    use super::super::Looks;
+    use super::*;
+    use crate::report::{CaptureSummary, Report};
+
+    /// The first line about a capture.
+    fn first_line(capture: CaptureSummary) -> String {
+        let report = Report {
+            capture,
+            ..Report::default()
+        };
+        let looks = Looks {
+            width: None,
+            color: false,
+            zone: TimeZone::UTC,
+            rows: None,
+            slow: false,
+            all_option: "",
+        };
+        let mut text = Vec::new();
+        super::super::write(&report, &looks, &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        text.lines().nth(1).unwrap().trim_start().to_owned()
+    }
+
+    /// A recording from 10 s to 60 s, with packets from `first_ns` to `last_ns`.
+    fn recorded(sequence: u32, first_and_last_ns: Option<(i64, i64)>) -> CaptureSummary {
+        CaptureSummary {
+            made: Some(Capture {
+                started_ns: Some(10_000_000_000),
+                sequence,
+                ..Capture::default()
+            }),
+            first_ns: first_and_last_ns.map(|(first_ns, _)| first_ns),
+            last_ns: first_and_last_ns.map(|(_, last_ns)| last_ns),
+            ending: Ending::Complete(End {
+                ts_ns: 60_000_000_000,
+                ..End::default()
+            }),
+            ..CaptureSummary::default()
+        }
+    }
+
+    #[test]
+    fn a_recording_lasts_from_its_beginning_to_its_end() {
+        let when = |sequence, first_ns, last_ns| {
+            let line = first_line(recorded(sequence, Some((first_ns, last_ns))));
+            line.replace("recorded  1970-01-01 00:00:", "")
+        };
+        let second = 1_000_000_000;
+        assert_eq!(
+            when(0, 12 * second, 57 * second),
+            "10.000 UTC, for 50.0 s; nothing in the first 2.00 s and the last 3.00 s"
+        );
+        assert_eq!(
+            when(0, 12 * second, 59 * second + 1),
+            "10.000 UTC, for 50.0 s; nothing in the first 2.00 s"
+        );
+        assert_eq!(
+            when(0, 11 * second - 1, 59 * second),
+            "10.000 UTC, for 50.0 s; nothing in the last 1.00 s"
+        );
+        // A clock that was set back meanwhile makes nothing older than the recording.
+        assert_eq!(when(0, 9 * second, 60 * second), "09.000 UTC, for 51.0 s");
+        // The files before are not here.
+        assert_eq!(when(3, 40 * second, 60 * second), "40.000 UTC, for 20.0 s");
+        let nothing = first_line(recorded(0, None));
+        assert!(
+            nothing.ends_with("10.000 UTC, for 50.0 s; nothing came"),
+            "{nothing}"
+        );
+        assert!(first_line(CaptureSummary::default()).ends_with("recorded  nothing"));
+    }
 }
