@@ -342,6 +342,21 @@ fn a_filter_may_stand_anywhere_behind_the_file() {
 }
 
 #[test]
+fn what_a_filter_leaves_is_what_print_counts() {
+    if !has_libpcap() {
+        return;
+    }
+    let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/events/input.jsonl");
+    let output = run(&["print", text(&capture), "port 8000"]);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let (end, lines): (Vec<_>, Vec<_>) = printed.lines().partition(|line| line.contains(" end "));
+    let packets = lines.iter().filter(|line| line.contains(" IP ")).count();
+    let events = lines.iter().filter(|line| !line.contains(" lost ")).count() - packets;
+    let counts = format!("{packets} packets and {events} events recorded");
+    assert!(end[0].contains(&counts), "{counts}: {printed}");
+}
+
+#[test]
 fn an_option_that_filters_is_told_by_its_name() {
     if !has_libpcap() {
         return;

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write as _};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
-use tcprec_shared::record::Record;
+use tcprec_shared::record::{End, Record};
 
 use super::number::count;
 use super::{Failure, FilterArgs, TcpdumpArgs, open, read_on, select, zone};
@@ -34,9 +34,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let is_stream = input.total_bytes().is_none();
     let mut input = LookAhead::new(input);
     let mut printer = Printer::new(zone(args.utc));
-    let mut left = args.count.map_or(u64::MAX, NonZeroU64::get);
+    let most_packets = args.count.map_or(u64::MAX, NonZeroU64::get);
     let mut to = BufWriter::new(io::stdout().lock());
-    while left > 0 {
+    let (mut packets, mut events) = (0, 0);
+    while packets < most_packets {
         match input.next_record() {
             Ok(Some(record)) => {
                 let Some(record) = select(&mut selection, &args.capture, record)? else {
@@ -45,7 +46,17 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
                 if matches!(&record, Record::Event(event) if !selection.concerns(event)) {
                     continue;
                 }
-                left -= u64::from(matches!(record, Record::Packet(_)));
+                let record = match record {
+                    // Of what a filter leaves, the recorder's totals do not tell.
+                    Record::End(end) if !selection.is_all() => Record::End(End {
+                        recorded_packets: packets,
+                        recorded_events: events,
+                        ..end
+                    }),
+                    record => record,
+                };
+                packets += u64::from(matches!(record, Record::Packet(_)));
+                events += u64::from(matches!(record, Record::Event(_)));
                 printer.write(&record, &input.annotator().note(&record), &mut to)?;
                 if is_stream {
                     to.flush()?;
