@@ -93,7 +93,7 @@ pub struct Latency {
     pub group: Group,
     /// How many.
     pub requests: u64,
-    /// How many of them had a status of 500 or more.
+    /// How many of them had a status of 500 or more, or one of gRPC that is a failure.
     pub errors: u64,
     /// From the beginning to the end, with the handshake if it was for it.
     pub total: Quantiles,
@@ -163,7 +163,8 @@ impl Latencies {
         };
         let answered = request.app.response.as_ref();
         let status = answered.and_then(|message| message.status);
-        let is_error = status.is_some_and(|status| status >= 500);
+        let is_error =
+            status.is_some_and(|status| status >= 500) || request.grpc_failure().is_some();
         let total_ns = timing.total_ns();
         for place in places.into_iter().flatten() {
             if let Some(sum) = self.sums.get_mut(place) {

@@ -20,7 +20,7 @@ use tcprec_shared::record::{
     Capture, End, Interface, LossCause, Lost, Process, ProcessId, Provenance,
 };
 
-use crate::app;
+use crate::app::{self, StreamReset};
 use crate::finding::Finding;
 use crate::gaps::Incomplete;
 use crate::latency::{Latency, Quantiles};
@@ -126,8 +126,13 @@ impl AddAssign for Volume {
 pub enum Outcome {
     /// A response with this status.
     Status(u16),
+    /// A response with this status, if it is known, and with one of gRPC that says that
+    /// the call failed.
+    GrpcFailed(Option<u16>, u32),
     /// A response, but the compression of HTTP/2 hides its status.
     Answered,
+    /// The stream of HTTP/2 was broken off, and no response was seen.
+    Reset,
     /// No response.
     Unanswered,
     /// No response was seen, but it may have been lost or cut off.
@@ -400,11 +405,31 @@ impl Request {
         owners
     }
 
+    /// What gRPC says of the call, if it failed.
+    #[must_use]
+    pub fn grpc_failure(&self) -> Option<u32> {
+        self.app.stream?.grpc_status.filter(|status| *status != 0)
+    }
+
+    /// That the stream of HTTP/2 was broken off before all of the response came. (Behind it a
+    /// server may do so, RFC 9113 section 8.1, and no harm is done.)
+    #[must_use]
+    pub fn broken_off(&self) -> Option<StreamReset> {
+        let is_whole = self.app.is_response_whole() == Some(true);
+        self.app.stream?.reset.filter(|_| !is_whole)
+    }
+
     /// What came of it.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        match &self.app.response {
-            Some(response) => response.status.map_or(Outcome::Answered, Outcome::Status),
+        let response = self.app.response.as_ref();
+        let status = response.and_then(|response| response.status);
+        if let Some(failure) = self.grpc_failure() {
+            return Outcome::GrpcFailed(status, failure);
+        }
+        match response {
+            Some(_) => status.map_or(Outcome::Answered, Outcome::Status),
+            None if self.broken_off().is_some() => Outcome::Reset,
             None if self.incomplete.lacks_packets() || self.app.may_be_answered => Outcome::Unknown,
             None => Outcome::Unanswered,
         }

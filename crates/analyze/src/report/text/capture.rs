@@ -353,10 +353,9 @@ fn by(made: &Capture) -> String {
 
 #[cfg(test)]
 mod tests {
-    use jiff::tz::TimeZone;
     use tcprec_shared::record::End;
 
-    use super::super::Looks;
+    use super::super::written;
     use super::*;
     use crate::report::{CaptureSummary, Report};
 
@@ -366,17 +365,7 @@ mod tests {
             capture,
             ..Report::default()
         };
-        let looks = Looks {
-            width: None,
-            color: false,
-            zone: TimeZone::UTC,
-            rows: None,
-            slow: false,
-            all_option: "",
-        };
-        let mut text = Vec::new();
-        super::super::write(&report, &looks, &mut text).unwrap();
-        let text = String::from_utf8(text).unwrap();
+        let text = written(&report, None);
         text.lines().nth(1).unwrap().trim_start().to_owned()
     }
 

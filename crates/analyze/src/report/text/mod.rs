@@ -155,3 +155,19 @@ fn tally<K: std::fmt::Display + Ord>(all: u64, parts: BTreeMap<K, u64>) -> Strin
         .collect();
     format!("{whole} ({})", parts.join(", "))
 }
+
+/// The text of a report, without colours.
+#[cfg(test)]
+fn written(report: &Report, width: Option<usize>) -> String {
+    let looks = Looks {
+        width,
+        color: false,
+        zone: TimeZone::UTC,
+        rows: None,
+        slow: false,
+        all_option: "",
+    };
+    let mut text = Vec::new();
+    write(report, &looks, &mut text).unwrap();
+    String::from_utf8(text).unwrap()
+}

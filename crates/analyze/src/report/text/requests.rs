@@ -20,6 +20,8 @@ impl Text<'_> {
         let by_outcome = totals.requests.iter().map(|(outcome, count)| {
             let outcome = match outcome {
                 Outcome::Status(status) => format!("with {status}"),
+                Outcome::GrpcFailed(status, failure) => format!("with {}", grpc(*status, *failure)),
+                Outcome::Reset => "reset".into(),
                 Outcome::Answered => "with a status that is not known".into(),
                 Outcome::Unanswered => "unanswered".into(),
                 Outcome::Unknown => "with an answer that may be lost".into(),
@@ -38,7 +40,7 @@ impl Text<'_> {
         }
         let mut table = Table::new([
             ("START", Kind::Text),
-            ("STATUS", Kind::Text),
+            ("STATUS", Kind::Flexible),
             ("WAIT", Kind::Figure),
             ("TOTAL", Kind::Spare),
             ("CLIENT", Kind::Text),
@@ -58,18 +60,6 @@ impl Text<'_> {
         let app = &request.app;
         let incomplete = request.incomplete;
         let is_whole = !incomplete.lacks_packets();
-        let status = match request.outcome() {
-            Outcome::Unknown | Outcome::Answered => Cell::styled("?", WARN),
-            Outcome::Unanswered => Cell::styled("none", BAD),
-            Outcome::Status(status) => {
-                let style = match status {
-                    ..400 => Style::new(),
-                    400..500 => WARN,
-                    _ => BAD,
-                };
-                Cell::styled(&status.to_string(), style)
-            }
-        };
         let [client, server] = request.owners();
         let timed_ns = request.timing.as_ref().map(Timing::total_ns);
         let total_ns = timed_ns.or_else(|| app.total_ns().filter(|_| is_whole));
@@ -83,7 +73,7 @@ impl Text<'_> {
             app.first_ns()
                 .map_or(String::new(), |ns| self.moment(ns))
                 .into(),
-            status,
+            status(request),
             duration(app.ttfb_ns().filter(|_| is_whole)),
             total,
             self.who(client, app.client).into(),
@@ -111,5 +101,128 @@ impl Text<'_> {
         // A request line may lack the target.
         let line = format!("{method} {host}{target}");
         line.trim_end().to_owned()
+    }
+}
+
+/// What came of a request: the status of HTTP, that of gRPC where it is a failure, and
+/// why it was broken off.
+fn status(request: &Request) -> Cell {
+    let (status, style) = match request.outcome() {
+        Outcome::Unknown | Outcome::Answered => ("?".into(), WARN),
+        Outcome::Unanswered => ("none".into(), BAD),
+        Outcome::Status(status) => {
+            let style = match status {
+                ..400 => Style::new(),
+                400..500 => WARN,
+                _ => BAD,
+            };
+            (status.to_string(), style)
+        }
+        Outcome::GrpcFailed(status, failure) => (grpc(status, failure), BAD),
+        Outcome::Reset => (String::new(), BAD),
+    };
+    match request.broken_off() {
+        None => Cell::styled(&status, style),
+        Some(reset) => {
+            let line = format!("{status} reset: {}", reset.word());
+            Cell::styled(line.trim_start(), BAD)
+        }
+    }
+}
+
+/// A failed call of gRPC, as `200 grpc 14`.
+fn grpc(status: Option<u16>, failure: u32) -> String {
+    let status = status.map_or_else(|| "?".into(), |status| status.to_string());
+    format!("{status} grpc {failure}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::written;
+    use crate::app::{self, Completion, ResponseMessage, Stream, StreamReset};
+    use crate::report::row::sample;
+    use crate::report::{Report, Request};
+
+    /// What is told of a request's status, and of all of them.
+    fn told(
+        status: Option<u16>,
+        completion: Completion,
+        grpc_status: Option<u32>,
+        reset: Option<u32>,
+    ) -> (String, String) {
+        let connection = sample::connection();
+        let request = Request {
+            app: app::Request {
+                connection: connection.tcp.id,
+                index: 0,
+                client: connection.tcp.orig.endpoint,
+                server: connection.tcp.resp.endpoint,
+                request: None,
+                response: status.map(|status| ResponseMessage {
+                    status: Some(status),
+                    first_ns: 0,
+                    last_ns: 0,
+                    body_bytes: 0,
+                    completion,
+                }),
+                may_be_answered: false,
+                stream: Some(Stream {
+                    id: 1,
+                    is_pushed: false,
+                    grpc_status,
+                    reset: reset.map(|code| StreamReset {
+                        by_client: true,
+                        code,
+                    }),
+                    lacks_frames: false,
+                }),
+            },
+            ends: connection.ends(),
+            incomplete: Default::default(),
+            timing: None,
+        };
+        let mut report = Report::default();
+        report.totals.requests.insert(request.outcome(), 1);
+        report.requests.push(request);
+        let text = written(&report, None);
+        let of_requests = text.lines().skip_while(|line| !line.starts_with("HTTP"));
+        let [all, titles, row] = of_requests.take(3).collect::<Vec<_>>()[..] else {
+            panic!("{text}");
+        };
+        let (from, to) = (
+            titles.find("STATUS").unwrap(),
+            titles.find("CLIENT").unwrap(),
+        );
+        let status = row.get(from..to).unwrap().split("  ").next().unwrap();
+        (status.to_owned(), all.to_owned())
+    }
+
+    #[test]
+    fn a_call_that_failed_is_no_200() {
+        let told = |grpc_status| told(Some(200), Completion::Seen, Some(grpc_status), None);
+        assert_eq!(
+            told(0),
+            ("200".into(), "HTTP requests: 1 (with 200)".into())
+        );
+        assert_eq!(
+            told(14),
+            (
+                "200 grpc 14".into(),
+                "HTTP requests: 1 (with 200 grpc 14)".into()
+            )
+        );
+    }
+
+    #[test]
+    fn a_stream_that_was_broken_off_says_why() {
+        let (cancel, no_error) = (Some(8), Some(0));
+        assert_eq!(
+            told(None, Completion::Missing, None, cancel),
+            ("reset: cancel".into(), "HTTP requests: 1 (reset)".into())
+        );
+        let (status, _) = told(Some(200), Completion::Missing, None, cancel);
+        assert_eq!(status, "200 reset: cancel");
+        let (status, _) = told(Some(200), Completion::Seen, None, no_error);
+        assert_eq!(status, "200");
     }
 }
