@@ -100,7 +100,8 @@ impl Printer {
         match headers::parse(interface.link_type, &packet.data, packet.wire_bytes) {
             Headers::Segment(segment) => {
                 let scope = interface.netns.unwrap_or(0);
-                packet::write_segment(&segment, &mut self.sequences, scope, to)?;
+                let captured_bytes = packet.data.len();
+                packet::write_segment(&segment, captured_bytes, &mut self.sequences, scope, to)?;
             }
             Headers::Fragment(fragment) => packet::write_fragment(&fragment, to)?,
             Headers::TunnelFragment(fragment) => packet::write_tunnel_fragment(&fragment, to)?,

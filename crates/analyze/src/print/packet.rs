@@ -1,6 +1,7 @@
 //! The line of a TCP segment, as tcpdump's print-tcp writes it.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::IpAddr;
 
@@ -60,8 +61,10 @@ impl Sequences {
     }
 }
 
+/// Writes a segment of a packet of which so many bytes were captured.
 pub(super) fn write_segment(
     segment: &Segment<'_>,
+    captured_bytes: usize,
     sequences: &mut Sequences,
     scope: u32,
     to: &mut dyn Write,
@@ -83,7 +86,8 @@ pub(super) fn write_segment(
         write!(to, ", ack {ack}")?;
     }
     write!(to, ", win {}", segment.window)?;
-    write_options(segment, to)?;
+    let is_cut = u32::try_from(captured_bytes).is_ok_and(|bytes| bytes < segment.header_bytes);
+    write_options(segment.options, is_cut, segment.ack.wrapping_sub(ack), to)?;
     write!(to, ", length {length}")?;
     if let Some(line) = http_line(segment.payload) {
         write!(to, ": HTTP: {}", clean(&line))?;
@@ -169,50 +173,91 @@ fn write_flags(flags: TcpFlags, to: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// The options that say something of the connection: those of SYN, and SACK
-/// blocks. Timestamps, on every packet, do not.
-fn write_options(segment: &Segment<'_>, to: &mut dyn Write) -> io::Result<()> {
+/// Options by their kinds, in tcpdump's words:
+/// <https://www.iana.org/assignments/tcp-parameters>.
+const OPTIONS: [(u8, &str); 10] = [
+    (2, "mss"),
+    (3, "wscale"),
+    (4, "sackOK"),
+    (5, "sack"),
+    (8, "TS"),
+    (19, "md5"),
+    (28, "uto"),
+    (29, "tcp-ao"),
+    (30, "mptcp"),
+    (34, "tfo"),
+];
+
+/// Writes the options, those of which all was captured; `ack_base` is what the numbers
+/// of SACK blocks are relative to.
+fn write_options(
+    mut options: &[u8],
+    is_cut: bool,
+    ack_base: u32,
+    to: &mut dyn Write,
+) -> io::Result<()> {
+    if options.is_empty() && !is_cut {
+        return Ok(());
+    }
+    let end = if is_cut { "[|tcp]" } else { "[bad opt]" };
     let mut separator = ", options [";
-    let mut rest = segment.options;
-    // Kinds and lengths: https://www.iana.org/assignments/tcp-parameters
-    while let [kind, after @ ..] = rest {
-        let value = match (kind, after) {
-            (0, _) => break,
-            (1, _) => {
-                rest = after;
-                continue;
-            }
-            (_, [length, ..]) => rest.get(2..usize::from(*length)),
-            (_, []) => None,
-        };
-        let Some(value) = value else { break };
-        rest = rest.get(value.len() + 2..).unwrap_or_default();
-        let text = match (kind, value) {
-            (2, &[high, low]) => format!("mss {}", u16::from_be_bytes([high, low])),
-            (3, [shift]) => format!("wscale {shift}"),
-            (4, []) => "sackOK".into(),
-            (5, blocks) => sack(blocks),
-            _ => continue,
+    loop {
+        let (text, rest) = match options {
+            [] if is_cut => (end.into(), None),
+            [] => break,
+            [0, ..] => ("eol".into(), None),
+            [1, rest @ ..] => ("nop".into(), Some(rest)),
+            [_, 0 | 1, ..] => ("[bad opt]".into(), None),
+            [kind, length, ..] => match options.split_at_checked(usize::from(*length)) {
+                Some(([_, _, value @ ..], rest)) => (option(*kind, value, ack_base), Some(rest)),
+                _ => (end.into(), None),
+            },
+            [_] => (end.into(), None),
         };
         write!(to, "{separator}{text}")?;
         separator = ",";
+        let Some(rest) = rest else { break };
+        options = rest;
     }
-    if separator == "," {
-        write!(to, "]")?;
-    }
-    Ok(())
+    write!(to, "]")
 }
 
-/// SACK blocks (RFC 2018 section 3), their numbers as they are.
-fn sack(blocks: &[u8]) -> String {
-    let mut text = format!("sack {}", blocks.len() / 8);
-    for block in blocks.chunks_exact(8) {
-        if let &[a, b, c, d, e, f, g, h] = block {
-            let (left, right) = (
+/// An option, as `mss 1460`; what has no sensible length as its bytes.
+fn option(kind: u8, value: &[u8], ack_base: u32) -> String {
+    match (kind, value) {
+        (2, &[high, low]) => format!("mss {}", u16::from_be_bytes([high, low])),
+        (3, [shift]) => format!("wscale {shift}"),
+        (5, blocks) if blocks.len() % 8 == 0 => sack(blocks, ack_base),
+        (8, &[a, b, c, d, e, f, g, h]) => {
+            let (val, ecr) = (
                 u32::from_be_bytes([a, b, c, d]),
                 u32::from_be_bytes([e, f, g, h]),
             );
-            text.push_str(&format!(" {{{left}:{right}}}"));
+            format!("TS val {val} ecr {ecr}")
+        }
+        _ => {
+            let known = OPTIONS.iter().find(|(of, _)| *of == kind);
+            let mut text =
+                known.map_or_else(|| format!("unknown-{kind}"), |(_, name)| (*name).to_owned());
+            if !value.is_empty() {
+                text.push_str(" 0x");
+            }
+            for byte in value {
+                let _ = write!(text, "{byte:02x}"); // into a String: cannot fail
+            }
+            text
+        }
+    }
+}
+
+/// SACK blocks (RFC 2018 section 3).
+fn sack(blocks: &[u8], ack_base: u32) -> String {
+    let mut text = format!("sack {} ", blocks.len() / 8);
+    for block in blocks.chunks_exact(8) {
+        if let &[a, b, c, d, e, f, g, h] = block {
+            let [left, right] = [[a, b, c, d], [e, f, g, h]]
+                .map(|number| u32::from_be_bytes(number).wrapping_sub(ack_base));
+            let _ = write!(text, "{{{left}:{right}}}"); // into a String: cannot fail
         }
     }
     text
@@ -269,7 +314,8 @@ mod tests {
 
     fn line(sequences: &mut Sequences, segment: &Segment<'_>) -> String {
         let mut text = Vec::new();
-        write_segment(segment, sequences, 0, &mut text).unwrap();
+        let captured_bytes = segment.header_bytes as usize;
+        write_segment(segment, captured_bytes, sequences, 0, &mut text).unwrap();
         String::from_utf8(text).unwrap()
     }
 
@@ -298,23 +344,69 @@ mod tests {
         assert!(second.contains("seq 3:6, ack 1,"), "{second}");
     }
 
+    /// What stands in the list of options; of a header of 40 bytes so many were captured.
+    fn options(options: &[u8], captured_bytes: usize) -> String {
+        let segment = Segment {
+            options,
+            ..segment(0x02, 0, 0, b"")
+        };
+        let mut text = Vec::new();
+        let sequences = &mut Sequences::default();
+        write_segment(&segment, captured_bytes, sequences, 0, &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let (_, list) = text.split_once(", win 500").unwrap();
+        let list = list.strip_suffix(", length 0").unwrap();
+        list.trim_start_matches(", options ").to_owned()
+    }
+
+    #[test]
+    fn options_are_those_of_tcpdump() {
+        let syn = [
+            2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 1, 0, 0, 0, 0, 7, 1, 3, 3, 7, 0, 0,
+        ];
+        assert_eq!(
+            options(&syn, 40),
+            "[mss 1460,sackOK,TS val 256 ecr 7,nop,wscale 7,eol]"
+        );
+        assert_eq!(
+            options(&[34, 4, 1, 0xab, 34, 2, 110, 3, 5], 40),
+            "[tfo 0x01ab,tfo,unknown-110 0x05]"
+        );
+        assert_eq!(options(&[2, 3, 5, 5, 3, 9], 40), "[mss 0x05,sack 0x09]");
+        assert_eq!(options(&[], 40), "");
+    }
+
     #[test]
     fn options_that_make_no_sense_end_the_list() {
-        let options = |options: &'static [u8]| {
-            let segment = Segment {
-                options,
-                ..segment(0x02, 0, 0, b"")
-            };
-            line(&mut Sequences::default(), &segment)
-        };
-        assert!(options(&[2, 4, 5, 180, 1, 3, 3, 7, 4, 2]).contains("[mss 1460,wscale 7,sackOK]"));
         let sack = [5, 10, 0, 0, 0, 1, 0, 0, 0, 9];
-        assert!(options(&[1, 1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 9]).contains("[sack 1 {1:9}]"));
-        for length in 0..sack.len() {
-            assert!(!options(&[5, 10, 0, 0, 0, 1, 0, 0, 0, 9][..length]).contains("options"));
+        assert_eq!(options(&sack, 40), "[sack 1 {1:9}]");
+        for length in 1..sack.len() {
+            assert_eq!(options(&sack[..length], 40), "[[bad opt]]");
+            assert_eq!(options(&sack[..length], 39), "[[|tcp]]");
         }
-        assert!(!options(&[2, 0, 2, 1, 2]).contains("options"));
-        assert!(!options(&[0, 2, 4, 5, 180]).contains("options"));
+        assert_eq!(options(&[1, 2, 0, 2, 1, 2], 40), "[nop,[bad opt]]");
+        assert_eq!(options(&[1, 2, 0, 2, 1, 2], 39), "[nop,[bad opt]]");
+        assert_eq!(options(&[0, 2, 4, 5, 180], 40), "[eol]");
+        assert_eq!(options(&[2, 4, 5, 180], 39), "[mss 1460,[|tcp]]");
+        assert_eq!(options(&[], 39), "[[|tcp]]");
+    }
+
+    #[test]
+    fn sack_blocks_are_relative_as_the_ack_is() {
+        let mut sequences = Sequences::default();
+        let _ = line(&mut sequences, &segment(0x12, 0, 1000, b""));
+        let options = [1, 1, 5, 18, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let acks = Segment {
+            options: &options,
+            ..segment(0x10, 1, 1001, b"")
+        };
+        let line = line(&mut sequences, &acks);
+        assert!(
+            line.contains(
+                "ack 2, win 500, options [nop,nop,sack 2 {25:281}{4294966297:4294966298}]"
+            ),
+            "{line}"
+        );
     }
 
     #[test]
