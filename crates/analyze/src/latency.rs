@@ -91,6 +91,9 @@ impl Group {
 pub struct Latency {
     /// Which requests.
     pub group: Group,
+    /// Whether requests to several endpoints of servers are in it: a proxy and the server
+    /// behind it are asked for the same routes.
+    pub has_several_endpoints: bool,
     /// How many.
     pub requests: u64,
     /// How many of them had a status of 500 or more, or one of gRPC that is a failure.
@@ -104,6 +107,9 @@ pub struct Latency {
 /// What is kept of the requests of a group.
 #[derive(Debug, Default)]
 struct Sum {
+    /// The first server's that was asked.
+    endpoint: Option<Endpoint>,
+    has_several_endpoints: bool,
     errors: u64,
     total: Durations,
     wait: Durations,
@@ -168,6 +174,8 @@ impl Latencies {
         let total_ns = timing.total_ns();
         for place in places.into_iter().flatten() {
             if let Some(sum) = self.sums.get_mut(place) {
+                let first = *sum.endpoint.get_or_insert(request.app.server);
+                sum.has_several_endpoints |= first != request.app.server;
                 sum.errors += u64::from(is_error);
                 sum.total.add(total_ns);
                 sum.wait.add(timing.wait_ns);
@@ -265,6 +273,7 @@ impl Latencies {
             let sum = self.sums.get_mut(place).map(std::mem::take)?;
             Some(Latency {
                 group,
+                has_several_endpoints: sum.has_several_endpoints,
                 requests: sum.total.count(),
                 errors: sum.errors,
                 total: sum.total.quantiles(),
@@ -355,6 +364,8 @@ fn fold(segment: &str) -> String {
 mod tests {
     use super::durations::durations;
     use super::*;
+    use crate::app;
+    use crate::timing::Timing;
 
     #[test]
     fn what_differs_from_request_to_request_is_folded() {
@@ -376,6 +387,59 @@ mod tests {
         ] {
             assert_eq!(route(target), folded);
         }
+    }
+
+    #[test]
+    fn a_route_of_several_servers_is_known_as_such() {
+        let connection = crate::report::row::sample::connection();
+        let request = |port| Request {
+            app: app::Request {
+                connection: connection.tcp.id,
+                index: 0,
+                client: connection.tcp.orig.endpoint,
+                server: Endpoint::new([10, 0, 0, 2].into(), port),
+                request: Some(app::RequestMessage {
+                    asked: Arc::new(Asked {
+                        method: Some("GET".into()),
+                        target: Some("/".into()),
+                        version: "HTTP/1.1".into(),
+                        host: None,
+                        user_agent: None,
+                    }),
+                    first_ns: 0,
+                    last_ns: 0,
+                    body_bytes: 0,
+                }),
+                response: None,
+                may_be_answered: false,
+                stream: None,
+            },
+            ends: connection.ends(),
+            incomplete: Default::default(),
+            timing: Some(Timing {
+                connect_ns: None,
+                send_ns: 0,
+                wait_ns: 0,
+                network_ns: None,
+                receive_ns: 0,
+                stalled_ns: 0,
+                stalls: Vec::new(),
+            }),
+        };
+        let several = |ports: &[u16]| {
+            let mut latencies = Latencies::default();
+            for port in ports {
+                latencies.add(&request(*port));
+            }
+            let all = latencies.finish();
+            let several = |kind| {
+                let mut of_kind = all.iter().filter(|latency| latency.group.kind() == kind);
+                of_kind.any(|latency| latency.has_several_endpoints)
+            };
+            (several(GroupKind::Endpoint), several(GroupKind::Route))
+        };
+        assert_eq!(several(&[80, 80]), (false, false));
+        assert_eq!(several(&[80, 81, 80]), (false, true));
     }
 
     #[test]
