@@ -31,7 +31,7 @@ impl Text<'_> {
             ("TLS", Kind::Flexible),
             ("PACKETS", Kind::Spare),
             ("BYTES", Kind::Figure),
-            ("RESENT", Kind::Figure),
+            ("RESENT", Kind::Spare),
             ("RTT", Kind::Spare),
             ("MISSING", Kind::Text),
         ]);
@@ -78,7 +78,7 @@ impl Text<'_> {
             self.moment(tcp.first_ns).into(),
             Cell::styled(&state, style),
             tcp.orig.endpoint.to_string().into(),
-            self.owner(orig.owner).into(),
+            self.owner(orig.owner),
             tls_first,
         ];
         row.extend(figures(&tcp.orig, orig));
@@ -88,7 +88,7 @@ impl Text<'_> {
             Cell::default(),
             Cell::styled(&units::duration(tcp.duration_ns), DIM),
             format!("-> {}", tcp.resp.endpoint).into(),
-            self.owner(resp.owner).into(),
+            self.owner(resp.owner),
             tls_second,
         ];
         row.extend(figures(&tcp.resp, resp));
@@ -105,10 +105,13 @@ fn tls(tls: &Tls) -> [Cell; 2] {
         (true, Some(ns), _) => format!("{version} in {}", units::duration(ns)).into(),
         (true, None, _) => version.into(),
         (false, _, Some(alert)) => {
-            let failed = format!("{version} failed: {}", alert.description_word());
-            Cell::styled(&failed, BAD)
+            let failed = format!("{version} failed: ");
+            Cell::keeping([&failed, &alert.description_word(), ""], BAD)
         }
-        (false, _, None) => Cell::styled(&format!("{version} not completed"), WARN),
+        (false, _, None) => {
+            let version = format!("{version} ");
+            Cell::keeping([&version, "not completed", ""], WARN)
+        }
     };
     let name = tls.server_name.as_deref().unwrap_or_default();
     [name.into(), outcome]
@@ -128,5 +131,41 @@ const fn ended(state: ConnState) -> (&'static str, Style) {
         ConnState::Rstr | ConnState::Rstrh => ("server reset", BAD),
         ConnState::Sh | ConnState::Shr => ("half seen", WARN),
         ConnState::Oth => ("midway", DIM),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::written;
+    use crate::app::Alert;
+    use crate::report::row::sample;
+    use crate::report::{Report, Totals};
+
+    #[test]
+    fn why_tls_failed_is_told_before_figures() {
+        const UNKNOWN_CA: u8 = 48;
+        let mut connection = sample::connection();
+        connection.incomplete = Default::default();
+        let tls = connection.tcp.tls.as_mut().unwrap();
+        tls.alerts = vec![Alert {
+            ts_ns: None,
+            by_client: true,
+            level: 2,
+            description: UNKNOWN_CA,
+        }];
+        let report = Report {
+            totals: Totals {
+                connections: [(connection.tcp.state, 1)].into(),
+                ..Totals::default()
+            },
+            connections: vec![connection],
+            ..Report::default()
+        };
+        assert!(written(&report, None).contains("RESENT"));
+        let text = written(&report, Some(80));
+        assert!(!text.contains("RESENT"), "{text}");
+        for kept in ["[0]", "unknown_ca"] {
+            assert!(text.contains(kept), "{kept}: {text}");
+        }
     }
 }

@@ -120,14 +120,21 @@ impl Text<'_> {
 
     /// The name of a process, as `curl[811]`.
     fn name(&self, id: ProcessId) -> String {
-        let process = self.report.processes.get(&id);
-        let comm = process.map_or("", |summary| summary.process.comm.as_str());
-        format!("{comm}[{}]", id.pid)
+        self.name_parts(id).concat()
     }
 
-    fn owner(&self, owner: Option<OwnerId>) -> String {
-        owner.map_or(String::new(), |owner| {
-            format!("{} {}", self.name(owner.process), owner.provenance)
+    /// The program of a process, and what tells it from others of the same.
+    fn name_parts(&self, id: ProcessId) -> [String; 2] {
+        let process = self.report.processes.get(&id);
+        let comm = process.map_or("", |summary| summary.process.comm.as_str());
+        [comm.to_owned(), format!("[{}]", id.pid)]
+    }
+
+    fn owner(&self, owner: Option<OwnerId>) -> Cell {
+        owner.map_or_else(Cell::default, |owner| {
+            let [comm, pid] = self.name_parts(owner.process);
+            let how = format!(" {}", owner.provenance);
+            Cell::keeping([&comm, &pid, &how], Style::new())
         })
     }
 }

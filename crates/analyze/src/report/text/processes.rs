@@ -45,11 +45,11 @@ impl Text<'_> {
         self.heading(to, "Processes", &units::count(all.len() as u64))?;
         let mut table = Table::new([
             ("PROCESS", Kind::Text),
-            ("UID", Kind::Figure),
+            ("UID", Kind::Spare),
             ("CONNECTED", Kind::Figure),
             ("ACCEPTED", Kind::Figure),
-            ("ASKED", Kind::Figure),
-            ("ASKED OF", Kind::Figure),
+            ("ASKED", Kind::Spare),
+            ("ASKED OF", Kind::Spare),
             ("SENT", Kind::Figure),
             ("RECEIVED", Kind::Figure),
             ("COMMAND", Kind::Flexible),
@@ -116,5 +116,61 @@ fn unless_zero(count: u64) -> Cell {
     match count {
         0 => Cell::default(),
         _ => units::count(count).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tcprec_shared::record::ProcessId;
+    use unicode_width::UnicodeWidthStr as _;
+
+    use super::super::written;
+    use super::*;
+    use crate::report::{ProcessSummary, Report};
+
+    #[test]
+    fn eighty_columns_have_room_for_a_process() {
+        let id = ProcessId {
+            pid: 4_194_304,
+            start_ns: 0,
+        };
+        let process = Process {
+            id,
+            ppid: None,
+            uid: Some(1000),
+            comm: "a-name-of-15-by".into(),
+            exe: None,
+            argv: vec!["an-argument".into(); 9],
+            cgroup: None,
+            container: None,
+        };
+        let many = 1_000_000;
+        let part = Part {
+            connections_made: many,
+            connections_taken: many,
+            requests_made: many,
+            requests_taken: many,
+            sent_bytes: many,
+            received_bytes: many,
+        };
+        let report = Report {
+            processes: [(id, ProcessSummary { process, part })].into(),
+            ..Report::default()
+        };
+        let of_processes = |width| {
+            let text = written(&report, width);
+            let lines = text.lines().skip_while(|line| !line.starts_with("Proc"));
+            lines.skip(1).take(2).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let [titles, row] = &of_processes(Some(80))[..] else {
+            panic!("two lines");
+        };
+        assert!(titles.width().max(row.width()) <= 80, "{titles}\n{row}");
+        assert!(row.contains("a-name-of-15-by[4194304]"), "{row}");
+        assert!(
+            !titles.contains("UID") && !titles.contains("ASKED"),
+            "{titles}"
+        );
+        assert!(of_processes(None)[0].contains("ASKED OF"));
     }
 }

@@ -43,8 +43,8 @@ impl Text<'_> {
             ("STATUS", Kind::Flexible),
             ("WAIT", Kind::Figure),
             ("TOTAL", Kind::Spare),
-            ("CLIENT", Kind::Text),
-            ("SERVER", Kind::Text),
+            ("CLIENT", Kind::Flexible),
+            ("SERVER", Kind::Flexible),
             ("REQUEST", Kind::Flexible),
             ("MISSING", Kind::Text),
         ]);
@@ -76,8 +76,8 @@ impl Text<'_> {
             status(request),
             duration(app.ttfb_ns().filter(|_| is_whole)),
             total,
-            self.who(client, app.client).into(),
-            self.who(server, app.server).into(),
+            self.who_cell(client, app.client),
+            self.who_cell(server, app.server),
             self.asked(request).into(),
             missing(incomplete),
         ]);
@@ -85,7 +85,22 @@ impl Text<'_> {
 
     /// Who an end is: its process, else its address.
     pub(super) fn who(&self, owner: Option<OwnerId>, endpoint: Endpoint) -> String {
-        owner.map_or_else(|| endpoint.to_string(), |owner| self.name(owner.process))
+        self.who_parts(owner, endpoint).concat()
+    }
+
+    fn who_cell(&self, owner: Option<OwnerId>, endpoint: Endpoint) -> Cell {
+        let [name, number] = self.who_parts(owner, endpoint);
+        Cell::keeping([&name, &number, ""], Style::new())
+    }
+
+    /// Who an end is, and the number that tells it from others of that name.
+    fn who_parts(&self, owner: Option<OwnerId>, endpoint: Endpoint) -> [String; 2] {
+        if let Some(owner) = owner {
+            return self.name_parts(owner.process);
+        }
+        let (text, port) = (endpoint.to_string(), format!(":{}", endpoint.port));
+        let addr = text.strip_suffix(&port).unwrap_or(&text);
+        [addr.to_owned(), port]
     }
 
     /// What was asked for, as `GET example.org/index.html`.

@@ -1,6 +1,7 @@
 //! Aligned columns for people.
 
 use std::io::{self, Write};
+use std::ops::Range;
 
 use anstyle::Style;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
@@ -9,6 +10,9 @@ use crate::report::units;
 
 /// What stands between two columns.
 pub(super) const GAP: &str = "  ";
+
+/// Stands where something is left out of a text.
+const MARK: &str = "…";
 
 /// A column that is to give way is not made narrower than this.
 const MIN_FLEXIBLE_WIDTH: usize = 10;
@@ -35,6 +39,8 @@ pub(super) enum Kind {
 pub(super) struct Cell {
     text: String,
     style: Style,
+    /// The part that is kept where the text is cut; nothing where its beginning is.
+    kept: Range<usize>,
 }
 
 impl Cell {
@@ -42,11 +48,44 @@ impl Cell {
         Self {
             text: units::clean(text).into_owned(),
             style,
+            kept: 0..0,
         }
     }
-}
 
-impl Cell {
+    /// A text of three parts, the second of which matters most: where there is no room,
+    /// the last part is left out, then the first is cut.
+    pub(super) fn keeping(parts: [&str; 3], style: Style) -> Self {
+        let [before, kept, after] = parts.map(units::clean);
+        let end = before.len() + kept.len();
+        Self {
+            kept: before.len()..end,
+            text: [before, kept, after].concat(),
+            style,
+        }
+    }
+
+    /// What of the text has room in so many columns: its beginning, the mark that says so
+    /// if that is not all, and what stands behind the mark.
+    fn fit(&self, width: usize) -> [&str; 3] {
+        let text = self.text.as_str();
+        if text.width() <= width {
+            return [text, "", ""];
+        }
+        let room = width.saturating_sub(MARK.width());
+        if self.kept.is_empty() {
+            return [start_of(text, room), MARK, ""];
+        }
+        let part = |range: Range<usize>| text.get(range).unwrap_or("");
+        let (before, kept) = (part(0..self.kept.start), part(self.kept.clone()));
+        if before.width() + kept.width() <= width {
+            return [before, "", kept];
+        }
+        match room.checked_sub(kept.width()) {
+            Some(room) => [start_of(before, room), MARK, kept],
+            None => [start_of(kept, room), MARK, ""],
+        }
+    }
+
     /// The text in lines of so many columns, where there are spaces to break it.
     pub(super) fn wrap(&self, width: usize) -> Vec<Self> {
         let mut lines: Vec<Self> = Vec::new();
@@ -63,6 +102,7 @@ impl Cell {
                     lines.push(Self {
                         text: word.to_owned(),
                         style: self.style,
+                        kept: 0..0,
                     });
                     used = more - 1;
                 }
@@ -178,12 +218,14 @@ impl Table {
                 *width = 0;
             }
         }
-        let mut excess = total.saturating_sub(limit);
-        for (width, (_, kind)) in widths.iter_mut().zip(&self.columns).rev() {
-            if *kind == Kind::Flexible {
-                let cut = excess.min(width.saturating_sub(MIN_FLEXIBLE_WIDTH));
-                *width -= cut;
-                excess -= cut;
+        // The widest gives way first: what is short tells little once it is cut.
+        for _ in limit..total {
+            let columns = widths.iter_mut().zip(&self.columns);
+            let flexible = columns.filter(|(_, (_, kind))| *kind == Kind::Flexible);
+            let widest = flexible.map(|(width, _)| width).max();
+            match widest {
+                Some(width) if *width > MIN_FLEXIBLE_WIDTH => *width -= 1,
+                _ => break,
             }
         }
         widths
@@ -203,8 +245,8 @@ impl Table {
                 continue;
             }
             spaces += GAP.len();
-            let (text, is_cut) = fit(&cell.text, *width);
-            let used = text.width() + usize::from(is_cut);
+            let text = cell.fit(*width);
+            let used: usize = text.into_iter().map(str::width).sum();
             let (before, after) = match kind {
                 Kind::Figure | Kind::Spare => (width - used, 0),
                 Kind::Text | Kind::Flexible => (0, width - used),
@@ -214,8 +256,8 @@ impl Table {
                 write!(to, "{:spaces$}", "")?;
                 spaces = 0;
                 let style = if color { cell.style } else { Style::new() };
-                let ellipsis = if is_cut { "…" } else { "" };
-                write!(to, "{style}{text}{ellipsis}{style:#}")?;
+                let [start, mark, end] = text;
+                write!(to, "{style}{start}{mark}{end}{style:#}")?;
             }
             spaces += after;
         }
@@ -223,21 +265,14 @@ impl Table {
     }
 }
 
-/// What of a text has room in so many columns, and whether that is less than
-/// all; if it is, a column is left for the mark that says so.
-fn fit(text: &str, width: usize) -> (&str, bool) {
-    if text.width() <= width {
-        return (text, false);
-    }
-    let mut used = 1;
-    let end = text
-        .char_indices()
-        .find(|(_, char)| {
-            used += char.width().unwrap_or(0);
-            used > width
-        })
-        .map_or(text.len(), |(place, _)| place);
-    (text.get(..end).unwrap_or(""), true)
+/// As much of a text as has room in so many columns.
+fn start_of(text: &str, width: usize) -> &str {
+    let mut used = 0;
+    let end = text.char_indices().find(|(_, char)| {
+        used += char.width().unwrap_or(0);
+        used > width
+    });
+    end.map_or(text, |(place, _)| text.get(..place).unwrap_or(""))
 }
 
 #[cfg(test)]
@@ -322,6 +357,40 @@ mod tests {
             let widest = text.lines().map(unicode_width::UnicodeWidthStr::width);
             assert!(widest.max() <= Some(width), "{text}");
         }
+    }
+
+    #[test]
+    fn the_widest_gives_way_first() {
+        let mut table = Table::new([("A", Kind::Flexible), ("B", Kind::Flexible)]);
+        table.row([12, 30].map(|width| "x".repeat(width)).map(Cell::from));
+        for (width, widths) in [
+            (46, [12, 30]),
+            (45, [12, 29]),
+            (28, [12, 12]),
+            (27, [12, 11]),
+            (26, [11, 11]),
+            (1, [10, 10]),
+        ] {
+            assert_eq!(table.widths(Some(width)), widths);
+        }
+    }
+
+    #[test]
+    fn what_tells_one_from_another_is_cut_last() {
+        let owner = Cell::keeping(["python3", "[21403]", " accept"], Style::new());
+        for (width, expected) in [
+            (21, "python3[21403] accept"),
+            (20, "python3[21403]"),
+            (14, "python3[21403]"),
+            (13, "pytho…[21403]"),
+            (10, "py…[21403]"),
+            (8, "…[21403]"),
+            (7, "[21403…"),
+        ] {
+            assert_eq!(owner.fit(width).concat(), expected);
+        }
+        let steers = Cell::keeping(["a\x1b", "[7]", ""], Style::new());
+        assert_eq!(steers.fit(6).concat(), "a\\…[7]");
     }
 
     #[test]
