@@ -110,7 +110,7 @@ impl Cause {
             Part::Server => format!("server thought {time}"),
             Part::Network => format!("the way to the server and back took {time}"),
             Part::Connect => format!("connecting took {time}"),
-            Part::Receive => format!("the response took {time} to arrive"),
+            Part::Receive => format!("the response took {time} from its first byte to its last"),
             Part::Send => format!("the client took {time} to send the request"),
         };
         Self { part, reason }
