@@ -311,6 +311,32 @@ fn lines(output: &Output) -> usize {
 }
 
 #[test]
+fn several_recordings_in_a_folder_are_told_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let add = |name: &str, started_ns: u32, sequence: u32| {
+        let capture = format!(
+            r#"{{"type":"capture","schema":{{"major":1,"minor":3}},"program":"test","boot_id":"b","clock_offset_ns":1,"started_ns":{started_ns},"sequence":{sequence}}}"#
+        );
+        fs::write(folder.path().join(name), capture + "\n").unwrap();
+    };
+    let files = || {
+        let output = run(&["analyze", text(folder.path())]);
+        let report = String::from_utf8(output.stdout).unwrap();
+        let line = report.lines().find(|line| line.starts_with("  files"));
+        line.unwrap().trim_start().to_owned()
+    };
+    add("r.jsonl", 7, 0);
+    add("r.1.jsonl", 7, 1);
+    assert!(files().starts_with("files     2;"), "{}", files());
+    add("g.jsonl", 8, 0);
+    assert!(
+        files().starts_with("files     3, of several recordings, told as one;"),
+        "{}",
+        files()
+    );
+}
+
+#[test]
 fn a_filter_may_stand_anywhere_behind_the_file() {
     if !has_libpcap() {
         return;

@@ -273,7 +273,10 @@ impl Books {
         }
         let capture = &mut self.report.capture;
         capture.files += 1;
-        capture.made.get_or_insert_with(|| made.clone());
+        let first = capture.made.get_or_insert_with(|| made.clone());
+        let is_known = |it: &Capture| it.is_of_same_recording(it);
+        capture.has_several_recordings |=
+            is_known(first) && is_known(made) && !made.is_of_same_recording(first);
         if made.schema.is_none() {
             return;
         }

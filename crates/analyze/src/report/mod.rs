@@ -148,6 +148,8 @@ pub struct CaptureSummary {
     pub condition: Option<String>,
     /// How many files it is.
     pub files: u64,
+    /// Whether they say that they are of several recordings.
+    pub has_several_recordings: bool,
     /// Files of a rotated series that are not here but must have been: before
     /// the first, as a ring of files has thrown away, or between others.
     pub missing_files: u64,

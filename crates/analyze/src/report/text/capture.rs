@@ -149,6 +149,9 @@ impl Text<'_> {
         let capture = &self.report.capture;
         let (missing, unfinished) = (capture.missing_files, capture.unfinished_files);
         let mut line = units::count(capture.files);
+        if capture.has_several_recordings {
+            line.push_str(", of several recordings, told as one");
+        }
         if missing > 0 {
             let files = counted(missing, "file");
             let _ = write!(line, "; {files} of the series not here");
@@ -156,7 +159,7 @@ impl Text<'_> {
         if unfinished > 0 {
             let _ = write!(line, "; {} without an end", units::count(unfinished));
         }
-        if missing + unfinished > 0 {
+        if missing + unfinished > 0 || capture.has_several_recordings {
             return Some(Cell::styled(&line, WARN));
         }
         (capture.files > 1).then(|| line.into())
