@@ -19,6 +19,8 @@ pub(in crate::report) struct CaptureRow<'a> {
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
     condition: Option<&'a str>,
     files: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    several_recordings: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     missing_files: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,6 +126,7 @@ pub(in crate::report) fn capture(report: &Report) -> CaptureRow<'_> {
         made: capture.made.as_ref(),
         condition: capture.condition.as_deref(),
         files: capture.files,
+        several_recordings: capture.has_several_recordings,
         missing_files: is_series.then_some(capture.missing_files),
         unfinished_files: is_series.then_some(capture.unfinished_files),
         first_ts: capture.first_ns.map(seconds),

@@ -75,6 +75,9 @@ impl Row for LatencyRow<'_> {
             Group::Route(method, path) => {
                 to.field("method", method)?;
                 to.field("path", path)?;
+                if latency.has_several_endpoints {
+                    to.field("several_endpoints", &true)?;
+                }
             }
         }
         to.field("requests", &latency.requests)?;
