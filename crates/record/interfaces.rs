@@ -35,7 +35,11 @@ impl Interfaces {
         } else {
             named(names, &all)?
         };
-        let names = if is_any { Vec::new() } else { names.to_vec() };
+        let names = if is_any {
+            Vec::new()
+        } else {
+            chosen.iter().map(|device| device.name.clone()).collect()
+        };
         Ok(Self {
             namespaces,
             is_elsewhere,
@@ -64,12 +68,25 @@ impl Interfaces {
         self.namespaces.iter().map(Namespace::inode).collect()
     }
 
-    /// Looks which interfaces came and which are gone.
+    /// Looks which interfaces came and which are gone; `has_lost` says of one whether
+    /// the recorder's hold on it is.
     ///
     /// # Errors
     /// The kernel's.
-    pub(crate) fn look(&mut self) -> io::Result<Changes> {
-        Ok(self.watched.look(all_devices(&self.namespaces)?))
+    pub(crate) fn look(
+        &mut self,
+        has_lost: impl Fn(&Device) -> io::Result<bool>,
+    ) -> io::Result<Changes> {
+        let mut lost = Vec::new();
+        for device in self.present() {
+            if has_lost(device)? {
+                lost.push(device.clone());
+            }
+        }
+        // Asked for after it: an interface that was replaced in between is lost at the
+        // next look.
+        let devices = all_devices(&self.namespaces)?;
+        Ok(self.watched.look(devices, &lost))
     }
 }
 

@@ -128,7 +128,9 @@ impl Reader {
 
     /// Records interfaces that came, and tells of those that are gone.
     fn look_at_interfaces(&mut self, watcher: &mut dyn Watcher) -> Result<(), RecordError> {
-        let Changes { gone, come } = self.interfaces.look()?;
+        let Changes { gone, come } = self
+            .interfaces
+            .look(|device| self.kernel.has_lost(device))?;
         for device in gone {
             self.kernel.release(&device);
             watcher.note(&format!(

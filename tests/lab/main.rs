@@ -14,6 +14,7 @@ mod fallbacks;
 mod filters;
 mod frames;
 mod http2;
+mod interfaces;
 mod keeper;
 mod leftovers;
 mod links;
@@ -154,8 +155,11 @@ const TESTS: &[(&str, fn())] = tests![
     survival::full_device,
     survival::clock_step,
     survival::full_pipe,
-    survival::interface_returns,
-    survival::interface_comes,
+    interfaces::returns,
+    interfaces::comes,
+    interfaces::is_replaced,
+    interfaces::moves,
+    interfaces::by_number,
     doctor::agrees_with_the_recorder,
     doctor::without_rights,
     fallbacks::no_btf,

@@ -16,8 +16,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use crate::process::wait_until;
-use crate::recorder::{Recorder, TCPREC, analyze, convert, tcprec};
-use crate::records::{self, of_type};
+use crate::recorder::{Recorder, TCPREC, analyze, tcprec};
+use crate::records;
 use crate::report::{Ends, Report};
 use crate::shim::Shim;
 use crate::traffic::some_of_everything;
@@ -338,85 +338,4 @@ pub(crate) fn full_pipe() {
             assert!(ended.errors.contains("takes nothing"), "{}", ended.errors);
         }
     }
-}
-
-/// Recording goes on when an interface of the same name returns.
-pub(crate) fn interface_returns() {
-    for hook in ["tcx", "socket-filter"] {
-        let world = World::new();
-        let nginx = Nginx::start(&world, &world.server);
-        let capture = world.file(&format!("{hook}.jsonl.zst"));
-        let output = capture.display().to_string();
-        let recorder = Recorder::start(
-            &world,
-            &world.client,
-            &["-i", "eth0", "--hook", hook, "-o", &output],
-        );
-        let mut traffic = some_of_everything(&world, &world.client, World::SERVER);
-        world.settle();
-        let mut first = None;
-        for times in [1, 2] {
-            world.client.ip("link delete eth0");
-            let is_told = |what| recorder.errors().matches(what).count() == times;
-            wait_until("the loss of the interface is told", || {
-                is_told("eth0 is gone")
-            });
-            world.lay_cable();
-            wait_until("its return is told", || is_told("recording on eth0 too"));
-            let first = *first.get_or_insert_with(|| lasting_descriptors(recorder.pid()));
-            wait_until("what is gone is let go of", || {
-                open_descriptors(recorder.pid()) <= first
-            });
-        }
-        let again = some_of_everything(&world, &world.client, World::SERVER);
-        traffic.connections.extend(again.connections);
-        traffic.join_log(&nginx);
-        world.settle();
-        recorder.stop();
-        analyze(&world, &capture).expect(&traffic, Ends::Client);
-        // It is recorded as before: tcx alone knows the sockets of packets.
-        let records = world.file("capture.jsonl");
-        convert(&world, &capture, &records);
-        let records = records::read(&records);
-        let latest = of_type(&records, "interface").len() - 1;
-        let packets = of_type(&records, "packet").into_iter();
-        let mut of_latest = packets.filter(|packet| packet["interface"] == latest);
-        let knows_sockets = of_latest.any(|packet| packet["cookie"].is_number());
-        assert_eq!(knows_sockets, hook == "tcx");
-    }
-}
-
-/// How many descriptors a process holds, but for those that it opens for a moment.
-fn lasting_descriptors(pid: u32) -> usize {
-    let looks = (0..10).map(|_| {
-        thread::sleep(Duration::from_millis(5));
-        open_descriptors(pid)
-    });
-    looks.min().unwrap_or_default()
-}
-
-fn open_descriptors(pid: u32) -> usize {
-    let open = fs::read_dir(format!("/proc/{pid}/fd"));
-    open.expect("the descriptors of a process").count()
-}
-
-/// With `-i any` an interface that comes later is recorded too.
-pub(crate) fn interface_comes() {
-    let world = World::without_cable();
-    let nginx = Nginx::start(&world, &world.server);
-    let capture = world.file("capture.pcapng.zst");
-    let output = capture.display().to_string();
-    // Named, or the events would be those of the whole machine.
-    let netns = world.client.path();
-    let arguments = ["-i", "any", "--netns", &netns, "-o", &output];
-    let recorder = Recorder::start(&world, &world.client, &arguments);
-    world.lay_cable();
-    wait_until("the new interface is told", || {
-        recorder.errors().contains("recording on eth0 too")
-    });
-    let mut traffic = some_of_everything(&world, &world.client, World::SERVER);
-    traffic.join_log(&nginx);
-    world.settle();
-    recorder.stop();
-    analyze(&world, &capture).expect(&traffic, Ends::Client);
 }

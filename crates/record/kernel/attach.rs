@@ -1,12 +1,14 @@
 //! Attaching the loaded programs: which one goes where, and what to do without.
 
+use std::collections::HashMap;
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use libbpf_rs::{Iter, Link, Object, ProgramMut, libbpf_sys};
 use tcprec_shared::record::{Direction, MissingHook};
 
 use super::filter::{Kind, Prefilter};
+use super::hooks::Attachment;
 use super::namespace::Namespace;
 use super::skeleton::packets::PacketsSkel;
 use super::{Attached, Device, Hook, KernelError, Layer, Options, hooks};
@@ -51,10 +53,20 @@ pub(super) fn attach_events(
 
 /// What is attached to an interface. Dropping it detaches.
 pub(super) struct Hooked {
-    _hook: OwnedFd,
+    attachment: Attachment,
     /// What is attached in the packet program's place.
     _prefilter: Option<Prefilter>,
 }
+
+impl Hooked {
+    /// Whether it is at this interface no more.
+    pub(super) fn has_lost(&self, device: &Device) -> io::Result<bool> {
+        Ok(self.attachment.interface()? != Some(device.index))
+    }
+}
+
+/// What is attached to the interfaces of a network namespace, by their numbers.
+pub(super) type Hooks = HashMap<u32, Vec<Hooked>>;
 
 /// Attaches the packet programs to devices, by the hook that was asked for.
 pub(super) fn attach_packets(
@@ -62,7 +74,7 @@ pub(super) fn attach_packets(
     options: &Options,
     devices: &[Device],
     attached: &mut Attached,
-) -> Result<Vec<Hooked>, KernelError> {
+) -> Result<Hooks, KernelError> {
     if options.hook != Hook::SocketFilter {
         match attach_tcx(packets, options, devices) {
             Ok(hooks) => {
@@ -85,15 +97,15 @@ pub(super) fn attach_packets(
             };
             let attach =
                 |program: BorrowedFd<'_>| inside(options, device, program, hooks::socket_filter);
-            hook(options, device, program, Kind::SOCKET_FILTER, attach).map_err(|source| {
-                KernelError::Attach {
-                    interface: device.name.clone(),
-                    hook: "a socket filter",
-                    source,
-                }
-            })
+            let hooked = hook(options, device, program, Kind::SOCKET_FILTER, attach);
+            let hooked = hooked.map_err(|source| KernelError::Attach {
+                interface: device.name.clone(),
+                hook: "a socket filter",
+                source,
+            })?;
+            Ok((device.index, vec![hooked]))
         })
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<_, KernelError>>()?;
     attached.hooks.push("socket filter".to_owned());
     Ok(hooks)
 }
@@ -102,9 +114,10 @@ fn attach_tcx(
     packets: &PacketsSkel<'static>,
     options: &Options,
     devices: &[Device],
-) -> Result<Vec<Hooked>, KernelError> {
-    let mut hooked = Vec::new();
+) -> Result<Hooks, KernelError> {
+    let mut hooks = Hooks::new();
     for device in devices {
+        let mut hooked = Vec::new();
         let programs = &packets.progs;
         let (ingress, egress) = match device.layer {
             Ok(Layer::Ip) => (&programs.tcx_in_ip, &programs.tcx_out_ip),
@@ -136,8 +149,9 @@ fn attach_tcx(
         if ways != Some(Direction::Out) {
             attach(ingress, libbpf_sys::BPF_TCX_INGRESS)?;
         }
+        hooks.insert(device.index, hooked);
     }
-    Ok(hooked)
+    Ok(hooks)
 }
 
 /// Attaches a packet program to an interface, behind the filter if there is one.
@@ -146,7 +160,7 @@ fn hook(
     device: &Device,
     program: &ProgramMut<'_>,
     kind: Kind,
-    attach: impl FnOnce(BorrowedFd<'_>) -> io::Result<OwnedFd>,
+    attach: impl FnOnce(BorrowedFd<'_>) -> io::Result<Attachment>,
 ) -> io::Result<Hooked> {
     let filter = options.filter.as_ref();
     let prefilter = filter
@@ -155,7 +169,7 @@ fn hook(
         .transpose()?;
     let first = prefilter.as_ref().map_or(program.as_fd(), AsFd::as_fd);
     Ok(Hooked {
-        _hook: attach(first)?,
+        attachment: attach(first)?,
         _prefilter: prefilter,
     })
 }
@@ -165,8 +179,8 @@ fn inside(
     options: &Options,
     device: &Device,
     program: BorrowedFd<'_>,
-    attach: impl FnOnce(BorrowedFd<'_>, &Device) -> io::Result<OwnedFd> + Send + 'static,
-) -> io::Result<OwnedFd> {
+    attach: impl FnOnce(BorrowedFd<'_>, &Device) -> io::Result<Attachment> + Send + 'static,
+) -> io::Result<Attachment> {
     let is_its = |namespace: &&Namespace| namespace.inode() == device.netns;
     let namespace = options.namespaces.iter().find(is_its);
     let namespace = namespace.ok_or(io::ErrorKind::NotFound)?;

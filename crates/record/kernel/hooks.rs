@@ -10,23 +10,70 @@ use libbpf_rs::{Link, ProgramMut, libbpf_sys};
 use super::interfaces::Device;
 use super::tracefs;
 
+/// A packet program at an interface.
+#[derive(Debug)]
+pub(super) enum Attachment {
+    Tcx(OwnedFd),
+    /// A packet socket.
+    Socket(OwnedFd),
+}
+
+impl Attachment {
+    /// The number of the interface that it is at; none when that was deleted. A
+    /// packet socket does not go along to another network namespace, tcx does.
+    pub(super) fn interface(&self) -> io::Result<Option<u32>> {
+        let index = match self {
+            Self::Tcx(link) => {
+                let mut info = libbpf_sys::bpf_link_info::default();
+                let mut info_bytes = u32::try_from(size_of_val(&info)).map_err(io::Error::other)?;
+                // SAFETY: the information lives over the call, and its size is given.
+                check(unsafe {
+                    libbpf_sys::bpf_link_get_info_by_fd(
+                        link.as_raw_fd(),
+                        &raw mut info,
+                        &raw mut info_bytes,
+                    )
+                })?;
+                // SAFETY: it is the member that a link of tcx fills.
+                unsafe { info.__bindgen_anon_1.tcx.ifindex }
+            }
+            Self::Socket(socket) => {
+                // SAFETY: all-zero is a valid sockaddr_ll.
+                let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+                let mut address_bytes = socklen::<libc::sockaddr_ll>();
+                // SAFETY: the address lives over the call, and its length is given.
+                check(unsafe {
+                    libc::getsockname(
+                        socket.as_raw_fd(),
+                        (&raw mut address).cast(),
+                        &raw mut address_bytes,
+                    )
+                })?;
+                // -1 without one (packet_notifier in the kernel's af_packet.c).
+                u32::try_from(address.sll_ifindex).unwrap_or(0)
+            }
+        };
+        Ok((index != 0).then_some(index))
+    }
+}
+
 /// Attaches a program of the tcx kind (Linux 6.6) to an interface.
 pub(super) fn tcx(
     program: BorrowedFd<'_>,
     attach_type: libbpf_sys::bpf_attach_type,
     device: &Device,
-) -> io::Result<OwnedFd> {
+) -> io::Result<Attachment> {
     let ifindex = i32::try_from(device.index).map_err(io::Error::other)?;
     // SAFETY: the program's descriptor lives over the call; no options are given.
     let fd = unsafe {
         libbpf_sys::bpf_link_create(program.as_raw_fd(), ifindex, attach_type, std::ptr::null())
     };
-    owned(fd.into())
+    owned(fd.into()).map(Attachment::Tcx)
 }
 
 /// Opens a packet socket on an interface that hands each packet to a program,
 /// which returns 0: nothing is queued.
-pub(super) fn socket_filter(program: BorrowedFd<'_>, device: &Device) -> io::Result<OwnedFd> {
+pub(super) fn socket_filter(program: BorrowedFd<'_>, device: &Device) -> io::Result<Attachment> {
     // Protocol 0 receives nothing until the program is in place.
     // SAFETY: creates a socket; takes no memory.
     let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
@@ -57,7 +104,7 @@ pub(super) fn socket_filter(program: BorrowedFd<'_>, device: &Device) -> io::Res
             socklen::<libc::sockaddr_ll>(),
         )
     })?;
-    Ok(socket)
+    Ok(Attachment::Socket(socket))
 }
 
 /// Attaches a program to a tracepoint.

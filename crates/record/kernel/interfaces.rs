@@ -133,19 +133,20 @@ impl Watched {
         &self.present
     }
 
-    /// Looks which came and which are gone. One that returns has another number.
-    pub(crate) fn look(&mut self, mut devices: Vec<Device>) -> Changes {
+    /// Looks which came and which are gone. One that returns mostly has another
+    /// number; where it has the same, it is among the `lost`.
+    pub(crate) fn look(&mut self, mut devices: Vec<Device>, lost: &[Device]) -> Changes {
         devices.retain(|device| self.names.is_empty() || self.names.contains(&device.name));
         let lacks =
             |devices: &[Device], device: &Device| !devices.iter().any(|other| other.is(device));
-        let mut come = devices.clone();
-        come.retain(|device| device.layer.is_ok() && lacks(&self.present, device));
         // One that got another name is still there.
-        let (gone, mut still): (Vec<_>, Vec<_>) = mem::take(&mut self.present)
+        let (gone, still) = mem::take(&mut self.present)
             .into_iter()
-            .partition(|device| lacks(&devices, device));
-        still.extend(come.iter().cloned());
+            .partition(|device| lacks(&devices, device) || !lacks(lost, device));
         self.present = still;
+        let mut come = devices;
+        come.retain(|device| device.layer.is_ok() && lacks(&self.present, device));
+        self.present.extend(come.iter().cloned());
         Changes { gone, come }
     }
 }
@@ -232,17 +233,22 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_that_returns_has_another_number() {
+    fn interfaces_come_and_go() {
         let mut watched = Watched::new(vec!["eth0".to_owned()], vec![device(2, "eth0")]);
-        let mut look = |devices: &[Device]| {
-            let Changes { gone, come } = watched.look(devices.to_vec());
+        let mut look_again = |devices: &[Device], lost: &[Device]| {
+            let Changes { gone, come } = watched.look(devices.to_vec(), lost);
             (numbers(&gone), numbers(&come))
         };
+        let mut look = |devices: &[Device]| look_again(devices, &[]);
         assert_eq!(look(&[device(2, "eth0")]), (vec![], vec![]));
         assert_eq!(look(&[device(3, "eth1")]), (vec![2], vec![]));
         assert_eq!(look(&[]), (vec![], vec![]));
         assert_eq!(look(&[device(4, "eth0")]), (vec![], vec![4]));
         // Between two looks.
         assert_eq!(look(&[device(5, "eth0")]), (vec![4], vec![5]));
+        // And with the number that it had.
+        let same = [device(5, "eth0")];
+        assert_eq!(look_again(&same, &same), (vec![5], vec![5]));
+        assert_eq!(look_again(&[], &same), (vec![5], vec![]));
     }
 }

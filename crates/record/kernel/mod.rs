@@ -28,7 +28,6 @@ mod top;
 mod tracefs;
 mod wanted;
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -38,7 +37,7 @@ use libbpf_rs::{Link, PrintLevel};
 use tcprec_shared::record::{Direction, MissingHook};
 use thiserror::Error;
 
-use attach::{Hooked, attach_events, attach_packets};
+use attach::{Hooks, attach_events, attach_packets};
 pub(crate) use batch::{Batch, Ring};
 pub(crate) use classic::Classic;
 use counters::Counters;
@@ -175,9 +174,7 @@ pub(crate) struct Kernel {
 /// tells the number of its interface, and each namespace has a number 2.
 struct Packets {
     netns: u32,
-    hooks: Vec<Hooked>,
-    /// Those of interfaces that came later, by their numbers.
-    later_hooks: HashMap<u32, Vec<Hooked>>,
+    hooks: Hooks,
     counters: Counters,
     programs: PacketsSkel<'static>,
 }
@@ -189,8 +186,7 @@ impl Packets {
         let slot = self::slot(slot.map(|bss| &raw mut bss.loss_slot))?;
         Ok(Self {
             netns,
-            hooks: Vec::new(),
-            later_hooks: HashMap::new(),
+            hooks: Hooks::new(),
             counters: Counters::new(&programs.maps.seen, &programs.maps.losses, slot)?,
             programs,
         })
@@ -375,15 +371,30 @@ impl Kernel {
             std::slice::from_ref(device),
             &mut Attached::default(),
         )?;
-        packets.later_hooks.insert(device.index, hooks);
+        packets.hooks.extend(hooks);
         Ok(())
     }
 
-    /// Lets go of an interface that is gone.
+    /// Whether an interface that was attached to was deleted, though another one may
+    /// have its number.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn has_lost(&self, device: &Device) -> io::Result<bool> {
+        let of_this = |packets: &&Packets| packets.netns == device.netns;
+        let packets = self.packets.iter().find(of_this);
+        let hooks = packets.and_then(|packets| packets.hooks.get(&device.index));
+        // All that is attached to an interface ends with it.
+        let first = hooks.and_then(|hooks| hooks.first());
+        first.map_or(Ok(false), |hooked| hooked.has_lost(device))
+    }
+
+    /// Detaches from an interface that is gone: tcx would follow it into another
+    /// network namespace.
     pub(crate) fn release(&mut self, device: &Device) {
         for packets in &mut self.packets {
             if packets.netns == device.netns {
-                packets.later_hooks.remove(&device.index);
+                packets.hooks.remove(&device.index);
             }
         }
     }
@@ -392,7 +403,6 @@ impl Kernel {
     pub(crate) fn detach(&mut self) {
         for packets in &mut self.packets {
             packets.hooks.clear();
-            packets.later_hooks.clear();
         }
         self.links.clear();
         const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;

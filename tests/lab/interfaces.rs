@@ -1,0 +1,171 @@
+//! Interfaces that come, go, return and move while they are recorded.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use crate::netns::Namespace;
+use crate::process::wait_until;
+use crate::recorder::{Recorder, analyze, convert};
+use crate::records::{self, of_type};
+use crate::report::Ends;
+use crate::traffic::some_of_everything;
+use crate::web::Nginx;
+use crate::world::World;
+
+const HOOKS: [&str; 2] = ["tcx", "socket-filter"];
+
+/// Recording goes on when an interface of the same name returns.
+pub(crate) fn returns() {
+    for hook in HOOKS {
+        let world = World::new();
+        let nginx = Nginx::start(&world, &world.server);
+        let capture = world.file(&format!("{hook}.jsonl.zst"));
+        let output = capture.display().to_string();
+        let recorder = Recorder::start(
+            &world,
+            &world.client,
+            &["-i", "eth0", "--hook", hook, "-o", &output],
+        );
+        let mut traffic = some_of_everything(&world, &world.client, World::SERVER);
+        world.settle();
+        let mut first = None;
+        for times in [1, 2] {
+            world.client.ip("link delete eth0");
+            let is_told = |what| recorder.errors().matches(what).count() == times;
+            wait_until("the loss of the interface is told", || {
+                is_told("eth0 is gone")
+            });
+            world.lay_cable();
+            wait_until("its return is told", || is_told("recording on eth0 too"));
+            let first = *first.get_or_insert_with(|| lasting_descriptors(recorder.pid()));
+            wait_until("what is gone is let go of", || {
+                open_descriptors(recorder.pid()) <= first
+            });
+        }
+        let again = some_of_everything(&world, &world.client, World::SERVER);
+        traffic.connections.extend(again.connections);
+        traffic.join_log(&nginx);
+        world.settle();
+        recorder.stop();
+        analyze(&world, &capture).expect(&traffic, Ends::Client);
+        // It is recorded as before: tcx alone knows the sockets of packets.
+        let records = world.file("capture.jsonl");
+        convert(&world, &capture, &records);
+        let records = records::read(&records);
+        let latest = of_type(&records, "interface").len() - 1;
+        let packets = of_type(&records, "packet").into_iter();
+        let mut of_latest = packets.filter(|packet| packet["interface"] == latest);
+        let knows_sockets = of_latest.any(|packet| packet["cookie"].is_number());
+        assert_eq!(knows_sockets, hook == "tcx");
+    }
+}
+
+/// How many descriptors a process holds, but for those that it opens for a moment.
+fn lasting_descriptors(pid: u32) -> usize {
+    let looks = (0..10).map(|_| {
+        thread::sleep(Duration::from_millis(5));
+        open_descriptors(pid)
+    });
+    looks.min().unwrap_or_default()
+}
+
+fn open_descriptors(pid: u32) -> usize {
+    let open = fs::read_dir(format!("/proc/{pid}/fd"));
+    open.expect("the descriptors of a process").count()
+}
+
+/// With `-i any` an interface that comes later is recorded too.
+pub(crate) fn comes() {
+    let world = World::without_cable();
+    let nginx = Nginx::start(&world, &world.server);
+    let capture = world.file("capture.pcapng.zst");
+    let output = capture.display().to_string();
+    // Named, or the events would be those of the whole machine.
+    let netns = world.client.path();
+    let arguments = ["-i", "any", "--netns", &netns, "-o", &output];
+    let recorder = Recorder::start(&world, &world.client, &arguments);
+    world.lay_cable();
+    wait_until("the new interface is told", || {
+        recorder.errors().contains("recording on eth0 too")
+    });
+    let mut traffic = some_of_everything(&world, &world.client, World::SERVER);
+    traffic.join_log(&nginx);
+    world.settle();
+    recorder.stop();
+    analyze(&world, &capture).expect(&traffic, Ends::Client);
+}
+
+/// One that another replaces between two looks is told and recorded, though it
+/// has the same name and the same number.
+pub(crate) fn is_replaced() {
+    for hook in HOOKS {
+        let world = World::without_cable();
+        let cable = format!(
+            "ip link add eth0 index 77 type veth peer name eth0 netns {}",
+            world.server.path()
+        );
+        let lay_cable = |before: &str| {
+            let script = format!("{before} {cable}");
+            let laid = world.run(&world.client, "sh", &["-c", &script]);
+            laid.expect_code(0);
+            world.give_addresses();
+        };
+        lay_cable("");
+        let nginx = Nginx::start(&world, &world.server);
+        let capture = world.file("capture.jsonl");
+        let output = capture.display().to_string();
+        let arguments = ["-i", "eth0", "--hook", hook, "-o", &output];
+        let recorder = Recorder::start(&world, &world.client, &arguments);
+        lay_cable("ip link delete eth0;");
+        for told in ["eth0 is gone", "recording on eth0 too"] {
+            wait_until(told, || recorder.errors().contains(told));
+        }
+        let mut traffic = some_of_everything(&world, &world.client, World::SERVER);
+        traffic.join_log(&nginx);
+        world.settle();
+        recorder.stop();
+        analyze(&world, &capture).expect(&traffic, Ends::Client);
+    }
+}
+
+/// One that is in another network namespace for a while is not recorded there.
+pub(crate) fn moves() {
+    for hook in HOOKS {
+        let world = World::new();
+        let elsewhere = Namespace::new();
+        let nginx = Nginx::start(&world, &world.server);
+        let capture = world.file("capture.jsonl");
+        let output = capture.display().to_string();
+        let arguments = ["-i", "eth0", "--hook", hook, "-o", &output];
+        let recorder = Recorder::start(&world, &world.client, &arguments);
+        let carry = |from: &Namespace, to: &Namespace, told| {
+            from.ip(&format!("link set eth0 netns {}", to.path()));
+            wait_until(told, || recorder.errors().contains(told));
+            to.ip("link set eth0 up");
+            to.ip("address add 10.77.0.1/24 dev eth0");
+            to.ip("address add fd77::1/64 dev eth0 nodad");
+        };
+        carry(&world.client, &elsewhere, "eth0 is gone");
+        let outside = some_of_everything(&world, &elsewhere, World::SERVER);
+        world.settle();
+        carry(&elsewhere, &world.client, "recording on eth0 too");
+        let mut traffic = some_of_everything(&world, &world.client, World::SERVER);
+        let count = traffic.connections.len();
+        traffic.connections.extend(outside.connections);
+        traffic.join_log(&nginx);
+        traffic.connections.truncate(count);
+        world.settle();
+        recorder.stop();
+        analyze(&world, &capture).expect(&traffic, Ends::Client);
+    }
+}
+
+/// One that was asked for by its number stays when all are looked at.
+pub(crate) fn by_number() {
+    let world = World::without_cable();
+    let output = world.file("capture.jsonl").display().to_string();
+    let arguments = ["-i", "1", "--duration", "2.5", "-o", &output];
+    let ended = Recorder::start(&world, &world.client, &arguments).finish();
+    assert!(!ended.errors.contains("is gone"), "{}", ended.errors);
+}
