@@ -112,7 +112,8 @@ pub fn create_with(
     Ok(create_writer(format, create_file(path)?, options)?)
 }
 
-/// As [`create`]; the bytes that are written to the output are counted.
+/// As [`create`]; the bytes that are written to the output are counted. A call that
+/// succeeded and raised the count has written all that the sink took before.
 /// `file_bytes` is the count at which the file is to end, if there is one:
 /// not much more than that is held back.
 ///

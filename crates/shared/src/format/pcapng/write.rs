@@ -381,7 +381,12 @@ impl<W: Write> Writer<W> {
     fn write_blocks(&mut self) -> io::Result<()> {
         match &mut self.output {
             Output::Plain(output) => output.write_all(&self.blocks.bytes)?,
-            Output::Zstd(encoder) => encoder.write_all(&self.blocks.bytes)?,
+            Output::Zstd(encoder) => {
+                encoder.write_all(&self.blocks.bytes)?;
+                // All of them, as where they are not compressed: what a file that was
+                // cut holds is known then.
+                encoder.flush()?;
+            }
         }
         self.blocks.bytes.clear();
         Ok(())
@@ -425,7 +430,7 @@ impl<W: Write> Sink for Writer<W> {
         self.write_blocks()?;
         match &mut self.output {
             Output::Plain(output) => output.flush(),
-            Output::Zstd(encoder) => encoder.flush(),
+            Output::Zstd(_) => Ok(()),
         }
     }
 
