@@ -1,6 +1,8 @@
 //! The recorder: kernel hooks, processes and files.
 
 #[cfg(feature = "record")]
+mod books;
+#[cfg(feature = "record")]
 pub mod command;
 #[cfg(feature = "record")]
 mod container;

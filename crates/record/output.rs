@@ -12,20 +12,34 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tcprec_analyze::annotate::Note;
 use tcprec_analyze::command::Reporter;
 use tcprec_analyze::print::Printer;
+use tcprec_analyze::report::units::counted;
 use tcprec_shared::format::{self, Container, CreateError, Format};
 use tcprec_shared::record::{Event, Process, ProcessId, Record};
 use tcprec_shared::stream::Sink;
 use thiserror::Error;
 
+use crate::books::Held;
 use crate::processes::Processes;
 use crate::rotation::{Names, Rotation};
 
 /// An output that could not be written.
 #[derive(Debug, Error)]
-#[error("cannot write {name}: {source}")]
+#[error("cannot write {name}: {source}{}", told(*held))]
 pub(crate) struct WriteError {
     pub(crate) name: String,
     pub(crate) source: io::Error,
+    /// What was written before, where it is a capture.
+    pub(crate) held: Option<Held>,
+}
+
+fn told(held: Option<Held>) -> String {
+    held.map_or_else(String::new, |held| {
+        let packets = counted(held.packets, "packet");
+        format!(
+            "; {packets} and {} were written before",
+            counted(held.events, "event")
+        )
+    })
 }
 
 /// What an output came to.
@@ -38,7 +52,7 @@ pub(crate) struct Written {
 
 /// Where records go.
 pub(crate) enum Output {
-    Capture(CaptureFile),
+    Capture(Box<CaptureFile>),
     /// Lines for people, on the standard output.
     Lines {
         printer: Printer,
@@ -113,6 +127,7 @@ fn on_terminal(source: io::Error) -> WriteError {
     WriteError {
         name: "the standard output".to_owned(),
         source,
+        held: None,
     }
 }
 
@@ -128,6 +143,9 @@ pub(crate) struct CaptureFile {
     written_bytes: Arc<AtomicU64>,
     /// Of it, what ends at the end of a record.
     whole_bytes: u64,
+    /// What the sink took, of all files, and of it what is in the whole bytes.
+    taken: Held,
+    whole: Held,
     /// Of the files before.
     past_bytes: u64,
     series: Option<Series>,
@@ -187,6 +205,8 @@ impl CaptureFile {
             is_annotated: container.is_ok_and(|container| container == Container::Pcapng),
             written_bytes,
             whole_bytes: 0,
+            taken: Held::default(),
+            whole: Held::default(),
             past_bytes: 0,
             series,
         })
@@ -221,14 +241,16 @@ impl CaptureFile {
         let Some(series) = &mut self.series else {
             return Ok(());
         };
-        let path = series.names.next(ts_ns).map_err(|error| WriteError {
-            name: self.name.clone(),
-            source: io::Error::other(error),
-        })?;
+        let held = Some(self.whole);
         let failed = |path: &Path, source| WriteError {
             name: path.display().to_string(),
             source,
+            held,
         };
+        let path = series
+            .names
+            .next(ts_ns)
+            .map_err(|error| failed(Path::new(&self.name), io::Error::other(error)))?;
         if let Some(ring) = series.rotation.ring() {
             while series.kept.len() >= ring {
                 let Some(oldest) = series.kept.pop_front() else {
@@ -259,10 +281,10 @@ impl CaptureFile {
         let ended = before.write(end, None).and_then(|()| before.finish());
         if let Err(source) = ended {
             // The file is whole up to there; the next holds nothing yet.
-            let name = self.path.display().to_string();
             cut(&self.path, self.whole_bytes);
-            return Err(WriteError { name, source });
+            return Err(failed(&self.path, source));
         }
+        self.whole = self.taken;
         self.past_bytes += self.written_bytes.load(Ordering::Relaxed);
         self.written_bytes = written_bytes;
         self.whole_bytes = 0;
@@ -272,16 +294,26 @@ impl CaptureFile {
         series.told.clear();
         let sequence = series.sequence;
         for record in head(sequence) {
-            self.write(&record, &Note::default(), processes)?;
+            self.put(&record, &Note::default(), processes)?;
         }
         // From now on it is a capture, whatever happens.
         let flushed = self.sink.flush();
         self.checked(flushed)
     }
 
+    fn write(
+        &mut self,
+        record: &Record<'_>,
+        note: &Note<'_>,
+        processes: &Processes,
+    ) -> Result<(), WriteError> {
+        self.taken.enter(record);
+        self.put(record, note, processes)
+    }
+
     /// Writes a record, and before it the process that it names, if the file
     /// does not hold that yet.
-    fn write(
+    fn put(
         &mut self,
         record: &Record<'_>,
         note: &Note<'_>,
@@ -310,7 +342,12 @@ impl CaptureFile {
     fn checked(&mut self, result: io::Result<()>) -> Result<(), WriteError> {
         match result {
             Ok(()) => {
-                self.whole_bytes = self.written_bytes.load(Ordering::Relaxed);
+                // A sink that writes anything writes all that it took.
+                let written_bytes = self.written_bytes.load(Ordering::Relaxed);
+                if written_bytes != self.whole_bytes {
+                    self.whole_bytes = written_bytes;
+                    self.whole = self.taken;
+                }
                 Ok(())
             }
             Err(source) => {
@@ -318,6 +355,7 @@ impl CaptureFile {
                 Err(WriteError {
                     name: self.path.display().to_string(),
                     source,
+                    held: Some(self.whole),
                 })
             }
         }
@@ -330,6 +368,7 @@ impl CaptureFile {
             WriteError {
                 name: path.display().to_string(),
                 source,
+                held: Some(self.whole),
             }
         })?;
         let sequence = self.series.map_or(0, |series| series.sequence);

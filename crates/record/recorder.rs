@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tcprec_shared::record::{Capture, Direction, MissingHook, SCHEMA};
 use thiserror::Error;
 
+use crate::books::Totals;
 use crate::interfaces::Interfaces;
 use crate::kernel::{
     self, Attached, Batch, Clock, Device, EventHooks, Filter, Hook, Kernel, KernelError, Options,
@@ -21,7 +22,7 @@ use crate::output::{Output, WriteError, Written};
 use crate::reader::{Ended, Message, Reader};
 use crate::rights::{self, RightsError};
 use crate::signals::Stop;
-use crate::writer::{Closed, Progress, Totals, Writer};
+use crate::writer::{Closed, Progress, Writer};
 
 /// How many batches may be on their way to the writer. When all are, the
 /// reader waits, the rings fill, and what they can't hold is counted as lost.
@@ -97,8 +98,8 @@ pub(crate) struct Summary {
     pub(crate) unaccounted: u64,
     /// How the command ended.
     pub(crate) status: Option<ExitStatus>,
-    /// The first output that failed, and ended the recording.
-    pub(crate) failure: Option<WriteError>,
+    /// The outputs that failed.
+    pub(crate) failures: Vec<WriteError>,
 }
 
 /// Who is told how it goes.
@@ -236,12 +237,13 @@ pub(crate) fn record(
     let Ended {
         reason,
         seen,
-        closed,
+        mut closed,
     } = ended?;
     // `| head` has seen enough.
     let is_failure = |error: &WriteError| error.source.kind() != io::ErrorKind::BrokenPipe;
+    closed.failures.retain(is_failure);
     Ok(Summary {
-        failure: closed.failure.filter(is_failure),
+        failures: closed.failures,
         totals: closed.totals,
         written: closed.written,
         reason,

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tcprec_analyze::annotate::{Annotator, Note};
 use tcprec_shared::record::{Capture, End, Loss, LossCause, Lost, Record};
 
+use crate::books::Totals;
 use crate::kernel::{
     Batch, Classic, Clock, DecodeError, Decoded, Device, Losses, Recorded, Ring, decode_event,
     decode_packet, decode_scan,
@@ -59,62 +60,6 @@ impl Progress {
     }
 }
 
-/// The totals of one kind of record.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Total {
-    pub(crate) recorded: u64,
-    pub(crate) lost: u64,
-    /// Handed over after the limit was reached.
-    pub(crate) left_out: u64,
-}
-
-impl Total {
-    fn handed_over(self) -> u64 {
-        self.recorded + self.lost + self.left_out
-    }
-}
-
-/// What a recording came to.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Totals {
-    pub(crate) packets: Total,
-    pub(crate) events: Total,
-    pub(crate) wire_bytes: u64,
-    /// Found by the scan, so not among what the programs saw.
-    pub(crate) scanned: u64,
-}
-
-impl Totals {
-    /// The same as a record.
-    fn end(&self, reason: &str, ts_ns: i64) -> End {
-        let Self {
-            packets, events, ..
-        } = self;
-        End {
-            ts_ns,
-            reason: reason.to_owned(),
-            continued: false,
-            seen_packets: packets.recorded + packets.lost,
-            recorded_packets: packets.recorded,
-            lost_packets: packets.lost,
-            seen_events: events.recorded + events.lost,
-            recorded_events: events.recorded,
-            lost_events: events.lost,
-            wire_bytes: self.wire_bytes,
-        }
-    }
-
-    /// How many records of what the programs saw have no place in the books:
-    /// other than 0 is a defect.
-    pub(crate) fn unaccounted(&self, seen_packets: u64, seen_events: u64) -> u64 {
-        self.packets.handed_over().abs_diff(seen_packets)
-            + self
-                .events
-                .handed_over()
-                .abs_diff(seen_events + self.scanned)
-    }
-}
-
 /// The writer.
 pub(crate) struct Writer {
     outputs: Vec<Output>,
@@ -133,8 +78,8 @@ pub(crate) struct Writer {
     is_full: bool,
     totals: Totals,
     progress: Arc<Progress>,
-    /// The first output that failed. No more is written to that one.
-    failure: Option<WriteError>,
+    /// The outputs that failed. No more is written to those.
+    failures: Vec<WriteError>,
 }
 
 /// How a recording ended.
@@ -142,7 +87,7 @@ pub(crate) struct Writer {
 pub(crate) struct Closed {
     pub(crate) totals: Totals,
     pub(crate) written: Vec<Written>,
-    pub(crate) failure: Option<WriteError>,
+    pub(crate) failures: Vec<WriteError>,
 }
 
 impl Writer {
@@ -174,7 +119,7 @@ impl Writer {
             is_full: false,
             totals: Totals::default(),
             progress,
-            failure: None,
+            failures: Vec::new(),
         }
     }
 
@@ -251,18 +196,23 @@ impl Writer {
         let end = self.totals.end(reason, ts_ns);
         self.write(&[Record::End(end)]);
         let mut written = Vec::new();
-        for output in self.outputs {
+        let mut is_whole = false;
+        for output in mem::take(&mut self.outputs) {
             match output.finish() {
-                Ok(capture) => written.extend(capture),
-                Err(error) => {
-                    self.failure.get_or_insert(error);
+                Ok(capture) => {
+                    is_whole = true;
+                    written.extend(capture);
                 }
+                Err(error) => self.failures.push(error),
             }
+        }
+        if !is_whole {
+            self.correct_books();
         }
         Closed {
             totals: self.totals,
             written,
-            failure: self.failure,
+            failures: self.failures,
         }
     }
 
@@ -346,9 +296,9 @@ impl Writer {
             totals,
             progress,
             is_full,
-            failure,
             ..
         } = self;
+        let mut failed = Vec::new();
         outputs.retain_mut(|output| {
             let Some(series) = output.series().filter(|series| series.is_due(ts_ns)) else {
                 return true;
@@ -372,12 +322,10 @@ impl Writer {
                 records.extend(open.map(Record::Event));
                 records
             };
-            keep(
-                series.rotate(ts_ns, &end, head, &decoder.processes),
-                failure,
-                progress,
-            )
+            let rotated = series.rotate(ts_ns, &end, head, &decoder.processes);
+            rotated.map_err(|error| failed.push(error)).is_ok()
         });
+        self.give_up(failed);
     }
 
     /// Whether an output took it.
@@ -390,32 +338,46 @@ impl Writer {
         mut work: impl FnMut(&mut Output, &Processes) -> Result<(), WriteError>,
     ) -> bool {
         let Self {
-            outputs,
-            decoder,
-            progress,
-            failure,
-            ..
+            outputs, decoder, ..
         } = self;
-        outputs.retain_mut(|output| keep(work(output, &decoder.processes), failure, progress));
-        !outputs.is_empty()
+        let mut failed = Vec::new();
+        outputs.retain_mut(|output| {
+            let worked = work(output, &decoder.processes);
+            worked.map_err(|error| failed.push(error)).is_ok()
+        });
+        self.give_up(failed);
+        !self.outputs.is_empty()
     }
-}
 
-/// Whether an output is kept: one that failed is not, and ends the recording.
-/// What is still to come goes to the others.
-fn keep(
-    result: Result<(), WriteError>,
-    failure: &mut Option<WriteError>,
-    progress: &Progress,
-) -> bool {
-    let Err(error) = result else { return true };
-    // `| head` has seen enough.
-    progress.end(match error.source.kind() {
-        io::ErrorKind::BrokenPipe => "nobody reads any more",
-        _ => "an output failed",
-    });
-    failure.get_or_insert(error);
-    false
+    /// Goes on without outputs that failed, as long as there is another.
+    fn give_up(&mut self, failed: Vec<WriteError>) {
+        if failed.is_empty() {
+            return;
+        }
+        for error in failed {
+            if error.source.kind() == io::ErrorKind::BrokenPipe {
+                // `| head` has seen enough.
+                self.progress.end("nobody reads any more");
+            } else if !self.outputs.is_empty() {
+                let news = format!("{error}; the recording goes on without it");
+                self.progress.add_news(vec![news]);
+            }
+            self.failures.push(error);
+        }
+        if self.outputs.is_empty() {
+            self.progress.end("an output failed");
+            self.correct_books();
+        }
+    }
+
+    /// What waited to be written to an output when it failed is in the others, unless
+    /// all failed.
+    fn correct_books(&mut self) {
+        let held = self.failures.iter().filter_map(|failure| failure.held);
+        if let Some(most) = held.max() {
+            self.totals.correct(most);
+        }
+    }
 }
 
 /// The empty vector for records of another life, with its memory: a batch's

@@ -150,6 +150,7 @@ const TESTS: &[(&str, fn())] = tests![
     survival::ended_by_signals,
     survival::reader_gone,
     survival::full_disk,
+    survival::full_disk_alone,
     survival::refused_writes,
     survival::limited_file_size,
     survival::full_device,

@@ -150,8 +150,8 @@ pub(crate) fn reader_gone() {
     assert_eq!(ending(&world, Path::new(&capture)), "complete");
 }
 
-/// A full disk ends the recording with one message. What was written before is
-/// whole, without an end; another output has its end.
+/// A full disk ends its output, which is told at once. What was written to it is
+/// whole, without an end; another output has all and its end.
 pub(crate) fn full_disk() {
     let world = World::without_cable();
     let _nginx = Nginx::start(&world, &world.server);
@@ -165,22 +165,31 @@ pub(crate) fn full_disk() {
         let mount = world.file("mount").display().to_string();
         // In a mount namespace of its own: nothing is left of the mount.
         let script = format!(
-            "mkdir -p {mount}; mount -t tmpfs -o size=300k tmpfs {mount}; \
-             {TCPREC} record -i lo -s 0 -o {mount}/small.{extension} -o {other}; code=$?; \
+            "mkdir -p {mount}; mount -t tmpfs -o size=100k tmpfs {mount}; \
+             {TCPREC} record -i lo -s 0 --duration 4 -o {mount}/small.{extension} -o {other}; \
+             code=$?; \
              cp {mount}/small.{extension} {saved}; exit $code"
         );
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", &script]);
         let mut process = world.start(&world.server, command);
         under_load(&world, || {
-            wait_until("the disk is full", || process.has_ended());
+            wait_until("the recorder has ended", || process.has_ended());
         });
-        let ended = process.finish().expect_code(1);
-        assert!(
-            ended.errors.contains("cannot write") && ended.errors.contains("No space left"),
-            "{small}: {}",
-            ended.errors
-        );
+        let errors = process.finish().expect_code(1).errors;
+        let lines: Vec<_> = errors.lines().collect();
+        let [_, at_once, sum, last] = lines[..] else {
+            panic!("{small}: {errors}");
+        };
+        for line in [at_once, last] {
+            let is_failure = line.contains("cannot write") && line.contains("No space left");
+            assert!(is_failure, "{small}: {errors}");
+        }
+        assert!(at_once.contains("goes on without it"), "{small}: {errors}");
+        assert!(sum.contains("none lost"), "{small}: {errors}");
+        assert!(sum.contains("duration reached"), "{small}: {errors}");
+        assert_eq!(told(last), held(&world, &saved), "{small}: {errors}");
+        assert_eq!(told(sum), held(&world, &other), "{small}: {errors}");
         let expected = if extension == "pcapng.zst" {
             "cut"
         } else {
@@ -189,6 +198,66 @@ pub(crate) fn full_disk() {
         assert_eq!(ending(&world, Path::new(&saved)), expected, "{extension}");
         assert_eq!(ending(&world, Path::new(&other)), "complete", "{extension}");
     }
+}
+
+/// A full disk ends the recording where there is no other output: what did not get
+/// into the file is lost.
+pub(crate) fn full_disk_alone() {
+    let world = World::without_cable();
+    let _nginx = Nginx::start(&world, &world.server);
+    for extension in ["jsonl", "jsonl.zst", "pcapng", "pcapng.zst"] {
+        let saved = world.file(&format!("saved.{extension}"));
+        let mount = world.file("mount").display().to_string();
+        let script = format!(
+            "mkdir -p {mount}; mount -t tmpfs -o size=300k tmpfs {mount}; \
+             {TCPREC} record -i lo -s 0 -o {mount}/small.{extension}; code=$?; \
+             cp {mount}/small.{extension} {}; exit $code",
+            saved.display()
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &script]);
+        let mut process = world.start(&world.server, command);
+        under_load(&world, || {
+            wait_until("the recorder has ended", || process.has_ended());
+        });
+        let errors = process.finish().expect_code(1).errors;
+        let lines: Vec<_> = errors.lines().collect();
+        let [_, sum, last] = lines[..] else {
+            panic!("{extension}: {errors}");
+        };
+        let held = held(&world, saved.to_str().expect("a path in UTF-8"));
+        assert_eq!(told(sum), held, "{extension}: {errors}");
+        assert_eq!(told(last), held, "{extension}: {errors}");
+        assert!(!sum.contains("none lost"), "{extension}: {errors}");
+    }
+}
+
+/// How many packets and events a message tells of.
+fn told(message: &str) -> [u64; 2] {
+    let before = |noun| {
+        let mut words = message.split([' ', ';']).map(|word| word.replace(',', ""));
+        let mut last = String::new();
+        words.find_map(|word| {
+            let number = std::mem::replace(&mut last, word);
+            last.starts_with(noun)
+                .then(|| number.parse().ok())
+                .flatten()
+        })
+    };
+    ["packet", "event"].map(|noun| before(noun).unwrap_or_else(|| panic!("{message}")))
+}
+
+/// How many packets and events a file holds, those among them that tell of sockets
+/// from before.
+fn held(world: &World, capture: &str) -> [u64; 2] {
+    let records = world.file("held.jsonl").display().to_string();
+    // A file that was cut is read up to there, and says so.
+    tcprec(world, &world.server, &["convert", capture, &records]);
+    let records = records::read(Path::new(&records));
+    let is_event = |record: &&serde_json::Value| record["new_state"].is_string();
+    let packets = records::of_type(&records, "packet").len();
+    let events = records.iter().filter(is_event).count();
+    [packets as u64, events as u64]
 }
 
 /// What a disk refuses, whatever for: one message, a readable file without an
@@ -206,7 +275,17 @@ pub(crate) fn refused_writes() {
         });
         let mut command = Command::new(TCPREC);
         let arguments = [
-            "record", "-i", "lo", "-s", "0", "-o", &failing, "-o", &other,
+            "record",
+            "-i",
+            "lo",
+            "-s",
+            "0",
+            "--duration",
+            "3",
+            "-o",
+            &failing,
+            "-o",
+            &other,
         ];
         command.args(arguments);
         shim.fail(&mut command, &format!("/failing.{extension}"), 50_000);

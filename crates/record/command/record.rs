@@ -293,10 +293,11 @@ impl Record {
         match recorder::record(&recording, open, &mut teller) {
             Ok(summary) => {
                 teller.ended(&summary);
-                match summary.failure {
-                    Some(failure) => Err(Failure::Failed(failure.to_string())),
-                    None => Ok(summary.status.map_or(0, exit_code)),
+                if summary.failures.is_empty() {
+                    return Ok(summary.status.map_or(0, exit_code));
                 }
+                let failures = summary.failures.iter().map(ToString::to_string);
+                Err(Failure::Failed(failures.collect::<Vec<_>>().join("; ")))
             }
             // As a shell: 127 not found, 126 found but not run.
             Err(RecordError::Command { command, source }) => {
@@ -431,7 +432,7 @@ fn open(
         });
         let capture = CaptureFile::create(path, rotation, ts_ns)
             .map_err(|(name, error)| RecordError::Usage(format!("cannot write {name}: {error}")))?;
-        outputs.push(Output::Capture(capture));
+        outputs.push(Output::Capture(Box::new(capture)));
     }
     if print {
         outputs.push(Output::Lines {

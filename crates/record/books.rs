@@ -1,0 +1,94 @@
+//! The books of a recording: what was seen is recorded or lost.
+
+use tcprec_shared::record::{End, Record};
+
+/// The totals of one kind of record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Total {
+    pub(crate) recorded: u64,
+    pub(crate) lost: u64,
+    /// Handed over after the limit was reached.
+    pub(crate) left_out: u64,
+}
+
+impl Total {
+    fn handed_over(self) -> u64 {
+        self.recorded + self.lost + self.left_out
+    }
+}
+
+/// What a recording came to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Totals {
+    pub(crate) packets: Total,
+    pub(crate) events: Total,
+    pub(crate) wire_bytes: u64,
+    /// Found by the scan, so not among what the programs saw.
+    pub(crate) scanned: u64,
+}
+
+impl Totals {
+    /// The same as a record.
+    pub(crate) fn end(&self, reason: &str, ts_ns: i64) -> End {
+        let Self {
+            packets, events, ..
+        } = self;
+        End {
+            ts_ns,
+            reason: reason.to_owned(),
+            continued: false,
+            seen_packets: packets.recorded + packets.lost,
+            recorded_packets: packets.recorded,
+            lost_packets: packets.lost,
+            seen_events: events.recorded + events.lost,
+            recorded_events: events.recorded,
+            lost_events: events.lost,
+            wire_bytes: self.wire_bytes,
+        }
+    }
+
+    /// Of what was taken for recorded an output holds so much and no other more: the
+    /// rest is lost.
+    pub(crate) fn correct(&mut self, held: Held) {
+        for (total, held) in [
+            (&mut self.packets, held.packets),
+            (&mut self.events, held.events),
+        ] {
+            total.lost += total.recorded.saturating_sub(held);
+            total.recorded = held;
+        }
+        self.wire_bytes = held.wire_bytes;
+    }
+
+    /// How many records of what the programs saw have no place in the books:
+    /// other than 0 is a defect.
+    pub(crate) fn unaccounted(&self, seen_packets: u64, seen_events: u64) -> u64 {
+        self.packets.handed_over().abs_diff(seen_packets)
+            + self
+                .events
+                .handed_over()
+                .abs_diff(seen_events + self.scanned)
+    }
+}
+
+/// What an output holds of a recording.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Held {
+    pub(crate) packets: u64,
+    pub(crate) events: u64,
+    pub(crate) wire_bytes: u64,
+}
+
+impl Held {
+    /// Enters a record that the output took.
+    pub(crate) fn enter(&mut self, record: &Record<'_>) {
+        match record {
+            Record::Packet(packet) => {
+                self.packets += 1;
+                self.wire_bytes += u64::from(packet.wire_bytes);
+            }
+            Record::Event(_) => self.events += 1,
+            _ => {}
+        }
+    }
+}
