@@ -48,6 +48,8 @@ pub(crate) struct Written {
     pub(crate) name: String,
     pub(crate) files: u64,
     pub(crate) bytes: u64,
+    /// Of a ring that is full: how many files are left, and their bytes.
+    pub(crate) kept: Option<(u64, u64)>,
 }
 
 /// Where records go.
@@ -371,11 +373,23 @@ impl CaptureFile {
                 held: Some(self.whole),
             }
         })?;
-        let sequence = self.series.map_or(0, |series| series.sequence);
+        let series = self.series.as_ref();
+        let files = series.map_or(0, |series| u64::from(series.sequence)) + 1;
+        let ring = series.filter(|series| series.rotation.ring().is_some());
+        let kept = ring.map(|series| {
+            let kept = series
+                .kept
+                .iter()
+                .filter_map(|path| fs::metadata(path).ok());
+            kept.fold((0, 0), |(files, bytes), file| {
+                (files + 1, bytes + file.len())
+            })
+        });
         Ok(Written {
             name: self.name,
-            files: u64::from(sequence) + 1,
+            files,
             bytes: self.past_bytes + self.written_bytes.load(Ordering::Relaxed),
+            kept: kept.filter(|(kept, _)| *kept < files),
         })
     }
 }

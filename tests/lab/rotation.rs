@@ -128,13 +128,21 @@ pub(crate) fn ring() {
     let recorder = Recorder::start(&world, &world.server, &arguments);
     much_of_everything(&world, &world.server);
     world.settle();
-    recorder.stop();
+    let errors = recorder.stop().errors;
     let parts = files(&world, "cap", ".jsonl");
     assert_eq!(parts.len(), 3);
+    let bytes = |part: &PathBuf| fs::metadata(part).expect("a file").len();
+    let kilobytes = parts.iter().map(bytes).sum::<u64>() / 1000;
+    // Three digits, rounded.
+    let expected =
+        [kilobytes, kilobytes + 1].map(|kilobytes| format!("the last 3 kept ({kilobytes} kB)"));
+    assert!(
+        expected.iter().any(|expected| errors.contains(expected)),
+        "{expected:?}: {errors}"
+    );
     for part in &parts {
         // A file is looked at before each record, and written 128 KiB at once.
-        let bytes = fs::metadata(part).expect("a file").len();
-        assert!(bytes < 300_000, "{}: {bytes} bytes", part.display());
+        assert!(bytes(part) < 300_000, "{}", part.display());
     }
     let report = analyze(&world, &world.file("cap"));
     assert_eq!(capture(&report, "ending"), "complete");

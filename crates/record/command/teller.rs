@@ -74,7 +74,13 @@ impl Teller {
                 units::count(lost)
             },
         );
-        for Written { name, files, bytes } in &summary.written {
+        for Written {
+            name,
+            files,
+            bytes,
+            kept,
+        } in &summary.written
+        {
             if name == STANDARD_OUTPUT {
                 continue;
             }
@@ -84,6 +90,10 @@ impl Teller {
                 1 => write!(text, "; {bytes} in {name}"),
                 files => write!(text, "; {bytes} in {files} files of {name}"),
             };
+            if let Some((files, bytes)) = kept {
+                let bytes = units::bytes(*bytes);
+                let _ = write!(text, ", the last {files} kept ({bytes})");
+            }
         }
         let _ = write!(text, " ({})", summary.reason);
         self.say(&text);
