@@ -200,7 +200,7 @@ pub(crate) fn misuse() {
     let link = world.file("link.jsonl").display().to_string();
     fs::write(&existing, "").expect("a file");
     std::os::unix::fs::symlink(&existing, &link).expect("a link");
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 15] = [
         (
             &["-o", &output, "-o", &again],
             "capture.jsonl: is given twice",
@@ -224,7 +224,11 @@ pub(crate) fn misuse() {
             &["-o", &output, "--cgroup", "/nowhere"],
             "no control group /nowhere",
         ),
-        (&["-o", &output, "--uid", "nobody"], "id -u NAME"),
+        (
+            &["-o", &output, "--uid", "tcprec-never"],
+            "no user tcprec-never",
+        ),
+        (&["-nr", &existing], "`tcprec print`"),
     ];
     for (arguments, named) in cases {
         let arguments = [&["record", "-i", "lo"], arguments].concat();

@@ -4,6 +4,7 @@ mod doctor;
 mod record;
 mod teller;
 mod top;
+mod values;
 
 pub use doctor::Doctor;
 pub use record::Record;

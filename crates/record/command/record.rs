@@ -22,10 +22,9 @@ use tcprec_shared::record::Direction;
 
 use super::STANDARD_OUTPUT;
 use super::teller::Teller;
+use super::values::{buffer, duration, snap, uid};
 use crate::interfaces;
-use crate::kernel::{
-    self, EventHooks, Hook, MAX_BUFFER_BYTES, MAX_SNAP_BYTES, Snap, Transport, Wanted,
-};
+use crate::kernel::{self, EventHooks, Hook, Snap, Transport, Wanted};
 use crate::output::{CaptureFile, Output};
 use crate::recorder::{self, RecordError, Recording};
 use crate::rights::SETCAP;
@@ -55,7 +54,12 @@ pub struct Record {
     /// File to write; may be given more than once. The extension tells the
     /// format: .jsonl, .jsonl.zst, .pcapng or .pcapng.zst. `-` is JSON lines to
     /// the standard output
-    #[arg(short = 'o', long = "output", short_alias = 'w', value_name = "FILE")]
+    #[arg(
+        short = 'o',
+        long = "output",
+        visible_short_alias = 'w',
+        value_name = "FILE"
+    )]
     outputs: Vec<PathBuf>,
 
     /// Keep so many bytes of each packet, counted from its link header; 0
@@ -118,8 +122,8 @@ pub struct Record {
     #[arg(long = "comm", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     comms: Vec<String>,
 
-    /// Only sockets of processes that run as this user (effective uid)
-    #[arg(long = "uid", value_name = "UID", value_parser = uid, allow_negative_numbers = true)]
+    /// Only sockets of processes that run as this user (effective uid), by number or name
+    #[arg(long = "uid", value_name = "USER", value_parser = uid, allow_negative_numbers = true)]
     uids: Vec<u32>,
 
     /// Only sockets of processes in this control group, but not in those below it
@@ -180,6 +184,10 @@ pub struct Record {
     #[arg(short = 'p', hide = true)]
     _not_promiscuous: bool,
 
+    /// What tcpdump reads files with: said where that is done here
+    #[arg(short = 'r', hide = true, value_name = "FILE")]
+    read: Option<PathBuf>,
+
     /// Record while this command runs, and end with its exit code
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -202,48 +210,6 @@ enum Way {
     Inout,
 }
 
-/// A snap length as tcpdump takes it (0 is the largest), or `adaptive`.
-fn snap(text: &str) -> Result<Snap, String> {
-    // A link header, IPv4 and TCP without options, and room for VLAN tags.
-    const SMALLEST: u32 = 64;
-    if text == "adaptive" {
-        return Ok(Snap::Adaptive);
-    }
-    match text.parse() {
-        Ok(0) => Ok(Snap::Fixed(MAX_SNAP_BYTES)),
-        Ok(bytes) if (SMALLEST..=MAX_SNAP_BYTES).contains(&bytes) => Ok(Snap::Fixed(bytes)),
-        _ => Err(format!(
-            "a number from {SMALLEST} to {MAX_SNAP_BYTES}, 0 for all, or adaptive"
-        )),
-    }
-}
-
-/// A size that the kernel can be asked for.
-fn buffer(text: &str) -> Result<u32, String> {
-    let bytes = u32::try_from(size(text)?).ok();
-    bytes
-        .filter(|bytes| *bytes <= MAX_BUFFER_BYTES)
-        .ok_or_else(|| format!("at most {} GiB", MAX_BUFFER_BYTES >> 30))
-}
-
-/// A time with units, or a number of seconds.
-fn duration(text: &str) -> Result<Duration, String> {
-    let duration = match text.parse() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
-        Err(_) => text
-            .parse::<jiff::SignedDuration>()
-            .ok()
-            .and_then(|duration| Duration::try_from(duration).ok()),
-    };
-    duration.ok_or_else(|| "a time, as 10s, 5m or 1h30m, or a number of seconds".to_owned())
-}
-
-/// A user's number.
-fn uid(text: &str) -> Result<u32, String> {
-    text.parse()
-        .map_err(|_| "a number, as `id -u NAME` tells it".to_owned())
-}
-
 impl Record {
     /// Records until something ends it. The exit code is the command's, if
     /// there is one.
@@ -251,6 +217,11 @@ impl Record {
     /// # Errors
     /// What keeps it from recording, with the remedy.
     pub fn run(self) -> Result<u8, Failure> {
+        if self.read.is_some() {
+            return Err(Failure::Usage(
+                "files are read by `tcprec analyze` and `tcprec print`".to_owned(),
+            ));
+        }
         if self.list {
             return list(&self.namespaces).map(|()| 0);
         }

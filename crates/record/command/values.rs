@@ -1,0 +1,71 @@
+//! The values that `tcprec record` takes: what one that makes no sense is told.
+
+use std::time::Duration;
+
+use nix::unistd::User;
+
+use crate::kernel::{MAX_BUFFER_BYTES, MAX_SNAP_BYTES, Snap};
+use crate::rotation::size;
+
+/// A snap length as tcpdump takes it (0 is the largest), or `adaptive`.
+pub(super) fn snap(text: &str) -> Result<Snap, String> {
+    // A link header, IPv4 and TCP without options, and room for VLAN tags.
+    const SMALLEST: u32 = 64;
+    if text == "adaptive" {
+        return Ok(Snap::Adaptive);
+    }
+    match text.parse() {
+        Ok(0) => Ok(Snap::Fixed(MAX_SNAP_BYTES)),
+        Ok(bytes) if (SMALLEST..=MAX_SNAP_BYTES).contains(&bytes) => Ok(Snap::Fixed(bytes)),
+        _ => Err(format!(
+            "a number from {SMALLEST} to {MAX_SNAP_BYTES}, 0 for all, or adaptive"
+        )),
+    }
+}
+
+/// A size that the kernel can be asked for.
+pub(super) fn buffer(text: &str) -> Result<u32, String> {
+    let bytes = u32::try_from(size(text)?).ok();
+    bytes
+        .filter(|bytes| *bytes <= MAX_BUFFER_BYTES)
+        .ok_or_else(|| format!("at most {} GiB", MAX_BUFFER_BYTES >> 30))
+}
+
+/// A time with units, or a number of seconds.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let duration = match text.parse() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Err(_) => text
+            .parse::<jiff::SignedDuration>()
+            .ok()
+            .and_then(|duration| Duration::try_from(duration).ok()),
+    };
+    duration.ok_or_else(|| "a time, as 10s, 5m or 1h30m, or a number of seconds".to_owned())
+}
+
+/// A user, by number or name.
+pub(super) fn uid(text: &str) -> Result<u32, String> {
+    if let Ok(uid) = text.parse() {
+        return Ok(uid);
+    }
+    match User::from_name(text) {
+        Ok(Some(user)) => Ok(user.uid.as_raw()),
+        Ok(None) => Err(format!("there is no user {text}")),
+        Err(error) => Err(format!("cannot look the user up: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_have_numbers_and_names() {
+        assert_eq!(uid("0"), Ok(0));
+        assert_eq!(uid("root"), Ok(0));
+        assert_eq!(uid("4294967295"), Ok(u32::MAX));
+        for text in ["", "-1", "tcprec-never"] {
+            assert_eq!(uid(text), Err(format!("there is no user {text}")));
+        }
+    }
+}
