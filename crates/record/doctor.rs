@@ -287,9 +287,9 @@ fn devices() -> io::Result<Check> {
     let (known, unknown): (Vec<_>, Vec<_>) = interfaces::list(&[])
         .map_err(io::Error::other)?
         .into_iter()
-        .partition(|device| device.layer.is_ok());
-    let names = |devices: &[kernel::Device]| {
-        let names: Vec<_> = devices.iter().map(|device| device.name.as_str()).collect();
+        .partition(|(device, _)| device.layer.is_ok());
+    let names = |devices: &[(kernel::Device, String)]| {
+        let names: Vec<_> = devices.iter().map(|(_, name)| name.as_str()).collect();
         names.join(", ")
     };
     let mut detail = names(&known);

@@ -53,6 +53,11 @@ impl Interfaces {
         self.watched.present()
     }
 
+    /// What an interface is called where those of several namespaces are: each has a `lo`.
+    pub(crate) fn called(&self, device: &Device) -> String {
+        called(&self.namespaces, device)
+    }
+
     /// The namespaces that they are in.
     pub(crate) fn namespaces(&self) -> Arc<[Namespace]> {
         Arc::clone(&self.namespaces)
@@ -90,12 +95,29 @@ impl Interfaces {
     }
 }
 
-/// All interfaces of these namespaces, or where there is none of the recorder's own.
+/// All interfaces of these namespaces, or where there is none of the recorder's own,
+/// and what they are called.
 ///
 /// # Errors
 /// There is no such namespace, or it cannot be entered.
-pub(crate) fn list(namespaces: &[String]) -> Result<Vec<Device>, RecordError> {
-    Ok(all_devices(&open(namespaces)?)?)
+pub(crate) fn list(namespaces: &[String]) -> Result<Vec<(Device, String)>, RecordError> {
+    let namespaces = open(namespaces)?;
+    let devices = all_devices(&namespaces)?.into_iter();
+    let with_name = |device| {
+        let name = called(&namespaces, &device);
+        (device, name)
+    };
+    Ok(devices.map(with_name).collect())
+}
+
+fn called(namespaces: &[Namespace], device: &Device) -> String {
+    let is_its = |namespace: &&Namespace| namespace.inode() == device.netns;
+    match namespaces.iter().find(is_its) {
+        Some(namespace) if namespaces.len() > 1 => {
+            format!("{} of {}", device.name, namespace.name())
+        }
+        _ => device.name.clone(),
+    }
 }
 
 fn open(names: &[String]) -> Result<Arc<[Namespace]>, RecordError> {

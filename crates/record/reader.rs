@@ -135,11 +135,11 @@ impl Reader {
             self.kernel.release(&device);
             watcher.note(&format!(
                 "interface {} is gone; recording goes on when it returns",
-                device.name
+                self.interfaces.called(&device)
             ));
         }
         for device in come {
-            let name = &device.name;
+            let name = self.interfaces.called(&device);
             if !self.recorded.takes(&device) {
                 watcher.note(&format!(
                     "interface {name} came, but cannot be recorded beside the others: its \

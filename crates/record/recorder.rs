@@ -15,8 +15,8 @@ use thiserror::Error;
 use crate::books::Totals;
 use crate::interfaces::Interfaces;
 use crate::kernel::{
-    self, Attached, Batch, Clock, Device, EventHooks, Filter, Hook, Kernel, KernelError, Options,
-    Recorded, Snap, Transport, Wanted,
+    self, Attached, Batch, Clock, EventHooks, Filter, Hook, Kernel, KernelError, Options, Recorded,
+    Snap, Transport, Wanted,
 };
 use crate::output::{Output, WriteError, Written};
 use crate::reader::{Ended, Message, Reader};
@@ -105,7 +105,7 @@ pub(crate) struct Summary {
 /// Who is told how it goes.
 pub(crate) trait Watcher {
     /// All hooks are attached.
-    fn started(&mut self, interfaces: &[Device], hooks: &[String], missing: &[MissingHook]);
+    fn started(&mut self, interfaces: &[String], hooks: &[String], missing: &[MissingHook]);
     /// Something happened that the user should know.
     fn note(&mut self, text: &str);
     /// A second went by.
@@ -182,7 +182,9 @@ pub(crate) fn record(
     } = prepare(recording)?;
     // Not before all else is well: a file of that name may exist.
     let outputs = open(clock.unix_ns(Clock::boot_ns()?))?;
-    watcher.started(recorded.devices(), &attached.hooks, &attached.missing);
+    let names = recorded.devices().iter();
+    let names: Vec<_> = names.map(|device| interfaces.called(device)).collect();
+    watcher.started(&names, &attached.hooks, &attached.missing);
 
     let progress = Arc::new(Progress::default());
     let mut writer = Writer::new(

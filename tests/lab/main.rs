@@ -112,6 +112,7 @@ const TESTS: &[(&str, fn())] = tests![
     wanted::without_the_first_thread,
     namespaces::elsewhere,
     namespaces::same_ends,
+    namespaces::told_apart,
     namespaces::containers,
     namespaces::interface_returns,
     events::each_kind,

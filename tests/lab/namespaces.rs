@@ -96,6 +96,38 @@ wait_for([server])
     assert_eq!(found, expected);
 }
 
+/// Interfaces of the same name are told with their namespaces.
+pub(crate) fn told_apart() {
+    let world = World::new();
+    let [first, second] = [&world.client, &world.server].map(Namespace::path);
+    let namespaces = ["--netns", &first, "--netns", &second];
+    let recorder = Recorder::start(
+        &world,
+        &world.client,
+        &[&namespaces[..], &["-i", "eth0", "--print"]].concat(),
+    );
+    let started = format!("recording on eth0 of {first}, eth0 of {second} (");
+    assert!(
+        recorder.errors().contains(&started),
+        "{}",
+        recorder.errors()
+    );
+    world.client.ip("link delete eth0");
+    for namespace in [&first, &second] {
+        let gone = format!("interface eth0 of {namespace} is gone");
+        wait_until(&gone, || recorder.errors().contains(&gone));
+    }
+    recorder.stop();
+    let arguments = [&["record", "-D"], &namespaces[..]].concat();
+    let listed = tcprec(&world, &world.client, &arguments)
+        .expect_code(0)
+        .output;
+    assert_eq!(
+        listed,
+        format!("1.lo of {first}\n1.lo of {second}\nany (all of these)\n")
+    );
+}
+
 /// From its host, through all interfaces, a container's processes are seen.
 pub(crate) fn containers() {
     let world = World::new();

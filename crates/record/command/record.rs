@@ -442,13 +442,13 @@ fn list(namespaces: &[String]) -> Result<(), Failure> {
     let mut text = String::new();
     let devices =
         interfaces::list(namespaces).map_err(|error| Failure::Usage(error.to_string()))?;
-    for device in devices {
+    for (device, name) in devices {
         let note = match device.layer {
             Ok(_) => "",
             Err(_) => " (cannot be recorded: unknown link header)",
         };
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{}.{}{note}", device.index, device.name);
+        let _ = writeln!(text, "{}.{name}{note}", device.index);
     }
     let _ = writeln!(text, "any (all of these)");
     match io::stdout().write_all(text.as_bytes()) {

@@ -14,7 +14,6 @@ use tcprec_analyze::report::units;
 use tcprec_shared::record::MissingHook;
 
 use super::STANDARD_OUTPUT;
-use crate::kernel::Device;
 use crate::output::Written;
 use crate::recorder::{Summary, Watcher};
 use crate::writer::Progress;
@@ -107,16 +106,15 @@ impl Teller {
 }
 
 impl Watcher for Teller {
-    fn started(&mut self, interfaces: &[Device], hooks: &[String], missing: &[MissingHook]) {
+    fn started(&mut self, interfaces: &[String], hooks: &[String], missing: &[MissingHook]) {
         for MissingHook { hook, reason } in missing {
             self.say(&format!("without {hook}: {reason}"));
         }
-        let names: Vec<_> = interfaces.iter().map(|d| d.name.as_str()).collect();
         let hook = hooks.iter().find(|hook| !hook.contains('/'));
         let to: Vec<_> = self.outputs.iter().map(|path| to(path)).collect();
         let mut text = format!(
             "recording on {} ({})",
-            names.join(", "),
+            interfaces.join(", "),
             hook.map_or("no hook", String::as_str)
         );
         if !to.is_empty() {

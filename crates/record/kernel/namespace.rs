@@ -16,6 +16,8 @@ const NAMES: &str = "/run/netns";
 /// A network namespace.
 #[derive(Debug)]
 pub(crate) struct Namespace {
+    /// What the user called it; nothing where it is the recorder's own.
+    name: String,
     inode: u32,
     /// A thread that is inside: entering takes a right that is given up soon.
     inside: Option<Sender<Work>>,
@@ -30,6 +32,7 @@ impl Namespace {
     /// When /proc cannot be read.
     pub(crate) fn own() -> io::Result<Self> {
         Ok(Self {
+            name: String::new(),
             inode: inode(&File::open("/proc/thread-self/ns/net")?)?,
             inside: None,
         })
@@ -58,9 +61,15 @@ impl Namespace {
             })?;
         has_entered.recv().map_err(io::Error::other)??;
         Ok(Self {
+            name: name.to_owned(),
             inode,
             inside: Some(to_inside),
         })
+    }
+
+    /// What the user called it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The number by which records name it.
