@@ -51,9 +51,10 @@ pub struct Record {
     #[arg(long = "netns", value_name = "NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
     namespaces: Vec<String>,
 
-    /// File to write; may be given more than once. The extension tells the
-    /// format: .jsonl, .jsonl.zst, .pcapng or .pcapng.zst. `-` is JSON lines to
-    /// the standard output
+    /// File to write; may be given more than once: where one fails, as on a full
+    /// disk, recording goes on with the others. The extension tells the format:
+    /// .jsonl, .jsonl.zst, .pcapng or .pcapng.zst. `-` is JSON lines to the
+    /// standard output
     #[arg(
         short = 'o',
         long = "output",
