@@ -92,3 +92,35 @@ impl Held {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_no_output_is_lost() {
+        let total = |recorded, lost| Total {
+            recorded,
+            lost,
+            left_out: 3,
+        };
+        let mut totals = Totals {
+            packets: total(45, 2),
+            events: total(9, 0),
+            wire_bytes: 4500,
+            scanned: 1,
+        };
+        let held = Held {
+            packets: 28,
+            events: 9,
+            wire_bytes: 2800,
+        };
+        // Once more makes no difference.
+        for _ in 0..2 {
+            totals.correct(held);
+            assert_eq!(totals.packets, total(28, 19));
+            assert_eq!(totals.events, total(9, 0));
+            assert_eq!(totals.wire_bytes, 2800);
+        }
+    }
+}
