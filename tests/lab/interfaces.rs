@@ -1,6 +1,7 @@
 //! Interfaces that come, go, return and move while they are recorded.
 
 use std::fs;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -168,4 +169,48 @@ pub(crate) fn by_number() {
     let arguments = ["-i", "1", "--duration", "2.5", "-o", &output];
     let ended = Recorder::start(&world, &world.client, &arguments).finish();
     assert!(!ended.errors.contains("is gone"), "{}", ended.errors);
+}
+
+/// A program of others that lets all packets pass, attached first: behind it no other of
+/// the tcx kind is asked.
+pub(crate) fn behind_another_program() {
+    const SCRIPT: &str = "
+import ctypes, os, socket, struct, sys
+bpf = {'x86_64': 321, 'aarch64': 280}[os.uname().machine]
+libc = ctypes.CDLL(None, use_errno=True)
+def call(command, *attributes):
+    attributes = b''.join(attributes).ljust(128, b'\\\\0')
+    fd = libc.syscall(bpf, command, attributes, len(attributes))
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return fd
+# BPF_PROG_LOAD of BPF_PROG_TYPE_SCHED_CLS: r0 = TCX_PASS; exit
+code = ctypes.create_string_buffer(struct.pack('<BBhi', 0xb7, 0, 0, 0) + struct.pack('<BBhi', 0x95, 0, 0, 0))
+license = ctypes.create_string_buffer(b'GPL')
+program = call(5, struct.pack('<IIQQ', 3, 2, ctypes.addressof(code), ctypes.addressof(license)))
+# BPF_LINK_CREATE of BPF_TCX_INGRESS and BPF_TCX_EGRESS
+links = [call(28, struct.pack('<IIII', program, socket.if_nametoindex('eth0'), kind, 0)) for kind in (46, 47)]
+print('attached', file=sys.stderr, flush=True)
+sys.stdin.read()
+";
+    let world = World::new();
+    let nginx = Nginx::start(&world, &world.server);
+    let held = world.file("held");
+    nix::unistd::mkfifo(&held, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let script = format!("exec python3 -c \"{SCRIPT}\" <>{}", held.display());
+    let mut command = Command::new("bash");
+    command.args(["-c", &script]);
+    let other = world.start(&world.client, command);
+    wait_until("the other program is attached", || {
+        other.errors().contains("attached")
+    });
+    let output = world.file("capture.jsonl").display().to_string();
+    let arguments = ["-i", "eth0", "--hook", "tcx", "-o", &output];
+    let recorder = Recorder::start(&world, &world.client, &arguments);
+    let mut traffic = some_of_everything(&world, &world.client, World::SERVER);
+    traffic.join_log(&nginx);
+    world.settle();
+    recorder.stop();
+    other.stop();
+    analyze(&world, &world.file("capture.jsonl")).expect(&traffic, Ends::Client);
 }

@@ -162,6 +162,7 @@ const TESTS: &[(&str, fn())] = tests![
     interfaces::is_replaced,
     interfaces::moves,
     interfaces::by_number,
+    interfaces::behind_another_program,
     doctor::agrees_with_the_recorder,
     doctor::without_rights,
     fallbacks::no_btf,

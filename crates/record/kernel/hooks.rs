@@ -57,16 +57,27 @@ impl Attachment {
     }
 }
 
-/// Attaches a program of the tcx kind (Linux 6.6) to an interface.
+/// Attaches a program of the tcx kind (Linux 6.6) to an interface, before those that are
+/// there: behind one that lets a packet pass (TCX_PASS) no other is asked.
 pub(super) fn tcx(
     program: BorrowedFd<'_>,
     attach_type: libbpf_sys::bpf_attach_type,
     device: &Device,
 ) -> io::Result<Attachment> {
     let ifindex = i32::try_from(device.index).map_err(io::Error::other)?;
-    // SAFETY: the program's descriptor lives over the call; no options are given.
+    let options = libbpf_sys::bpf_link_create_opts {
+        sz: size_of::<libbpf_sys::bpf_link_create_opts>() as _,
+        flags: libbpf_sys::BPF_F_BEFORE,
+        ..Default::default()
+    };
+    // SAFETY: the program's descriptor and the options live over the call.
     let fd = unsafe {
-        libbpf_sys::bpf_link_create(program.as_raw_fd(), ifindex, attach_type, std::ptr::null())
+        libbpf_sys::bpf_link_create(
+            program.as_raw_fd(),
+            ifindex,
+            attach_type,
+            &raw const options,
+        )
     };
     owned(fd.into()).map(Attachment::Tcx)
 }

@@ -146,12 +146,9 @@ impl Exchanges {
         let is_between = |(before, asked): (&Finished, &Finished)| {
             before.response.is_none() && asked.heard > before.heard.max(position)
         };
-        let passed = pairs.map(is_between).enumerate();
-        let passed = passed.filter_map(|(place, is_between)| is_between.then_some(place));
-        let last = passed
-            .last()
-            .map_or(self.done, |place| self.done + place + 1);
-        let passed = self.queue.range_mut(self.done..last);
+        let last = pairs.map(is_between).rposition(|is_between| is_between);
+        let end = last.map_or(self.done, |place| self.done + place + 1);
+        let passed = self.queue.range_mut(self.done..end);
         for exchange in passed.filter(|it| it.response.is_none()) {
             exchange.may_be_answered = true;
         }
