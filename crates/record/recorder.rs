@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tcprec_shared::record::{Capture, Direction, MissingHook, SCHEMA};
 use thiserror::Error;
 
@@ -133,6 +134,10 @@ pub(crate) fn prepare(recording: &Recording) -> Result<Prepared, RecordError> {
     let lacking = kernel::lacking_rights(recording.transport)?;
     if !lacking.is_empty() {
         return Err(RecordError::Rights(lacking));
+    }
+    // A command would inherit them.
+    if recording.command.is_empty() {
+        allow_descriptors();
     }
     let clock = Clock::measure()?;
     let (transport, no_ring) = recording.transport.choose()?;
@@ -282,6 +287,15 @@ fn capture(recording: &Recording, options: &Options, clock: Clock, attached: &At
         started_ns: Clock::boot_ns().ok().map(|boot_ns| clock.unix_ns(boot_ns)),
         command: recording.command.clone(),
         sequence: 0,
+    }
+}
+
+/// Takes as many descriptors as there may be: a few hundred interfaces need more than the
+/// 1,024 that are usual.
+fn allow_descriptors() {
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Without them what cannot be attached to is told.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::netns::Namespace;
 use crate::process::wait_until;
-use crate::recorder::{Recorder, analyze, convert};
+use crate::recorder::{Recorder, TCPREC, analyze, convert};
 use crate::records::{self, of_type};
 use crate::report::Ends;
 use crate::traffic::some_of_everything;
@@ -213,4 +213,20 @@ sys.stdin.read()
     recorder.stop();
     other.stop();
     analyze(&world, &world.file("capture.jsonl")).expect(&traffic, Ends::Client);
+}
+
+/// More interfaces than a usual process may have descriptors for.
+pub(crate) fn many() {
+    let world = World::new();
+    for number in 0..20 {
+        let pair = format!("link add many{number} type veth peer name more{number}");
+        world.client.ip(&pair);
+    }
+    let output = world.file("capture.jsonl").display().to_string();
+    let script = format!("ulimit -Sn 60; exec {TCPREC} record -i any -o {output}");
+    let mut command = Command::new("bash");
+    command.args(["-c", &script]);
+    let recorder = Recorder::ready(world.start(&world.client, command));
+    assert!(recorder.errors().contains("(tcx)"), "{}", recorder.errors());
+    recorder.stop();
 }
