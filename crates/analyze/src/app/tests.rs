@@ -179,12 +179,25 @@ fn head_has_no_body_whatever_its_response_says() {
 }
 
 #[test]
-fn what_follows_connect_and_upgrade_is_not_http() {
-    let talk = Talk::new()
-        .says(CLIENT, "CONNECT example.org:443 HTTP/1.1\r\n\r\n")
-        .says(SERVER, "HTTP/1.1 200 Established\r\n\r\n")
-        .says(CLIENT, "GET / HTTP/1.1\r\n\r\n");
-    assert_eq!(talk.summary(), ["CONNECTexample.org:443=200+0"]);
+fn what_follows_connect_may_be_http_and_what_follows_upgrade_is_not() {
+    let tunnel = || {
+        Talk::new()
+            .says(CLIENT, "CONNECT example.org:80 HTTP/1.1\r\n\r\n")
+            .says(SERVER, "HTTP/1.1 200 Established\r\n\r\n")
+    };
+    let talk = tunnel()
+        .says(CLIENT, "GET / HTTP/1.1\r\n\r\n")
+        .says(SERVER, "HTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\nno")
+        .says(CLIENT, "GET /2 HTTP/1.1\r\n\r\n");
+    assert_eq!(
+        talk.summary(),
+        ["CONNECTexample.org:80=200+0", "GET/=404+2", "GET/2=none"]
+    );
+    let mut talk = tunnel();
+    for _ in 0..20 {
+        talk = talk.says(CLIENT, "\x01\x02").says(SERVER, "\x03");
+    }
+    assert_eq!(talk.summary(), ["CONNECTexample.org:80=200+0"]);
     let talk = Talk::new()
         .says(CLIENT, "CONNECT example.org:443 HTTP/1.1\r\n\r\n")
         .says(SERVER, "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")

@@ -41,12 +41,22 @@ pub(super) struct Http1 {
     budget: Budget,
     /// The end that sends requests; none before the first message.
     client: Option<Side>,
-    /// The connection was handed over to something else (CONNECT, Upgrade).
-    handed_over: bool,
+    carries: Carries,
     /// The request that was answered by going over to HTTP/2.
     upgraded: Option<RequestMessage>,
     directions: Pair<Direction>,
     exchanges: Exchanges,
+}
+
+/// What a connection carries, as far as is known.
+#[derive(Debug, Clone, Copy, Default)]
+enum Carries {
+    #[default]
+    Http,
+    /// What it is a tunnel for (CONNECT): it may be HTTP again.
+    Anything,
+    /// Something else (Upgrade).
+    Other,
 }
 
 /// Where HTTP/2 begins.
@@ -64,7 +74,7 @@ impl Http1 {
         Self {
             budget,
             client: None,
-            handed_over: false,
+            carries: Carries::default(),
             upgraded: None,
             directions: Pair::default(),
             exchanges: Exchanges::default(),
@@ -84,7 +94,7 @@ impl Http1 {
     }
 
     const fn is_unclaimed(&self) -> bool {
-        self.client.is_none() || self.handed_over
+        self.client.is_none() || !matches!(self.carries, Carries::Http)
     }
 
     /// Whether nothing will be found any more.
@@ -145,7 +155,7 @@ impl Http1 {
     /// Whether a message that begins so may come from the end `side`.
     fn fits(&self, side: Side, start: Start) -> bool {
         match start {
-            _ if self.handed_over => false,
+            _ if matches!(self.carries, Carries::Other) => false,
             Start::Request => self.client.is_none_or(|client| client == side),
             Start::Response => self.client.is_none_or(|client| client != side),
             Start::Unsure => true,
@@ -289,7 +299,7 @@ impl Http1 {
         let direction = &mut self.directions[side];
         direction.open = true;
         match after {
-            After::Handed => self.hand_over(),
+            After::Handed(carries) => self.hand_over(carries),
             After::Body(_) | After::Nothing if !whole => direction.state = State::Lost,
             After::Body(body) => direction.state = State::Body(body),
             After::Nothing => {
@@ -301,8 +311,9 @@ impl Http1 {
 
     /// Takes it that `client` sends the requests.
     fn found(&mut self, client: Side) {
-        if self.client.is_none() {
+        if self.is_unclaimed() {
             self.client = Some(client);
+            self.carries = Carries::Http;
             for side in [client, client.other()] {
                 let state = &mut self.directions[side].state;
                 if matches!(state, State::Opaque) {
@@ -332,7 +343,7 @@ impl Http1 {
             && let Some(request) = self.exchanges.take_request()
         {
             self.upgraded = Some(request);
-            return After::Handed;
+            return After::Handed(Carries::Other);
         }
         let interim = (100..200).contains(&head.status) && head.status != 101;
         if interim {
@@ -341,8 +352,8 @@ impl Http1 {
         let Arrived { first_ns, last_ns } = arrived;
         let asked = self.exchanges.response(head, head_bytes, first_ns, last_ns);
         match head.status {
-            101 if head.has_upgrade => After::Handed,
-            200..300 if asked.connect => After::Handed,
+            101 if head.has_upgrade => After::Handed(Carries::Other),
+            200..300 if asked.connect => After::Handed(Carries::Anything),
             101 | 204 | 304 => After::Nothing,
             _ if asked.head => After::Nothing,
             _ => Body::of_response(head.framing).map_or(After::Nothing, After::Body),
@@ -350,8 +361,8 @@ impl Http1 {
     }
 
     /// Ends all messages. What follows may be something that others know.
-    fn hand_over(&mut self) {
-        self.handed_over = true;
+    fn hand_over(&mut self, carries: Carries) {
+        self.carries = carries;
         for side in [Side::Low, Side::High] {
             let direction = &mut self.directions[side];
             direction.state = State::Lost;
@@ -466,6 +477,6 @@ impl Http1 {
 enum After {
     Body(Body),
     Nothing,
-    /// Something that is not HTTP/1, both ways.
-    Handed,
+    /// What the connection carries from there on, both ways.
+    Handed(Carries),
 }
