@@ -174,8 +174,6 @@ impl Latencies {
         let total_ns = timing.total_ns();
         for place in places.into_iter().flatten() {
             if let Some(sum) = self.sums.get_mut(place) {
-                let first = *sum.endpoint.get_or_insert(request.app.server);
-                sum.has_several_endpoints |= first != request.app.server;
                 sum.errors += u64::from(is_error);
                 sum.total.add(total_ns);
                 sum.wait.add(timing.wait_ns);
@@ -224,6 +222,13 @@ impl Latencies {
                     self.sums.len() - 1
                 })
             });
+        }
+        // Requests that are alike have the same one.
+        for place in places.into_iter().flatten() {
+            if let Some(sum) = self.sums.get_mut(place) {
+                let first = *sum.endpoint.get_or_insert(request.app.server);
+                sum.has_several_endpoints |= first != request.app.server;
+            }
         }
         if self.like.len() >= MAX_LIKE {
             self.like.clear();

@@ -6,6 +6,7 @@ use crate::latency::route;
 use crate::owner::Owners;
 use crate::report::{Connection, Request};
 use crate::tcp::ConnState;
+use crate::timing::Timing;
 
 /// A request that takes the client so long to send is worth a word, and one that has
 /// waited for so long for its answer when the capture ends.
@@ -31,6 +32,12 @@ impl Findings {
         let before = self.answered.filter(|(on, _)| is_alone && *on == id);
         if let Some(answered) = &request.app.response {
             self.answered = Some((id, answered.last_ns));
+        }
+        let is_short = |timing: &Timing| timing.total_ns() < LONG_NS;
+        if request.timing.as_ref().is_some_and(is_short)
+            && request.app.is_response_whole() == Some(true)
+        {
+            return; // most are so
         }
         let Some(asked) = &request.app.request else {
             return;
