@@ -65,6 +65,10 @@ impl Exchanges {
             self.is_overrun = true;
             self.done += 1;
         }
+        if self.queue.capacity() == 0 {
+            // Most clients wait for the answer.
+            self.queue.reserve_exact(1);
+        }
         self.queue.push_back(exchange);
         self.given + self.queue.len() as u64 - 1
     }
