@@ -103,6 +103,7 @@ const TESTS: &[(&str, fn())] = tests![
     signals::without_a_terminal,
     signals::in_a_pid_namespace,
     signals::a_stopped_terminal,
+    signals::a_fifo_without_a_reader,
     filters::tcx,
     filters::socket_filter,
     wanted::by_name,

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
+use crate::process::wait_until;
 use crate::recorder::{Recorder, TCPREC, tcprec};
 use crate::records;
 use crate::traffic::some_of_everything;
@@ -96,4 +97,22 @@ print(recorder.wait())
     let connects = records::of_type(&records, "connect");
     assert_eq!(connects.len(), 20);
     assert!(records::of_type(&records, "packet").len() >= 20 * 5);
+}
+
+/// A FIFO that nobody reads yet: the user is told what is waited for.
+pub(crate) fn a_fifo_without_a_reader() {
+    let world = World::without_cable();
+    let fifo = world.file("capture.jsonl");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let fifo = fifo.display().to_string();
+    let mut command = Command::new(TCPREC);
+    command.args(["record", "-i", "lo", "-o", &fifo]);
+    let recorder = world.start(&world.server, command);
+    wait_until("it is told", || recorder.errors().contains("is a FIFO"));
+    let mut command = Command::new("cat");
+    command.arg(&fifo);
+    let reader = world.start(&world.server, command);
+    Recorder::ready(recorder).stop();
+    let read = records::parse(&reader.finish().expect_code(0).output);
+    assert_eq!(read.last().expect("a record")["type"], "end");
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, BufWriter, Write as _};
 use std::num::{NonZeroU32, NonZeroU64};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -262,6 +263,12 @@ impl Record {
             }));
             Ok(opened)
         };
+        for path in outputs.iter().filter(|path| is_fifo(path)) {
+            let path = path.display();
+            teller.say(&format!(
+                "{path} is a FIFO: recording begins when somebody reads it"
+            ));
+        }
         match recorder::record(&recording, open, &mut teller) {
             Ok(summary) => {
                 teller.ended(&summary);
@@ -388,6 +395,11 @@ impl Record {
         let names: Result<_, _> = names.collect();
         Ok(Some((rotation, names.map_err(Failure::Usage)?)))
     }
+}
+
+/// Whether opening it waits for somebody who reads.
+fn is_fifo(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
 }
 
 fn open(
