@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
-use crate::process::wait_until;
+use crate::process::{Ended, wait_until};
 use crate::recorder::{Recorder, TCPREC, analyze, tcprec};
 use crate::records;
 use crate::report::{Ends, Report};
@@ -156,40 +156,30 @@ pub(crate) fn full_disk() {
     let world = World::without_cable();
     let _nginx = Nginx::start(&world, &world.server);
     for extension in ["jsonl", "jsonl.zst", "pcapng", "pcapng.zst"] {
-        let [small, saved, other] = ["small", "saved", "other"].map(|stem| {
+        let [saved, other] = ["saved", "other"].map(|stem| {
             world
                 .file(&format!("{stem}.{extension}"))
                 .display()
                 .to_string()
         });
-        let mount = world.file("mount").display().to_string();
-        // In a mount namespace of its own: nothing is left of the mount.
-        let script = format!(
-            "mkdir -p {mount}; mount -t tmpfs -o size=100k tmpfs {mount}; \
-             {TCPREC} record -i lo -s 0 --duration 4 -o {mount}/small.{extension} -o {other}; \
-             code=$?; \
-             cp {mount}/small.{extension} {saved}; exit $code"
-        );
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", &script]);
-        let mut process = world.start(&world.server, command);
-        under_load(&world, || {
-            wait_until("the recorder has ended", || process.has_ended());
-        });
-        let errors = process.finish().expect_code(1).errors;
+        let more = format!("--duration 4 -o {other}");
+        let errors = on_small_disk(&world, "100k", extension, &more, &saved).errors;
         let lines: Vec<_> = errors.lines().collect();
         let [_, at_once, sum, last] = lines[..] else {
-            panic!("{small}: {errors}");
+            panic!("{extension}: {errors}");
         };
         for line in [at_once, last] {
             let is_failure = line.contains("cannot write") && line.contains("No space left");
-            assert!(is_failure, "{small}: {errors}");
+            assert!(is_failure, "{extension}: {errors}");
         }
-        assert!(at_once.contains("goes on without it"), "{small}: {errors}");
-        assert!(sum.contains("none lost"), "{small}: {errors}");
-        assert!(sum.contains("duration reached"), "{small}: {errors}");
-        assert_eq!(told(last), held(&world, &saved), "{small}: {errors}");
-        assert_eq!(told(sum), held(&world, &other), "{small}: {errors}");
+        assert!(
+            at_once.contains("goes on without it"),
+            "{extension}: {errors}"
+        );
+        assert!(sum.contains("none lost"), "{extension}: {errors}");
+        assert!(sum.contains("duration reached"), "{extension}: {errors}");
+        assert_eq!(told(last), held(&world, &saved), "{extension}: {errors}");
+        assert_eq!(told(sum), held(&world, &other), "{extension}: {errors}");
         let expected = if extension == "pcapng.zst" {
             "cut"
         } else {
@@ -200,6 +190,25 @@ pub(crate) fn full_disk() {
     }
 }
 
+/// Records under load, in all, on a disk of that size, until the recorder fails; what it
+/// wrote there is copied to `saved`.
+fn on_small_disk(world: &World, size: &str, extension: &str, more: &str, saved: &str) -> Ended {
+    let mount = world.file("mount").display().to_string();
+    // In a mount namespace of its own: nothing is left of the mount.
+    let script = format!(
+        "mkdir -p {mount}; mount -t tmpfs -o size={size} tmpfs {mount}; \
+         {TCPREC} record -i lo -s 0 -o {mount}/small.{extension} {more}; code=$?; \
+         cp {mount}/small.{extension} {saved}; exit $code"
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script]);
+    let mut process = world.start(&world.server, command);
+    under_load(world, || {
+        wait_until("the recorder has ended", || process.has_ended());
+    });
+    process.finish().expect_code(1)
+}
+
 /// A full disk ends the recording where there is no other output: what did not get
 /// into the file is lost.
 pub(crate) fn full_disk_alone() {
@@ -207,25 +216,13 @@ pub(crate) fn full_disk_alone() {
     let _nginx = Nginx::start(&world, &world.server);
     for extension in ["jsonl", "jsonl.zst", "pcapng", "pcapng.zst"] {
         let saved = world.file(&format!("saved.{extension}"));
-        let mount = world.file("mount").display().to_string();
-        let script = format!(
-            "mkdir -p {mount}; mount -t tmpfs -o size=300k tmpfs {mount}; \
-             {TCPREC} record -i lo -s 0 -o {mount}/small.{extension}; code=$?; \
-             cp {mount}/small.{extension} {}; exit $code",
-            saved.display()
-        );
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", &script]);
-        let mut process = world.start(&world.server, command);
-        under_load(&world, || {
-            wait_until("the recorder has ended", || process.has_ended());
-        });
-        let errors = process.finish().expect_code(1).errors;
+        let saved = saved.to_str().expect("a path in UTF-8");
+        let errors = on_small_disk(&world, "300k", extension, "", saved).errors;
         let lines: Vec<_> = errors.lines().collect();
         let [_, sum, last] = lines[..] else {
             panic!("{extension}: {errors}");
         };
-        let held = held(&world, saved.to_str().expect("a path in UTF-8"));
+        let held = held(&world, saved);
         assert_eq!(told(sum), held, "{extension}: {errors}");
         assert_eq!(told(last), held, "{extension}: {errors}");
         assert!(!sum.contains("none lost"), "{extension}: {errors}");
