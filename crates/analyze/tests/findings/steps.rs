@@ -345,7 +345,7 @@ fn what_is_asked_for_does_not_wait_for_a_timer() {
 
 #[test]
 fn who_sends_again_was_told_of_a_window() {
-    let closed = |between: &[(i64, Step<'_>)]| {
+    let closed = |flags, between: &[(i64, Step<'_>)]| {
         let (start, end) = (
             [(5, (false, ACK, 1001, 1, "aaaa"))],
             [(3000, (true, ACK, 1, 1009, ""))],
@@ -353,7 +353,7 @@ fn who_sends_again_was_told_of_a_window() {
         let steps = [
             &HANDSHAKE[..],
             &start,
-            &[(6, (true, ACK, 1, 1005, ""))],
+            &[(6, (true, flags, 1, 1005, ""))],
             between,
             &end,
         ]
@@ -370,8 +370,14 @@ fn who_sends_again_was_told_of_a_window() {
         found.map(|it| (it.kind, it.by_orig)).collect::<Vec<_>>()
     };
     let zero_window = (ZeroWindow, Some(true));
-    assert_eq!(closed(&[(1000, (false, ACK, 1005, 1, "b"))]), [zero_window]);
-    assert_eq!(closed(&[(100, (false, ACK, 1005, 1, "bbbb"))]), []);
+    assert_eq!(
+        closed(ACK, &[(1000, (false, ACK, 1005, 1, "b"))]),
+        [zero_window]
+    );
+    assert_eq!(closed(ACK, &[(100, (false, ACK, 1005, 1, "bbbb"))]), []);
+    // Of a FIN Wireshark does not say that its window is zero.
+    assert_eq!(closed(ACK, &[]), [zero_window]);
+    assert_eq!(closed(FIN | ACK, &[]), []);
 }
 
 const GET: &str = "GET /a HTTP/1.1\r\n\r\n";
@@ -419,24 +425,22 @@ fn who_waits_behind_a_slow_answer_is_not_slow() {
     let asked = 1 + two.len() as u32;
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     let next = 1001 + answer.len() as u32;
-    let found = |second_ms| {
-        found_after_handshake(&[
-            (5, (true, ACK, 1, 1001, &two)),
+    // How many were slow, of two that are asked for at once.
+    let slow = |second_ms| {
+        let answered = [
+            (5, (true, ACK, 1, 1001, two.as_str())),
             (405, (false, ACK, 1001, asked, answer)),
             (second_ms, (false, ACK, next, asked, answer)),
-        ])
+        ];
+        let mut pipeline = pipeline();
+        for (ms, step) in HANDSHAKE.into_iter().chain(answered) {
+            let packet = segment(ms * 1_000_000, step);
+            pipeline.push(&Record::Packet(packet), &mut ());
+        }
+        let findings = pipeline.finish(&mut ()).findings;
+        assert_eq!((findings.len(), findings[0].kind), (1, SlowServer));
+        findings[0].count
     };
-    let slow = (SlowServer, Some(false));
-    assert_eq!(found(406), [slow]);
-    // Both are of one route.
-    let mut pipeline = pipeline();
-    for (ms, step) in HANDSHAKE.into_iter().chain([
-        (5, (true, ACK, 1, 1001, two.as_str())),
-        (405, (false, ACK, 1001, asked, answer)),
-        (805, (false, ACK, next, asked, answer)),
-    ]) {
-        pipeline.push(&Record::Packet(segment(ms * 1_000_000, step)), &mut ());
-    }
-    let findings = pipeline.finish(&mut ()).findings;
-    assert_eq!((findings[0].kind, findings[0].count), (SlowServer, 2));
+    assert_eq!(slow(406), 1);
+    assert_eq!(slow(805), 2);
 }

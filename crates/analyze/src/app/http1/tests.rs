@@ -91,6 +91,7 @@ fn more_than_can_wait_are_not_guessed_at() {
     let found = talk.finish();
     let (asked, answers): (Vec<_>, Vec<_>) = found.iter().partition(|it| it.request.is_some());
     assert_eq!(asked.len(), 257);
+    assert!(asked.iter().all(|it| it.response.is_none()));
     assert!(asked.iter().all(|it| is_answered(it).is_none()));
     assert!(answers.iter().all(|it| it.response.is_some()));
 }
