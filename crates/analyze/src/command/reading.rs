@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError};
 use std::thread;
 
 use tcprec_shared::batch::Batch;
-use tcprec_shared::format::{Compression, Input};
+use tcprec_shared::format::Input;
 use tcprec_shared::stream::{ReadError, Source as _};
 
 use super::progress::Progress;
@@ -66,10 +66,7 @@ pub(super) fn read(
     threads: usize,
     take: impl FnMut(Step) -> Result<Vec<Batch>, Failure> + Send,
 ) -> Result<(), Failure> {
-    // A pipe's next bytes may be long in coming, and decompression takes longer than
-    // what can be done meanwhile by others.
-    let is_read_fast =
-        input.total_bytes().is_some() && input.format().compression == Compression::None;
+    let is_at_hand = input.is_at_hand();
     let reader = Reader {
         input,
         selection,
@@ -79,7 +76,7 @@ pub(super) fn read(
         after: None,
         is_over: false,
     };
-    match (threads, is_read_fast) {
+    match (threads, is_at_hand) {
         (..2, _) => one_by_one(reader, take),
         (_, true) => rayon::scope(|_| beside(reader, take)),
         (_, false) => ahead(reader, take),

@@ -2,6 +2,7 @@
 //! All of it is done in the order of the records, by one thread.
 
 use std::collections::BTreeMap;
+use std::mem;
 
 use tcprec_shared::batch::Batch;
 use tcprec_shared::record::{Capture, Event, EventKind, Loss, LossCause, Lost, Record};
@@ -228,29 +229,30 @@ impl Books {
         // In the order of first packets, as each shard gives its own.
         order.sort_unstable();
         let mut chunks = order.chunks(CHUNK_CONNECTIONS);
-        let mut finish_chunk = || -> Option<Vec<_>> {
-            let chunk = chunks.next()?.iter();
-            let finished = chunk.map(|&(_, shard)| {
+        let mut finish = |finished: &mut Vec<_>| {
+            let chunk = chunks.next().unwrap_or_default().iter();
+            finished.extend(chunk.filter_map(|&(_, shard)| {
                 let (connection, requests, _) = of_shards.get_mut(shard)?.next()?;
                 Some((shard, connection, requests))
-            });
-            Some(finished.flatten().collect())
+            }));
         };
-        let mut finished = finish_chunk();
-        while let Some(connections) = finished {
-            let take = || {
-                for (shard, mut connection, mut requests) in connections {
-                    self.numbers
-                        .number(shard, &mut connection, &mut requests, false);
-                    self.resolver(now_ns, rows).connection(connection, requests);
-                }
-            };
-            finished = if with_threads {
-                rayon::join(&mut finish_chunk, take).0
+        let mut take = |(shard, mut connection, mut requests): (_, _, Vec<_>)| {
+            self.numbers
+                .number(shard, &mut connection, &mut requests, false);
+            self.resolver(now_ns, rows).connection(connection, requests);
+        };
+        // Large vectors are dear where so much was freed: two are enough.
+        let (mut finished, mut next) = (Vec::new(), Vec::new());
+        finish(&mut finished);
+        while !finished.is_empty() {
+            if with_threads {
+                let take = || finished.drain(..).for_each(&mut take);
+                rayon::join(|| finish(&mut next), take);
             } else {
-                take();
-                finish_chunk()
-            };
+                finished.drain(..).for_each(&mut take);
+                finish(&mut next);
+            }
+            mem::swap(&mut finished, &mut next);
         }
         let mut report = self.report;
         report.losses = self.losses.into_values().collect();

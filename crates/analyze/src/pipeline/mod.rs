@@ -131,8 +131,12 @@ impl Pipeline {
     #[must_use]
     pub fn finish(mut self, rows: &mut (impl Rows + Send)) -> Report {
         self.settle(rows);
-        let with_threads = self.many_packets < usize::MAX;
-        self.books.finish(self.shards, rows, with_threads)
+        if self.many_packets < usize::MAX {
+            // By one of the threads: another would be woken after each step.
+            rayon::scope(|_| self.books.finish(self.shards, rows, true))
+        } else {
+            self.books.finish(self.shards, rows, false)
+        }
     }
 
     /// Brings all into the books that was taken so far; what is finished goes to

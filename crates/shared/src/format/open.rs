@@ -62,6 +62,15 @@ impl Input {
         self.total_bytes
     }
 
+    /// Whether nothing has to be waited for: a pipe's next bytes may be long in coming, and
+    /// decompression takes longer than what can be done meanwhile with the records before,
+    /// unless frames are independent.
+    #[must_use]
+    pub fn is_at_hand(&self) -> bool {
+        let is_plain = self.format.compression == Compression::None;
+        self.total_bytes.is_some() && (is_plain || self.format == JSONL_ZSTD)
+    }
+
     /// The files that are read, which are not what was asked for if that was a
     /// folder or a stem; none for a stream.
     #[must_use]

@@ -1,9 +1,11 @@
 //! Reading compressed JSON lines frame by frame, on several cores.
 //!
-//! The frames of a capture are independent, and each holds whole lines. So
-//! threads decompress and parse the next few of them while the records of the
-//! first are given out, in the order of the file. On one core a frame is read when it
-//! is asked for, which still is faster than line by line. From the first frame on that
+//! The frames of a capture are independent, and each holds whole lines. So the threads
+//! of rayon's global pool decompress and parse the next few of them while the records
+//! of the first are given out, in the order of the file. They are those that work on the
+//! records too: with threads of its own there would be more than cores, each in the way of
+//! the others. On one core a frame is read when it is asked for, which still is faster
+//! than line by line. From the first frame on that
 //! is not so, the usual [`Reader`] goes on: it is the one that says what is wrong.
 
 use std::collections::VecDeque;
@@ -11,10 +13,10 @@ use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
 
+use rayon::Yield;
 use zstd::bulk::Decompressor;
 use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
 
@@ -25,7 +27,11 @@ use crate::format::window::Window;
 use crate::record::Record;
 use crate::stream::{ReadError, Source};
 
-/// As many threads read ahead at most: more than one analysis can keep up with.
+/// So many frames for each thread are read ahead: enough to do for all others while one
+/// does what can only be done in order.
+const FRAMES_OF_A_THREAD: usize = 3;
+
+/// As many threads' at most: more than one analysis can keep up with.
 const MAX_THREADS: usize = 8;
 
 /// A larger frame, compressed or not, is left to the usual reader: it takes as
@@ -78,7 +84,7 @@ impl Ahead {
             read_bytes,
             buffer: Vec::new(),
             offset: 0,
-            workers: Workers::start(threads.min(MAX_THREADS)),
+            workers: Workers::new(threads.min(MAX_THREADS)),
             pending: VecDeque::new(),
             current: Batch::default(),
             plain_bytes: 0,
@@ -142,7 +148,7 @@ impl Ahead {
         let Some(next) = self.pending.pop_front() else {
             return self.leave(self.offset);
         };
-        let Ok((frame, Some((batch, plain_bytes)))) = next.done.recv() else {
+        let Some((frame, Some((batch, plain_bytes)))) = wait(&next.done) else {
             return self.leave(next.offset);
         };
         self.plain_bytes += plain_bytes;
@@ -171,6 +177,18 @@ impl Ahead {
             ..Reader::new(window)
         });
         Ok(())
+    }
+}
+
+/// Waits for a frame; a thread of the pool does what else there is to do meanwhile.
+fn wait(frame: &Receiver<Done>) -> Option<Done> {
+    loop {
+        match frame.try_recv() {
+            Ok(done) => return Some(done),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) if rayon::yield_now() == Some(Yield::Executed) => {}
+            Err(TryRecvError::Empty) => return frame.recv().ok(),
+        }
     }
 }
 
@@ -205,63 +223,43 @@ impl Source for Ahead {
     }
 }
 
-/// Who reads frames: threads, or, if there is to be one only, whoever asks.
+/// Who reads frames: rayon's threads, or, if there is to be one only, whoever asks.
 struct Workers {
-    jobs: Option<Sender<Job>>,
-    threads: Vec<JoinHandle<()>>,
-    own: Option<Worker>,
+    /// Those that have nothing to do; as many as are at work at the same time will be.
+    idle: Arc<Mutex<Vec<Worker>>>,
+    threads: usize,
 }
 
 impl Workers {
-    fn start(count: usize) -> Self {
-        let (jobs, waiting) = mpsc::channel::<Job>();
-        let waiting = Arc::new(Mutex::new(waiting));
-        let count = if count > 1 { count } else { 0 };
-        let threads = (0..count).map(|_| {
-            let waiting = Arc::clone(&waiting);
-            thread::spawn(move || work(&waiting))
-        });
+    fn new(threads: usize) -> Self {
         Self {
-            threads: threads.collect(),
-            jobs: Some(jobs),
-            own: if count == 0 { Worker::new() } else { None },
+            idle: Arc::default(),
+            threads,
         }
     }
 
-    fn most_pending(&self) -> usize {
-        (2 * self.threads.len()).max(1)
-    }
-
-    fn send(&mut self, job: Job) {
-        // Where nobody answers the usual reader takes over.
-        if let Some(own) = &mut self.own {
-            own.answer(job);
-        } else if let Some(jobs) = &self.jobs {
-            let _ = jobs.send(job);
+    const fn most_pending(&self) -> usize {
+        match self.threads {
+            ..2 => 1,
+            threads => FRAMES_OF_A_THREAD * threads,
         }
     }
-}
 
-impl Drop for Workers {
-    fn drop(&mut self) {
-        self.jobs = None;
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
+    fn send(&self, job: Job) {
+        let idle = Arc::clone(&self.idle);
+        let answer = move || {
+            let idle = || idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let worker = idle().pop();
+            // Where nobody answers the usual reader takes over.
+            if let Some(mut worker) = worker.or_else(Worker::new) {
+                worker.answer(job);
+                idle().push(worker);
+            }
+        };
+        match self.threads {
+            ..2 => answer(),
+            _ => rayon::spawn_fifo(answer),
         }
-    }
-}
-
-fn work(waiting: &Mutex<Receiver<Job>>) {
-    let Some(mut worker) = Worker::new() else {
-        return;
-    };
-    loop {
-        let job = waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .recv();
-        let Ok(job) = job else { return };
-        worker.answer(job);
     }
 }
 
@@ -359,7 +357,8 @@ mod tests {
     /// All readers tell the same of a file of these frames and what follows them.
     fn check(frames: &[Vec<u8>], rest: &[u8]) -> Vec<String> {
         check_with(1, frames, rest);
-        check_with(3, frames, rest)
+        check_with(3, frames, rest);
+        rayon::scope(|_| check_with(3, frames, rest)) // by one of those who read
     }
 
     fn check_with(threads: usize, frames: &[Vec<u8>], rest: &[u8]) -> Vec<String> {
