@@ -1,11 +1,10 @@
 //! Which interfaces are recorded: chosen at the start, in the recorder's own
-//! network namespace or in others, and looked after once a second. And whose
-//! events belong to them.
+//! network namespace or in others, and looked after. And whose events belong to them.
 
 use std::io;
 use std::sync::Arc;
 
-use crate::kernel::{Changes, Device, MAX_NAMESPACES, Namespace, Watched, devices};
+use crate::kernel::{Changes, Device, LinkNews, MAX_NAMESPACES, Namespace, Watched, devices};
 use crate::recorder::RecordError;
 
 /// The interfaces that are to be recorded.
@@ -16,6 +15,8 @@ pub(crate) struct Interfaces {
     is_elsewhere: bool,
     is_any: bool,
     watched: Watched,
+    /// Of each namespace.
+    news: Vec<LinkNews>,
 }
 
 impl Interfaces {
@@ -28,6 +29,9 @@ impl Interfaces {
         let is_elsewhere = !namespaces.is_empty();
         let namespaces = open(namespaces)?;
         let is_any = names.is_empty() || names.iter().any(|name| name == "any");
+        // Before the first look, so that nothing happens between.
+        let news = namespaces.iter().map(LinkNews::open);
+        let news = news.collect::<io::Result<_>>()?;
         let mut all = all_devices(&namespaces)?;
         let chosen = if is_any {
             all.retain(|device| device.layer.is_ok());
@@ -45,6 +49,7 @@ impl Interfaces {
             is_elsewhere,
             is_any,
             watched: Watched::new(names, chosen),
+            news,
         })
     }
 
@@ -71,6 +76,17 @@ impl Interfaces {
             return Vec::new();
         }
         self.namespaces.iter().map(Namespace::inode).collect()
+    }
+
+    /// What tells that it is time to look again.
+    pub(crate) fn news(&self) -> &[LinkNews] {
+        &self.news
+    }
+
+    /// Whether anything happened since it was asked last.
+    pub(crate) fn take_news(&self) -> bool {
+        let take = |is_any, news: &LinkNews| news.take() || is_any;
+        self.news.iter().fold(false, take)
     }
 
     /// Looks which interfaces came and which are gone; `has_lost` says of one whether

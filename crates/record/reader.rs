@@ -19,6 +19,8 @@ use crate::writer::{Closed, Progress};
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 /// How often losses are counted, files flushed and figures shown.
 const TICK: Duration = Duration::from_secs(1);
+/// How long to wait at least before interfaces are looked at again, however much happens.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// How long to go on after the command ended: its connections close meanwhile.
 const LINGER: Duration = Duration::from_millis(200);
 /// How long the outputs may take nothing at the end before they are given up.
@@ -72,6 +74,8 @@ impl Reader {
         watcher: &mut dyn Watcher,
     ) -> Result<&'static str, RecordError> {
         let mut next_tick = self.started + TICK;
+        let mut next_look = self.started;
+        let mut has_news = false;
         let mut has_ended = false;
         let mut deadline = duration.map(|duration| (self.started + duration, "duration reached"));
         loop {
@@ -98,10 +102,16 @@ impl Reader {
             {
                 return Ok(reason);
             }
+            has_news |= self.interfaces.take_news();
+            // Others may take a hook away, of which there is no news.
+            if now >= next_tick || has_news && now >= next_look {
+                has_news = false;
+                next_look = now + LOOK_INTERVAL;
+                self.look_at_interfaces(watcher)?;
+            }
             if now >= next_tick {
                 next_tick = now + TICK;
                 self.tick()?;
-                self.look_at_interfaces(watcher)?;
                 for found in self.progress.take_news() {
                     watcher.note(&found);
                 }
@@ -168,7 +178,8 @@ impl Reader {
                 return Err(io::Error::other("the writing thread died").into());
             }
         };
-        self.kernel.collect(timeout, &mut batch)?;
+        let news = self.interfaces.news();
+        self.kernel.collect(timeout, news, &mut batch)?;
         self.send(Message::Batch(batch));
         Ok(())
     }

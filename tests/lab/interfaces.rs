@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::netns::Namespace;
 use crate::process::wait_until;
@@ -95,6 +95,36 @@ pub(crate) fn comes() {
     world.settle();
     recorder.stop();
     analyze(&world, &capture).expect(&traffic, Ends::Client);
+}
+
+/// One that comes is recorded long before a second has passed: what is sent meanwhile is
+/// not.
+pub(crate) fn are_noticed_soon() {
+    const COUNT: usize = 8;
+    let world = World::without_cable();
+    let output = world.file("capture.jsonl").display().to_string();
+    // In a namespace that is entered, as in the recorder's own.
+    let netns = world.client.path();
+    for arguments in [&["-i", "any"][..], &["-i", "any", "--netns", &netns]] {
+        let output = ["-o", &output];
+        let recorder = Recorder::start(&world, &world.client, &[arguments, &output].concat());
+        let took = (0..COUNT).map(|number| {
+            world
+                .client
+                .ip(&format!("link add dev soon{number} type veth"));
+            let begun = Instant::now();
+            let told = format!("recording on soon{number} too");
+            wait_until(&told, || recorder.errors().contains(&told));
+            world.client.ip(&format!("link delete soon{number}"));
+            begun.elapsed()
+        });
+        let mut took: Vec<_> = took.collect();
+        took.sort();
+        // The machine may have been busy with others for some.
+        let most = took[COUNT * 3 / 4];
+        assert!(most < Duration::from_millis(300), "{took:?}");
+        recorder.stop();
+    }
 }
 
 /// One that another replaces between two looks is told and recorded, though it

@@ -160,6 +160,7 @@ const TESTS: &[(&str, fn())] = tests![
     survival::full_pipe,
     interfaces::returns,
     interfaces::comes,
+    interfaces::are_noticed_soon,
     interfaces::is_replaced,
     interfaces::moves,
     interfaces::by_number,

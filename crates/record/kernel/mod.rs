@@ -15,6 +15,7 @@ mod filter;
 mod hooks;
 mod host;
 mod interfaces;
+mod link_news;
 mod load;
 mod misses;
 mod namespace;
@@ -50,6 +51,7 @@ use events::Events;
 pub(crate) use filter::Filter;
 pub(crate) use host::{Clock, Need, boot_id, has_btf, lacking_rights, names, used_rights};
 pub(crate) use interfaces::{Changes, Device, Layer, Recorded, Watched, devices};
+pub(crate) use link_news::LinkNews;
 use load::{load_events, load_packets};
 use misses::Misses;
 pub(crate) use namespace::Namespace;
@@ -328,8 +330,13 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel's, when the rings cannot be read.
-    pub(crate) fn collect(&mut self, timeout: Duration, batch: &mut Batch) -> io::Result<()> {
-        self.rings.wait(timeout)?;
+    pub(crate) fn collect(
+        &mut self,
+        timeout: Duration,
+        news: &[LinkNews],
+        batch: &mut Batch,
+    ) -> io::Result<()> {
+        self.rings.wait(timeout, news)?;
         // Whatever has an earlier time than this is in a ring by now.
         let horizon = Clock::boot_ns()?;
         // What came during the look may be newer than what was taken of other rings.

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tcprec_shared::record::MissingHook;
 
 use super::Snap;
 use super::batch::{Batch, Ring};
+use super::link_news::LinkNews;
 use super::packet_rings::{self, Layout, PacketRings};
 use super::perf::PerfRings;
 
@@ -231,8 +232,8 @@ impl Rings {
         Ok(Self { filling, open })
     }
 
-    /// Waits until a ring holds much, or for `timeout`.
-    pub(super) fn wait(&self, timeout: Duration) -> io::Result<()> {
+    /// Waits until a ring holds much or there is news, or for `timeout`.
+    pub(super) fn wait(&self, timeout: Duration, news: &[LinkNews]) -> io::Result<()> {
         let descriptors: Vec<_> = match &self.open {
             Open::Ring(rings, _) => rings.iter().map(RingBuffer::epoll_fd).collect(),
             Open::Perf(rings) => rings.iter().map(PerfRings::epoll_fd).collect(),
@@ -242,7 +243,10 @@ impl Rings {
             let fd = unsafe { BorrowedFd::borrow_raw(fd) };
             PollFd::new(fd, PollFlags::POLLIN)
         });
-        let mut descriptors: Vec<_> = descriptors.collect();
+        let news = news
+            .iter()
+            .map(|news| PollFd::new(news.as_fd(), PollFlags::POLLIN));
+        let mut descriptors: Vec<_> = descriptors.chain(news).collect();
         let timeout = PollTimeout::try_from(timeout).map_err(io::Error::other)?;
         match poll(&mut descriptors, timeout) {
             // A signal: the caller looks what it means.
