@@ -9,6 +9,7 @@ use tcprec_shared::record::{Capture, Event, EventKind, Loss, LossCause, Lost, Re
 use tcprec_shared::stream::ReadError;
 
 use super::Round;
+use super::files::Files;
 use super::numbers::Numbers;
 use super::part::Part;
 use super::reading::Reading;
@@ -45,9 +46,8 @@ pub(super) struct Books {
     /// What was seen so far, but for what is summed up of connections and requests.
     pub(super) report: Report,
     losses: BTreeMap<(LossCause, Lost), LossSummary>,
-    /// What the file that is being read says of itself.
-    file: Option<Capture>,
-    /// Whether that file goes on with the recording of the one before.
+    files: Files,
+    /// Whether the file that is being read goes on with the recording of an earlier one.
     is_continuation: bool,
     /// Which rows are wanted, if not all.
     pub(super) condition: Option<Condition>,
@@ -65,7 +65,7 @@ impl Books {
             gaps: Gaps::default(),
             report: Report::default(),
             losses: BTreeMap::new(),
-            file: None,
+            files: Files::default(),
             is_continuation: false,
             condition: None,
             news: None,
@@ -217,6 +217,8 @@ impl Books {
     ) -> Report {
         let ending = &self.report.capture.ending;
         self.gaps.is_cut = matches!(ending, Ending::Abrupt | Ending::Cut(_));
+        let capture = &mut self.report.capture;
+        (capture.missing_files, capture.unfinished_files) = self.files.finish();
         shards.sum_up(&mut self.report);
         let now_ns = self.report.capture.end_ns().unwrap_or(i64::MIN);
         let mut of_shards = shards.finish();
@@ -266,8 +268,7 @@ impl Books {
         report
     }
 
-    /// Another file begins. It may be the next one of the recording, or a later
-    /// one: those between are missing.
+    /// Another file begins.
     fn file(&mut self, made: &Capture) {
         if made.direction.is_some() {
             // Half of the packets are missing, whenever.
@@ -282,17 +283,8 @@ impl Books {
         if made.schema.is_none() {
             return;
         }
-        let before = self.file.replace(made.clone());
-        let of_same = before.filter(|before| made.continues(before));
-        self.is_continuation = of_same.is_some();
-        let expected = of_same.map_or(0, |before| before.sequence.saturating_add(1));
-        capture.missing_files += u64::from(made.sequence.saturating_sub(expected));
-        match capture.ending {
-            Ending::Abrupt => capture.unfinished_files += 1,
-            Ending::Continued(_) if !self.is_continuation => capture.missing_files += 1,
-            _ => {}
-        }
-        capture.ending = Ending::Abrupt; // until an end is seen
+        let before = mem::replace(&mut capture.ending, Ending::Abrupt); // until one is seen
+        self.is_continuation = self.files.begin(made, before);
     }
 
     fn event(&mut self, event: &Event) {

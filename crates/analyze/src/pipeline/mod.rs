@@ -9,6 +9,7 @@
 
 mod books;
 mod carriers;
+mod files;
 mod interfaces;
 mod numbers;
 mod part;

@@ -87,8 +87,10 @@ impl Capture {
     /// for each, but may come out the same again; when it began does not.
     #[must_use]
     pub fn is_of_same_recording(&self, other: &Self) -> bool {
-        let id = |it: &Self| (it.boot_id.clone(), it.clock_offset_ns, it.started_ns);
-        self.clock_offset_ns.is_some() && id(self) == id(other)
+        self.clock_offset_ns.is_some()
+            && self.clock_offset_ns == other.clock_offset_ns
+            && self.started_ns == other.started_ns
+            && self.boot_id == other.boot_id
     }
 
     /// Whether this file goes on with the recording of an earlier one.

@@ -288,10 +288,10 @@ fn a_damaged_record_may_have_been_a_packet() {
 
 #[test]
 fn what_a_rotated_series_lacks_is_told() {
-    let file = |sequence, continued: Option<bool>| {
+    let file_of = |recording, sequence, continued: Option<bool>| {
         let capture = Record::Capture(Box::new(Capture {
             schema: Some(SCHEMA),
-            clock_offset_ns: Some(1),
+            clock_offset_ns: Some(recording),
             sequence,
             ..Capture::default()
         }));
@@ -303,6 +303,7 @@ fn what_a_rotated_series_lacks_is_told() {
         });
         std::iter::once(capture).chain(end).collect::<Vec<_>>()
     };
+    let file = |sequence, continued| file_of(1, sequence, continued);
     let told = |files: &[Vec<Record<'static>>]| {
         let capture = report(files.concat()).capture;
         let ending = match capture.ending {
@@ -324,6 +325,16 @@ fn what_a_rotated_series_lacks_is_told() {
     // Of two recordings, the first of which was killed.
     let both = [file(0, killed), file(0, last)];
     assert_eq!(told(&both), ("complete", 0, 1));
+    // Of two that ran at the same time: one lacks its second file and all that came after
+    // its third, the other one was killed.
+    let mixed = [
+        file(0, goes_on),
+        file_of(2, 0, goes_on),
+        file_of(2, 1, killed),
+        file(2, goes_on),
+        file_of(3, 0, last),
+    ];
+    assert_eq!(told(&mixed), ("complete", 2, 1));
 }
 
 #[test]
