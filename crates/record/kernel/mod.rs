@@ -1,6 +1,6 @@
 //! The kernel side as the recorder sees it: load, attach, look into the rings,
-//! count the losses. The only module that names libbpf, and the only one with
-//! `unsafe` code.
+//! count the losses. The only module that names libbpf, and the only one of the
+//! recorder with `unsafe` code.
 
 #![allow(unsafe_code)]
 
