@@ -5,7 +5,7 @@
 //! response. What lies beyond that place, on the client's side, is the
 //! client's alone.
 
-use crate::app::Request;
+use crate::app::{Completion, Request};
 use crate::report::Connection;
 use crate::tcp::{Stall, StallCause};
 
@@ -39,7 +39,7 @@ impl Timing {
     #[must_use]
     pub fn of(request: &Request, connection: &Connection) -> Option<Self> {
         let (asked, answered) = (request.request.as_ref()?, request.response.as_ref()?);
-        if !request.may_be_whole(answered) {
+        if asked.completion == Completion::Unseen || !request.may_be_whole(answered) {
             return None;
         }
         let first_ns = asked.first_ns;

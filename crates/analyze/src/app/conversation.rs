@@ -103,7 +103,7 @@ impl Conversation {
                 high: Reassembly::new(begins.high),
             },
             protocols: Protocols {
-                http1: Http1::new(budget.clone()),
+                http1: Http1::new(begins, budget.clone()),
                 tls: None,
                 http2: None,
             },

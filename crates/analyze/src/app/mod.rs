@@ -103,10 +103,13 @@ impl Request {
 
     /// Time to the first byte: from the last byte of the request to the first
     /// byte of the response. Negative if the server did not wait for the end
-    /// of the request.
+    /// of the request; none if that last byte was not seen.
     #[must_use]
     pub fn ttfb_ns(&self) -> Option<i64> {
         let (request, response) = (self.request.as_ref()?, self.response.as_ref()?);
+        if request.completion == Completion::Unseen {
+            return None;
+        }
         Some(response.first_ns.saturating_sub(request.last_ns))
     }
 
@@ -135,6 +138,8 @@ pub struct RequestMessage {
     /// Length of its body on the wire, without the framing of chunks or frames, as far
     /// as it was seen or announced.
     pub body_bytes: u64,
+    /// What is known of its end.
+    pub completion: Completion,
 }
 
 impl Deref for RequestMessage {
@@ -153,8 +158,8 @@ pub struct Asked {
     pub method: Option<Cow<'static, str>>,
     /// The request target as sent, as `/index.html?x=1`.
     pub target: Option<Arc<str>>,
-    /// The version, as `HTTP/1.1`.
-    pub version: Cow<'static, str>,
+    /// The version, as `HTTP/1.1`, or nothing where there is none; none if it was cut off.
+    pub version: Option<Cow<'static, str>>,
     /// The Host header, or HTTP/2's `:authority`.
     pub host: Option<Arc<str>>,
     /// The User-Agent header.

@@ -27,7 +27,7 @@ fn a_request_with_all_that_is_told_of_it() {
     assert_eq!((found.connection, found.index), (ConnectionId(7), 0));
     assert_eq!(found.client.addr.to_string(), "10.0.0.1");
     assert_eq!(request.route(), Some(("POST", "/a?b=c")));
-    assert_eq!(request.version, "HTTP/1.1");
+    assert_eq!(request.version.as_deref(), Some("HTTP/1.1"));
     assert_eq!(request.host.as_deref(), Some("example.org"));
     assert_eq!(request.user_agent.as_deref(), Some("curl/8"));
     assert_eq!((request.first_ns, request.last_ns), (1_000_000, 3_000_000));
@@ -227,6 +227,7 @@ fn what_follows_connect_may_be_http_and_what_follows_upgrade_is_not() {
 fn responses_without_requests_are_told() {
     let talk = Talk::new()
         .says(SERVER, "HTTP/1.1 408 Timeout\r\nContent-Length: 0\r\n\r\n")
+        .acknowledged(SERVER)
         .says(CLIENT, "GET / HTTP/1.1\r\n\r\n")
         .says(SERVER, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(talk.summary(), ["?=408+0", "GET/=200+0"]);

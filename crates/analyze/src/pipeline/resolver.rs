@@ -90,6 +90,12 @@ impl<R: Rows> Resolver<'_, R> {
         let tcp = &connection.tcp;
         let lacks_payload = tcp.has_unseen_payload(app.server);
         app.may_be_answered |= lacks_payload;
+        if let Some(asked) = &mut app.request
+            && asked.completion == Completion::Missing
+            && tcp.has_unseen_payload(app.client)
+        {
+            asked.completion = Completion::Unseen;
+        }
         if let Some(response) = &mut app.response {
             if response.completion == Completion::AtClose && !tcp.is_closed_by(app.server) {
                 response.completion = Completion::Missing;

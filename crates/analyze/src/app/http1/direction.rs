@@ -11,6 +11,10 @@ pub(super) struct Direction {
     pub(super) open: bool,
     /// When the bytes in the state's head arrived.
     pub(super) head: Arrived,
+    /// Where that head begins in what it sends.
+    pub(super) head_at: i64,
+    /// What it had `heard` by then.
+    pub(super) head_heard: i64,
     /// The last that the open message is known to have was not seen.
     pub(super) lacks_last: bool,
     /// Up to where it had acknowledged what the other end sent.

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::iter;
 
+use super::direction::Arrived;
 use super::head::ResponseHead;
 use crate::app::{Completion, RequestMessage, ResponseMessage};
 
@@ -35,10 +36,14 @@ pub(super) struct Exchanges {
     asking: Option<u64>,
     /// The number of the one whose response has not ended.
     answering: Option<u64>,
+    /// Where that response begins in what the server sends.
+    answering_at: i64,
+    /// Where the latest response without a request did.
+    orphan_at: Option<i64>,
     /// Where the server's bytes went unseen first since the last response began.
     unseen_at: Option<i64>,
-    /// Too many requests waited at a time.
-    is_overrun: bool,
+    /// Which response answers which request is not known any more.
+    is_unordered: bool,
 }
 
 /// What a response needs to know of its request.
@@ -62,7 +67,7 @@ impl Exchanges {
 
     fn push(&mut self, exchange: Finished) -> u64 {
         if self.queue.len() - self.done >= MAX_OUTSTANDING {
-            self.is_overrun = true;
+            self.is_unordered = true;
             self.done += 1;
         }
         if self.queue.capacity() == 0 {
@@ -76,9 +81,17 @@ impl Exchanges {
     /// A request begins. `answered` says that a response has begun, and not
     /// ended: if it has no request, it is of this one, and the capture has the
     /// two directions in the wrong order. The client had `heard` what the server sent
-    /// up to there.
-    pub(super) fn request(&mut self, message: RequestMessage, answered: bool, heard: i64) {
-        let number = self.answering.filter(|_| answered);
+    /// up to there: if that is any of the response, it answers something else, unless
+    /// this is the first that the client ever said.
+    pub(super) fn request(
+        &mut self,
+        message: RequestMessage,
+        answered: bool,
+        is_first: bool,
+        heard: i64,
+    ) {
+        let is_before = answered && (is_first || heard <= self.answering_at);
+        let number = self.answering.filter(|_| is_before);
         if let Some(orphan) = self.get(number).filter(|it| it.request.is_none()) {
             orphan.request = Some(message);
             self.asking = number;
@@ -86,19 +99,30 @@ impl Exchanges {
         }
         let exchange = Finished {
             request: Some(message),
+            // It was asked before that one.
+            may_be_answered: self.orphan_at.is_some_and(|orphan_at| heard <= orphan_at),
             heard,
             ..Finished::default()
         };
         self.asking = Some(self.push(exchange));
     }
 
-    /// A final response begins, with a head of `head_bytes`.
+    /// Whether the open response has no request, nor any body so far: if it answers a
+    /// HEAD that was not captured, the next message may follow at once.
+    pub(super) fn may_lack_body(&mut self) -> bool {
+        let number = self.answering;
+        let is_bare = |response: &ResponseMessage| response.body_bytes == 0;
+        self.get(number)
+            .is_some_and(|it| it.request.is_none() && it.response.as_ref().is_some_and(is_bare))
+    }
+
+    /// A final response begins at `position`, with a head of `head_bytes`.
     pub(super) fn response(
         &mut self,
         head: &ResponseHead,
+        position: i64,
         head_bytes: u64,
-        first_ns: i64,
-        last_ns: i64,
+        arrived: Arrived,
     ) -> Asked {
         if let Some(unseen_at) = self.unseen_at.take() {
             self.pass_unseen(unseen_at);
@@ -106,10 +130,14 @@ impl Exchanges {
         let mut waiting = self.queue.iter().skip(self.done);
         let is_waiting = |it: &Finished| it.response.is_none() && !it.may_be_answered;
         let number = match waiting.position(is_waiting) {
-            Some(place) if !self.is_overrun => self.given + (self.done + place) as u64,
-            _ => self.push(Finished::default()),
+            Some(place) if !self.is_unordered => self.given + (self.done + place) as u64,
+            _ => {
+                self.orphan_at = Some(position);
+                self.push(Finished::default())
+            }
         };
         self.answering = Some(number);
+        self.answering_at = position;
         let Some(exchange) = self.get(Some(number)) else {
             return Asked::default();
         };
@@ -118,11 +146,11 @@ impl Exchanges {
         let is_simple = exchange
             .request
             .as_ref()
-            .is_some_and(|request| request.version.is_empty());
+            .is_some_and(|request| request.version.as_deref() == Some(""));
         exchange.response = Some(ResponseMessage {
             status: Some(head.status),
-            first_ns,
-            last_ns,
+            first_ns: arrived.first_ns,
+            last_ns: arrived.last_ns,
             body_bytes: if is_simple { head_bytes } else { 0 },
             completion: Completion::Unknown,
         });
@@ -142,8 +170,8 @@ impl Exchanges {
     }
 
     /// Takes it that responses passed unseen from `position` on: who asks again, after it
-    /// had more of what the server sent than when it asked before, was answered meanwhile,
-    /// unless it does not wait for answers, which few do.
+    /// had more of what the server sent than when it asked before, was answered meanwhile.
+    /// Of a client that does not wait for answers, which few do, nothing tells.
     fn pass_unseen(&mut self, position: i64) {
         let waiting = self.queue.range(self.done..);
         let pairs = waiting.clone().zip(waiting.skip(1));
@@ -156,6 +184,9 @@ impl Exchanges {
         for exchange in passed.filter(|it| it.response.is_none()) {
             exchange.may_be_answered = true;
         }
+        let waiting = self.queue.range(self.done..);
+        let waiting = waiting.filter(|it| it.response.is_none() && !it.may_be_answered);
+        self.is_unordered |= waiting.count() > 1;
     }
 
     /// Takes out the request that waits for a response, because the response
@@ -190,8 +221,11 @@ impl Exchanges {
     }
 
     /// The open request ends.
-    pub(super) fn end_request(&mut self) {
-        self.asking = None;
+    pub(super) fn end_request(&mut self, completion: Completion) {
+        let number = self.asking.take();
+        if let Some(message) = self.get(number).and_then(|it| it.request.as_mut()) {
+            message.completion = completion;
+        }
     }
 
     /// The open response ends.
@@ -208,7 +242,7 @@ impl Exchanges {
             self.done = self.done.checked_sub(1)?;
             self.given += 1;
             let mut exchange = self.queue.pop_front()?;
-            exchange.may_be_answered |= self.is_overrun;
+            exchange.may_be_answered |= self.is_unordered;
             Some(exchange)
         })
     }
@@ -224,11 +258,12 @@ impl Exchanges {
         self.done += numbered.take_while(is_done).count();
     }
 
-    /// Takes it that all are done with, and what is known of the end of the response
-    /// that has not ended. Others may have been sent, if the place of the next one is
-    /// lost.
-    pub(super) fn finish(&mut self, completion: Completion, is_lost: bool) {
-        self.end_response(completion);
+    /// Takes it that all are done with, and what is known of the ends of the request
+    /// and the response that have not ended. Other responses may have been sent, if the
+    /// place of the next one is lost.
+    pub(super) fn finish(&mut self, request: Completion, response: Completion, is_lost: bool) {
+        self.end_request(request);
+        self.end_response(response);
         for exchange in self.queue.range_mut(self.done..) {
             exchange.may_be_answered |= is_lost || self.unseen_at.is_some();
         }

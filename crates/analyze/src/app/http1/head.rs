@@ -70,7 +70,8 @@ pub(super) enum Head<'a> {
 pub(super) struct RequestHead<'a> {
     pub(super) method: &'a [u8],
     pub(super) target: &'a [u8],
-    pub(super) version: &'a [u8],
+    /// Empty where there is none; none where it was cut off.
+    pub(super) version: Option<&'a [u8]>,
     pub(super) host: Option<&'a [u8]>,
     pub(super) user_agent: Option<&'a [u8]>,
     pub(super) framing: Framing,
@@ -86,12 +87,12 @@ impl RequestHead<'_> {
             let method = asked.method.as_ref().map(|method| method.as_bytes());
             bytes == parts
                 && method == Some(self.method)
-                && asked.version.as_bytes() == self.version
+                && asked.version.as_ref().map(|version| version.as_bytes()) == self.version
         };
         texts.asked(&(self.method, parts), is_same, |texts| Asked {
             method: Some(word(&KNOWN_METHODS, self.method)),
             target: Some(texts.get(self.target)),
-            version: word(&KNOWN_VERSIONS, self.version),
+            version: self.version.map(|version| word(&KNOWN_VERSIONS, version)),
             host: self.host.map(|host| texts.get(host)),
             user_agent: self.user_agent.map(|agent| texts.get(agent)),
         })
@@ -200,9 +201,9 @@ fn status_line(line: &[u8]) -> Option<u16> {
     Some(status)
 }
 
-/// Method, target and version; the last is empty where there is none. A line
-/// that is `cut` may end within its version.
-fn request_line(line: &[u8], cut: bool) -> Option<(&[u8], &[u8], &[u8])> {
+/// Method, target and version, as [`RequestHead`] has them. A line that is `cut` may
+/// end anywhere.
+fn request_line(line: &[u8], cut: bool) -> Option<(&[u8], &[u8], Option<&[u8]>)> {
     let space = memchr(b' ', line)?;
     let (method, rest) = (line.get(..space)?, line.get(space + 1..)?.trim_ascii());
     let last = rest.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
@@ -212,13 +213,17 @@ fn request_line(line: &[u8], cut: bool) -> Option<(&[u8], &[u8], &[u8])> {
     let is_part = cut && !last.is_empty() && RESPONSE.starts_with(last) && last.len() < rest.len();
     if is_version || is_part {
         let target = rest.get(..rest.len() - last.len())?.trim_ascii();
-        return Some((method, target, last));
+        return Some((method, target, Some(last)));
     }
     // RTSP, SIP and others have lines like HTTP's, with another version.
-    let is_absolute = rest.starts_with(b"http://") || rest.starts_with(b"https://");
+    let schemes = [&b"http://"[..], b"https://"];
+    let is_absolute = schemes
+        .iter()
+        .any(|scheme| rest.starts_with(scheme) || scheme.starts_with(rest));
     let is_cut = cut && (is_absolute || method == b"CONNECT");
     let plain = rest.is_empty() || rest.starts_with(b"/") || rest == b"*" || is_cut;
-    (plain && known(&KNOWN_METHODS, method).is_some()).then_some((method, rest, b""))
+    let version = (!cut).then_some(&b""[..]);
+    (plain && known(&KNOWN_METHODS, method).is_some()).then_some((method, rest, version))
 }
 
 impl<'a> Head<'a> {

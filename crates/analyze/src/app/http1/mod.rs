@@ -39,6 +39,8 @@ const MAX_MISSES: u8 = 16;
 #[derive(Debug)]
 pub(super) struct Http1 {
     budget: Budget,
+    /// Where each end's first byte is, if that is known.
+    begins: Pair<Option<i64>>,
     /// The end that sends requests; none before the first message.
     client: Option<Side>,
     carries: Carries,
@@ -70,9 +72,10 @@ pub(super) struct Upgrade<'a> {
 
 impl Http1 {
     /// A connection that nothing is known of.
-    pub(super) fn new(budget: Budget) -> Self {
+    pub(super) fn new(begins: Pair<Option<i64>>, budget: Budget) -> Self {
         Self {
             budget,
+            begins,
             client: None,
             carries: Carries::default(),
             upgraded: None,
@@ -119,9 +122,11 @@ impl Http1 {
     /// HTTP/1 but HTTP/2.
     pub(super) fn piece<'a>(&mut self, side: Side, piece: Piece<'a>) -> Option<Upgrade<'a>> {
         let mut rest = piece.bytes;
-        self.directions[side].lacks_last &= rest.is_empty();
-        if matches!(self.directions[side].state, State::Lost) {
-            self.look(side, piece);
+        if !rest.is_empty() {
+            if self.may_begin(side) {
+                self.look(side, piece);
+            }
+            self.directions[side].lacks_last = false;
         }
         while !rest.is_empty() {
             rest = match mem::take(&mut self.directions[side].state) {
@@ -171,9 +176,20 @@ impl Http1 {
         }
     }
 
-    /// Looks whether a packet begins with a message, where the place was lost.
+    /// Whether a message may begin wherever a packet does: the place was lost, or it is
+    /// not known whether a response has a body.
+    fn may_begin(&mut self, side: Side) -> bool {
+        match self.directions[side].state {
+            State::Lost => true,
+            State::Body(_) => self.client == Some(side.other()) && self.exchanges.may_lack_body(),
+            State::Between | State::Head { .. } | State::Opaque => false,
+        }
+    }
+
+    /// Looks whether a packet begins with a message.
     fn look(&mut self, side: Side, piece: Piece<'_>) {
-        let start = Self::start_of(piece.bytes, piece);
+        // Its start line may go on in the next packet.
+        let start = head::start_of_cut(without_blank(piece.bytes));
         if matches!(start, Start::Request | Start::Response) && self.fits(side, start) {
             // Where the message before ended was not seen.
             self.end(side, Completion::Unknown);
@@ -185,9 +201,7 @@ impl Http1 {
 
     /// Takes the first bytes of a message. Gives what is not taken of them.
     fn begin<'a>(&mut self, side: Side, bytes: &'a [u8], piece: Piece<'_>) -> &'a [u8] {
-        // RFC 9112 section 2.2: empty lines before a message are passed over.
-        let blank = |byte: &u8| matches!(byte, b'\r' | b'\n');
-        let bytes = &bytes[bytes.iter().take_while(|byte| blank(byte)).count()..];
+        let bytes = without_blank(bytes);
         if bytes.is_empty() {
             return bytes;
         }
@@ -203,6 +217,8 @@ impl Http1 {
         }
         let direction = &mut self.directions[side];
         direction.head = Arrived::default().and(piece.arrived_ns);
+        direction.head_heard = direction.heard;
+        direction.head_at = piece.missing_at.saturating_sub_unsigned(bytes.len() as u64);
         if let Some((head, head_bytes)) = whole {
             self.message(side, Some(head), head_bytes as u64, piece, true);
             return bytes.get(head_bytes..).unwrap_or_default();
@@ -332,9 +348,16 @@ impl Http1 {
             first_ns: arrived.first_ns,
             last_ns: arrived.last_ns,
             body_bytes: 0,
+            completion: Completion::Unknown,
         };
-        let heard = self.directions[client].heard;
-        self.exchanges.request(message, answered, heard);
+        let Direction {
+            head_at,
+            head_heard,
+            ..
+        } = self.directions[client];
+        let is_first = self.begins[client] == Some(head_at);
+        self.exchanges
+            .request(message, answered, is_first, head_heard);
         Body::of_request(framing).map_or(After::Nothing, After::Body)
     }
 
@@ -349,8 +372,9 @@ impl Http1 {
         if interim {
             return After::Nothing;
         }
-        let Arrived { first_ns, last_ns } = arrived;
-        let asked = self.exchanges.response(head, head_bytes, first_ns, last_ns);
+        let server = self.client.unwrap_or(Side::Low).other();
+        let head_at = self.directions[server].head_at;
+        let asked = self.exchanges.response(head, head_at, head_bytes, arrived);
         match head.status {
             101 if head.has_upgrade => After::Handed(Carries::Other),
             200..300 if asked.connect => After::Handed(Carries::Anything),
@@ -369,7 +393,7 @@ impl Http1 {
             direction.open = false;
             direction.misses = 0;
         }
-        self.exchanges.end_request();
+        self.exchanges.end_request(Completion::Seen);
         self.exchanges.end_response(Completion::Seen);
         self.exchanges.look();
     }
@@ -442,10 +466,13 @@ impl Http1 {
     fn end(&mut self, side: Side, completion: Completion) {
         let direction = &mut self.directions[side];
         if mem::take(&mut direction.open) {
+            let completion = if direction.lacks_last {
+                Completion::Unseen
+            } else {
+                completion
+            };
             if self.client == Some(side) {
-                self.exchanges.end_request();
-            } else if direction.lacks_last {
-                self.exchanges.end_response(Completion::Unseen);
+                self.exchanges.end_request(completion);
             } else {
                 self.exchanges.end_response(completion);
             }
@@ -461,16 +488,25 @@ impl Http1 {
     /// Takes it that nothing more comes. (A head that its sender did not end
     /// is no message.)
     pub(super) fn finish(&mut self) {
-        let server = &self.directions[self.client.unwrap_or(Side::Low).other()];
-        let completion = match &server.state {
+        let completion = |state: &State| match state {
             State::Body(Body::UntilClose) => Completion::AtClose,
             State::Body(_) => Completion::Missing,
             _ => Completion::Unknown,
         };
+        let client = self.client.unwrap_or(Side::Low);
+        let [client, server] = [client, client.other()].map(|side| &self.directions[side].state);
         // What was not understood may have been answers.
-        let is_lost = !matches!(server.state, State::Between | State::Body(_));
-        self.exchanges.finish(completion, is_lost);
+        let is_lost = !matches!(server, State::Between | State::Body(_));
+        self.exchanges
+            .finish(completion(client), completion(server), is_lost);
     }
+}
+
+/// What follows the empty lines before a message, which are passed over (RFC 9112
+/// section 2.2).
+fn without_blank(bytes: &[u8]) -> &[u8] {
+    let is_blank = |byte: &&u8| matches!(byte, b'\r' | b'\n');
+    &bytes[bytes.iter().take_while(is_blank).count()..]
 }
 
 /// What follows a head.

@@ -57,14 +57,125 @@ fn a_response_that_was_not_captured_is_nobody_elses() {
 }
 
 #[test]
-fn who_does_not_wait_for_answers_gets_them_in_order() {
-    // An interim response was lost, before the client asked for more.
-    let talk = Talk::new()
-        .says(CLIENT, get(1) + &get(2))
-        .loses(SERVER, 25)
-        .says(SERVER, response(201) + &response(202))
-        .acknowledged(SERVER);
+fn who_does_not_wait_for_answers_gets_them_in_order_if_all_were_captured() {
+    let asked = || Talk::new().says(CLIENT, get(1) + &get(2));
+    let both = response(201) + &response(202);
+    let talk = asked().says(SERVER, &both).acknowledged(SERVER);
     assert_eq!(talk.summary(), ["GET/1=201+1", "GET/2=202+1"]);
+    // It may have been the answer to the first, or an interim one.
+    let talk = asked().loses(SERVER, 25).says(SERVER, both);
+    let found = talk.acknowledged(SERVER).finish();
+    let answered: Vec<_> = found.iter().map(is_answered).collect();
+    assert_eq!(answered, [None; 4]);
+    let has = |it: &Request| (it.request.is_some(), it.response.is_some());
+    let has: Vec<_> = found.iter().map(has).collect();
+    assert_eq!(
+        has,
+        [(true, false), (true, false), (false, true), (false, true)]
+    );
+}
+
+#[test]
+fn what_came_before_the_question_does_not_answer_it() {
+    // Of a HEAD that was not captured, so that no body follows.
+    let head = "HTTP/1.1 200 .\r\nContent-Length: 300\r\n\r\n";
+    for body in ["", "some of it"] {
+        let talk = Talk::new()
+            .loses(CLIENT, 30)
+            .acknowledged(CLIENT)
+            .says(SERVER, head.to_owned() + body)
+            .acknowledged(SERVER);
+        let talk = exchange(talk, 1);
+        let summary = exchange(talk, 2).summary();
+        if body.is_empty() {
+            assert_eq!(summary, ["?=200+0", "GET/1=401+1", "GET/2=402+1"]);
+        } else {
+            assert_eq!(summary[0][..5], *"?=200");
+            assert!(summary.iter().all(|it| !it.contains("=40")), "{summary:?}");
+        }
+    }
+    // A request whose end was lost is known only when the next one comes.
+    let long = get(1);
+    let talk = Talk::new()
+        .says(CLIENT, &long[..9])
+        .loses(CLIENT, long.len() as i64 - 9)
+        .acknowledged(CLIENT)
+        .says(SERVER, response(401))
+        .acknowledged(SERVER);
+    let found = exchange(talk, 2).finish();
+    let statuses = found.iter().map(|it| it.response.as_ref()?.status);
+    assert_eq!(statuses.collect::<Vec<_>>(), [Some(401), None, Some(402)]);
+    assert_eq!(is_answered(&found[1]), None);
+}
+
+#[test]
+fn a_version_that_was_cut_off_is_not_none() {
+    let talk = Talk::new()
+        .says_cut(CLIENT, get(1), 7)
+        .says(SERVER, response(200));
+    let found = talk.finish();
+    assert_eq!(found[0].request.as_ref().unwrap().version, None);
+    assert_eq!(found[0].response.as_ref().unwrap().body_bytes, 1);
+    let simple = Talk::new()
+        .says(CLIENT, "GET /\r\n\r\n")
+        .says(SERVER, response(200));
+    let found = simple.finish();
+    let version = found[0].request.as_ref().unwrap().version.as_deref();
+    assert_eq!(version, Some(""));
+    let body_bytes = found[0].response.as_ref().unwrap().body_bytes;
+    assert_eq!(body_bytes, RESPONSE_BYTES.unsigned_abs());
+}
+
+#[test]
+fn no_latency_is_told_from_an_end_that_was_not_captured() {
+    let post = "POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n";
+    let talk = Talk::new()
+        .says(CLIENT, post)
+        .loses(CLIENT, 9)
+        .acknowledged(CLIENT)
+        .says(SERVER, response(200))
+        .acknowledged(SERVER);
+    let found = exchange(talk, 1).finish();
+    assert_eq!(found[0].ttfb_ns(), None);
+    assert!(found[0].total_ns().is_some() && found[1].ttfb_ns().is_some());
+
+    let chunked = "HTTP/1.1 200 .\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let talk = Talk::new()
+        .says(CLIENT, get(1))
+        .says(SERVER, chunked)
+        .loses(SERVER, 9)
+        .acknowledged(SERVER);
+    let found = exchange(talk, 2).finish();
+    assert_eq!(found[0].is_response_whole(), None);
+    assert_eq!(found[0].total_ns(), None);
+}
+
+#[test]
+fn a_message_is_found_again_however_little_of_it_there_is() {
+    for (kept, text) in [
+        (16, "PROPFIND http://example.org/ HTTP/1.1\r\n\r\n"),
+        (usize::MAX, "\r\nGET /2 HTTP/1.1\r\n\r\n"),
+    ] {
+        let talk = Talk::new()
+            .says_cut(CLIENT, get(1), 7)
+            .says(SERVER, response(401))
+            .acknowledged(SERVER)
+            .says_cut(CLIENT, text, kept)
+            .says(SERVER, response(402));
+        let found = talk.finish();
+        let statuses = found.iter().map(|it| it.response.as_ref()?.status);
+        assert_eq!(statuses.collect::<Vec<_>>(), [Some(401), Some(402)]);
+    }
+    // In two packets.
+    let second = get(2);
+    let talk = Talk::new()
+        .says_cut(CLIENT, get(1), 7)
+        .says(SERVER, response(401))
+        .acknowledged(SERVER)
+        .says(CLIENT, &second[..9])
+        .says(CLIENT, &second[9..])
+        .says(SERVER, response(402));
+    assert_eq!(talk.summary(), ["GET/1=401+1", "GET/2=402+1"]);
 }
 
 #[test]

@@ -412,7 +412,7 @@ fn request(fields: Fields, came: Came) -> RequestMessage {
     let asked = Asked {
         method: fields.method.map(Into::into),
         target: fields.path,
-        version: VERSION.into(),
+        version: Some(VERSION.into()),
         host: fields.authority,
         user_agent: fields.user_agent,
     };
@@ -421,6 +421,7 @@ fn request(fields: Fields, came: Came) -> RequestMessage {
         first_ns: came.first_ns,
         last_ns: came.last_ns,
         body_bytes: 0,
+        completion: Completion::Unknown,
     }
 }
 

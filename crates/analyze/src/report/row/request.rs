@@ -35,7 +35,10 @@ impl Row for Http<'_> {
         to.field("method", &asked.map(|message| &message.method))?;
         to.field("host", &asked.and_then(|message| message.host.as_deref()))?;
         to.field("uri", &asked.and_then(|message| message.target.as_deref()))?;
-        to.field("version", &asked.map(|message| &message.version))?;
+        to.field(
+            "version",
+            &asked.and_then(|message| message.version.as_deref()),
+        )?;
         to.field(
             "user_agent",
             &asked.and_then(|message| message.user_agent.as_deref()),

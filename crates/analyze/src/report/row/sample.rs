@@ -196,13 +196,14 @@ pub(super) fn request(connection: &Connection) -> Request {
                 asked: Arc::new(Asked {
                     method: Some("".into()),
                     target: Some("".into()),
-                    version: "".into(),
+                    version: Some("".into()),
                     host: Some("".into()),
                     user_agent: Some("".into()),
                 }),
                 first_ns: 0,
                 last_ns: 0,
                 body_bytes: 0,
+                completion: Completion::Seen,
             }),
             response: Some(ResponseMessage {
                 status: Some(0),
