@@ -176,7 +176,12 @@ impl Live {
         let place = direction.packet(packet, cookie);
         let position = place.position;
         let end = position + i64::from(packet.payload_bytes);
-        let is_awaited = syn || !direction.is_acknowledged(end);
+        let is_awaited = match (syn, ack) {
+            // If it was answered, the answer was lost.
+            (true, false) => self.handshake.syn_synack_ns().is_none(),
+            (true, true) => true,
+            (false, _) => !direction.is_acknowledged(end),
+        };
         let sent = Sent {
             position,
             // One that was asked for did not wait for a timer.

@@ -56,3 +56,32 @@ fn so_is_a_lost_acknowledgement_if_more_was_to_come() {
     // Nor is it a timeout where something was sent before.
     assert_eq!(and(&[(100, 0, true), (110, 200, true)]), []);
 }
+
+/// Who asks for a connection again after the answer has passed lost nothing: the answer
+/// was lost.
+#[test]
+fn a_lost_answer_to_a_syn_is_the_servers() {
+    let stalls_of = |packets: &[(i64, u8, &str)]| -> Vec<(bool, i64)> {
+        let mut all = All::default();
+        let mut tracker = Tracker::default();
+        for &(ms, from, flags) in packets {
+            let (to, seq, ack) = if from == CLIENT {
+                (SERVER, 99, 0)
+            } else {
+                (CLIENT, 499, 100)
+            };
+            let segment = segment(from, to, flags, seq, ack, &[]);
+            tracker.segment(at(ms * 1_000_000), &segment, &mut all);
+        }
+        tracker.finish(&mut all);
+        let stalls = all.connections[0].stalls.iter();
+        let told = stalls.map(|stall| (stall.by_orig, stall.to_ns - stall.from_ns));
+        told.map(|(by_orig, ns)| (by_orig, ns / 1_000_000))
+            .collect()
+    };
+    let (syn, answer) = ((0, CLIENT, "S"), (2, SERVER, "S."));
+    let again = (1000, CLIENT, "S");
+    let answered = (1002, SERVER, "S.");
+    assert_eq!(stalls_of(&[syn, again, answered]), [(true, 1000)]);
+    assert_eq!(stalls_of(&[syn, answer, again, answered]), [(false, 1000)]);
+}
