@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use crate::process::wait_until;
 use crate::recorder::Recorder;
 use crate::records;
 use crate::traffic::some_of_everything;
+use crate::tun::TunCable;
 use crate::web::Nginx;
 use crate::world::World;
 
@@ -85,6 +87,31 @@ fn with_hook(hook: &str) {
         }
     }
     assert_eq!(both, all.len());
+}
+
+/// Packets of an interface that comes later, and begin with another header, pass the
+/// filter too, or if it makes no sense for them are not recorded.
+pub(crate) fn hold_for_what_comes() {
+    for (expression, told) in [
+        ("tcp port 9", "recording on eth0 too"),
+        (
+            "ether src host 1:2:3:4:5:6",
+            "makes no sense for its packets",
+        ),
+    ] {
+        let world = World::without_cable();
+        let _nginx = Nginx::start(&world, &world.server);
+        let output = world.file("capture.jsonl").display().to_string();
+        let arguments = ["-i", "any", "-o", &output, expression];
+        let recorder = Recorder::start(&world, &world.client, &arguments);
+        let _cable = TunCable::between(&world.client, &world.server);
+        world.give_addresses();
+        wait_until(told, || recorder.errors().contains(told));
+        some_of_everything(&world, &world.client, World::SERVER);
+        world.settle();
+        recorder.stop();
+        assert_eq!(packets(&output), [""; 0], "{expression}");
+    }
 }
 
 /// The bytes of all packets, sorted: each recorder has its own times, and two

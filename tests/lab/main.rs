@@ -106,6 +106,7 @@ const TESTS: &[(&str, fn())] = tests![
     signals::a_fifo_without_a_reader,
     filters::tcx,
     filters::socket_filter,
+    filters::hold_for_what_comes,
     wanted::by_name,
     wanted::of_a_listener,
     wanted::followed,

@@ -164,8 +164,7 @@ fn hook(
 ) -> io::Result<Hooked> {
     let filter = options.filter.as_ref();
     let prefilter = filter
-        .and_then(|filter| filter.program(device))
-        .map(|filter| Prefilter::load(filter, program.as_fd(), kind))
+        .map(|filter| Prefilter::load(filter.program(device)?, program.as_fd(), kind))
         .transpose()?;
     let first = prefilter.as_ref().map_or(program.as_fd(), AsFd::as_fd);
     Ok(Hooked {

@@ -17,34 +17,44 @@ use super::ebpf::translate;
 use super::hooks::{check, owned};
 use super::interfaces::{Device, Layer};
 
-/// An expression, compiled for what the packets of the interfaces begin with.
+/// An expression, compiled for what packets may begin with.
 #[derive(Debug, Clone)]
 pub(crate) struct Filter {
-    programs: Vec<(Layer, Program)>,
+    /// Or why it makes no sense there.
+    programs: [(Layer, Result<Program, String>); 2],
 }
 
 impl Filter {
-    /// Compiles an expression in tcpdump's syntax for these interfaces.
+    /// Compiles an expression in tcpdump's syntax for these interfaces, and for others
+    /// that may come.
     ///
     /// # Errors
     /// It is wrong, or nothing here compiles filters.
     pub(crate) fn new(expression: &str, devices: &[Device]) -> Result<Self, CompileError> {
-        let mut programs = Vec::new();
-        for (layer, link) in [
-            (Layer::Ether, LinkType::ETHERNET),
-            (Layer::Ip, LinkType::RAW),
-        ] {
-            if devices.iter().any(|device| device.layer == Ok(layer)) {
-                programs.push((layer, compile(link, expression)?));
-            }
-        }
+        let compile = |layer, link| match compile(link, expression) {
+            Ok(program) => Ok((layer, Ok(program))),
+            Err(error) if devices.iter().any(|device| device.layer == Ok(layer)) => Err(error),
+            Err(error) => Ok((layer, Err(error.to_string()))),
+        };
+        let programs = [
+            compile(Layer::Ether, LinkType::ETHERNET)?,
+            compile(Layer::Ip, LinkType::RAW)?,
+        ];
         Ok(Self { programs })
     }
 
     /// The program for an interface's packets.
-    pub(super) fn program(&self, device: &Device) -> Option<&Program> {
-        let of = |(layer, _): &&(Layer, Program)| device.layer == Ok(*layer);
-        self.programs.iter().find(of).map(|(_, program)| program)
+    ///
+    /// # Errors
+    /// It makes no sense for them.
+    pub(super) fn program(&self, device: &Device) -> io::Result<&Program> {
+        let mut programs = self.programs.iter();
+        let of = programs.find(|(layer, _)| device.layer == Ok(*layer));
+        let (_, program) = of.ok_or(io::ErrorKind::Unsupported)?;
+        program.as_ref().map_err(|error| {
+            let what = format!("the filter makes no sense for its packets: {error}");
+            io::Error::new(io::ErrorKind::Unsupported, what)
+        })
     }
 }
 
