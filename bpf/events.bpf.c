@@ -68,6 +68,9 @@ int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 		return 0;
 	fill_acting_task(&event->task, sk);
 	fill_socket(event, sk);
+	/* What it remembers is the port of a connection that it had before. */
+	if (kind == EVENT_CONNECT)
+		event->local_port = sk->__sk_common.skc_num;
 	if (kind == EVENT_CLOSE)
 		forget_user(event->cookie);
 	event->old_state = old_state;
@@ -225,7 +228,7 @@ int BPF_PROG(send_reset, struct sock *sk, struct sk_buff *skb)
 
 	if (sk)
 		remote_port = BPF_CORE_READ(sk, __sk_common.skc_dport);
-	if (remote_port)
+	if (sk)
 		netns = netns_of(&sk->__sk_common);
 	else if (skb)
 		netns = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);

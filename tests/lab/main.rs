@@ -30,6 +30,7 @@ mod readers;
 mod recorder;
 mod records;
 mod report;
+mod resets;
 mod rights;
 mod rotation;
 mod shim;
@@ -132,8 +133,10 @@ const TESTS: &[(&str, fn())] = tests![
     owners::inherited,
     owners::held_by_bystanders,
     owners::gone_at_once,
-    owners::resets,
-    owners::resets_after_the_end,
+    owners::used_again,
+    resets::of_either_end,
+    resets::after_the_end,
+    resets::of_a_listener,
     load::owners,
     readers::tshark,
     readers::tcpdump,

@@ -9,35 +9,34 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use self::script::Told;
 use crate::process::wait_until;
 use crate::recorder::{Recorder, analyze};
 use crate::records;
 use crate::report::{Owner, Report};
 use crate::world::World;
 
-pub(crate) use self::script::Script;
+pub(crate) use self::script::{Script, Told};
 
 /// A recording of one host's loopback interface.
-struct Scene {
-    world: World,
-    capture: PathBuf,
+pub(crate) struct Scene {
+    pub(crate) world: World,
+    pub(crate) capture: PathBuf,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let world = World::without_cable();
         let capture = world.file("capture.jsonl");
         Self { world, capture }
     }
 
-    fn recorder(&self) -> Recorder {
+    pub(crate) fn recorder(&self) -> Recorder {
         let output = self.capture.to_str().expect("a path in UTF-8");
         Recorder::start(&self.world, &self.world.server, &["-i", "lo", "-o", output])
     }
 
     /// Runs a script under the recorder's eyes.
-    fn record(&self, script: &str) -> Vec<Told> {
+    pub(crate) fn record(&self, script: &str) -> Vec<Told> {
         let recorder = self.recorder();
         let told = Script::run(&self.world, &self.world.server, script);
         self.world.settle();
@@ -45,13 +44,13 @@ impl Scene {
         told
     }
 
-    fn report(&self) -> Report {
+    pub(crate) fn report(&self) -> Report {
         analyze(&self.world, &self.capture)
     }
 
     /// Records a script and expects of all its connections that both ends are
     /// known, and how.
-    fn expect(&self, script: &str, client: &str, server: &str) -> Vec<Told> {
+    pub(crate) fn expect(&self, script: &str, client: &str, server: &str) -> Vec<Told> {
         let told = self.record(script);
         expect(&self.report(), &told, [client, server]);
         told
@@ -429,70 +428,20 @@ wait_for([server])
     }
 }
 
-/// Connections that end by a reset, from either side, before or after they
-/// were accepted.
-pub(crate) fn resets() {
+/// A socket that is disconnected and connects again, from another port.
+pub(crate) fn used_again() {
     let scene = Scene::new();
     let script = "
+import ctypes
 listener = listen()
-def abort(end):
-    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
-    end.close()
-def serve_two():
-    abort(listener.accept()[0])
-    end, _ = listener.accept()
-    select.select([end], [], [])
-    end.close()
-server = child(serve_two)
+server = child(lambda: [serve(listener.accept()[0]) for _ in range(2)])
 end = socket.create_connection((LOCAL, port_of(listener)))
-tell(port_of(end), os.getpid(), server)
-select.select([end], [], [])
-end.close()
-end = socket.create_connection((LOCAL, port_of(listener)))
-tell(port_of(end), os.getpid(), server)
-abort(end)
+hear(end)
+nowhere = struct.pack('H14x', socket.AF_UNSPEC)
+assert ctypes.CDLL(None).connect(end.fileno(), nowhere, len(nowhere)) == 0
+end.connect((LOCAL, port_of(listener)))
+hear(end)
 wait_for([server])
 ";
     scene.expect(script, "connect", "accept");
-    let resets: Vec<_> = (scene.report().of_kind("conn"))
-        .map(|connection| connection["conn_state"].clone())
-        .collect();
-    assert_eq!(resets, ["RSTR", "RSTO"]);
-}
-
-/// What comes for connections in TIME-WAIT is reset by the kernel, whoever runs then.
-pub(crate) fn resets_after_the_end() {
-    const SCRIPT: &str = "
-import os, socket, sys
-listener = socket.create_server(('127.0.0.1', 0), backlog=400)
-ends = []
-pid = os.fork()
-if not pid:
-    mine = [socket.create_connection(listener.getsockname()) for _ in range(300)]
-    for end in mine:
-        end.close()
-    os._exit(0)
-ends = [listener.accept()[0] for _ in range(300)]
-os.wait()
-print(flush=True)
-sys.stdin.readline()
-for end in ends:
-    end.sendall(b'late')
-";
-    let world = World::without_cable();
-    let capture = world.file("capture.jsonl");
-    let output = capture.to_str().expect("a path in UTF-8");
-    let recorder = Recorder::start(&world, &world.server, &["-i", "lo", "-o", output]);
-    let script = format!("echo | python3 -c \"{SCRIPT}\"");
-    world
-        .run(&world.server, "bash", &["-c", &script])
-        .expect_code(0);
-    world.settle();
-    recorder.stop();
-    let records = records::read(&capture);
-    let resets = records::of_type(&records, "reset").into_iter();
-    let sent: Vec<_> = resets.filter(|it| it["direction"] == "out").collect();
-    assert_eq!(sent.len(), 300);
-    let named = sent.iter().filter(|it| !it["process"].is_null()).count();
-    assert_eq!(named, 0, "{:?}", sent[0]);
 }

@@ -1,0 +1,104 @@
+//! Resets, and whose they are.
+
+use serde_json::Value;
+
+use crate::owners::Scene;
+use crate::records;
+
+/// The events of resets that were sent.
+fn sent(scene: &Scene) -> Vec<Value> {
+    let records = records::read(&scene.capture);
+    let resets = records::of_type(&records, "reset").into_iter();
+    let sent = resets.filter(|it| it["direction"] == "out");
+    sent.cloned().collect()
+}
+
+/// Connections that end by a reset, from either side, before or after they
+/// were accepted.
+pub(crate) fn of_either_end() {
+    let scene = Scene::new();
+    let script = "
+listener = listen()
+def abort(end):
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    end.close()
+def serve_two():
+    abort(listener.accept()[0])
+    end, _ = listener.accept()
+    select.select([end], [], [])
+    end.close()
+server = child(serve_two)
+end = socket.create_connection((LOCAL, port_of(listener)))
+tell(port_of(end), os.getpid(), server)
+select.select([end], [], [])
+end.close()
+end = socket.create_connection((LOCAL, port_of(listener)))
+tell(port_of(end), os.getpid(), server)
+abort(end)
+wait_for([server])
+";
+    scene.expect(script, "connect", "accept");
+    let resets: Vec<_> = (scene.report().of_kind("conn"))
+        .map(|connection| connection["conn_state"].clone())
+        .collect();
+    assert_eq!(resets, ["RSTR", "RSTO"]);
+}
+
+/// What comes for connections in TIME-WAIT is reset by the kernel, whoever runs then.
+pub(crate) fn after_the_end() {
+    const SCRIPT: &str = "
+import os, socket, sys
+listener = socket.create_server(('127.0.0.1', 0), backlog=400)
+ends = []
+pid = os.fork()
+if not pid:
+    mine = [socket.create_connection(listener.getsockname()) for _ in range(300)]
+    for end in mine:
+        end.close()
+    os._exit(0)
+ends = [listener.accept()[0] for _ in range(300)]
+os.wait()
+print(flush=True)
+sys.stdin.readline()
+for end in ends:
+    end.sendall(b'late')
+";
+    let scene = Scene::new();
+    let recorder = scene.recorder();
+    let script = format!("echo | python3 -c \"{SCRIPT}\"");
+    let world = &scene.world;
+    world
+        .run(&world.server, "bash", &["-c", &script])
+        .expect_code(0);
+    world.settle();
+    recorder.stop();
+    let sent = sent(&scene);
+    assert_eq!(sent.len(), 300);
+    let named = sent.iter().filter(|it| !it["process"].is_null()).count();
+    assert_eq!(named, 0, "{:?}", sent[0]);
+}
+
+/// What comes for a connection that the host has forgotten is reset by the listener.
+pub(crate) fn of_a_listener() {
+    let scene = Scene::new();
+    let script = "
+TCP_REPAIR = 19
+listener = listen()
+end = socket.create_connection((LOCAL, port_of(listener)))
+other, _ = listener.accept()
+tell(port_of(end), os.getpid(), os.getpid())
+other.setsockopt(socket.SOL_TCP, TCP_REPAIR, 1)
+other.close()
+end.sendall(b'?')
+try:
+    end.recv(1)
+except ConnectionResetError:
+    pass
+";
+    let told = scene.record(script);
+    let [reset] = &sent(&scene)[..] else {
+        panic!("one reset: {:?}", sent(&scene));
+    };
+    assert_eq!(reset["remote"]["port"], told[0].client_port);
+    assert_eq!(reset["netns"], scene.world.server.inode());
+}
