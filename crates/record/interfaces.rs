@@ -4,6 +4,8 @@
 use std::io;
 use std::sync::Arc;
 
+use tcprec_analyze::report::units;
+
 use crate::kernel::{Changes, Device, LinkNews, MAX_NAMESPACES, Namespace, Watched, devices};
 use crate::recorder::RecordError;
 
@@ -126,13 +128,15 @@ pub(crate) fn list(namespaces: &[String]) -> Result<Vec<(Device, String)>, Recor
     Ok(devices.map(with_name).collect())
 }
 
+/// Who may make interfaces in a container chooses their names, control characters too.
 fn called(namespaces: &[Namespace], device: &Device) -> String {
+    let name = units::clean(&device.name);
     let is_its = |namespace: &&Namespace| namespace.inode() == device.netns;
     match namespaces.iter().find(is_its) {
         Some(namespace) if namespaces.len() > 1 => {
-            format!("{} of {}", device.name, namespace.name())
+            format!("{name} of {}", namespace.name())
         }
-        _ => device.name.clone(),
+        _ => name.into_owned(),
     }
 }
 
@@ -181,7 +185,7 @@ fn named(names: &[String], all: &[Device]) -> Result<Vec<Device>, RecordError> {
         let is_it = |device: &&Device| device.name == *name || Some(device.index) == number;
         let mut of_name = all.iter().filter(is_it).peekable();
         if of_name.peek().is_none() {
-            let mut known: Vec<_> = all.iter().map(|device| device.name.as_str()).collect();
+            let mut known: Vec<_> = all.iter().map(|it| units::clean(&it.name)).collect();
             known.sort_unstable();
             known.dedup();
             return Err(RecordError::Usage(format!(

@@ -95,7 +95,8 @@ impl Reader {
                 && child.try_wait()?.is_some()
             {
                 has_ended = true;
-                deadline.get_or_insert((now + LINGER, "the command ended"));
+                let end = (now + LINGER, "the command ended");
+                deadline = Some(deadline.map_or(end, |before| before.min(end)));
             }
             if let Some((at, reason)) = deadline
                 && now >= at

@@ -135,6 +135,12 @@ pub(crate) fn duration() {
     let records = records::read(&capture);
     assert_eq!(records::of_type(&records, "packet").len(), 0);
     assert_eq!(records::of_type(&records, "end").len(), 1);
+    // A command may end earlier.
+    let arguments = ["-i", "lo", "--duration", "1h", "-o", output, "--", "true"];
+    Recorder::start(&world, &world.server, &arguments).finish();
+    let records = records::read(&capture);
+    let ends = records::of_type(&records, "end");
+    assert_eq!(ends[0]["reason"], "the command ended");
 }
 
 /// Over two interfaces of one host: each connection is told once, with the

@@ -201,11 +201,18 @@ fn status_line(line: &[u8]) -> Option<u16> {
     Some(status)
 }
 
-/// Method, target and version, as [`RequestHead`] has them. A line that is `cut` may
-/// end anywhere.
-fn request_line(line: &[u8], cut: bool) -> Option<(&[u8], &[u8], Option<&[u8]>)> {
+/// A head with nothing but its first line. One that is `cut` may end anywhere.
+fn request_line(line: &[u8], cut: bool) -> Option<RequestHead<'_>> {
     let space = memchr(b' ', line)?;
     let (method, rest) = (line.get(..space)?, line.get(space + 1..)?.trim_ascii());
+    let head = |target, version| RequestHead {
+        method,
+        target,
+        version,
+        host: None,
+        user_agent: None,
+        framing: Framing::default(),
+    };
     let last = rest.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
     // The preface of another protocol (RFC 9113 section 3.4).
     let name = last.get(..RESPONSE.len()).unwrap_or_default();
@@ -213,7 +220,7 @@ fn request_line(line: &[u8], cut: bool) -> Option<(&[u8], &[u8], Option<&[u8]>)>
     let is_part = cut && !last.is_empty() && RESPONSE.starts_with(last) && last.len() < rest.len();
     if is_version || is_part {
         let target = rest.get(..rest.len() - last.len())?.trim_ascii();
-        return Some((method, target, Some(last)));
+        return Some(head(target, Some(last)));
     }
     // RTSP, SIP and others have lines like HTTP's, with another version.
     let schemes = [&b"http://"[..], b"https://"];
@@ -223,7 +230,7 @@ fn request_line(line: &[u8], cut: bool) -> Option<(&[u8], &[u8], Option<&[u8]>)>
     let is_cut = cut && (is_absolute || method == b"CONNECT");
     let plain = rest.is_empty() || rest.starts_with(b"/") || rest == b"*" || is_cut;
     let version = (!cut).then_some(&b""[..]);
-    (plain && known(&KNOWN_METHODS, method).is_some()).then_some((method, rest, version))
+    (plain && known(&KNOWN_METHODS, method).is_some()).then(|| head(rest, version))
 }
 
 impl<'a> Head<'a> {
@@ -244,15 +251,7 @@ impl<'a> Head<'a> {
     }
 
     fn request(line: &'a [u8], cut: bool) -> Option<Self> {
-        let (method, target, version) = request_line(line, cut)?;
-        Some(Self::Request(RequestHead {
-            method,
-            target,
-            version,
-            host: None,
-            user_agent: None,
-            framing: Framing::default(),
-        }))
+        Some(Self::Request(request_line(line, cut)?))
     }
 
     /// What begins so.
