@@ -159,10 +159,11 @@ impl Reader {
                 continue;
             }
             match self.kernel.attach(&device) {
-                Ok(()) => {
+                Ok(true) => {
                     watcher.note(&format!("recording on {name} too, which came"));
                     self.send(Message::Interface(device));
                 }
+                Ok(false) => {}
                 Err(error) => watcher.note(&error.to_string()),
             }
         }

@@ -127,6 +127,23 @@ pub(crate) fn are_noticed_soon() {
     }
 }
 
+/// Those that are deleted while a recording begins are no reason not to begin it.
+pub(crate) fn vanish_at_the_start() {
+    let world = World::without_cable();
+    let script = "while :; do for n in 1 2 3 4 5 6 7 8; do ip link add brief$n type veth; done; \
+                  for n in 1 2 3 4 5 6 7 8; do ip link delete brief$n; done; done";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]);
+    let others = world.start(&world.client, command);
+    for hook in HOOKS {
+        for _ in 0..6 {
+            let arguments = ["-i", "any", "--hook", hook, "--duration", "0.1", "-o", "-"];
+            Recorder::start(&world, &world.client, &arguments).finish();
+        }
+    }
+    others.stop();
+}
+
 /// One that another replaces between two looks is told and recorded, though it
 /// has the same name and the same number.
 pub(crate) fn is_replaced() {

@@ -165,6 +165,7 @@ const TESTS: &[(&str, fn())] = tests![
     interfaces::returns,
     interfaces::comes,
     interfaces::are_noticed_soon,
+    interfaces::vanish_at_the_start,
     interfaces::is_replaced,
     interfaces::moves,
     interfaces::by_number,

@@ -68,7 +68,8 @@ impl Hooked {
 /// What is attached to the interfaces of a network namespace, by their numbers.
 pub(super) type Hooks = HashMap<u32, Vec<Hooked>>;
 
-/// Attaches the packet programs to devices, by the hook that was asked for.
+/// Attaches the packet programs to devices, by the hook that was asked for. To those
+/// that are gone by now nothing is attached.
 pub(super) fn attach_packets(
     packets: &mut PacketsSkel<'static>,
     options: &Options,
@@ -88,24 +89,16 @@ pub(super) fn attach_packets(
             }),
         }
     }
-    let hooks = devices
-        .iter()
-        .map(|device| {
-            let program = match device.layer {
-                Ok(Layer::Ip) => &packets.progs.filter_ip,
-                _ => &packets.progs.filter_ether,
-            };
-            let attach =
-                |program: BorrowedFd<'_>| inside(options, device, program, hooks::socket_filter);
-            let hooked = hook(options, device, program, Kind::SOCKET_FILTER, attach);
-            let hooked = hooked.map_err(|source| KernelError::Attach {
-                interface: device.name.clone(),
-                hook: "a socket filter",
-                source,
-            })?;
-            Ok((device.index, vec![hooked]))
-        })
-        .collect::<Result<_, KernelError>>()?;
+    let hooks = attach_each(devices, "a socket filter", |device| {
+        let program = match device.layer {
+            Ok(Layer::Ip) => &packets.progs.filter_ip,
+            _ => &packets.progs.filter_ether,
+        };
+        let attach =
+            |program: BorrowedFd<'_>| inside(options, device, program, hooks::socket_filter);
+        let hooked = hook(options, device, program, Kind::SOCKET_FILTER, attach)?;
+        Ok(vec![hooked])
+    })?;
     attached.hooks.push("socket filter".to_owned());
     Ok(hooks)
 }
@@ -115,8 +108,7 @@ fn attach_tcx(
     options: &Options,
     devices: &[Device],
 ) -> Result<Hooks, KernelError> {
-    let mut hooks = Hooks::new();
-    for device in devices {
+    attach_each(devices, "tcx", |device| {
         let mut hooked = Vec::new();
         let programs = &packets.progs;
         let (ingress, egress) = match device.layer {
@@ -129,13 +121,14 @@ fn attach_tcx(
                     hooks::tcx(program, attach_type, device)
                 })
             };
-            let one = hook(options, device, program, Kind::tcx(attach_type), attach);
-            hooked.push(one.map_err(|source| KernelError::Attach {
-                interface: device.name.clone(),
-                hook: "tcx",
-                source,
-            })?);
-            Ok::<_, KernelError>(())
+            hooked.push(hook(
+                options,
+                device,
+                program,
+                Kind::tcx(attach_type),
+                attach,
+            )?);
+            Ok::<_, io::Error>(())
         };
         // On loopback a packet passes twice; on its way out it has its socket.
         let ways = if device.is_loopback() {
@@ -149,7 +142,31 @@ fn attach_tcx(
         if ways != Some(Direction::Out) {
             attach(ingress, libbpf_sys::BPF_TCX_INGRESS)?;
         }
-        hooks.insert(device.index, hooked);
+        Ok(hooked)
+    })
+}
+
+/// Attaches to each device, but for those that were deleted since they were listed.
+fn attach_each(
+    devices: &[Device],
+    hook: &'static str,
+    attach: impl Fn(&Device) -> io::Result<Vec<Hooked>>,
+) -> Result<Hooks, KernelError> {
+    let mut hooks = Hooks::new();
+    for device in devices {
+        match attach(device) {
+            Ok(hooked) => {
+                hooks.insert(device.index, hooked);
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+            Err(source) => {
+                return Err(KernelError::Attach {
+                    interface: device.name.clone(),
+                    hook,
+                    source,
+                });
+            }
+        }
     }
     Ok(hooks)
 }

@@ -363,11 +363,11 @@ impl Kernel {
         self.rings.take(batch)
     }
 
-    /// Attaches to an interface that came when the recording ran.
+    /// Attaches to an interface that came when the recording ran. False: it is gone again.
     ///
     /// # Errors
     /// The kernel's.
-    pub(crate) fn attach(&mut self, device: &Device) -> Result<(), KernelError> {
+    pub(crate) fn attach(&mut self, device: &Device) -> Result<bool, KernelError> {
         let of_this = |packets: &&mut Packets| packets.netns == device.netns;
         let Some(packets) = self.packets.iter_mut().find(of_this) else {
             return Err(io::Error::from(io::ErrorKind::NotFound).into());
@@ -378,8 +378,9 @@ impl Kernel {
             std::slice::from_ref(device),
             &mut Attached::default(),
         )?;
+        let is_attached = !hooks.is_empty();
         packets.hooks.extend(hooks);
-        Ok(())
+        Ok(is_attached)
     }
 
     /// Whether an interface that was attached to was deleted, though another one may
