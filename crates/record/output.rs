@@ -265,6 +265,8 @@ impl CaptureFile {
                     _ => {}
                 }
             }
+            // A name whose file somebody deleted may come again.
+            series.kept.retain(|kept| *kept != path);
             series.kept.push_back(path.clone());
         }
         // First the next file, then the end of this one, which says that there

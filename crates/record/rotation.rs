@@ -2,6 +2,8 @@
 //! The options mean what they mean to tcpdump, but no file overwrites another
 //! of the same recording unless it is the oldest of a ring.
 
+use std::collections::HashMap;
+use std::mem;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -92,8 +94,14 @@ pub(crate) struct Names {
     /// Numbers count up to this and begin anew, with as many digits.
     ring: Option<u32>,
     zone: TimeZone,
-    latest: Option<(String, u32)>,
+    /// The stems of the files so far, and the latest number of each.
+    used: HashMap<String, u32>,
+    /// How many stems are remembered before those whose files are gone are forgotten.
+    max_used: usize,
 }
+
+/// The least number of stems that are remembered: a name for each second of an hour.
+const MIN_USED: usize = 3600;
 
 impl Names {
     /// `path` ends with `extension`, which has no dot at its head.
@@ -119,7 +127,8 @@ impl Names {
                 .filter(|_| rotation.max_bytes.is_some() && !is_pattern)
                 .map(NonZeroU32::get),
             zone,
-            latest: None,
+            used: HashMap::new(),
+            max_used: MIN_USED,
         };
         names.stem_at(0).map(|_| names)
     }
@@ -131,21 +140,40 @@ impl Names {
     /// Where the time cannot be written as asked for.
     pub(crate) fn next(&mut self, ts_ns: i64) -> Result<PathBuf, String> {
         let stem = self.stem_at(ts_ns)?;
-        let number = match self.latest.take() {
-            Some((latest, number)) if latest == stem => number.saturating_add(1),
-            _ => 0,
-        };
+        let number = self
+            .used
+            .get(&stem)
+            .map_or(0, |number| number.saturating_add(1));
+        let name = self.name(&stem, number);
+        self.forget();
+        self.used.insert(stem, number);
+        Ok(name)
+    }
+
+    fn name(&self, stem: &str, number: u32) -> PathBuf {
+        let extension = &self.extension;
         let name = match self.ring {
             Some(files) => {
                 let last = files.saturating_sub(1);
                 let digits = last.to_string().len();
-                format!("{stem}.{:0digits$}{}", number % files, self.extension)
+                format!("{stem}.{:0digits$}{extension}", number % files)
             }
-            None if number > 0 => format!("{stem}.{number}{}", self.extension),
-            None => format!("{stem}{}", self.extension),
+            None if number > 0 => format!("{stem}.{number}{extension}"),
+            None => format!("{stem}{extension}"),
         };
-        self.latest = Some((stem, number));
-        Ok(name.into())
+        name.into()
+    }
+
+    /// Forgets the stems whose latest file somebody deleted: there are no more than files
+    /// on the disk.
+    fn forget(&mut self) {
+        if self.used.len() < self.max_used {
+            return;
+        }
+        let mut used = mem::take(&mut self.used);
+        used.retain(|stem, number| self.name(stem, *number).exists());
+        self.max_used = MIN_USED.max(2 * used.len());
+        self.used = used;
     }
 
     fn stem_at(&self, ts_ns: i64) -> Result<String, String> {
@@ -207,6 +235,21 @@ mod tests {
             names("%M-%S.jsonl.zst", rotation(false, true, 0), &[5, 65, 65]),
             ["00-05.jsonl.zst", "01-05.jsonl.zst", "01-05.1.jsonl.zst"]
         );
+        // A time that returns overwrites no file of the same recording.
+        assert_eq!(
+            names(
+                "%S.jsonl.zst",
+                rotation(false, true, 0),
+                &[5, 6, 65, 66, 125]
+            ),
+            [
+                "05.jsonl.zst",
+                "06.jsonl.zst",
+                "05.1.jsonl.zst",
+                "06.1.jsonl.zst",
+                "05.2.jsonl.zst"
+            ]
+        );
         // Without -G a percent sign is one.
         assert_eq!(
             names("100%.jsonl.zst", rotation(true, false, 0), &[0]),
@@ -215,6 +258,23 @@ mod tests {
         let wrong = Path::new("%!.jsonl");
         let by_time = rotation(false, true, 0);
         assert!(Names::new(wrong, "jsonl", &by_time, TimeZone::UTC).is_err());
+    }
+
+    #[test]
+    fn names_of_deleted_files_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("%s.jsonl");
+        let mut names =
+            Names::new(&path, "jsonl", &rotation(false, true, 0), TimeZone::UTC).unwrap();
+        let mut name = |seconds: usize| names.next(seconds as i64 * SECOND_NS).unwrap();
+        let kept = name(0);
+        std::fs::write(&kept, "").unwrap();
+        let deleted = name(1);
+        for seconds in 2..=MIN_USED {
+            name(seconds);
+        }
+        assert_eq!(name(1), deleted);
+        assert_ne!(name(0), kept);
     }
 
     #[test]

@@ -88,7 +88,8 @@ pub struct Record {
     file_size: Option<u64>,
 
     /// Go on in another file after so many seconds. The name may hold the time
-    /// at which a file begins, as in cap-%Y%m%d-%H%M%S.jsonl.zst (strftime)
+    /// at which a file begins, as in cap-%Y%m%d-%H%M%S.jsonl.zst (strftime); a
+    /// name that this recording used before gets a number
     #[arg(short = 'G', long = "file-time", value_name = "SECONDS", value_parser = period, allow_negative_numbers = true)]
     file_time: Option<Duration>,
 
