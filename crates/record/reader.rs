@@ -9,6 +9,8 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use tcprec_shared::record::End;
+
 use crate::interfaces::Interfaces;
 use crate::kernel::{Batch, Changes, Clock, Device, Kernel, LossSlot, Losses, Recorded};
 use crate::recorder::{RecordError, Watcher};
@@ -186,34 +188,40 @@ impl Reader {
         Ok(())
     }
 
-    /// Detaches, takes what is left and closes the books.
+    /// Detaches, takes what is left and closes the books. After a failure as far as
+    /// that goes.
     pub(crate) fn finish(
         mut self,
         read: Result<&'static str, RecordError>,
         closed: &Receiver<Closed>,
     ) -> Result<Ended, RecordError> {
         self.kernel.detach();
-        let reason = read?;
-        loop {
+        let drained = loop {
             let mut batch = self.wait_for(&self.empties)?;
-            self.kernel.drain(&mut batch)?;
-            if batch.is_empty() {
-                break;
+            match self.kernel.drain(&mut batch) {
+                Ok(()) if batch.is_empty() => break Ok(()),
+                Ok(()) => self.send(Message::Batch(batch)),
+                Err(error) => break Err(error),
             }
-            self.send(Message::Batch(batch));
-        }
-        let losses = self.kernel.losses(LossSlot::All)?;
-        self.send(Message::Losses(losses));
+        };
+        let losses = self.kernel.losses(LossSlot::All);
+        let losses = losses.map(|losses| self.send(Message::Losses(losses)));
+        let read = read.and_then(|reason| {
+            drained?;
+            losses?;
+            Ok(reason)
+        });
         self.send(Message::Finish {
-            reason,
+            reason: read.as_ref().map_or(End::FAILED, |reason| *reason),
             ts_ns: self.clock.unix_ns(Clock::boot_ns()?),
         });
         // The writer ends when nobody can send to it any more.
         self.to_writer = channel().0;
+        let closed = self.wait_for(closed)?;
         Ok(Ended {
-            reason,
+            reason: read?,
             seen: self.kernel.seen()?,
-            closed: self.wait_for(closed)?,
+            closed,
         })
     }
 

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tcprec_shared::record::{Capture, Direction, MissingHook, SCHEMA};
+use tcprec_shared::record::{Capture, Direction, End, MissingHook, SCHEMA};
 use thiserror::Error;
 
 use crate::books::Totals;
@@ -316,7 +316,7 @@ fn write(
     messages: &Receiver<Message>,
     to_reader: &Sender<Batch>,
 ) -> Closed {
-    let mut end = ("failed", 0);
+    let mut end = (End::FAILED, 0);
     writer.scan(scan);
     for message in messages {
         match message {

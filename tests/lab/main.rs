@@ -160,6 +160,7 @@ const TESTS: &[(&str, fn())] = tests![
     survival::refused_writes,
     survival::limited_file_size,
     survival::full_device,
+    survival::reading_fails,
     survival::clock_step,
     survival::full_pipe,
     interfaces::returns,

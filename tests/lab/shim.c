@@ -4,11 +4,13 @@
  *
  * SHIM_FAIL   writes to files whose path ends so fail with EIO ...
  * SHIM_AFTER  ... behind so many bytes, the last of them taken in part
+ * SHIM_POLL   once this file exists, poll fails with EIO
  * SHIM_STEP   once this file exists, the wall clock is an hour back
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +52,18 @@ ssize_t write(int fd, const void *bytes, size_t count)
 	if (taken > 0)
 		written += taken;
 	return taken;
+}
+
+int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+{
+	int (*next)(struct pollfd *, nfds_t, int) = dlsym(RTLD_NEXT, "poll");
+	const char *failure = getenv("SHIM_POLL");
+
+	if (failure && !access(failure, F_OK)) {
+		errno = EIO;
+		return -1;
+	}
+	return next(fds, count, timeout_ms);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *time)

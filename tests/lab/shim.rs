@@ -27,6 +27,11 @@ impl Shim {
             .env("SHIM_AFTER", after_bytes.to_string());
     }
 
+    /// It cannot wait for its rings any more when a file comes to be.
+    pub(crate) fn fail_polls(&self, command: &mut Command, file: &Path) {
+        command.env("LD_PRELOAD", &self.0).env("SHIM_POLL", file);
+    }
+
     /// The wall clock goes back by an hour when a file comes to be.
     pub(crate) fn step(&self, command: &mut Command, file: &Path) {
         command.env("LD_PRELOAD", &self.0).env("SHIM_STEP", file);

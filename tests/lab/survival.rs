@@ -337,6 +337,30 @@ fn expect_failure(world: &World, command: Command, why: &str) {
     );
 }
 
+/// The recorder cannot read its rings any more: what they hold is in the file, which
+/// says that it failed.
+pub(crate) fn reading_fails() {
+    let world = World::without_cable();
+    let nginx = Nginx::start(&world, &world.server);
+    let shim = Shim::new(&world);
+    let capture = world.file("capture.jsonl.zst");
+    let failure = world.file("failure");
+    let mut command = Command::new(TCPREC);
+    command.args(["record", "-i", "lo", "-o"]).arg(&capture);
+    shim.fail_polls(&mut command, &failure);
+    let recorder = Recorder::ready(world.start(&world.server, command));
+    recorder.signal(Signal::SIGSTOP);
+    let mut traffic = some_of_everything(&world, &world.server, ["127.0.0.1", "::1"]);
+    traffic.join_log(&nginx);
+    world.settle();
+    fs::write(&failure, "").expect("a file");
+    recorder.signal(Signal::SIGCONT);
+    let ended = recorder.finish_anyhow().expect_code(1);
+    assert!(ended.errors.contains("Input/output"), "{}", ended.errors);
+    assert_eq!(ending(&world, &capture), "failed");
+    analyze(&world, &capture).expect(&traffic, Ends::Both);
+}
+
 /// The wall clock goes back by an hour: all times go on as they began.
 pub(crate) fn clock_step() {
     let world = World::without_cable();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::mem;
 
 use tcprec_shared::batch::Batch;
-use tcprec_shared::record::{Capture, Event, EventKind, Loss, LossCause, Lost, Record};
+use tcprec_shared::record::{Capture, End, Event, EventKind, Loss, LossCause, Lost, Record};
 use tcprec_shared::stream::ReadError;
 
 use super::Round;
@@ -146,6 +146,9 @@ impl Books {
             Record::Loss(loss) => self.loss(loss),
             Record::Capture(made) => self.file(made),
             Record::End(end) if end.continued => capture.ending = Ending::Continued(end.clone()),
+            Record::End(end) if end.reason == End::FAILED => {
+                capture.ending = Ending::Failed(end.clone());
+            }
             Record::End(end) => capture.ending = Ending::Complete(end.clone()),
             Record::Packet(_) | Record::Process(_) | Record::Interface(_) => {}
         }
@@ -216,7 +219,7 @@ impl Books {
         with_threads: bool,
     ) -> Report {
         let ending = &self.report.capture.ending;
-        self.gaps.is_cut = matches!(ending, Ending::Abrupt | Ending::Cut(_));
+        self.gaps.is_cut = matches!(ending, Ending::Failed(_) | Ending::Abrupt | Ending::Cut(_));
         let capture = &mut self.report.capture;
         (capture.missing_files, capture.unfinished_files) = self.files.finish();
         shards.sum_up(&mut self.report);

@@ -204,7 +204,7 @@ impl CaptureSummary {
     #[must_use]
     pub fn end_ns(&self) -> Option<i64> {
         let told_ns = match &self.ending {
-            Ending::Complete(end) | Ending::Continued(end) => Some(end.ts_ns),
+            Ending::Complete(end) | Ending::Continued(end) | Ending::Failed(end) => Some(end.ts_ns),
             Ending::Unknown | Ending::Abrupt | Ending::Cut(_) => None,
         };
         self.last_ns.max(told_ns)
@@ -231,6 +231,8 @@ pub enum Ending {
     /// The last file ended in good order, but the recording went on in another
     /// one, which is not here. With the totals up to there.
     Continued(End),
+    /// The recorder failed, and came to the end all the same.
+    Failed(End),
     /// The recorder had no time to write the end.
     Abrupt,
     /// The file ends inside a record, or could not be read further.

@@ -86,7 +86,7 @@ pub struct Loss {
     pub last_ns: i64,
 }
 
-/// The totals of a recording that ended in good order, or of all its files up
+/// The totals of a recording whose end could be written, or of all its files up
 /// to here. For packets and for events, `seen = recorded + lost`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct End {
@@ -112,4 +112,9 @@ pub struct End {
     pub lost_events: u64,
     /// Length on the wire of the packets recorded.
     pub wire_bytes: u64,
+}
+
+impl End {
+    /// The reason where the recorder failed: what came last may be missing.
+    pub const FAILED: &'static str = "failed";
 }

@@ -180,6 +180,14 @@ fn how_a_capture_ended_is_told() {
         ending(vec![own(), Record::End(going_on.clone())]),
         Ending::Continued(going_on)
     );
+    let failed = End {
+        reason: End::FAILED.to_owned(),
+        ..End::default()
+    };
+    assert_eq!(
+        ending(vec![own(), Record::End(failed.clone())]),
+        Ending::Failed(failed)
+    );
     let mut pipeline = Pipeline::default();
     pipeline.push(&own(), &mut ());
     let error = |at_bytes| ReadError::Damaged {
@@ -310,7 +318,7 @@ fn what_a_rotated_series_lacks_is_told() {
             Ending::Complete(_) => "complete",
             Ending::Continued(_) => "continued",
             Ending::Abrupt => "abrupt",
-            Ending::Cut(_) | Ending::Unknown => "else",
+            Ending::Failed(_) | Ending::Cut(_) | Ending::Unknown => "else",
         };
         (ending, capture.missing_files, capture.unfinished_files)
     };

@@ -119,6 +119,7 @@ pub(in crate::report) fn capture(report: &Report) -> CaptureRow<'_> {
         Ending::Cut(detail) => ("cut", Some(detail.as_str()), None),
         Ending::Complete(end) => ("complete", Some(end.reason.as_str()), Some(totals(end))),
         Ending::Continued(end) => ("continued", Some(end.reason.as_str()), Some(totals(end))),
+        Ending::Failed(end) => ("failed", None, Some(totals(end))),
     };
     let is_series = capture.files > 1 || capture.missing_files > 0;
     CaptureRow {

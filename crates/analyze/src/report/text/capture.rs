@@ -84,6 +84,10 @@ impl Text<'_> {
                 let continued = "not here: the recording goes on in another file of the series";
                 Some(Cell::styled(continued, WARN))
             }
+            Ending::Failed(_) => {
+                let failed = "with a failure of the recorder: the last moments may be missing";
+                Some(Cell::styled(failed, WARN))
+            }
             Ending::Abrupt => {
                 let abrupt = "abruptly: the recorder wrote no end, the last moments may be missing";
                 Some(Cell::styled(abrupt, WARN))
@@ -260,7 +264,7 @@ impl Text<'_> {
             return lines.map(|line| Cell::styled(&line, BAD)).collect();
         }
         match &report.capture.ending {
-            Ending::Complete(end) | Ending::Continued(end)
+            Ending::Complete(end) | Ending::Continued(end) | Ending::Failed(end)
                 if end.lost_packets > 0 || end.lost_events > 0 =>
             {
                 let packets = counted(end.lost_packets, "packet");
