@@ -3,6 +3,7 @@
 //! batches and at the end.
 
 use std::io;
+use std::mem;
 use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -49,6 +50,8 @@ pub(crate) struct Reader {
     pub(crate) kernel: Kernel,
     pub(crate) recorded: Recorded,
     pub(crate) interfaces: Interfaces,
+    /// Whether the last look at the interfaces failed, which was told.
+    pub(crate) look_failed: bool,
     pub(crate) clock: Clock,
     pub(crate) to_writer: Sender<Message>,
     pub(crate) empties: Receiver<Batch>,
@@ -110,7 +113,7 @@ impl Reader {
             if now >= next_tick || has_news && now >= next_look {
                 has_news = false;
                 next_look = now + LOOK_INTERVAL;
-                self.look_at_interfaces(watcher)?;
+                self.look_at_interfaces(watcher);
             }
             if now >= next_tick {
                 next_tick = now + TICK;
@@ -139,11 +142,22 @@ impl Reader {
         Ok(())
     }
 
-    /// Records interfaces that came, and tells of those that are gone.
-    fn look_at_interfaces(&mut self, watcher: &mut dyn Watcher) -> Result<(), RecordError> {
-        let Changes { gone, come } = self
-            .interfaces
-            .look(|device| self.kernel.has_lost(device))?;
+    /// Records interfaces that came, and tells of those that are gone. Where that
+    /// cannot be known now, as without a free descriptor, the next look will tell.
+    fn look_at_interfaces(&mut self, watcher: &mut dyn Watcher) {
+        let looked = self.interfaces.look(|device| self.kernel.has_lost(device));
+        let had_failed = mem::replace(&mut self.look_failed, looked.is_err());
+        let Changes { gone, come } = match looked {
+            Ok(changes) => changes,
+            Err(error) => {
+                if !had_failed {
+                    watcher.note(&format!(
+                        "cannot see which interfaces come and go: {error}; recording goes on"
+                    ));
+                }
+                return;
+            }
+        };
         for device in gone {
             self.kernel.release(&device);
             watcher.note(&format!(
@@ -169,7 +183,6 @@ impl Reader {
                 Err(error) => watcher.note(&error.to_string()),
             }
         }
-        Ok(())
     }
 
     /// One look into the rings.

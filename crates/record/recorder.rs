@@ -227,6 +227,7 @@ pub(crate) fn record(
         kernel,
         recorded,
         interfaces,
+        look_failed: false,
         clock,
         to_writer,
         empties,

@@ -262,6 +262,30 @@ sys.stdin.read()
     analyze(&world, &world.file("capture.jsonl")).expect(&traffic, Ends::Client);
 }
 
+/// Without free descriptors interfaces cannot be looked at: that is told once, and
+/// recording goes on.
+pub(crate) fn few_descriptors() {
+    let world = World::without_cable();
+    let output = world.file("capture.jsonl").display().to_string();
+    let recorder = Recorder::start(&world, &world.client, &["-i", "any", "-o", &output]);
+    let limit = |descriptors: &str| {
+        let pid = recorder.pid().to_string();
+        let limit = format!("--nofile={descriptors}:");
+        let set = world.run(&world.client, "prlimit", &["--pid", &pid, &limit]);
+        set.expect_code(0);
+    };
+    let is_told = |what: &str| wait_until(what, || recorder.errors().contains(what));
+    limit("3");
+    is_told("cannot see which interfaces");
+    // Two more looks.
+    thread::sleep(Duration::from_secs(2));
+    world.client.ip("link add late type veth");
+    limit("1000");
+    is_told("recording on late too");
+    let errors = recorder.stop().errors;
+    assert_eq!(errors.matches("cannot see").count(), 1, "{errors}");
+}
+
 /// More interfaces than a usual process may have descriptors for.
 pub(crate) fn many() {
     let world = World::new();
