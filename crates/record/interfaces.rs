@@ -55,9 +55,15 @@ impl Interfaces {
         })
     }
 
-    /// Those that were there at the last look.
+    /// Those that were there at the last look and were not left out.
     pub(crate) fn present(&self) -> &[Device] {
         self.watched.present()
+    }
+
+    /// Tells that one that came could not be recorded: it comes again at the next look.
+    /// Whether this is the first time.
+    pub(crate) fn leave_out(&mut self, device: Device) -> bool {
+        self.watched.leave_out(device)
     }
 
     /// What an interface is called where those of several namespaces are: each has a `lo`.

@@ -167,20 +167,24 @@ impl Reader {
         }
         for device in come {
             let name = self.interfaces.called(&device);
-            if !self.recorded.takes(&device) {
-                watcher.note(&format!(
+            let why_not = if self.recorded.takes(&device) {
+                match self.kernel.attach(&device) {
+                    Ok(true) => {
+                        watcher.note(&format!("recording on {name} too, which came"));
+                        self.send(Message::Interface(device));
+                        continue;
+                    }
+                    Ok(false) => format!("interface {name} came, and is gone again"),
+                    Err(error) => error.to_string(),
+                }
+            } else {
+                format!(
                     "interface {name} came, but cannot be recorded beside the others: its \
                      packets begin with another header"
-                ));
-                continue;
-            }
-            match self.kernel.attach(&device) {
-                Ok(true) => {
-                    watcher.note(&format!("recording on {name} too, which came"));
-                    self.send(Message::Interface(device));
-                }
-                Ok(false) => {}
-                Err(error) => watcher.note(&error.to_string()),
+                )
+            };
+            if self.interfaces.leave_out(device) {
+                watcher.note(&why_not);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Interfaces that come, go, return and move while they are recorded.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -262,28 +263,36 @@ sys.stdin.read()
     analyze(&world, &world.file("capture.jsonl")).expect(&traffic, Ends::Client);
 }
 
-/// Without free descriptors interfaces cannot be looked at: that is told once, and
-/// recording goes on.
+/// Without free descriptors interfaces cannot be looked at, with a few none be attached
+/// to: that is told once, and recording goes on.
 pub(crate) fn few_descriptors() {
     let world = World::without_cable();
     let output = world.file("capture.jsonl").display().to_string();
-    let recorder = Recorder::start(&world, &world.client, &["-i", "any", "-o", &output]);
-    let limit = |descriptors: &str| {
+    // With a filter an interface takes four.
+    let arguments = ["-i", "any", "-o", &output, "port", "80"];
+    let recorder = Recorder::start(&world, &world.client, &arguments);
+    let limit = |descriptors: usize| {
         let pid = recorder.pid().to_string();
         let limit = format!("--nofile={descriptors}:");
         let set = world.run(&world.client, "prlimit", &["--pid", &pid, &limit]);
         set.expect_code(0);
     };
     let is_told = |what: &str| wait_until(what, || recorder.errors().contains(what));
-    limit("3");
+    limit(3);
     is_told("cannot see which interfaces");
     // Two more looks.
     thread::sleep(Duration::from_secs(2));
+    let is_open = |fd: &usize| Path::new(&format!("/proc/{}/fd/{fd}", recorder.pid())).exists();
+    let mut free = (0..).filter(|fd| !is_open(fd));
+    limit(free.nth(3).expect("a free descriptor"));
     world.client.ip("link add late type veth");
-    limit("1000");
+    is_told("cannot attach to late");
+    limit(1000);
     is_told("recording on late too");
     let errors = recorder.stop().errors;
-    assert_eq!(errors.matches("cannot see").count(), 1, "{errors}");
+    for what in ["cannot see", "cannot attach to late"] {
+        assert_eq!(errors.matches(what).count(), 1, "{what}: {errors}");
+    }
 }
 
 /// More interfaces than a usual process may have descriptors for.

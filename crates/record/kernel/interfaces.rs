@@ -112,8 +112,9 @@ fn layer(hardware: u16) -> Result<Layer, u16> {
 pub(crate) struct Watched {
     /// Their names; empty: all.
     names: Vec<String>,
-    /// Those that were there at the last look.
+    /// Those that were there at the last look, but for those that were left out.
     present: Vec<Device>,
+    left_out: Vec<Device>,
 }
 
 /// What differs from the look before.
@@ -125,10 +126,14 @@ pub(crate) struct Changes {
 
 impl Watched {
     pub(crate) fn new(names: Vec<String>, present: Vec<Device>) -> Self {
-        Self { names, present }
+        Self {
+            names,
+            present,
+            left_out: Vec::new(),
+        }
     }
 
-    /// Those that were there at the last look.
+    /// Those that were there at the last look and were not left out.
     pub(crate) fn present(&self) -> &[Device] {
         &self.present
     }
@@ -144,10 +149,21 @@ impl Watched {
             .into_iter()
             .partition(|device| lacks(&devices, device) || !lacks(lost, device));
         self.present = still;
+        self.left_out.retain(|device| !lacks(&devices, device));
         let mut come = devices;
         come.retain(|device| device.layer.is_ok() && lacks(&self.present, device));
         self.present.extend(come.iter().cloned());
         Changes { gone, come }
+    }
+
+    /// Leaves one out that came, until the next look. Whether it was not left out before.
+    pub(crate) fn leave_out(&mut self, device: Device) -> bool {
+        self.present.retain(|present| !present.is(&device));
+        let is_new = !self.left_out.iter().any(|other| other.is(&device));
+        if is_new {
+            self.left_out.push(device);
+        }
+        is_new
     }
 }
 
@@ -250,5 +266,20 @@ mod tests {
         let same = [device(5, "eth0")];
         assert_eq!(look_again(&same, &same), (vec![5], vec![5]));
         assert_eq!(look_again(&[], &same), (vec![5], vec![]));
+    }
+
+    #[test]
+    fn one_that_is_left_out_comes_again() {
+        let mut watched = Watched::new(Vec::new(), Vec::new());
+        let devices = [device(2, "eth0")];
+        for is_new in [true, false] {
+            let come = watched.look(devices.to_vec(), &[]).come;
+            assert_eq!(numbers(&come), [2]);
+            assert_eq!(watched.leave_out(devices[0].clone()), is_new);
+            assert!(watched.present().is_empty());
+        }
+        assert!(watched.look(Vec::new(), &[]).gone.is_empty());
+        watched.look(devices.to_vec(), &[]);
+        assert!(watched.leave_out(devices[0].clone()));
     }
 }

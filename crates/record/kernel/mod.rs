@@ -383,7 +383,7 @@ impl Kernel {
         Ok(is_attached)
     }
 
-    /// Whether an interface that was attached to was deleted, though another one may
+    /// Whether nothing is attached to an interface: it was deleted, though another one may
     /// have its number.
     ///
     /// # Errors
@@ -394,7 +394,7 @@ impl Kernel {
         let hooks = packets.and_then(|packets| packets.hooks.get(&device.index));
         // All that is attached to an interface ends with it.
         let first = hooks.and_then(|hooks| hooks.first());
-        first.map_or(Ok(false), |hooked| hooked.has_lost(device))
+        first.map_or(Ok(true), |hooked| hooked.has_lost(device))
     }
 
     /// Detaches from an interface that is gone: tcx would follow it into another
