@@ -2,7 +2,9 @@
 //! which one reads ([`crate::reader`]) and the other writes ([`crate::writer`]),
 //! and account.
 
+use std::env;
 use std::io;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -10,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::{AccessFlags, access};
 use tcprec_shared::record::{Capture, Direction, End, MissingHook, SCHEMA};
 use thiserror::Error;
 
@@ -177,6 +180,9 @@ pub(crate) fn record(
     watcher: &mut dyn Watcher,
 ) -> Result<Summary, RecordError> {
     let stop = Stop::install()?;
+    if let Some(program) = recording.command.first() {
+        find(program).map_err(|source| cannot_run(program, source))?;
+    }
     let Prepared {
         kernel,
         mut attached,
@@ -204,7 +210,13 @@ pub(crate) fn record(
     // At once: a file without it is nothing.
     writer.begin();
     // The command keeps the user's rights.
-    let child = start_command(&recording.command)?;
+    let child = match start_command(&recording.command) {
+        Ok(child) => child,
+        Err(error) => {
+            writer.finish(End::FAILED, clock.unix_ns(Clock::boot_ns()?));
+            return Err(error);
+        }
+    };
     rights::give_up(recording.is_series)?;
     for namespace in &*options.namespaces {
         namespace.run(|| rights::give_up(false))??;
@@ -300,15 +312,41 @@ fn allow_descriptors() {
     }
 }
 
+/// Whether there is a program that can be started, by its name or its path as
+/// execvp(3) takes them.
+fn find(program: &str) -> io::Result<()> {
+    let check = |path: &Path| {
+        access(path, AccessFlags::X_OK)?;
+        if path.is_dir() {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Ok(())
+    };
+    if program.contains('/') {
+        return check(Path::new(program));
+    }
+    let folders = env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    env::split_paths(&folders)
+        .map(|folder| check(&folder.join(program)))
+        .find(Result::is_ok)
+        .unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))
+}
+
+fn cannot_run(program: &str, source: io::Error) -> RecordError {
+    RecordError::Command {
+        command: program.to_owned(),
+        source,
+    }
+}
+
 fn start_command(command: &[String]) -> Result<Option<Child>, RecordError> {
     let Some((program, arguments)) = command.split_first() else {
         return Ok(None);
     };
     let child = Command::new(program).args(arguments).spawn();
-    child.map(Some).map_err(|source| RecordError::Command {
-        command: program.clone(),
-        source,
-    })
+    child
+        .map(Some)
+        .map_err(|source| cannot_run(program, source))
 }
 
 fn write(

@@ -92,6 +92,7 @@ const TESTS: &[(&str, fn())] = tests![
     links::vlan_tags_beside_the_bytes,
     links::fragments,
     options::command,
+    options::no_command,
     options::to_standard_output,
     options::short_snap_length,
     options::packet_count,

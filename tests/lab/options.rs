@@ -1,6 +1,7 @@
 //! What `tcprec record` is asked for by its options.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -68,6 +69,36 @@ pub(crate) fn to_standard_output() {
     let capture = world.file("written");
     fs::write(&capture, written).expect("writing a file");
     analyze(&world, &capture).expect(&traffic, Ends::Both);
+}
+
+/// One that cannot be run leaves what was there; one that turns out to be no program
+/// leaves a capture that says so.
+pub(crate) fn no_command() {
+    let world = World::without_cable();
+    let capture = world.file("capture.jsonl");
+    let output = capture.to_str().expect("a path in UTF-8");
+    let program = world.file("program");
+    let folder = world.folder().to_str().expect("a path in UTF-8").to_owned();
+    fs::write(&capture, "what was there").expect("a file");
+    fs::write(&program, "no program").expect("a file");
+    let program = program.to_str().expect("a path in UTF-8");
+    let run = |command: &str, code| {
+        let arguments = ["record", "-i", "lo", "-o", output, "--", command];
+        let ended = tcprec(&world, &world.server, &arguments).expect_code(code);
+        let last = ended.errors.lines().last().unwrap_or_default();
+        let is_told = last.contains(&format!("cannot run {command}"));
+        assert!(is_told, "{}", ended.errors);
+    };
+    for (command, code) in [("tcprec-never", 127), (program, 126), (&folder, 126)] {
+        run(command, code);
+        let is_there = fs::read(&capture).expect("a file") == b"what was there";
+        assert!(is_there, "{command}");
+    }
+    fs::set_permissions(program, Permissions::from_mode(0o700)).expect("the rights of a file");
+    run(program, 126);
+    let report = analyze(&world, &capture);
+    let ended = report.of_kind("capture").next().expect("a capture");
+    assert_eq!(ended["ending"], "failed");
 }
 
 /// With 96 bytes of a packet a short request and its status are still there.
