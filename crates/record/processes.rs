@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs;
+use std::mem;
 use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,8 @@ use tcprec_shared::record::{Process, ProcessId};
 use crate::container::container;
 use crate::kernel::{Clock, Exec, Task};
 
-/// How many processes are remembered; more start anew, and are written again.
+/// How many processes are remembered. Those that did nothing for longest make room, and
+/// are written again when they do something.
 const MAX_KNOWN: usize = 1 << 16;
 /// How many programs started by processes without a socket are remembered.
 const MAX_STARTED: usize = 1 << 12;
@@ -22,29 +24,45 @@ const MAX_STARTED: usize = 1 << 12;
 pub(crate) struct Processes {
     clock: Clock,
     /// Those that are in the file.
-    known: HashMap<ProcessId, Process>,
+    known: HashMap<ProcessId, Known>,
+    /// The keys of `known`, in the order in which they are to be forgotten.
+    known_order: VecDeque<ProcessId>,
+    max_known: usize,
     /// Those that started a program but did nothing with TCP so far. What a
     /// process without a socket runs is nobody's business.
     started: HashMap<ProcessId, Exec>,
     /// The keys of `started`, the oldest first.
-    order: VecDeque<ProcessId>,
+    started_order: VecDeque<ProcessId>,
     groups: ControlGroups,
+}
+
+#[derive(Debug)]
+struct Known {
+    process: Process,
+    /// Whether it did something since it was last to be forgotten.
+    has_acted: bool,
 }
 
 impl Processes {
     pub(crate) fn new(clock: Clock) -> Self {
+        Self::within(clock, MAX_KNOWN)
+    }
+
+    fn within(clock: Clock, max_known: usize) -> Self {
         Self {
             clock,
             known: HashMap::new(),
+            known_order: VecDeque::new(),
+            max_known,
             started: HashMap::new(),
-            order: VecDeque::new(),
+            started_order: VecDeque::new(),
             groups: ControlGroups::default(),
         }
     }
 
     /// A process that is in the file.
     pub(crate) fn known(&self, id: ProcessId) -> Option<&Process> {
-        self.known.get(&id)
+        self.known.get(&id).map(|known| &known.process)
     }
 
     /// Takes note of a started program. Gives the process's new record if the
@@ -53,14 +71,14 @@ impl Processes {
         let id = exec.task.id;
         if self.known.contains_key(&id) {
             let process = self.describe(&exec.task, Some(&exec));
-            self.known.insert(id, process.clone());
+            self.remember(process.clone());
             return Some(process);
         }
         if self.started.insert(id, exec).is_none() {
-            self.order.push_back(id);
+            self.started_order.push_back(id);
         }
-        if self.order.len() > MAX_STARTED
-            && let Some(oldest) = self.order.pop_front()
+        if self.started_order.len() > MAX_STARTED
+            && let Some(oldest) = self.started_order.pop_front()
         {
             self.started.remove(&oldest);
         }
@@ -70,19 +88,44 @@ impl Processes {
     /// The record to write before an event of this task, if the file does not
     /// hold it as it is.
     pub(crate) fn meet(&mut self, task: &Task) -> Option<Process> {
-        if let Some(known) = self.known.get(&task.id)
-            && known.comm == task.comm
-            && known.uid == Some(task.uid)
-        {
-            return None;
-        }
-        if self.known.len() >= MAX_KNOWN {
-            self.known.clear();
+        if let Some(known) = self.known.get_mut(&task.id) {
+            known.has_acted = true;
+            if known.process.comm == task.comm && known.process.uid == Some(task.uid) {
+                return None;
+            }
         }
         let exec = self.started.get(&task.id).cloned();
         let process = self.describe(task, exec.as_ref());
-        self.known.insert(task.id, process.clone());
+        self.remember(process.clone());
         Some(process)
+    }
+
+    fn remember(&mut self, process: Process) {
+        let id = process.id;
+        if !self.known.contains_key(&id) {
+            self.make_room();
+            self.known_order.push_back(id);
+        }
+        let known = Known {
+            process,
+            has_acted: false,
+        };
+        self.known.insert(id, known);
+    }
+
+    /// Forgets the oldest that did nothing since its mark was taken away, as it is of
+    /// those before it.
+    fn make_room(&mut self) {
+        while self.known.len() >= self.max_known
+            && let Some(oldest) = self.known_order.pop_front()
+            && let Some(known) = self.known.get_mut(&oldest)
+        {
+            if mem::take(&mut known.has_acted) {
+                self.known_order.push_back(oldest);
+            } else {
+                self.known.remove(&oldest);
+            }
+        }
     }
 
     fn describe(&mut self, task: &Task, exec: Option<&Exec>) -> Process {
@@ -118,6 +161,7 @@ impl Processes {
         let known = self
             .known
             .values()
+            .map(|known| &known.process)
             .find(|parent| is_parent(&parent.id, &parent.comm))
             .map(|parent| (parent.exe.clone(), parent.argv.clone()));
         let started = || {
@@ -245,6 +289,16 @@ mod tests {
         assert_eq!(process.argv, ["curl", "-s"]);
         assert_eq!(processes.meet(&curl), None);
         assert!(processes.start(exec).is_some());
+    }
+
+    #[test]
+    fn those_that_did_nothing_for_longest_are_forgotten() {
+        let mut processes = Processes::within(Clock { offset_ns: 0 }, 2);
+        let [busy, idle, third] = [0, 1, 2].map(|number| task((1 << 23) + number, "server"));
+        let mut meet = |task: &Task| processes.meet(task).is_some();
+        assert!(meet(&busy) && meet(&idle) && !meet(&busy));
+        assert!(meet(&third));
+        assert!(!meet(&busy) && !meet(&third) && meet(&idle));
     }
 
     #[test]
