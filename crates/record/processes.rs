@@ -1,7 +1,7 @@
 //! Who the processes are: what the kernel told at an exec, what /proc tells of
 //! those that ran before, and what the file has been told already.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs;
 use std::mem;
 use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
@@ -24,13 +24,13 @@ const MAX_STARTED: usize = 1 << 12;
 pub(crate) struct Processes {
     clock: Clock,
     /// Those that are in the file.
-    known: HashMap<ProcessId, Known>,
+    known: BTreeMap<ProcessId, Known>,
     /// The keys of `known`, in the order in which they are to be forgotten.
     known_order: VecDeque<ProcessId>,
     max_known: usize,
     /// Those that started a program but did nothing with TCP so far. What a
     /// process without a socket runs is nobody's business.
-    started: HashMap<ProcessId, Exec>,
+    started: BTreeMap<ProcessId, Exec>,
     /// The keys of `started`, the oldest first.
     started_order: VecDeque<ProcessId>,
     groups: ControlGroups,
@@ -51,10 +51,10 @@ impl Processes {
     fn within(clock: Clock, max_known: usize) -> Self {
         Self {
             clock,
-            known: HashMap::new(),
+            known: BTreeMap::new(),
             known_order: VecDeque::new(),
             max_known,
-            started: HashMap::new(),
+            started: BTreeMap::new(),
             started_order: VecDeque::new(),
             groups: ControlGroups::default(),
         }
@@ -157,21 +157,32 @@ impl Processes {
     /// A process that is gone and started no program of its own: it ran its
     /// parent's, if it has its parent's name.
     fn inherit(&self, task: &Task) -> (Option<String>, Vec<String>) {
-        let is_parent = |id: &ProcessId, comm: &str| id.pid == task.ppid && comm == task.comm;
-        let known = self
-            .known
-            .values()
-            .map(|known| &known.process)
-            .find(|parent| is_parent(&parent.id, &parent.comm))
-            .map(|parent| (parent.exe.clone(), parent.argv.clone()));
-        let started = || {
-            self.started
-                .values()
-                .find(|exec| is_parent(&exec.task.id, &exec.task.comm))
-                .map(|exec| (Some(exec.filename.clone()), exec.argv.clone()))
+        let known = latest(&self.known, task.ppid);
+        let started = latest(&self.started, task.ppid);
+        let parent = match (known, started) {
+            (Some((id, known)), started) if started.is_none_or(|(other, _)| id >= other) => {
+                let Process {
+                    comm, exe, argv, ..
+                } = &known.process;
+                Some((comm, exe.clone(), argv))
+            }
+            (_, started) => {
+                started.map(|(_, exec)| (&exec.task.comm, Some(exec.filename.clone()), &exec.argv))
+            }
         };
-        known.or_else(started).unwrap_or_default()
+        match parent {
+            Some((comm, exe, argv)) if *comm == task.comm => (exe, argv.clone()),
+            _ => Default::default(),
+        }
     }
+}
+
+/// What is known of a pid's latest process.
+fn latest<T>(processes: &BTreeMap<ProcessId, T>, pid: u32) -> Option<(&ProcessId, &T)> {
+    let of_pid = |start_ns| ProcessId { pid, start_ns };
+    processes
+        .range(of_pid(i64::MIN)..=of_pid(i64::MAX))
+        .next_back()
 }
 
 /// What /proc says of a process that still runs.
@@ -301,21 +312,32 @@ mod tests {
         assert!(!meet(&busy) && !meet(&third) && meet(&idle));
     }
 
+    /// The latest of its pid.
     #[test]
     fn a_child_runs_its_parents_program() {
         let mut processes = Processes::new(Clock { offset_ns: 0 });
         let parent = task(1 << 23, "server");
-        processes.start(Exec {
-            ts_ns: 0,
-            task: parent.clone(),
-            filename: "/srv".to_owned(),
-            argv: Vec::new(),
-        });
-        let child = Task {
-            ppid: parent.id.pid,
-            ..task((1 << 23) + 1, "server")
+        let mut start = |start_ns, filename: &str, has_acted| {
+            let mut parent = parent.clone();
+            parent.id.start_ns = start_ns;
+            processes.start(Exec {
+                ts_ns: 0,
+                task: parent.clone(),
+                filename: filename.to_owned(),
+                argv: Vec::new(),
+            });
+            if has_acted {
+                processes.meet(&parent);
+            }
+            let child = Task {
+                ppid: parent.id.pid,
+                ..task((1 << 23) + u32::try_from(start_ns).unwrap(), "server")
+            };
+            let process = processes.meet(&child).unwrap();
+            assert_eq!(process.exe.as_deref(), Some(filename));
         };
-        let process = processes.meet(&child).unwrap();
-        assert_eq!(process.exe.as_deref(), Some("/srv"));
+        start(1, "/first", false);
+        start(2, "/second", true);
+        start(3, "/third", false);
     }
 }
