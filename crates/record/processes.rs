@@ -1,7 +1,7 @@
 //! Who the processes are: what the kernel told at an exec, what /proc tells of
 //! those that ran before, and what the file has been told already.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs;
 use std::mem;
 use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
@@ -18,6 +18,8 @@ use crate::kernel::{Clock, Exec, Task};
 const MAX_KNOWN: usize = 1 << 16;
 /// How many programs started by processes without a socket are remembered.
 const MAX_STARTED: usize = 1 << 12;
+/// How many control groups that are gone are remembered; more start anew.
+const MAX_GONE: usize = 1 << 12;
 
 /// The processes of a recording.
 #[derive(Debug)]
@@ -141,7 +143,7 @@ impl Processes {
             (None, None) => self.inherit(task),
         };
         let live_group = live.and_then(|live| live.cgroup);
-        let cgroup = live_group.or_else(|| self.groups.path(task.cgroup_id));
+        let cgroup = live_group.or_else(|| self.groups.path(task.cgroup_id, control_groups));
         Process {
             id: task.id,
             ppid: Some(task.ppid),
@@ -221,42 +223,53 @@ impl Live {
     }
 }
 
-/// Paths of control groups by their id, for processes that are gone from /proc.
+/// Paths of control groups below the root of the hierarchy by their id, for processes
+/// that are gone from /proc. Its id is the inode number of its folder.
 #[derive(Debug, Default)]
 struct ControlGroups {
-    paths: HashMap<u64, Option<String>>,
+    paths: HashMap<u64, String>,
+    /// Those that were gone when they were looked for: they are not looked for again.
+    gone: HashSet<u64>,
 }
 
 impl ControlGroups {
-    /// The path of the control group, below the root of the hierarchy. Its id
-    /// is the inode number of its folder.
-    fn path(&mut self, id: u64) -> Option<String> {
-        if let Some(path) = self.paths.get(&id) {
-            return path.clone();
-        }
-        self.paths.clear();
-        if let Some(root) = unified_root() {
-            if let Ok(metadata) = fs::metadata(&root) {
-                self.paths.insert(metadata.ino(), Some("/".to_owned()));
+    /// The path of a control group; `look` gives those of all that exist.
+    fn path(&mut self, id: u64, look: impl FnOnce() -> HashMap<u64, String>) -> Option<String> {
+        if !self.paths.contains_key(&id) && !self.gone.contains(&id) {
+            self.paths = look();
+            if !self.paths.contains_key(&id) {
+                if self.gone.len() >= MAX_GONE {
+                    self.gone.clear();
+                }
+                self.gone.insert(id);
             }
-            self.walk(&root, &root);
         }
-        // One that is gone is not looked for again.
-        self.paths.entry(id).or_insert(None).clone()
+        self.paths.get(&id).cloned()
     }
+}
 
-    fn walk(&mut self, root: &Path, folder: &Path) {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                continue;
-            }
-            let path = entry.path();
-            if let Ok(below) = path.strip_prefix(root) {
-                let below = format!("/{}", below.display());
-                self.paths.insert(entry.ino(), Some(below));
-            }
-            self.walk(root, &path);
+/// The paths of all control groups.
+fn control_groups() -> HashMap<u64, String> {
+    let mut paths = HashMap::new();
+    if let Some(root) = unified_root() {
+        if let Ok(metadata) = fs::metadata(&root) {
+            paths.insert(metadata.ino(), "/".to_owned());
         }
+        walk(&root, &root, &mut paths);
+    }
+    paths
+}
+
+fn walk(root: &Path, folder: &Path, paths: &mut HashMap<u64, String>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let path = entry.path();
+        if let Ok(below) = path.strip_prefix(root) {
+            paths.insert(entry.ino(), format!("/{}", below.display()));
+        }
+        walk(root, &path, paths);
     }
 }
 
@@ -310,6 +323,25 @@ mod tests {
         assert!(meet(&busy) && meet(&idle) && !meet(&busy));
         assert!(meet(&third));
         assert!(!meet(&busy) && !meet(&third) && meet(&idle));
+    }
+
+    #[test]
+    fn control_groups_that_are_gone_are_looked_for_once() {
+        let mut groups = ControlGroups::default();
+        let mut looks = 0;
+        let mut path = |id, there: &[u64]| {
+            groups.path(id, || {
+                looks += 1;
+                let there = there.iter();
+                there.map(|id| (*id, format!("/{id}"))).collect()
+            })
+        };
+        for _ in 0..2 {
+            assert_eq!(path(1, &[3]), None);
+            assert_eq!(path(2, &[3]), None);
+            assert_eq!(path(3, &[]).as_deref(), Some("/3"));
+        }
+        assert_eq!(looks, 2);
     }
 
     /// The latest of its pid.
