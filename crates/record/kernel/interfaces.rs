@@ -6,6 +6,7 @@ use std::mem;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixDatagram;
 
+use foldhash::HashMap;
 use nix::net::if_::if_nameindex;
 use tcprec_shared::headers::LinkType;
 use tcprec_shared::record::Interface;
@@ -37,9 +38,13 @@ pub(crate) struct Device {
 }
 
 impl Device {
+    fn key(&self) -> (u32, u32) {
+        (self.netns, self.index)
+    }
+
     /// Whether both are the same interface, whatever its name is now.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        (self.netns, self.index) == (other.netns, other.index)
+        self.key() == other.key()
     }
 
     /// Whether it is the loopback interface, where each packet passes twice.
@@ -175,7 +180,11 @@ impl Watched {
 /// loopback has.
 #[derive(Debug, Clone)]
 pub(crate) struct Recorded {
+    /// By the capture's number of them.
     devices: Vec<Device>,
+    /// The capture's numbers, by the namespace and the kernel's number: each packet
+    /// asks. Of several that had the same one after the other, the latest.
+    ids: HashMap<(u32, u32), u32>,
     /// The layer that all packets are brought to.
     layer: Layer,
 }
@@ -185,8 +194,10 @@ impl Recorded {
         let mixed = devices
             .iter()
             .any(|device| device.layer == Ok(Layer::Ether));
+        let ids = devices.iter().map(Device::key).zip(0..).collect();
         Self {
             devices,
+            ids,
             layer: if mixed { Layer::Ether } else { Layer::Ip },
         }
     }
@@ -199,8 +210,11 @@ impl Recorded {
 
     /// Adds an interface that came later, and gives its record.
     pub(crate) fn add(&mut self, device: Device) -> Option<Interface> {
+        let id = u32::try_from(self.devices.len()).ok()?;
+        let interface = self.record(id, &device);
+        self.ids.insert(device.key(), id);
         self.devices.push(device);
-        self.records().last()
+        Some(interface)
     }
 
     pub(crate) fn devices(&self) -> &[Device] {
@@ -210,16 +224,20 @@ impl Recorded {
     /// The capture's number of an interface, and whether its packets need an
     /// Ethernet header.
     pub(crate) fn find(&self, netns: u32, ifindex: u32) -> Option<(u32, bool)> {
-        let is_it = |device: &Device| (device.netns, device.index) == (netns, ifindex);
-        let id = self.devices.iter().rposition(is_it)?;
-        let needs_ether =
-            self.layer == Layer::Ether && self.devices.get(id)?.layer == Ok(Layer::Ip);
-        Some((u32::try_from(id).ok()?, needs_ether))
+        let id = *self.ids.get(&(netns, ifindex))?;
+        let device = self.devices.get(usize::try_from(id).ok()?)?;
+        let needs_ether = self.layer == Layer::Ether && device.layer == Ok(Layer::Ip);
+        Some((id, needs_ether))
     }
 
     /// The interfaces as records.
     pub(crate) fn records(&self) -> impl Iterator<Item = Interface> {
-        (0..).zip(&self.devices).map(|(id, device)| Interface {
+        let devices = (0..).zip(&self.devices);
+        devices.map(|(id, device)| self.record(id, device))
+    }
+
+    fn record(&self, id: u32, device: &Device) -> Interface {
+        Interface {
             id,
             name: Some(device.name.clone()),
             link_type: match self.layer {
@@ -227,7 +245,7 @@ impl Recorded {
                 Layer::Ip => LinkType::RAW,
             },
             netns: Some(device.netns),
-        })
+        }
     }
 }
 
@@ -266,6 +284,20 @@ mod tests {
         let same = [device(5, "eth0")];
         assert_eq!(look_again(&same, &same), (vec![5], vec![5]));
         assert_eq!(look_again(&[], &same), (vec![5], vec![]));
+    }
+
+    #[test]
+    fn packets_are_of_the_latest_with_their_number() {
+        let mut recorded = Recorded::new(vec![device(1, "lo"), device(2, "eth0")]);
+        let tunnel = Device {
+            layer: Ok(Layer::Ip),
+            ..device(2, "tun0")
+        };
+        let interface = recorded.add(tunnel).unwrap();
+        assert_eq!(recorded.records().last(), Some(interface));
+        assert_eq!(recorded.find(1, 1), Some((0, false)));
+        assert_eq!(recorded.find(1, 2), Some((2, true)));
+        assert_eq!(recorded.find(2, 2), None);
     }
 
     #[test]
