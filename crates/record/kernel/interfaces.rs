@@ -101,13 +101,14 @@ fn hardware(socket: &UnixDatagram, name: &CStr) -> io::Result<u16> {
 fn layer(hardware: u16) -> Result<Layer, u16> {
     match hardware {
         libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => Ok(Layer::Ether),
-        // ARPHRD_RAWIP 519 (modems) is younger than the libc crate's list.
+        // Not in the libc crate's list: ARPHRD_RAWIP 519 (modems), ARPHRD_IP6GRE 823.
         libc::ARPHRD_NONE
         | libc::ARPHRD_TUNNEL
         | libc::ARPHRD_TUNNEL6
         | libc::ARPHRD_SIT
         | libc::ARPHRD_IPGRE
-        | 519 => Ok(Layer::Ip),
+        | 519
+        | 823 => Ok(Layer::Ip),
         other => Err(other),
     }
 }
@@ -284,6 +285,14 @@ mod tests {
         let same = [device(5, "eth0")];
         assert_eq!(look_again(&same, &same), (vec![5], vec![5]));
         assert_eq!(look_again(&[], &same), (vec![5], vec![]));
+    }
+
+    #[test]
+    fn packets_of_tunnels_begin_with_the_ip_header() {
+        // ip6gre; ip6gretap has Ethernet headers inside.
+        assert_eq!(layer(823), Ok(Layer::Ip));
+        assert_eq!(layer(libc::ARPHRD_ETHER), Ok(Layer::Ether));
+        assert_eq!(layer(libc::ARPHRD_IEEE80211), Err(801));
     }
 
     #[test]
