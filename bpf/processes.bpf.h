@@ -91,12 +91,14 @@ static __always_inline void fill_address(__u8 *to, const __u8 *address, __u8 ip_
 
 static __always_inline void add_listener(__u16 port)
 {
-	__u32 *count = bpf_map_lookup_elem(&wanted_ports, &port), one = 1;
+	__u32 *count, one = 1;
 
+	/* Another CPU may add the first at the same time. */
+	if (!bpf_map_update_elem(&wanted_ports, &port, &one, BPF_NOEXIST))
+		return;
+	count = bpf_map_lookup_elem(&wanted_ports, &port);
 	if (count)
 		__sync_fetch_and_add(count, 1);
-	else
-		bpf_map_update_elem(&wanted_ports, &port, &one, BPF_ANY);
 }
 
 static __always_inline void remove_listener(__u16 port)
