@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs;
 use std::mem;
 use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use procfs::process::Process as ProcProcess;
 use tcprec_shared::record::{Process, ProcessId};
 
 use crate::container::container;
-use crate::kernel::{Clock, Exec, Task};
+use crate::kernel::{Clock, Exec, TICK_NS, Task, cgroup_mount};
 
 /// How many processes are remembered. Those that did nothing for longest make room, and
 /// are written again when they do something.
@@ -199,8 +199,6 @@ impl Live {
     /// None when the process is gone, or its pid is another's by now.
     fn read(id: ProcessId, clock: Clock) -> Option<Self> {
         let process = ProcProcess::new(i32::try_from(id.pid).ok()?).ok()?;
-        // /proc tells the start in ticks of 1/100 s (USER_HZ).
-        const TICK_NS: u64 = 10_000_000;
         let boot_ns = u64::try_from(id.start_ns - clock.offset_ns).ok()?;
         if process.stat().ok()?.starttime.abs_diff(boot_ns / TICK_NS) > 1 {
             return None;
@@ -251,7 +249,7 @@ impl ControlGroups {
 /// The paths of all control groups.
 fn control_groups() -> HashMap<u64, String> {
     let mut paths = HashMap::new();
-    if let Some(root) = unified_root() {
+    if let Ok(Some(root)) = cgroup_mount() {
         if let Ok(metadata) = fs::metadata(&root) {
             paths.insert(metadata.ino(), "/".to_owned());
         }
@@ -271,15 +269,6 @@ fn walk(root: &Path, folder: &Path, paths: &mut HashMap<u64, String>) {
         }
         walk(root, &path, paths);
     }
-}
-
-/// Where the unified hierarchy is mounted.
-fn unified_root() -> Option<PathBuf> {
-    let mounts = ProcProcess::myself().ok()?.mountinfo().ok()?;
-    let mount = mounts
-        .into_iter()
-        .find(|mount| mount.fs_type == "cgroup2")?;
-    Some(mount.mount_point)
 }
 
 #[cfg(test)]

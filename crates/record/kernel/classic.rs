@@ -17,13 +17,11 @@ use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::{Event, EventKind, ProcessId, TcpState as State};
 
 use super::decode::{Decoded, Exec, Task};
-use super::host::Clock;
+use super::host::{Clock, TICK_NS};
 use super::namespace::Namespace;
 
 /// How many sockets, and processes that ended, are remembered; more begin anew.
 const MAX_KNOWN: usize = 1 << 17;
-/// /proc tells times in ticks of 1/100 s (USER_HZ).
-const TICK_NS: u64 = 10_000_000;
 
 /// What is known of sockets and processes beside their events.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr;
 
 use libbpf_rs::{ProgramType, libbpf_sys};
@@ -12,6 +12,9 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::hooks::{owned, plain};
 use super::rings::Transport;
+
+/// /proc tells times in ticks of 1/100 s (USER_HZ).
+pub(crate) const TICK_NS: u64 = 10_000_000;
 
 /// The kernel's boot clock and its distance from Unix time, measured once: a
 /// record's time is `boot + offset`, so that the same moment has the same time
@@ -176,20 +179,28 @@ pub(crate) fn no_btf() -> io::Error {
     )
 }
 
-/// The root of the control groups (the unified hierarchy), or of those that this
-/// process can see.
+/// Where the root of the control groups (the unified hierarchy) is mounted, or of those
+/// that this process can see; nothing where it is not.
 ///
 /// # Errors
-/// The kernel's, where it is not mounted and cannot be.
-pub(super) fn cgroup_root() -> io::Result<OwnedFd> {
+/// When /proc cannot be read.
+pub(crate) fn cgroup_mount() -> io::Result<Option<PathBuf>> {
     let mounts = procfs::process::Process::myself()
         .and_then(|process| process.mountinfo())
         .map_err(io::Error::other)?;
     let mounted = mounts
         .into_iter()
         .find(|mount| mount.fs_type == "cgroup2" && mount.root == "/");
-    match mounted {
-        Some(mount) => Ok(File::open(mount.mount_point)?.into()),
+    Ok(mounted.map(|mount| mount.mount_point))
+}
+
+/// That root.
+///
+/// # Errors
+/// The kernel's, where it is not mounted and cannot be.
+pub(super) fn cgroup_root() -> io::Result<OwnedFd> {
+    match cgroup_mount()? {
+        Some(folder) => Ok(File::open(folder)?.into()),
         None => private_mount(c"cgroup2"),
     }
 }

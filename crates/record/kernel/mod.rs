@@ -49,7 +49,9 @@ pub(crate) use decode::{
 pub(crate) use events::EventHooks;
 use events::Events;
 pub(crate) use filter::Filter;
-pub(crate) use host::{Clock, Need, boot_id, has_btf, lacking_rights, names, used_rights};
+pub(crate) use host::{
+    Clock, Need, TICK_NS, boot_id, cgroup_mount, has_btf, lacking_rights, names, used_rights,
+};
 pub(crate) use interfaces::{Changes, Device, Layer, Recorded, Watched, devices};
 pub(crate) use link_news::LinkNews;
 use load::{load_events, load_packets};

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use libbpf_rs::{MapCore as _, MapFlags, MapMut};
 use procfs::process::{Process, all_processes};
 
+use super::host;
 use super::skeleton::events::{EventsSkel, OpenEventsSkel};
 use super::skeleton::packets::{OpenPacketsSkel, PacketsSkel};
 
@@ -230,14 +231,7 @@ fn name(comm: &str) -> [u8; COMM_BYTES] {
 
 /// The kernel's number of a control group: its folder's inode.
 fn cgroup_id(path: &Path) -> io::Result<u64> {
-    let mounts = Process::myself()
-        .and_then(|process| process.mountinfo())
-        .map_err(io::Error::other)?;
-    let root = mounts.into_iter().find(|mount| mount.fs_type == "cgroup2");
-    let root = root.map_or_else(
-        || PathBuf::from("/sys/fs/cgroup"),
-        |mount| mount.mount_point,
-    );
+    let root = host::cgroup_mount()?.unwrap_or_else(|| "/sys/fs/cgroup".into());
     let whole = if path.starts_with(&root) {
         path.to_owned()
     } else {
