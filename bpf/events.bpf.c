@@ -25,23 +25,16 @@
 #define IS_INTERRUPTED /* a softirq's events come between a process's */
 #include "rings.bpf.h"
 #include "accept.bpf.h"
+#include "events_common.bpf.h"
 #include "socket_events.bpf.h"
 #include "tasks.bpf.h"
 #include "users.bpf.h"
 
-/* An exec_event is larger than the stack. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct exec_event);
-} scratch SEC(".maps");
-
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 {
+	enum event_kind kind = kind_of_change(new_state);
 	struct socket_event space, *event;
-	enum event_kind kind;
 
 	/* The tracepoint is DCCP's, SCTP's and MPTCP's too. */
 	if (sk->sk_protocol != IPPROTO_TCP)
@@ -50,19 +43,6 @@ int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 	 * parent's ports, and a cookie asked for now would be replaced. */
 	if (old_state == TCP_LISTEN && new_state == TCP_SYN_RECV)
 		return 0;
-	switch (new_state) {
-	case TCP_SYN_SENT:
-		kind = EVENT_CONNECT;
-		break;
-	case TCP_LISTEN:
-		kind = EVENT_LISTEN;
-		break;
-	case TCP_CLOSE:
-		kind = EVENT_CLOSE;
-		break;
-	default:
-		kind = EVENT_STATE;
-	}
 	event = new_event(&space, kind, netns_of_socket(sk));
 	if (!event)
 		return 0;

@@ -23,10 +23,8 @@
 
 #include "accept.bpf.h"
 #include "core.bpf.h"
-#include "headers.h"
 #include "sockets.bpf.h"
-
-#define COMM_BYTES 16 /* the kernel's TASK_COMM_LEN */
+#include "tcprec.h"
 
 /* A process as one user. */
 struct process_key {

@@ -23,6 +23,7 @@
 #include "tcprec.h"
 #define IS_INTERRUPTED /* a softirq's events come between a process's */
 #include "rings.bpf.h"
+#include "events_common.bpf.h"
 
 /* Where the fields of a tracepoint are; 0: it has no such field. */
 struct fields {
@@ -57,14 +58,6 @@ struct {
 	__type(key, __u64);
 	__type(value, __u64);
 } sockets SEC(".maps");
-
-/* An exec_event is larger than the stack. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct exec_event);
-} scratch SEC(".maps");
 
 /* The value of a field of the tracepoint; 0 where it has none. */
 #define READ(ctx, fields, name, type)                                                              \
@@ -151,19 +144,7 @@ int set_state(void *ctx)
 	 * ports still. */
 	if (old_state == TCP_LISTEN && new_state == TCP_SYN_RECV)
 		return 0;
-	switch (new_state) {
-	case TCP_SYN_SENT:
-		begin(&event, EVENT_CONNECT);
-		break;
-	case TCP_LISTEN:
-		begin(&event, EVENT_LISTEN);
-		break;
-	case TCP_CLOSE:
-		begin(&event, EVENT_CLOSE);
-		break;
-	default:
-		begin(&event, EVENT_STATE);
-	}
+	begin(&event, kind_of_change(new_state));
 	fill_ends(&event, ctx, fields);
 	event.old_state = old_state;
 	event.new_state = new_state;
