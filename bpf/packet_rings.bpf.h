@@ -4,13 +4,14 @@
  * both sides map, or as events do (rings.bpf.h).
  *
  * A CPU's ring has one writer, for nothing else runs a packet program on a CPU
- * while one runs (both hooks hold off softirqs), and one reader. So a packet is
+ * while one runs (both hooks hold off softirqs; not so with PREEMPT_RT since Linux
+ * 6.18, where softirqs are preempted by others), and one reader. So a packet is
  * put together in its place in the ring, and becomes the reader's when
  * `written_bytes` passes it. The kernel's ring buffer is made for any number of
  * writers: its lock, and the lines of memory that wander between CPUs, cost as
  * much as all else that is done for a packet.
  *
- * Only x86 has such rings. It lets nobody see a store before those that came
+ * Only x86 without PREEMPT_RT has such rings. It lets nobody see a store before those that came
  * earlier; elsewhere that takes a store-release, which BPF got with Linux 6.15.
  *
  * A ring is cut into segments, for kernels limit a map's values (to 4 MiB when

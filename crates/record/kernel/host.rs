@@ -93,6 +93,12 @@ pub(crate) fn names() -> (Option<String>, Option<String>) {
     )
 }
 
+/// Whether the kernel is one whose softirqs can be preempted.
+pub(super) fn is_realtime() -> bool {
+    let names = nix::sys::utsname::uname();
+    names.is_ok_and(|names| names.version().to_string_lossy().contains("PREEMPT_RT"))
+}
+
 /// The kernel's random id of this boot.
 pub(crate) fn boot_id() -> Option<String> {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;

@@ -14,6 +14,7 @@ use tcprec_shared::record::MissingHook;
 
 use super::Snap;
 use super::batch::{Batch, Ring};
+use super::host;
 use super::link_news::LinkNews;
 use super::packet_rings::{self, Layout, PacketRings};
 use super::perf::PerfRings;
@@ -31,8 +32,8 @@ const MAX_PERF_SNAP_BYTES: u32 = 65_000;
 pub(crate) enum Transport {
     /// The first of these that this kernel and this processor have.
     Auto,
-    /// Packets by a ring for each CPU, which takes an x86 processor; events as
-    /// with `ring`.
+    /// Packets by a ring for each CPU, which takes an x86 processor and a kernel
+    /// without PREEMPT_RT; events as with `ring`.
     Cpu,
     /// One of the kernel's ring buffers for all CPUs (Linux 5.8).
     Ring,
@@ -45,24 +46,30 @@ impl Transport {
     /// lacks of what would be better.
     ///
     /// # Errors
-    /// The kernel's, when it cannot be asked; or this processor cannot do what is
-    /// asked for.
+    /// The kernel's, when it cannot be asked; or this processor or kernel cannot do
+    /// what is asked for.
     pub(crate) fn choose(self) -> io::Result<(Self, Option<MissingHook>)> {
-        // The order of stores: see bpf/packet_rings.bpf.h.
-        const HAS_CPU_RINGS: bool = cfg!(target_arch = "x86_64");
-        match self {
-            Self::Cpu if !HAS_CPU_RINGS => {
+        self.choose_but(no_cpu_rings())
+    }
+
+    /// The same where there are no rings for each CPU, for a reason.
+    fn choose_but(
+        self,
+        no_cpu_rings: Option<&'static str>,
+    ) -> io::Result<(Self, Option<MissingHook>)> {
+        match (self, no_cpu_rings) {
+            (Self::Cpu, Some(reason)) => {
                 return Err(io::Error::new(
                     io::ErrorKind::Unsupported,
-                    "rings for each CPU take an x86 processor",
+                    format!("there are no rings for each CPU: {reason}"),
                 ));
             }
-            Self::Cpu | Self::Ring | Self::Perf => return Ok((self, None)),
-            Self::Auto => {}
+            (Self::Cpu | Self::Ring | Self::Perf, _) => return Ok((self, None)),
+            (Self::Auto, _) => {}
         }
         let is_there = MapType::RingBuf.is_supported();
         if is_there.map_err(super::hooks::plain)? {
-            let best = if HAS_CPU_RINGS { Self::Cpu } else { Self::Ring };
+            let best = no_cpu_rings.map_or(Self::Cpu, |_| Self::Ring);
             return Ok((best, None));
         }
         let missing = MissingHook {
@@ -105,6 +112,17 @@ impl Transport {
     /// The sizes of the events' rings.
     pub(super) fn for_events(self) -> io::Result<Size> {
         Size::new(self, EVENTS_BYTES, 0)
+    }
+}
+
+/// Why there are no rings for each CPU here, if so: see bpf/packet_rings.bpf.h.
+fn no_cpu_rings() -> Option<&'static str> {
+    if !cfg!(target_arch = "x86_64") {
+        Some("they take an x86 processor")
+    } else if host::is_realtime() {
+        Some("this kernel (PREEMPT_RT) may run a packet program in the midst of another")
+    } else {
+        None
     }
 }
 
@@ -318,6 +336,16 @@ mod tests {
             512 << 10
         );
         assert_eq!(bytes(MAX_BUFFER_BYTES, Snap::Adaptive), MAX_BUFFER_BYTES);
+    }
+
+    #[test]
+    fn rings_for_each_cpu_are_not_taken_where_they_do_not_go() {
+        let why = Some("why");
+        assert!(Transport::Cpu.choose_but(why).is_err());
+        let chosen = |transport: Transport, why| transport.choose_but(why).unwrap().0;
+        assert_eq!(chosen(Transport::Auto, None), Transport::Cpu);
+        assert_eq!(chosen(Transport::Auto, why), Transport::Ring);
+        assert_eq!(chosen(Transport::Perf, why), Transport::Perf);
     }
 
     #[test]
