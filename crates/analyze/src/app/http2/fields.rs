@@ -5,8 +5,12 @@ use std::sync::Arc;
 use super::hpack::Table;
 use crate::app::text::text;
 
+/// No number that a field tells has more digits.
+const MAX_DIGITS: usize = 20;
+
 /// The fields of a message, or of its trailers; none where one is not there or
-/// not known.
+/// not known. Of a repeated one the first counts: another makes a message malformed
+/// (RFC 9113 section 8.3), and a byte of the block can repeat a long one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Fields {
     pub(super) method: Option<String>,
@@ -28,14 +32,14 @@ impl Fields {
                 return;
             };
             match name {
-                b":method" => fields.method = Some(text(value).into()),
-                b":path" => fields.path = Some(text(value).into()),
-                b":authority" => fields.authority = Some(text(value).into()),
-                b"host" => host = Some(text(value).into()),
-                b"user-agent" => fields.user_agent = Some(text(value).into()),
-                b":status" => fields.status = number(value),
-                b"content-length" => fields.content_length = number(value),
-                b"grpc-status" => fields.grpc_status = number(value),
+                b":method" => first(&mut fields.method, || Some(text(value).into())),
+                b":path" => first(&mut fields.path, || Some(text(value).into())),
+                b":authority" => first(&mut fields.authority, || Some(text(value).into())),
+                b"host" => first(&mut host, || Some(text(value).into())),
+                b"user-agent" => first(&mut fields.user_agent, || Some(text(value).into())),
+                b":status" => first(&mut fields.status, || number(value)),
+                b"content-length" => first(&mut fields.content_length, || number(value)),
+                b"grpc-status" => first(&mut fields.grpc_status, || number(value)),
                 _ => {}
             }
         });
@@ -44,6 +48,15 @@ impl Fields {
     }
 }
 
+fn first<T>(field: &mut Option<T>, value: impl FnOnce() -> Option<T>) {
+    if field.is_none() {
+        *field = value();
+    }
+}
+
 fn number<N: std::str::FromStr>(value: &[u8]) -> Option<N> {
+    if value.len() > MAX_DIGITS {
+        return None;
+    }
     str::from_utf8(value).ok()?.parse().ok()
 }

@@ -121,6 +121,25 @@ fn a_stream_with_all_that_is_told_of_it() {
 }
 
 #[test]
+fn of_a_repeated_field_the_first_counts() {
+    let asked = [
+        GET,
+        &kept(PATH, "/first"),
+        &field(PATH, "/again"),
+        &field(AUTHORITY, "first"),
+        &field(AUTHORITY, "again"),
+    ];
+    let answered = [STATUS_200, &field(STATUS, "500")];
+    let found = one(opened()
+        .says(CLIENT, frame(kind::HEADERS, ENDS, 1, &asked.concat()))
+        .says(SERVER, frame(kind::HEADERS, ENDS, 1, &answered.concat())));
+    let request = found.request.as_ref().unwrap();
+    assert_eq!(request.route(), Some(("GET", "/first")));
+    assert_eq!(request.host.as_deref(), Some("first"));
+    assert_eq!(found.response.unwrap().status, Some(200));
+}
+
+#[test]
 fn streams_take_turns() {
     let talk = opened()
         .says(CLIENT, [get(1, "/1"), get(3, "/3"), get(5, "/5")].concat())
