@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)] // a failure here is a test's
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{Condition, help, sample};
@@ -94,6 +96,54 @@ fn the_help_names_the_fields() {
         "tls.alpn",
     ] {
         assert!(help.contains(name), "{name}: {help}");
+    }
+}
+
+/// The names of fields in the tables of docs/report.md, those of either end without the
+/// end.
+fn documented() -> BTreeSet<String> {
+    // Each row has it; the headings name it.
+    let mut names = BTreeSet::from(["kind".to_owned()]);
+    for section in include_str!("../../../../docs/report.md").split("\n#") {
+        let (title, text) = section.split_once('\n').unwrap();
+        let prefix = match title.trim_start_matches(['#', ' ']) {
+            "kind: finding" | "kind: conn" | "kind: http" | "Where the time went" => "",
+            "TLS" => "tls.",
+            _ => continue,
+        };
+        let mut is_of_fields = false;
+        for line in text.lines() {
+            is_of_fields = line.starts_with("| field |") || is_of_fields && line.starts_with('|');
+            let cell = line.split('|').nth(1).filter(|_| is_of_fields);
+            let quoted = cell.unwrap_or_default().split('`').skip(1).step_by(2);
+            // `id.*` are the fields of another table.
+            let quoted = quoted.filter(|name| !name.ends_with('*'));
+            names.extend(quoted.map(|name| of_either(&format!("{prefix}{name}")).to_owned()));
+        }
+    }
+    names
+}
+
+fn of_either(name: &str) -> &str {
+    let of_end = name.strip_prefix("orig_").or(name.strip_prefix("resp_"));
+    of_end.unwrap_or(name)
+}
+
+#[test]
+fn the_fields_are_those_of_the_documentation() {
+    let documented = documented();
+    for name in &documented {
+        assert!(name.parse::<Condition>().is_ok(), "{name}");
+    }
+    for row in sample::rows() {
+        for (name, value) in row.as_object().unwrap() {
+            let of_tls = value.as_object().filter(|_| name == "tls");
+            let of_tls = of_tls.into_iter().flatten();
+            let of_tls = of_tls.map(|(name, _)| format!("tls.{name}"));
+            for name in of_tls.chain([of_either(name).to_owned()]) {
+                assert!(documented.contains(&name), "{name}");
+            }
+        }
     }
 }
 

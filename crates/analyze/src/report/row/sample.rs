@@ -10,8 +10,8 @@ use tcprec_shared::record::{ProcessId, Provenance, TcpFacts};
 
 use super::{Conn, FindingRow, Http, Names};
 use crate::app::{
-    self, Alert, Asked, CipherSuite, Completion, RequestMessage, ResponseMessage, Stream, Tls,
-    Version,
+    self, Alert, Asked, CipherSuite, Completion, RequestMessage, ResponseMessage, Stream,
+    StreamReset, Tls, Version,
 };
 use crate::finding::{Finding, FindingKind};
 use crate::gaps::Incomplete;
@@ -217,7 +217,10 @@ pub(super) fn request(connection: &Connection) -> Request {
                 id: 0,
                 is_pushed: true,
                 grpc_status: Some(0),
-                reset: None,
+                reset: Some(StreamReset {
+                    by_client: true,
+                    code: 0,
+                }),
                 lacks_frames: true,
             }),
         },
