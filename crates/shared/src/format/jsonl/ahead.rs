@@ -62,8 +62,9 @@ struct Pending {
 pub(in crate::format) struct Ahead {
     file: File,
     read_bytes: Arc<AtomicU64>,
-    /// What was read and is not a frame yet, and its place in the file.
+    /// What was read: from `start` on what is not a frame yet, and its place in the file.
     buffer: Vec<u8>,
+    start: usize,
     offset: u64,
     workers: Workers,
     pending: VecDeque<Pending>,
@@ -83,6 +84,7 @@ impl Ahead {
             file,
             read_bytes,
             buffer: Vec::new(),
+            start: 0,
             offset: 0,
             workers: Workers::new(threads.min(MAX_THREADS)),
             pending: VecDeque::new(),
@@ -101,7 +103,8 @@ impl Ahead {
             };
             let (mut frame, batch) = self.spare.pop().unwrap_or_default();
             frame.clear();
-            frame.extend(self.buffer.drain(..frame_bytes));
+            frame.extend_from_slice(&self.buffer[self.start..self.start + frame_bytes]);
+            self.start += frame_bytes;
             let (done, done_with) = mpsc::sync_channel(1);
             self.workers.send(Job { frame, batch, done });
             self.pending.push_back(Pending {
@@ -113,19 +116,22 @@ impl Ahead {
         Ok(())
     }
 
-    /// The length of the frame that the buffer begins with, if it is whole and
+    /// The length of the frame that comes next in the buffer, if it is whole and
     /// not too large.
     fn find_frame(&mut self) -> io::Result<Option<usize>> {
         const FRAME_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
         loop {
-            if self.buffer.starts_with(&FRAME_MAGIC)
-                && let Ok(bytes) = find_frame_compressed_size(&self.buffer)
+            let next = &self.buffer[self.start..];
+            if next.starts_with(&FRAME_MAGIC)
+                && let Ok(bytes) = find_frame_compressed_size(next)
             {
                 return Ok(Some(bytes).filter(|bytes| *bytes <= MAX_FRAME_BYTES));
             }
-            if self.buffer.len() >= MAX_FRAME_BYTES {
+            if next.len() >= MAX_FRAME_BYTES {
                 return Ok(None);
             }
+            // Not for each frame: there may be thousands in a buffer.
+            self.buffer.drain(..mem::take(&mut self.start));
             let known = self.buffer.len();
             self.buffer.resize(known + READ_BYTES, 0);
             let read = self.file.read(&mut self.buffer[known..]);
@@ -160,7 +166,8 @@ impl Ahead {
     /// Leaves all from a place in the file on to the usual reader.
     fn leave(&mut self, offset: u64) -> Result<(), ReadError> {
         self.pending.clear();
-        let read_ahead = self.offset + self.buffer.len() as u64 - offset;
+        let buffered = self.buffer.len() - self.start;
+        let read_ahead = self.offset + buffered as u64 - offset;
         let input: Box<dyn Read + Send> = if read_ahead > 0 {
             self.read_bytes.fetch_sub(read_ahead, Ordering::Relaxed);
             let mut input = self.file.try_clone()?;
