@@ -12,8 +12,7 @@ use tcprec_shared::flow::Endpoint;
 use tcprec_shared::headers::LinkType;
 use tcprec_shared::record::{Capture, End, Event, Packet, Record};
 
-/// At most so many interfaces are known; packets of others do not pass.
-const MAX_INTERFACES: usize = 1 << 16;
+use crate::pipeline::MAX_INTERFACES;
 
 /// Passes the records of a capture that an expression selects, or all.
 #[derive(Debug, Default)]
@@ -21,7 +20,7 @@ pub struct Selection {
     expression: Option<String>,
     /// What the expression is for each link type.
     programs: Vec<(LinkType, Program)>,
-    /// By the interface's id, the place of its program.
+    /// By the interface's id, the place of its program; packets of others do not pass.
     interfaces: HashMap<u32, usize>,
     /// For events; none until one comes, or where it makes no sense there.
     of_events: Option<Option<Program>>,

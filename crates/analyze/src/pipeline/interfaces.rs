@@ -1,41 +1,39 @@
 //! The interfaces that packets refer to, and what passed them.
 
+use std::collections::BTreeMap;
+
 use tcprec_shared::record::Interface;
 
 use super::part::Traffic;
 use crate::report::InterfaceSummary;
 
 /// At most so many interfaces are known; packets of others are not analyzed.
-const MAX_INTERFACES: usize = 1 << 16;
+pub(crate) const MAX_INTERFACES: usize = 1 << 16;
 
-/// The interfaces by their ids, ascending.
+/// The interfaces by their ids.
 #[derive(Debug, Default)]
 pub(super) struct Interfaces {
+    /// In the order in which they became known.
     all: Vec<InterfaceSummary>,
+    /// By its id, the place of an interface among them.
+    places: BTreeMap<u32, usize>,
 }
 
 impl Interfaces {
     /// Takes the record of an interface: a new one, or another of the same id.
     pub(super) fn insert(&mut self, interface: &Interface) {
-        let found = self
-            .all
-            .binary_search_by_key(&interface.id, |known| known.interface.id);
-        match found {
-            Ok(place) => {
-                if let Some(known) = self.all.get_mut(place) {
-                    known.interface = interface.clone();
-                }
-            }
-            Err(place) if self.all.len() < MAX_INTERFACES => self.all.insert(
-                place,
-                InterfaceSummary {
-                    interface: interface.clone(),
-                    packets: 0,
-                    wire_bytes: 0,
-                    copies: 0,
-                },
-            ),
-            Err(_) => {}
+        let interface = interface.clone();
+        let known = self.place(interface.id);
+        if let Some(known) = known.and_then(|place| self.all.get_mut(place)) {
+            known.interface = interface;
+        } else if self.all.len() < MAX_INTERFACES {
+            self.places.insert(interface.id, self.all.len());
+            self.all.push(InterfaceSummary {
+                interface,
+                packets: 0,
+                wire_bytes: 0,
+                copies: 0,
+            });
         }
     }
 
@@ -51,9 +49,7 @@ impl Interfaces {
         if self.all.get(place).is_some_and(is_there) {
             return Some(place);
         }
-        self.all
-            .binary_search_by_key(&id, |known| known.interface.id)
-            .ok()
+        self.places.get(&id).copied()
     }
 
     /// Counts what passed an interface.
@@ -71,8 +67,9 @@ impl Interfaces {
         }
     }
 
-    /// All of them.
-    pub(super) fn into_summaries(self) -> Vec<InterfaceSummary> {
+    /// All of them, by their ids.
+    pub(super) fn into_summaries(mut self) -> Vec<InterfaceSummary> {
+        self.all.sort_by_key(|known| known.interface.id);
         self.all
     }
 }
