@@ -72,9 +72,7 @@ pub(super) fn write_segment(
     let (seq, ack) = sequences.relative(segment, scope);
     let flags = segment.flags;
     write_ends(segment.src, segment.dst, to)?;
-    write!(to, ": Flags [")?;
-    write_flags(flags, to)?;
-    write!(to, "]")?;
+    write!(to, ": Flags [{flags}]")?;
     let length = segment.payload_bytes;
     let takes_a_number = [TcpFlags::SYN, TcpFlags::FIN, TcpFlags::RST];
     if length > 0 {
@@ -149,28 +147,6 @@ const fn ip(addr: IpAddr) -> &'static str {
         IpAddr::V4(_) => "IP",
         IpAddr::V6(_) => "IP6",
     }
-}
-
-fn write_flags(flags: TcpFlags, to: &mut dyn Write) -> io::Result<()> {
-    const LETTERS: [(TcpFlags, &str); 8] = [
-        (TcpFlags::FIN, "F"),
-        (TcpFlags::SYN, "S"),
-        (TcpFlags::RST, "R"),
-        (TcpFlags::PSH, "P"),
-        (TcpFlags::ACK, "."),
-        (TcpFlags::URG, "U"),
-        (TcpFlags::ECE, "E"),
-        (TcpFlags::CWR, "W"),
-    ];
-    if flags == TcpFlags::default() {
-        return write!(to, "none");
-    }
-    for (flag, letter) in LETTERS {
-        if flags.has(flag) {
-            write!(to, "{letter}")?;
-        }
-    }
-    Ok(())
 }
 
 /// Options by their kinds, in tcpdump's words:
