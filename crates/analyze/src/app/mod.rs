@@ -23,6 +23,7 @@ mod tls;
 
 pub(crate) use budget::Budget;
 pub(crate) use conversation::{Conversation, Outcome};
+pub(crate) use http1::describe as describe_http;
 pub use http2::{Stream, StreamReset};
 pub(crate) use tls::describe as describe_tls;
 pub use tls::{Alert, CipherSuite, Tls, Version};

@@ -87,7 +87,7 @@ pub(super) fn write_segment(
     let is_cut = u32::try_from(captured_bytes).is_ok_and(|bytes| bytes < segment.header_bytes);
     write_options(segment.options, is_cut, segment.ack.wrapping_sub(ack), to)?;
     write!(to, ", length {length}")?;
-    if let Some(line) = http_line(segment.payload) {
+    if let Some(line) = app::describe_http(segment.payload) {
         write!(to, ": HTTP: {}", clean(&line))?;
     } else if let Some(line) = app::describe_tls(segment.payload) {
         write!(to, ": TLS: {}", clean(&line))?;
@@ -239,24 +239,6 @@ fn sack(blocks: &[u8], ack_base: u32) -> String {
     text
 }
 
-/// The first line of an HTTP/1 message that begins a payload, as far as it is there.
-fn http_line(payload: &[u8]) -> Option<std::borrow::Cow<'_, str>> {
-    const MAX_LINE_BYTES: usize = 200;
-    let start = payload.get(..MAX_LINE_BYTES).unwrap_or(payload);
-    let line = start.split(|byte| *byte == b'\n').next()?;
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let is_request = || {
-        let mut words = line.split(|byte| *byte == b' ');
-        let is_method = |word: &[u8]| word.len() > 2 && word.iter().all(u8::is_ascii_uppercase);
-        words.next().is_some_and(is_method)
-            && words.next().is_some()
-            && words
-                .next()
-                .is_some_and(|word| word.starts_with(b"HTTP/1."))
-    };
-    (line.starts_with(b"HTTP/1.") || is_request()).then(|| String::from_utf8_lossy(line))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -383,17 +365,5 @@ mod tests {
             ),
             "{line}"
         );
-    }
-
-    #[test]
-    fn http_is_told_by_its_first_line() {
-        assert_eq!(
-            http_line(b"GET /a HTTP/1.1\r\nHost").unwrap(),
-            "GET /a HTTP/1.1"
-        );
-        assert_eq!(http_line(b"HTTP/1.0 404 no").unwrap(), "HTTP/1.0 404 no");
-        assert_eq!(http_line(b"SSH-2.0-OpenSSH\r\n"), None);
-        assert_eq!(http_line(b"get /a HTTP/1.1\r\n"), None);
-        assert_eq!(http_line(b""), None);
     }
 }

@@ -170,6 +170,17 @@ pub(super) fn start_of_cut(bytes: &[u8]) -> Start {
     }
 }
 
+/// The start line of the message that a packet begins with, as far as it is there.
+pub(crate) fn describe(payload: &[u8]) -> Option<Cow<'_, str>> {
+    /// More of a line is not told.
+    const MAX_LINE_BYTES: usize = 200;
+    if !matches!(start_of_cut(payload), Start::Request | Start::Response) {
+        return None;
+    }
+    let line = Lines(payload).next().unwrap_or(payload);
+    Some(text(line.get(..MAX_LINE_BYTES).unwrap_or(line)))
+}
+
 /// What follows the method that begins a line.
 fn after_method(line: &[u8]) -> Option<&[u8]> {
     let in_method = |byte: &u8| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_');

@@ -21,6 +21,7 @@ use self::body::{Body, Progress};
 use self::direction::{Arrived, Direction, State};
 use self::exchanges::Exchanges;
 pub(super) use self::exchanges::Finished;
+pub(crate) use self::head::describe;
 use self::head::{Framing, ResponseHead, Start};
 pub(super) use self::heads::Heads;
 use self::heads::Meaning;

@@ -1,5 +1,6 @@
 //! Which response answers which request, and when, where not all was captured.
 
+use super::describe;
 use crate::app::talk::{CLIENT, SERVER, Talk};
 use crate::app::{Completion, Request};
 
@@ -260,4 +261,23 @@ fn what_is_not_understood_may_be_an_answer() {
     assert_eq!(is_answered(asked().says_cut(SERVER, &all, 0)), None);
     assert_eq!(is_answered(asked().says(SERVER, &all[9..])), None);
     assert_eq!(is_answered(asked().says(SERVER, all)), Some(true));
+}
+
+#[test]
+fn a_packet_is_told_by_its_start_line() {
+    for (payload, line) in [
+        (&b"GET /a HTTP/1.1\r\nHost"[..], Some("GET /a HTTP/1.1")),
+        (b"GET /a HTTP/2.0\r\n\r\n", Some("GET /a HTTP/2.0")),
+        (b"GET /a\xff HT", Some("GET /a\\xff HT")),
+        (b"HTTP/1.0 404 no", Some("HTTP/1.0 404 no")),
+        (b"ICY 200 OK\r\n", Some("ICY 200 OK")),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", None),
+        (b"SSH-2.0-OpenSSH\r\n", None),
+        (b"get /a HTTP/1.1\r\n", None),
+        (b"", None),
+    ] {
+        assert_eq!(describe(payload).as_deref(), line);
+    }
+    let long = format!("GET /{} HTTP/1.1\r\n", "a".repeat(1000));
+    assert_eq!(describe(long.as_bytes()).map(|line| line.len()), Some(200));
 }
