@@ -42,7 +42,7 @@ impl Timing {
         if asked.completion == Completion::Unseen || !request.may_be_whole(answered) {
             return None;
         }
-        let first_ns = asked.first_ns;
+        let first_ns = asked.arrived.first_ns;
         let client_is_orig = request.client == connection.tcp.orig.endpoint;
         let by_client = |stall: &Stall| stall.by_orig == client_is_orig;
         let is_timeout = |stall: &Stall| stall.cause == StallCause::Timeout;
@@ -50,8 +50,8 @@ impl Timing {
         // once more: only then the response is on its way.
         let repairs = connection.tcp.stalls.iter();
         let repairs = repairs.filter(|stall| !by_client(stall) && is_timeout(stall));
-        let last_ns = repairs.fold(answered.last_ns, |last_ns, stall| {
-            let is_of_it = stall.from_ns >= answered.first_ns && stall.from_ns <= last_ns;
+        let last_ns = repairs.fold(answered.arrived.last_ns, |last_ns, stall| {
+            let is_of_it = stall.from_ns >= answered.arrived.first_ns && stall.from_ns <= last_ns;
             if is_of_it {
                 last_ns.max(stall.to_ns)
             } else {
@@ -59,8 +59,8 @@ impl Timing {
             }
         });
         // The server need not wait for the end of the request.
-        let sent_ns = asked.last_ns.min(answered.first_ns);
-        let is_ordered = first_ns <= sent_ns && answered.first_ns <= last_ns;
+        let sent_ns = asked.arrived.last_ns.min(answered.arrived.first_ns);
+        let is_ordered = first_ns <= sent_ns && answered.arrived.first_ns <= last_ns;
         last_ns.checked_sub(first_ns).filter(|_| is_ordered)?;
 
         let tcp = &connection.tcp;
@@ -75,8 +75,8 @@ impl Timing {
             && last_ns.checked_sub(connect.from_ns).is_some();
         let phase = |from_ns, to_ns| Phase { from_ns, to_ns };
         let send = phase(first_ns, sent_ns);
-        let wait = phase(sent_ns, answered.first_ns);
-        let receive = phase(answered.first_ns, last_ns);
+        let wait = phase(sent_ns, answered.arrived.first_ns);
+        let receive = phase(answered.arrived.first_ns, last_ns);
 
         let mut stalls = Stalls {
             all: &tcp.stalls,

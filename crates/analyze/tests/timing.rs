@@ -133,7 +133,7 @@ fn times_add_up() {
                     .connect_ns
                     .map_or(0, |_| tcp.established_ns.unwrap() - tcp.syn_ns.unwrap());
                 let lost_later = timing.stalls.iter().map(|stall| stall.to_ns).max();
-                let last_ns = request.app.response.as_ref().unwrap().last_ns;
+                let last_ns = request.app.response.as_ref().unwrap().arrived.last_ns;
                 let extra_ns = lost_later.map_or(0, |to_ns| (to_ns - last_ns).max(0));
                 let whole_ns = handshake_ns + request.app.total_ns().unwrap() + extra_ns;
                 assert_eq!(timing.total_ns(), whole_ns, "{request:?}");

@@ -55,16 +55,25 @@ impl Request {
     /// When the last of it was seen.
     #[must_use]
     pub fn last_ns(&self) -> i64 {
-        let request_ns = self.request.as_ref().map(|message| message.last_ns);
-        let response_ns = self.response.as_ref().map(|message| message.last_ns);
+        let request_ns = self.request.as_ref().map(|message| message.arrived.last_ns);
+        let response_ns = self
+            .response
+            .as_ref()
+            .map(|message| message.arrived.last_ns);
         request_ns.max(response_ns).unwrap_or(i64::MIN)
     }
 
     /// When it began, as far as it was seen.
     #[must_use]
     pub fn first_ns(&self) -> Option<i64> {
-        let request_ns = self.request.as_ref().map(|message| message.first_ns);
-        request_ns.or(self.response.as_ref().map(|message| message.first_ns))
+        let request_ns = self
+            .request
+            .as_ref()
+            .map(|message| message.arrived.first_ns);
+        request_ns.or(self
+            .response
+            .as_ref()
+            .map(|message| message.arrived.first_ns))
     }
 
     /// How much memory it takes.
@@ -111,7 +120,8 @@ impl Request {
         if request.completion == Completion::Unseen {
             return None;
         }
-        Some(response.first_ns.saturating_sub(request.last_ns))
+        let (asked_ns, answered_ns) = (request.arrived.last_ns, response.arrived.first_ns);
+        Some(answered_ns.saturating_sub(asked_ns))
     }
 
     /// From the first byte of the request to the last byte of the response; none if
@@ -122,7 +132,41 @@ impl Request {
         if !self.may_be_whole(response) {
             return None;
         }
-        Some(response.last_ns.saturating_sub(request.first_ns))
+        Some(
+            response
+                .arrived
+                .last_ns
+                .saturating_sub(request.arrived.first_ns),
+        )
+    }
+}
+
+/// When the bytes of a message, or of its head, arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrived {
+    /// Time of the packet with the first.
+    pub first_ns: i64,
+    /// Time of the packet that completed it.
+    pub last_ns: i64,
+}
+
+impl Default for Arrived {
+    /// No bytes yet.
+    fn default() -> Self {
+        Self {
+            first_ns: i64::MAX,
+            last_ns: i64::MIN,
+        }
+    }
+}
+
+impl Arrived {
+    /// With more of them; none if they were never seen.
+    fn and(self, at_ns: Option<i64>) -> Self {
+        Self {
+            first_ns: self.first_ns.min(at_ns.unwrap_or(i64::MAX)),
+            last_ns: self.last_ns.max(at_ns.unwrap_or(i64::MIN)),
+        }
     }
 }
 
@@ -132,15 +176,21 @@ impl Request {
 pub struct RequestMessage {
     /// What it asks for.
     pub asked: Arc<Asked>,
-    /// Time of the packet with its first byte.
-    pub first_ns: i64,
-    /// Time of the packet that completed it.
-    pub last_ns: i64,
+    /// When it arrived.
+    pub arrived: Arrived,
     /// Length of its body on the wire, without the framing of chunks or frames, as far
     /// as it was seen or announced.
     pub body_bytes: u64,
     /// What is known of its end.
     pub completion: Completion,
+}
+
+impl RequestMessage {
+    /// Counts body bytes, and when they arrived.
+    fn more(&mut self, arrived_ns: Option<i64>, body_bytes: u64) {
+        self.arrived = self.arrived.and(arrived_ns);
+        self.body_bytes = self.body_bytes.saturating_add(body_bytes);
+    }
 }
 
 impl Deref for RequestMessage {
@@ -188,16 +238,22 @@ impl Asked {
 pub struct ResponseMessage {
     /// The status code; none if the compression of HTTP/2 hides it.
     pub status: Option<u16>,
-    /// Time of the packet with its first byte.
-    pub first_ns: i64,
-    /// Time of the packet that completed it.
-    pub last_ns: i64,
+    /// When it arrived.
+    pub arrived: Arrived,
     /// Length of its body on the wire, without the framing of chunks or frames, as far
     /// as it was seen or announced. If its request has no version, its head
     /// counts as body.
     pub body_bytes: u64,
     /// What is known of its end.
     pub completion: Completion,
+}
+
+impl ResponseMessage {
+    /// Counts body bytes, and when they arrived.
+    fn more(&mut self, arrived_ns: Option<i64>, body_bytes: u64) {
+        self.arrived = self.arrived.and(arrived_ns);
+        self.body_bytes = self.body_bytes.saturating_add(body_bytes);
+    }
 }
 
 /// What is known of the end of a message.

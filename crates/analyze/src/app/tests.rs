@@ -30,7 +30,10 @@ fn a_request_with_all_that_is_told_of_it() {
     assert_eq!(request.version.as_deref(), Some("HTTP/1.1"));
     assert_eq!(request.host.as_deref(), Some("example.org"));
     assert_eq!(request.user_agent.as_deref(), Some("curl/8"));
-    assert_eq!((request.first_ns, request.last_ns), (1_000_000, 3_000_000));
+    assert_eq!(
+        (request.arrived.first_ns, request.arrived.last_ns),
+        (1_000_000, 3_000_000)
+    );
     assert_eq!(request.body_bytes, 10);
     assert_eq!(response.status, Some(200));
     assert_eq!(response.body_bytes, 4);
@@ -248,8 +251,8 @@ fn the_order_of_packets_does_not_matter() {
         .map(|request| {
             (
                 request.target.as_deref().unwrap(),
-                request.first_ns,
-                request.last_ns,
+                request.arrived.first_ns,
+                request.arrived.last_ns,
             )
         })
         .collect();
@@ -317,9 +320,9 @@ fn cut_heads_give_what_there_is() {
         let response = found.response.as_ref().unwrap();
         assert_eq!(request.target.as_deref(), Some("/path"));
         assert_eq!(response.status, Some(404));
-        assert_eq!(request.last_ns, start + 1_000_000);
-        assert_eq!(response.first_ns, start + 2_000_000);
-        assert_eq!(response.last_ns, start + 3_000_000);
+        assert_eq!(request.arrived.last_ns, start + 1_000_000);
+        assert_eq!(response.arrived.first_ns, start + 2_000_000);
+        assert_eq!(response.arrived.last_ns, start + 3_000_000);
     }
 }
 
@@ -470,8 +473,8 @@ proptest! {
             prop_assert_eq!(found.index, index as u64);
             prop_assert!(found.request.is_some() || found.response.is_some());
             for (first_ns, last_ns) in [
-                found.request.as_ref().map(|it| (it.first_ns, it.last_ns)),
-                found.response.as_ref().map(|it| (it.first_ns, it.last_ns)),
+                found.request.as_ref().map(|it| (it.arrived.first_ns, it.arrived.last_ns)),
+                found.response.as_ref().map(|it| (it.arrived.first_ns, it.arrived.last_ns)),
             ].into_iter().flatten() {
                 prop_assert!(0 < first_ns && first_ns <= last_ns && last_ns <= end_ns);
             }

@@ -31,7 +31,7 @@ impl Findings {
         let is_alone = request.app.stream.is_none();
         let before = self.answered.filter(|(on, _)| is_alone && *on == id);
         if let Some(answered) = &request.app.response {
-            self.answered = Some((id, answered.last_ns));
+            self.answered = Some((id, answered.arrived.last_ns));
         }
         let is_short = |timing: &Timing| timing.total_ns() < LONG_NS;
         if request.timing.as_ref().is_some_and(is_short)
@@ -73,13 +73,13 @@ impl Findings {
             match (tcp.is_left_by_orig(), tcp.left_ns) {
                 // A reset is told of.
                 (Some(by_orig), Some(left_ns)) if !tcp.is_left_by_reset() => {
-                    let ns = left_ns.saturating_sub(asked.first_ns).max(0);
-                    self.add(of(kind, Some(by_orig), asked.first_ns, ns), owners);
+                    let ns = left_ns.saturating_sub(asked.arrived.first_ns).max(0);
+                    self.add(of(kind, Some(by_orig), asked.arrived.first_ns, ns), owners);
                 }
                 (None, _) if kind == FindingKind::NoAnswer && tcp.state == ConnState::S1 => {
-                    let ns = now_ns.saturating_sub(asked.last_ns);
+                    let ns = now_ns.saturating_sub(asked.arrived.last_ns);
                     if ns >= LONG_SENDING_NS {
-                        self.add(of(kind, None, asked.last_ns, ns), owners);
+                        self.add(of(kind, None, asked.arrived.last_ns, ns), owners);
                     }
                 }
                 _ => {}
@@ -90,8 +90,10 @@ impl Findings {
         };
         // What the network may have taken is not held against the server, nor the
         // answers that were to come before this one.
-        let free_ns = before.map_or(asked.last_ns, |(_, ns)| ns.max(asked.last_ns));
-        let others_ns = free_ns.saturating_sub(asked.last_ns);
+        let free_ns = before.map_or(asked.arrived.last_ns, |(_, ns)| {
+            ns.max(asked.arrived.last_ns)
+        });
+        let others_ns = free_ns.saturating_sub(asked.arrived.last_ns);
         let own_ns = timing.server_ns().map(|ns| ns.saturating_sub(others_ns));
         if let Some(server_ns) = own_ns.filter(|ns| *ns >= LONG_NS) {
             let kind = FindingKind::SlowServer;
@@ -100,7 +102,12 @@ impl Findings {
         if timing.send_ns >= LONG_SENDING_NS {
             let kind = FindingKind::SlowClient;
             self.add(
-                of(kind, Some(client_is_orig), asked.first_ns, timing.send_ns),
+                of(
+                    kind,
+                    Some(client_is_orig),
+                    asked.arrived.first_ns,
+                    timing.send_ns,
+                ),
                 owners,
             );
         }

@@ -120,10 +120,10 @@ impl<R: Rows> Resolver<'_, R> {
         self.gaps.of_part(
             &connection.tcp,
             connection.incomplete,
-            asked.map(|message| message.first_ns),
+            asked.map(|message| message.arrived.first_ns),
             answered
                 .filter(|message| message.completion == Completion::Seen)
-                .map(|message| message.last_ns),
+                .map(|message| message.arrived.last_ns),
         )
     }
 

@@ -170,14 +170,14 @@ fn request_fields(found: &Request) -> Fields {
         add("version", json!(request.version));
         add("host", json!(request.host.as_deref()));
         add("user_agent", json!(request.user_agent.as_deref()));
-        add("req_ts_first", seconds(request.first_ns));
-        add("req_ts_last", seconds(request.last_ns));
+        add("req_ts_first", seconds(request.arrived.first_ns));
+        add("req_ts_last", seconds(request.arrived.last_ns));
         add("request_body_len", json!(request.body_bytes));
     }
     if let Some(response) = &found.response {
         add("status_code", json!(response.status));
-        add("resp_ts_first", seconds(response.first_ns));
-        add("resp_ts_last", seconds(response.last_ns));
+        add("resp_ts_first", seconds(response.arrived.first_ns));
+        add("resp_ts_last", seconds(response.arrived.last_ns));
         add("response_body_len", json!(response.body_bytes));
     }
     add("latency_ttfb", maybe_seconds(found.ttfb_ns()));

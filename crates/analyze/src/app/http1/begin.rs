@@ -1,9 +1,9 @@
 //! Where a message begins: behind the one before, or, where the place was lost, with a
 //! packet that looks like it.
 
-use super::direction::{Arrived, State};
+use super::direction::State;
 use super::head::{self, Start};
-use super::{Carries, Completion, Http1, MAX_MISSES, Piece, Side};
+use super::{Arrived, Carries, Completion, Http1, MAX_MISSES, Piece, Side};
 
 impl Http1 {
     /// Whether a message that begins so may come from the end `side`.

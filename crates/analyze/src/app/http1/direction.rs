@@ -1,6 +1,7 @@
 //! What one end of a connection sends, and how far it was read.
 
 use super::body::Body;
+use crate::app::Arrived;
 use crate::app::budget::Buffer;
 
 /// What one end sends.
@@ -20,33 +21,6 @@ pub(super) struct Direction {
     /// Up to where it had acknowledged what the other end sent.
     pub(super) heard: i64,
     pub(super) misses: u8,
-}
-
-/// When bytes arrived: the first of them, and the last.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Arrived {
-    pub(super) first_ns: i64,
-    pub(super) last_ns: i64,
-}
-
-impl Default for Arrived {
-    /// No bytes yet.
-    fn default() -> Self {
-        Self {
-            first_ns: i64::MAX,
-            last_ns: i64::MIN,
-        }
-    }
-}
-
-impl Arrived {
-    /// With more of them; none if they were never seen.
-    pub(super) fn and(self, at_ns: Option<i64>) -> Self {
-        Self {
-            first_ns: self.first_ns.min(at_ns.unwrap_or(i64::MAX)),
-            last_ns: self.last_ns.max(at_ns.unwrap_or(i64::MIN)),
-        }
-    }
 }
 
 #[derive(Debug, Default)]

@@ -4,9 +4,8 @@
 use std::collections::VecDeque;
 use std::iter;
 
-use super::direction::Arrived;
 use super::head::ResponseHead;
-use crate::app::{Completion, RequestMessage, ResponseMessage};
+use crate::app::{Arrived, Completion, RequestMessage, ResponseMessage};
 
 /// So many requests may wait for a response; beyond, the oldest are given out
 /// without, and which response answers which request is not known any more.
@@ -149,8 +148,7 @@ impl Exchanges {
             .is_some_and(|request| request.version.as_deref() == Some(""));
         exchange.response = Some(ResponseMessage {
             status: Some(head.status),
-            first_ns: arrived.first_ns,
-            last_ns: arrived.last_ns,
+            arrived,
             body_bytes: if is_simple { head_bytes } else { 0 },
             completion: Completion::Unknown,
         });
@@ -204,9 +202,7 @@ impl Exchanges {
     pub(super) fn more_request(&mut self, arrived_ns: Option<i64>, body_bytes: u64) {
         let number = self.asking;
         if let Some(message) = self.get(number).and_then(|it| it.request.as_mut()) {
-            message.body_bytes += body_bytes;
-            message.first_ns = message.first_ns.min(arrived_ns.unwrap_or(i64::MAX));
-            message.last_ns = message.last_ns.max(arrived_ns.unwrap_or(i64::MIN));
+            message.more(arrived_ns, body_bytes);
         }
     }
 
@@ -214,9 +210,7 @@ impl Exchanges {
     pub(super) fn more_response(&mut self, arrived_ns: Option<i64>, body_bytes: u64) {
         let number = self.answering;
         if let Some(message) = self.get(number).and_then(|it| it.response.as_mut()) {
-            message.body_bytes += body_bytes;
-            message.first_ns = message.first_ns.min(arrived_ns.unwrap_or(i64::MAX));
-            message.last_ns = message.last_ns.max(arrived_ns.unwrap_or(i64::MIN));
+            message.more(arrived_ns, body_bytes);
         }
     }
 

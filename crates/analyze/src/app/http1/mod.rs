@@ -18,7 +18,7 @@ use std::mem;
 use std::sync::Arc;
 
 use self::body::{Body, Progress};
-use self::direction::{Arrived, Direction, State};
+use self::direction::{Direction, State};
 use self::exchanges::Exchanges;
 pub(super) use self::exchanges::Finished;
 pub(crate) use self::head::describe;
@@ -27,7 +27,7 @@ pub(super) use self::heads::Heads;
 use self::heads::Meaning;
 use super::budget::{Budget, Buffer};
 use super::reassembly::Piece;
-use super::{Asked, Completion, RequestMessage};
+use super::{Arrived, Asked, Completion, RequestMessage};
 use crate::tcp::{Pair, Side};
 
 /// A head longer than this is cut.
@@ -265,8 +265,7 @@ impl Http1 {
         let answered = matches!(self.directions[server].state, State::Body(_));
         let message = RequestMessage {
             asked,
-            first_ns: arrived.first_ns,
-            last_ns: arrived.last_ns,
+            arrived,
             body_bytes: 0,
             completion: Completion::Unknown,
         };

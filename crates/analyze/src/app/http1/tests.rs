@@ -220,7 +220,10 @@ fn a_head_ends_with_the_packet_that_completes_it() {
         .says(SERVER, response(200));
     let found = talk.finish();
     let request = found[0].request.as_ref().expect("a request");
-    assert_eq!((request.first_ns, request.last_ns), (1_000_000, 3_000_000));
+    assert_eq!(
+        (request.arrived.first_ns, request.arrived.last_ns),
+        (1_000_000, 3_000_000)
+    );
     assert_eq!(found[0].ttfb_ns(), Some(1_000_000));
 }
 

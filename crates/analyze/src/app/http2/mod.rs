@@ -17,10 +17,10 @@ use self::fields::Fields;
 use self::frames::{Found, Fragment, Frames, HEADER_BYTES, Header, are_frames, flag, kind};
 use self::hpack::Table;
 pub(super) use self::streams::Exchange;
-use self::streams::{Came, Streams};
-use super::RequestMessage;
+use self::streams::Streams;
 use super::budget::{Budget, Buffer};
 use super::reassembly::Piece;
+use super::{Arrived, RequestMessage};
 use crate::tcp::{Pair, Side};
 
 /// What a client says first (RFC 9113 section 3.4).
@@ -355,10 +355,10 @@ impl Headers {
             return;
         };
         let first_ns = of.first_ns.unwrap_or(last_ns).min(last_ns);
-        let came = Came { first_ns, last_ns };
+        let arrived = Arrived { first_ns, last_ns };
         match of.promised {
-            Some(promised) => streams.promise(promised, fields, came),
-            None => streams.headers(of.stream, self.by_client, fields, came),
+            Some(promised) => streams.promise(promised, fields, arrived),
+            None => streams.headers(of.stream, self.by_client, fields, arrived),
         }
         if of.ends_stream {
             streams.end(of.stream, self.by_client);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::fields::Fields;
-use crate::app::{Asked, Completion, RequestMessage, ResponseMessage};
+use crate::app::{Arrived, Asked, Completion, RequestMessage, ResponseMessage};
 
 /// So many streams may be open; beyond, the oldest are given out as they are.
 const MAX_STREAMS: usize = 1024;
@@ -133,19 +133,12 @@ impl Exchange {
         }
     }
 
-    /// Counts body bytes, and when they came.
+    /// Counts body bytes, and when they arrived.
     fn more(&mut self, by_client: bool, body_bytes: u64, arrived_ns: Option<i64>) {
-        let message = if by_client {
-            let message = self.request.as_mut();
-            message.map(|it| (&mut it.first_ns, &mut it.last_ns, &mut it.body_bytes))
-        } else {
-            let message = self.response.as_mut();
-            message.map(|it| (&mut it.first_ns, &mut it.last_ns, &mut it.body_bytes))
-        };
-        if let Some((first_ns, last_ns, sum_bytes)) = message {
-            *first_ns = arrived_ns.unwrap_or(i64::MAX).min(*first_ns);
-            *last_ns = arrived_ns.unwrap_or(i64::MIN).max(*last_ns);
-            *sum_bytes = sum_bytes.saturating_add(body_bytes);
+        match (&mut self.request, &mut self.response) {
+            (Some(request), _) if by_client => request.more(arrived_ns, body_bytes),
+            (_, Some(response)) if !by_client => response.more(arrived_ns, body_bytes),
+            _ => {}
         }
     }
 
@@ -199,13 +192,6 @@ impl Exchange {
     }
 }
 
-/// When the frames of a header block came.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Came {
-    pub(super) first_ns: i64,
-    pub(super) last_ns: i64,
-}
-
 /// All streams.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
@@ -247,7 +233,7 @@ impl Streams {
     }
 
     /// Takes a header block: the beginning of a message, or its trailers.
-    pub(super) fn headers(&mut self, id: u32, by_client: bool, fields: Fields, came: Came) {
+    pub(super) fn headers(&mut self, id: u32, by_client: bool, fields: Fields, arrived: Arrived) {
         let Some(exchange) = self.begin(id) else {
             return;
         };
@@ -256,7 +242,7 @@ impl Streams {
         if by_client {
             if exchange.request.is_none() {
                 exchange.asked.announced = fields.content_length;
-                let request = request(fields, came);
+                let request = request(fields, arrived);
                 text_bytes = request.text_bytes();
                 exchange.request = Some(request);
             }
@@ -266,19 +252,19 @@ impl Streams {
             let is_interim = |response: &ResponseMessage| response.status.is_none();
             if before.is_none_or(|before| is_interim(before) && fields.status.is_some()) {
                 exchange.answered.announced = fields.content_length;
-                exchange.response = Some(response(&fields, came));
+                exchange.response = Some(response(&fields, arrived));
             }
         }
-        exchange.more(by_client, 0, Some(came.last_ns));
+        exchange.more(by_client, 0, Some(arrived.last_ns));
         self.keep(text_bytes);
     }
 
     /// Takes the promise of a response (RFC 9113 section 6.6).
-    pub(super) fn promise(&mut self, id: u32, fields: Fields, came: Came) {
+    pub(super) fn promise(&mut self, id: u32, fields: Fields, arrived: Arrived) {
         if let Some(exchange) = self.begin(id)
             && exchange.request.is_none()
         {
-            let request = request(fields, came);
+            let request = request(fields, arrived);
             let text_bytes = request.text_bytes();
             exchange.stream.is_pushed = true;
             exchange.request = Some(request);
@@ -408,7 +394,7 @@ impl Streams {
     }
 }
 
-fn request(fields: Fields, came: Came) -> RequestMessage {
+fn request(fields: Fields, arrived: Arrived) -> RequestMessage {
     let asked = Asked {
         method: fields.method.map(Into::into),
         target: fields.path,
@@ -418,18 +404,16 @@ fn request(fields: Fields, came: Came) -> RequestMessage {
     };
     RequestMessage {
         asked: Arc::new(asked),
-        first_ns: came.first_ns,
-        last_ns: came.last_ns,
+        arrived,
         body_bytes: 0,
         completion: Completion::Unknown,
     }
 }
 
-fn response(fields: &Fields, came: Came) -> ResponseMessage {
+fn response(fields: &Fields, arrived: Arrived) -> ResponseMessage {
     ResponseMessage {
         status: fields.status,
-        first_ns: came.first_ns,
-        last_ns: came.last_ns,
+        arrived,
         body_bytes: 0,
         completion: Completion::Unknown,
     }

@@ -47,10 +47,19 @@ impl Row for Http<'_> {
         to.field("response_whole", &app.is_response_whole())?;
         let is_whole = !incomplete.lacks_packets();
         for (name, ns) in [
-            ("req_ts_first", asked.map(|message| message.first_ns)),
-            ("req_ts_last", asked.map(|message| message.last_ns)),
-            ("resp_ts_first", answered.map(|message| message.first_ns)),
-            ("resp_ts_last", answered.map(|message| message.last_ns)),
+            (
+                "req_ts_first",
+                asked.map(|message| message.arrived.first_ns),
+            ),
+            ("req_ts_last", asked.map(|message| message.arrived.last_ns)),
+            (
+                "resp_ts_first",
+                answered.map(|message| message.arrived.first_ns),
+            ),
+            (
+                "resp_ts_last",
+                answered.map(|message| message.arrived.last_ns),
+            ),
             ("latency_ttfb", app.ttfb_ns().filter(|_| is_whole)),
             ("latency_total", app.total_ns().filter(|_| is_whole)),
         ] {

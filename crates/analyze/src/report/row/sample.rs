@@ -10,7 +10,7 @@ use tcprec_shared::record::{ProcessId, Provenance, TcpFacts};
 
 use super::{Conn, FindingRow, Http, Names};
 use crate::app::{
-    self, Alert, Asked, CipherSuite, Completion, RequestMessage, ResponseMessage, Stream,
+    self, Alert, Arrived, Asked, CipherSuite, Completion, RequestMessage, ResponseMessage, Stream,
     StreamReset, Tls, Version,
 };
 use crate::finding::{Finding, FindingKind};
@@ -25,6 +25,11 @@ use crate::timing::Timing;
 const ANYONE: Endpoint = Endpoint {
     addr: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
     port: 0,
+};
+
+const AT_ONCE: Arrived = Arrived {
+    first_ns: 0,
+    last_ns: 0,
 };
 
 /// Everybody has a name.
@@ -200,15 +205,13 @@ pub(super) fn request(connection: &Connection) -> Request {
                     host: Some("".into()),
                     user_agent: Some("".into()),
                 }),
-                first_ns: 0,
-                last_ns: 0,
+                arrived: AT_ONCE,
                 body_bytes: 0,
                 completion: Completion::Seen,
             }),
             response: Some(ResponseMessage {
                 status: Some(0),
-                first_ns: 0,
-                last_ns: 0,
+                arrived: AT_ONCE,
                 body_bytes: 0,
                 completion: Completion::Seen,
             }),

@@ -175,8 +175,7 @@ mod tests {
                 request: None,
                 response: status.map(|status| ResponseMessage {
                     status: Some(status),
-                    first_ns: 0,
-                    last_ns: 0,
+                    arrived: Default::default(),
                     body_bytes: 0,
                     completion,
                 }),

@@ -49,7 +49,11 @@ impl Text<'_> {
                 text.into()
             }
         };
-        let start_ns = request.app.request.as_ref().map(|message| message.first_ns);
+        let start_ns = request
+            .app
+            .request
+            .as_ref()
+            .map(|message| message.arrived.first_ns);
         // What is not known to be either stands with the server, who is asked.
         let server_ns = timing.server_ns().unwrap_or(timing.wait_ns);
         table.row([

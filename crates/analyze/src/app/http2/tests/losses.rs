@@ -61,7 +61,7 @@ fn an_announced_length_tells_of_cut_data() {
         (7000, Completion::Seen)
     );
     // Settings, request, head, and five packets.
-    assert_eq!(response.last_ns, 9 * MILLISECOND_NS);
+    assert_eq!(response.arrived.last_ns, 9 * MILLISECOND_NS);
     assert_eq!(second.response.as_ref().unwrap().status, Some(200));
 }
 
