@@ -15,6 +15,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 use serde_json::Value;
+use strum::VariantNames as _;
 use thiserror::Error;
 
 use self::kinds::Kinds;
@@ -32,8 +33,8 @@ const ALIASES: [(&str, &str); 4] = [
 
 /// Fields that have one of these words.
 const WORDS: [(&str, &[&str]); 2] = [
-    ("conn_state", &ConnState::WORDS),
-    ("finding", &FindingKind::WORDS),
+    ("conn_state", ConnState::VARIANTS),
+    ("finding", FindingKind::VARIANTS),
 ];
 
 /// A condition on the fields of a row.

@@ -1,7 +1,10 @@
 //! What a finding may be about.
 
+use strum::{IntoStaticStr, VariantNames};
+
 /// What it is about, the gravest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum FindingKind {
     /// A connection was refused.
     Refused,
@@ -36,44 +39,9 @@ pub enum FindingKind {
 }
 
 impl FindingKind {
-    /// All words.
-    pub(crate) const WORDS: [&str; 15] = [
-        Self::Refused.word(),
-        Self::Unanswered.word(),
-        Self::NoFreePort.word(),
-        Self::TlsFailed.word(),
-        Self::Reset.word(),
-        Self::Timeout.word(),
-        Self::Retransmissions.word(),
-        Self::ZeroWindow.word(),
-        Self::SlowServer.word(),
-        Self::SlowClient.word(),
-        Self::CutOff.word(),
-        Self::NoAnswer.word(),
-        Self::PortReuse.word(),
-        Self::HalfOpen.word(),
-        Self::OneSided.word(),
-    ];
-
     /// The word for it in reports.
     #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Refused => "refused",
-            Self::Unanswered => "unanswered",
-            Self::NoFreePort => "no_free_port",
-            Self::TlsFailed => "tls_failed",
-            Self::Reset => "reset",
-            Self::Timeout => "timeout",
-            Self::Retransmissions => "retransmissions",
-            Self::ZeroWindow => "zero_window",
-            Self::SlowServer => "slow_server",
-            Self::SlowClient => "slow_client",
-            Self::CutOff => "cut_off",
-            Self::NoAnswer => "no_answer",
-            Self::PortReuse => "port_reuse",
-            Self::HalfOpen => "half_open",
-            Self::OneSided => "one_sided",
-        }
+    pub fn word(self) -> &'static str {
+        self.into()
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use compact_str::CompactString;
+use strum::{IntoStaticStr, VariantNames};
 use tcprec_shared::flow::{Endpoint, Flow};
 
 use crate::app::Tls;
@@ -311,7 +312,8 @@ pub struct SynOptions {
 }
 
 /// How a connection began and ended: Zeek's `conn_state`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "UPPERCASE")]
 pub enum ConnState {
     /// Attempt without an answer.
     S0,
@@ -342,23 +344,6 @@ pub enum ConnState {
 }
 
 impl ConnState {
-    /// All words.
-    pub(crate) const WORDS: [&str; 13] = [
-        Self::S0.word(),
-        Self::S1.word(),
-        Self::Sf.word(),
-        Self::Rej.word(),
-        Self::S2.word(),
-        Self::S3.word(),
-        Self::Rsto.word(),
-        Self::Rstr.word(),
-        Self::Rstos0.word(),
-        Self::Rstrh.word(),
-        Self::Sh.word(),
-        Self::Shr.word(),
-        Self::Oth.word(),
-    ];
-
     /// Whether it was seen to end: both ends closed it, or one reset it.
     #[must_use]
     pub const fn is_over(self) -> bool {
@@ -370,22 +355,8 @@ impl ConnState {
 
     /// Zeek's word for it.
     #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::S0 => "S0",
-            Self::S1 => "S1",
-            Self::Sf => "SF",
-            Self::Rej => "REJ",
-            Self::S2 => "S2",
-            Self::S3 => "S3",
-            Self::Rsto => "RSTO",
-            Self::Rstr => "RSTR",
-            Self::Rstos0 => "RSTOS0",
-            Self::Rstrh => "RSTRH",
-            Self::Sh => "SH",
-            Self::Shr => "SHR",
-            Self::Oth => "OTH",
-        }
+    pub fn word(self) -> &'static str {
+        self.into()
     }
 }
 

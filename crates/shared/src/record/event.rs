@@ -1,13 +1,15 @@
 //! What the kernel did to a TCP socket.
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 use super::{Direction, ProcessId};
 use crate::flow::Endpoint;
 
 /// What happened to a socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum EventKind {
     /// A process asked for a connection.
     Connect,
@@ -34,18 +36,8 @@ pub enum EventKind {
 impl EventKind {
     /// The word for it in files and reports.
     #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Accept => "accept",
-            Self::Listen => "listen",
-            Self::State => "state",
-            Self::Retransmit => "retransmit",
-            Self::Reset => "reset",
-            Self::Close => "close",
-            Self::Handover => "handover",
-            Self::Scan => "scan",
-        }
+    pub fn word(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -112,9 +104,10 @@ impl TcpFacts {
 }
 
 /// States of a TCP connection (RFC 9293 section 3.3.2), as Linux names them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
+#[strum(serialize_all = "snake_case")]
 pub enum TcpState {
     Established,
     SynSent,
@@ -133,20 +126,7 @@ pub enum TcpState {
 impl TcpState {
     /// The word for it in files and reports.
     #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Established => "established",
-            Self::SynSent => "syn_sent",
-            Self::SynRecv => "syn_recv",
-            Self::FinWait1 => "fin_wait1",
-            Self::FinWait2 => "fin_wait2",
-            Self::TimeWait => "time_wait",
-            Self::Close => "close",
-            Self::CloseWait => "close_wait",
-            Self::LastAck => "last_ack",
-            Self::Listen => "listen",
-            Self::Closing => "closing",
-            Self::NewSynRecv => "new_syn_recv",
-        }
+    pub fn word(self) -> &'static str {
+        self.into()
     }
 }

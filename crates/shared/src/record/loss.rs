@@ -1,10 +1,14 @@
 //! The books of a recording: what was not recorded, and the totals at its end.
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 /// Why something was not recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum LossCause {
     /// The kernel's ring buffer had no room.
     RingFull,
@@ -21,20 +25,17 @@ pub enum LossCause {
 impl LossCause {
     /// The word for it in files and reports.
     #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::RingFull => "ring_full",
-            Self::Snap => "snap",
-            Self::Recursion => "recursion",
-            Self::Decode => "decode",
-            Self::Writer => "writer",
-        }
+    pub fn word(self) -> &'static str {
+        self.into()
     }
 }
 
 /// What kind of record was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Lost {
     /// Packets.
     Packets,
@@ -47,12 +48,8 @@ pub enum Lost {
 impl Lost {
     /// The word for it in files and reports.
     #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Packets => "packets",
-            Self::Events => "events",
-            Self::Processes => "processes",
-        }
+    pub fn word(self) -> &'static str {
+        self.into()
     }
 
     /// The word for one of them.

@@ -3,13 +3,15 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 use crate::flow::Endpoint;
 use crate::headers::{Fragment, Headers, Other, Segment};
 
 /// The way of a packet, seen from the recorded host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Direction {
     /// Into the host.
     In,
@@ -20,11 +22,8 @@ pub enum Direction {
 impl Direction {
     /// The word for it in files and reports.
     #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::In => "in",
-            Self::Out => "out",
-        }
+    pub fn word(self) -> &'static str {
+        self.into()
     }
 }
 

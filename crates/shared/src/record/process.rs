@@ -1,6 +1,7 @@
 //! Processes, and how one is known to own an endpoint.
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 /// What names a process for as long as a capture lives: pids are used again,
 /// a pid with its start time is not.
@@ -43,8 +44,9 @@ pub struct Process {
 }
 
 /// How the owner of an endpoint is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Provenance {
     /// It asked for the connection.
     Connect,
@@ -63,14 +65,7 @@ pub enum Provenance {
 impl Provenance {
     /// The word for it in files and reports.
     #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Accept => "accept",
-            Self::Cookie => "cookie",
-            Self::Scan => "scan",
-            Self::Inherited => "inherited",
-            Self::Guess => "guess",
-        }
+    pub fn word(self) -> &'static str {
+        self.into()
     }
 }
