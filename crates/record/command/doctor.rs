@@ -1,12 +1,11 @@
 //! `tcprec doctor`: what this kernel and these rights allow, as a table or JSON.
 
-use std::env;
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use tcprec_analyze::command::Failure;
+use tcprec_analyze::command::{Failure, has_color};
 
 use crate::doctor::{Check, Status, checks};
 use crate::kernel;
@@ -73,9 +72,7 @@ impl Doctor {
 }
 
 fn table(checks: &[Check], to: &mut dyn Write) -> io::Result<()> {
-    // https://no-color.org
-    let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let has_color = io::stdout().is_terminal() && !no_color;
+    let has_color = has_color();
     let width = checks.iter().map(|check| check.check.chars().count()).max();
     let width = width.unwrap_or(0);
     writeln!(to, "{:<8}  {:<width$}  DETAIL", "STATUS", "CHECK")?;

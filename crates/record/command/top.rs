@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
-use tcprec_analyze::command::Failure;
 use tcprec_analyze::command::number::{count, pid};
+use tcprec_analyze::command::{Failure, has_color};
 
 use crate::kernel::{self, Owner, Room, Transport};
 use crate::rights;
@@ -190,14 +190,12 @@ impl View {
         // One that does not know how to move its cursor says so.
         let is_dumb = env::var_os("TERM").is_none_or(|name| name.is_empty() || name == "dumb");
         let takes_screen = format == Format::Text && is_terminal && !is_dumb;
-        // https://no-color.org
-        let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let mut view = Self {
             format,
             screen: takes_screen.then(Screen::enter).transpose()?,
             looks: Looks {
                 window: None,
-                color: takes_screen && !no_color,
+                color: takes_screen && has_color(),
                 sort: options.sort,
                 rows: options.rows.map(NonZeroUsize::get),
             },

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anstyle::Style;
 use jiff::tz::TimeZone;
 use tcprec_analyze::report::units;
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::{Interval, Row, Sort, sum};
 use crate::kernel::Counts;
@@ -122,7 +122,7 @@ fn line(row: &Row, length: Duration, looks: &Looks) -> String {
 }
 
 fn columns(pid: &str, uid: &str, command: &str, figures: &[String; COLUMNS.len()]) -> String {
-    let command = cut(command, COMMAND_WIDTH);
+    let command = units::start_of(command, COMMAND_WIDTH);
     let gap = COMMAND_WIDTH - command.width();
     let mut text = format!("{pid:>PID_WIDTH$}{uid:>UID_WIDTH$}  {command}{:gap$}", "");
     for ((_, width, _), figure) in COLUMNS.iter().zip(figures) {
@@ -134,21 +134,11 @@ fn columns(pid: &str, uid: &str, command: &str, figures: &[String; COLUMNS.len()
 
 fn styled(text: &str, style: Style, looks: &Looks) -> String {
     let text = match looks.window {
-        Some((width, _)) => cut(text, width),
+        Some((width, _)) => units::start_of(text, width),
         None => text,
     };
     let style = if looks.color { style } else { Style::new() };
     format!("{style}{text}{style:#}")
-}
-
-/// What of a text has room in so many columns.
-fn cut(text: &str, width: usize) -> &str {
-    let mut used = 0;
-    let end = text.char_indices().find(|(_, char)| {
-        used += char.width().unwrap_or(0);
-        used > width
-    });
-    end.map_or(text, |(place, _)| text.get(..place).unwrap_or(text))
 }
 
 #[allow(clippy::cast_precision_loss)] // few digits are left of it

@@ -11,8 +11,9 @@ mod progress;
 mod reading;
 mod reporter;
 
+use std::env;
 use std::fmt::Display;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -104,6 +105,14 @@ pub fn exit(result: Result<u8, Failure>) -> ExitCode {
             failure.exit_code().into()
         }
     }
+}
+
+/// Whether the standard output shows colors: on a terminal, unless `NO_COLOR` is set
+/// (<https://no-color.org>).
+#[must_use]
+pub fn has_color() -> bool {
+    let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal() && !no_color
 }
 
 /// Says something on the standard error.

@@ -1,7 +1,6 @@
 //! The report of `analyze` and of `record --analyze`: both make it of records
 //! as they come, by the same pipeline, and write it in the same way.
 
-use std::env;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 
 use clap::ValueEnum;
@@ -10,7 +9,7 @@ use tcprec_shared::record::Record;
 use tcprec_shared::stream::ReadError;
 use terminal_size::{Width, terminal_size};
 
-use super::zone;
+use super::{has_color, zone};
 use crate::condition::Condition;
 use crate::pipeline::Pipeline;
 use crate::report::text::{self, Looks};
@@ -192,13 +191,10 @@ impl Reporter {
 }
 
 fn looks(options: &ReportOptions) -> Looks {
-    let is_terminal = io::stdout().is_terminal();
-    // https://no-color.org
-    let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let width = terminal_size().filter(|_| is_terminal);
+    let width = terminal_size().filter(|_| io::stdout().is_terminal());
     Looks {
         width: width.map(|(Width(columns), _)| columns.into()),
-        color: is_terminal && !no_color,
+        color: has_color(),
         zone: zone(options.utc),
         rows: (!options.all).then_some(ROWS),
         slow: options.slow.is_some(),

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use unicode_width::UnicodeWidthChar as _;
 
 /// A number with its thousands set apart: `1,234,567`.
 pub fn count(count: u64) -> String {
@@ -83,6 +84,16 @@ pub fn moment(ts_ns: i64, zone: &TimeZone, notation: &str) -> String {
     text
 }
 
+/// As much of a text as has room in so many columns.
+pub fn start_of(text: &str, width: usize) -> &str {
+    let mut used = 0;
+    let end = text.char_indices().find(|(_, char)| {
+        used += char.width().unwrap_or(0);
+        used > width
+    });
+    end.map_or(text, |(place, _)| text.get(..place).unwrap_or(""))
+}
+
 /// Text from a capture, safe to show: what could steer a terminal is written
 /// as `\x1b`.
 pub fn clean(text: &str) -> Cow<'_, str> {
@@ -142,6 +153,14 @@ mod tests {
         for edge in [i64::MIN, i64::MAX] {
             assert!(!moment(edge, &zone, "%Y-%m-%d").is_empty());
         }
+    }
+
+    #[test]
+    fn a_text_is_cut_by_the_columns_it_takes() {
+        assert_eq!(start_of("日本語", 5), "日本");
+        assert_eq!(start_of("e\u{301}e", 1), "e\u{301}");
+        assert_eq!(start_of("abc", 3), "abc");
+        assert_eq!(start_of("abc", 0), "");
     }
 
     #[test]

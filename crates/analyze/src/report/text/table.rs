@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 use anstyle::Style;
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::report::units;
 
@@ -73,7 +73,7 @@ impl Cell {
         }
         let room = width.saturating_sub(MARK.width());
         if self.kept.is_empty() {
-            return [start_of(text, room), MARK, ""];
+            return [units::start_of(text, room), MARK, ""];
         }
         let part = |range: Range<usize>| text.get(range).unwrap_or("");
         let (before, kept) = (part(0..self.kept.start), part(self.kept.clone()));
@@ -81,8 +81,8 @@ impl Cell {
             return [before, "", kept];
         }
         match room.checked_sub(kept.width()) {
-            Some(room) => [start_of(before, room), MARK, kept],
-            None => [start_of(kept, room), MARK, ""],
+            Some(room) => [units::start_of(before, room), MARK, kept],
+            None => [units::start_of(kept, room), MARK, ""],
         }
     }
 
@@ -263,16 +263,6 @@ impl Table {
         }
         writeln!(to)
     }
-}
-
-/// As much of a text as has room in so many columns.
-fn start_of(text: &str, width: usize) -> &str {
-    let mut used = 0;
-    let end = text.char_indices().find(|(_, char)| {
-        used += char.width().unwrap_or(0);
-        used > width
-    });
-    end.map_or(text, |(place, _)| text.get(..place).unwrap_or(""))
 }
 
 #[cfg(test)]
