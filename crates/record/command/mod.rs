@@ -9,6 +9,3 @@ mod values;
 pub use doctor::Doctor;
 pub use record::Record;
 pub use top::Top;
-
-/// The name of an output that is no file.
-const STANDARD_OUTPUT: &str = "-";

@@ -18,10 +18,9 @@ use tcprec_analyze::command::number::{count, pid};
 use tcprec_analyze::command::{Failure, FilterArgs, ReportFormat, ReportOptions, Reporter};
 use tcprec_analyze::condition::Condition;
 use tcprec_analyze::print::Printer;
-use tcprec_shared::format::Format;
+use tcprec_shared::format::{Format, is_standard_stream};
 use tcprec_shared::record::Direction;
 
-use super::STANDARD_OUTPUT;
 use super::teller::Teller;
 use super::values::{buffer, duration, snap, uid};
 use crate::interfaces;
@@ -345,8 +344,7 @@ impl Record {
 
     /// Nothing stands between the lines of something else, nor over another's.
     fn check_outputs(&self) -> Result<(), Failure> {
-        let is_capture = |path: &PathBuf| path.as_os_str() == STANDARD_OUTPUT;
-        let has_capture = self.outputs.iter().any(is_capture);
+        let has_stdout = self.outputs.iter().any(|path| is_standard_stream(path));
         let mut files = HashSet::new();
         for path in &self.outputs {
             if !files.insert(place(path)) {
@@ -356,13 +354,13 @@ impl Record {
                 )));
             }
         }
-        if self.print && has_capture {
+        if self.print && has_stdout {
             return Err(Failure::Usage(
                 "the lines of --print are for the standard output, which -o - takes".to_owned(),
             ));
         }
         let has_lines = self.print && self.analyze != Some(ReportFormat::Text);
-        if self.analyze.is_some() && (has_capture || has_lines) {
+        if self.analyze.is_some() && (has_stdout || has_lines) {
             return Err(Failure::Usage(
                 "the report of --analyze is for the standard output, which is taken".to_owned(),
             ));
@@ -386,7 +384,7 @@ impl Record {
             };
         }
         let names = self.outputs.iter().map(|path| {
-            if path.as_os_str() == STANDARD_OUTPUT {
+            if is_standard_stream(path) {
                 return Err("-C and -G need a file, not the standard output".to_owned());
             }
             let format = Format::to_write(path).map_err(|error| error.to_string())?;

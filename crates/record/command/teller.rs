@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tcprec_analyze::report::units;
+use tcprec_shared::format::is_standard_stream;
 use tcprec_shared::record::MissingHook;
 
-use super::STANDARD_OUTPUT;
 use crate::output::Written;
 use crate::recorder::{Summary, Watcher};
 use crate::writer::Progress;
@@ -80,7 +80,7 @@ impl Teller {
             kept,
         } in &summary.written
         {
-            if name == STANDARD_OUTPUT {
+            if is_standard_stream(Path::new(name)) {
                 continue;
             }
             let bytes = units::bytes(*bytes);
@@ -156,7 +156,7 @@ fn can_take_more(to: &impl AsFd) -> bool {
 }
 
 fn to(path: &Path) -> String {
-    if path.as_os_str() == STANDARD_OUTPUT {
+    if is_standard_stream(path) {
         "the standard output".to_owned()
     } else {
         path.display().to_string()

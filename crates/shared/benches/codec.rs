@@ -86,7 +86,7 @@ fn jsonl(c: &mut Criterion) {
         group.throughput(Throughput::Elements(PACKETS as u64));
         group.bench_function("write", |b| {
             b.iter(|| {
-                let mut sink = create_writer(format, io::sink(), Default::default()).unwrap();
+                let mut sink = create_writer(format, io::sink(), None).unwrap();
                 for record in &records {
                     sink.write(record, None).unwrap();
                 }
@@ -96,7 +96,7 @@ fn jsonl(c: &mut Criterion) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("capture");
         let file = std::fs::File::create(&path).unwrap();
-        let mut sink = create_writer(format, file, Default::default()).unwrap();
+        let mut sink = create_writer(format, file, None).unwrap();
         for record in &records {
             sink.write(record, None).unwrap();
         }

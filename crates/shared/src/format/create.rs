@@ -11,8 +11,7 @@ use thiserror::Error;
 
 use crate::stream::Sink;
 
-use super::pcapng::{self, PcapngOptions};
-use super::{Compression, Container, Format, jsonl};
+use super::{Compression, Container, Format, is_standard_stream, jsonl, pcapng};
 
 const JSONL: Format = Format {
     container: Container::Jsonl,
@@ -43,7 +42,7 @@ impl Format {
     /// # Errors
     /// [`CreateError::Extension`].
     pub fn to_write(path: &Path) -> Result<Self, CreateError> {
-        if path.as_os_str() == "-" {
+        if is_standard_stream(path) {
             return Ok(JSONL);
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -94,22 +93,7 @@ pub enum CreateError {
 /// # Errors
 /// An unknown extension, or what the operating system says.
 pub fn create(path: &Path) -> Result<Box<dyn Sink + Send>, CreateError> {
-    create_with(path, PcapngOptions::default())
-}
-
-/// As [`create`], with a say in what pcapng files hold.
-///
-/// # Errors
-/// As [`create`].
-pub fn create_with(
-    path: &Path,
-    options: PcapngOptions,
-) -> Result<Box<dyn Sink + Send>, CreateError> {
-    let format = Format::to_write(path)?;
-    if path.as_os_str() == "-" {
-        return Ok(create_writer(format, io::stdout(), options)?);
-    }
-    Ok(create_writer(format, create_file(path)?, options)?)
+    create_counted(path, Arc::default(), None)
 }
 
 /// As [`create`]; the bytes that are written to the output are counted. A call that
@@ -125,7 +109,7 @@ pub fn create_counted(
     file_bytes: Option<u64>,
 ) -> Result<Box<dyn Sink + Send>, CreateError> {
     let format = Format::to_write(path)?;
-    let output: Box<dyn Write + Send> = if path.as_os_str() == "-" {
+    let output: Box<dyn Write + Send> = if is_standard_stream(path) {
         Box::new(io::stdout())
     } else {
         Box::new(create_file(path)?)
@@ -134,12 +118,7 @@ pub fn create_counted(
         output,
         written_bytes,
     };
-    Ok(writer(
-        format,
-        counted,
-        PcapngOptions::default(),
-        file_bytes,
-    )?)
+    Ok(create_writer(format, counted, file_bytes)?)
 }
 
 fn create_file(path: &Path) -> io::Result<File> {
@@ -184,29 +163,20 @@ impl<W: Write> Write for Counted<W> {
     }
 }
 
-/// Writes a capture to `output`.
+/// Writes a capture to `output`, with not much more held back than `file_bytes`.
 ///
 /// # Errors
 /// The output's; unsupported where the format is none of [`Format::WRITABLE`].
 pub fn create_writer(
     format: Format,
     output: impl Write + Send + 'static,
-    options: PcapngOptions,
-) -> io::Result<Box<dyn Sink + Send>> {
-    writer(format, output, options, None)
-}
-
-fn writer(
-    format: Format,
-    output: impl Write + Send + 'static,
-    options: PcapngOptions,
     file_bytes: Option<u64>,
 ) -> io::Result<Box<dyn Sink + Send>> {
     Ok(match (format.container, format.compression) {
         (Container::Jsonl, Compression::None) => Box::new(jsonl::Writer::plain(output, file_bytes)),
         (Container::Jsonl, Compression::Zstd) => Box::new(jsonl::Writer::zstd(output, file_bytes)?),
-        (Container::Pcapng, Compression::None) => Box::new(pcapng::Writer::plain(output, options)),
-        (Container::Pcapng, Compression::Zstd) => Box::new(pcapng::Writer::zstd(output, options)?),
+        (Container::Pcapng, Compression::None) => Box::new(pcapng::Writer::plain(output)),
+        (Container::Pcapng, Compression::Zstd) => Box::new(pcapng::Writer::zstd(output)?),
         (Container::Pcap, _) | (_, Compression::Gzip) => {
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,

@@ -3,6 +3,7 @@
 //! [`open()`] finds out by itself what an input is, whatever it is called.
 
 use std::fmt;
+use std::path::Path;
 
 mod create;
 mod find;
@@ -17,9 +18,14 @@ mod tests;
 mod text;
 mod window;
 
-pub use create::{CreateError, UnknownFormat, create, create_counted, create_with, create_writer};
+pub use create::{CreateError, UnknownFormat, create, create_counted, create_writer};
 pub use open::{Input, open, open_reader};
-pub use pcapng::PcapngOptions;
+
+/// Whether a path is `-`: the standard input, or the standard output, and no file.
+#[must_use]
+pub fn is_standard_stream(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
 
 /// How a capture is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -17,7 +17,7 @@ use crate::stream::{ReadError, Source};
 use super::find::{Found, find};
 use super::series::{self, Parts, Series};
 use super::window::Window;
-use super::{Compression, Container, Format, jsonl, pcap, pcapng};
+use super::{Compression, Container, Format, is_standard_stream, jsonl, pcap, pcapng};
 
 /// How many bytes tell how an input is compressed. No more is waited for: the
 /// input may be a pipe that a slow recording feeds.
@@ -121,7 +121,7 @@ impl Source for Input {
 /// # Errors
 /// Unsupported where the file is no capture; it says what was found instead.
 pub fn open(path: &Path) -> Result<Input, ReadError> {
-    if path.as_os_str() == "-" {
+    if is_standard_stream(path) {
         return open_reader(io::stdin());
     }
     match find(path)? {

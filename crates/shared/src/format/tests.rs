@@ -49,12 +49,11 @@ fn read(file: impl Read + Send + 'static) -> Contents {
 
 /// A sink into `file`.
 fn sink<'a>(format: Format, file: &'a mut Vec<u8>) -> Box<dyn Sink + 'a> {
-    let options = PcapngOptions::default();
     match (format.container, format.compression) {
         (Container::Jsonl, Compression::None) => Box::new(jsonl::Writer::plain(file, None)),
         (Container::Jsonl, _) => Box::new(jsonl::Writer::zstd(file, None).unwrap()),
-        (_, Compression::None) => Box::new(pcapng::Writer::plain(file, options)),
-        _ => Box::new(pcapng::Writer::zstd(file, options).unwrap()),
+        (_, Compression::None) => Box::new(pcapng::Writer::plain(file)),
+        _ => Box::new(pcapng::Writer::zstd(file).unwrap()),
     }
 }
 
@@ -157,7 +156,7 @@ fn a_cut_file_gives_all_whole_records() {
         let mut ends = Vec::new();
         let file = {
             let shared = Shared::default();
-            let mut sink = create_writer(format, shared.clone(), PcapngOptions::default()).unwrap();
+            let mut sink = create_writer(format, shared.clone(), None).unwrap();
             for record in &stream.records {
                 sink.write(record, stream.annotation().as_ref()).unwrap();
                 sink.flush().unwrap();

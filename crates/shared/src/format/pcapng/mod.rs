@@ -30,7 +30,6 @@ use pcap_file::pcapng::blocks::SECTION_HEADER_BLOCK;
 use pcap_file::pcapng::{PcapNgFormatError, RawBlock, RawBlockParseError};
 
 pub(super) use read::Reader;
-pub use write::PcapngOptions;
 pub(super) use write::Writer;
 
 /// A process, as macOS tells of it (libpcap of Apple, pcapng.h). Packets refer

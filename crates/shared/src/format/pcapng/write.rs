@@ -40,20 +40,6 @@ const MAX_SNAP_BYTES: u32 = 262_144;
 /// Name of the process of a process block.
 const DARWIN_PROCESS_NAME: u16 = 2;
 
-/// What to leave out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PcapngOptions {
-    /// Whether events, losses and the end are written. They are journal
-    /// entries, which other formats cannot hold: `editcap -F pcap` refuses them.
-    pub events: bool,
-}
-
-impl Default for PcapngOptions {
-    fn default() -> Self {
-        Self { events: true }
-    }
-}
-
 /// A pcapng file as a sink.
 pub(in super::super) struct Writer<W: Write> {
     blocks: Blocks,
@@ -63,7 +49,6 @@ pub(in super::super) struct Writer<W: Write> {
     comment: Vec<u8>,
     packet_options: Vec<u8>,
     output: Output<W>,
-    options: PcapngOptions,
     begun: bool,
     /// Whether the kernel side parsed packets: it did where hooks were attached.
     kernel_parses: bool,
@@ -128,26 +113,25 @@ enum Output<W: Write> {
 }
 
 impl<W: Write> Writer<W> {
-    pub(in super::super) fn plain(output: W, options: PcapngOptions) -> Self {
-        Self::new(Output::Plain(output), options)
+    pub(in super::super) fn plain(output: W) -> Self {
+        Self::new(Output::Plain(output))
     }
 
-    pub(in super::super) fn zstd(output: W, options: PcapngOptions) -> io::Result<Self> {
+    pub(in super::super) fn zstd(output: W) -> io::Result<Self> {
         let mut encoder = zstd::Encoder::new(output, frames::LEVEL)?;
         for parameter in frames::PARAMETERS {
             encoder.set_parameter(parameter)?;
         }
-        Ok(Self::new(Output::Zstd(encoder), options))
+        Ok(Self::new(Output::Zstd(encoder)))
     }
 
-    fn new(output: Output<W>, options: PcapngOptions) -> Self {
+    fn new(output: Output<W>) -> Self {
         Self {
             blocks: Blocks::default(),
             kept: Kept::default(),
             comment: Vec::new(),
             packet_options: Vec::new(),
             output,
-            options,
             begun: false,
             kernel_parses: false,
             snap_bytes: MAX_SNAP_BYTES,
@@ -343,9 +327,6 @@ impl<W: Write> Writer<W> {
     }
 
     fn journal(&mut self, record: &Record<'_>) -> io::Result<()> {
-        if !self.options.events {
-            return Ok(());
-        }
         let process = match record {
             Record::Event(event) => event.process,
             _ => None,
