@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tcprec_shared::format::{self, CreateError};
 use tcprec_shared::record::Record;
+use tcprec_shared::stream::{Annotation, Sink};
 
 use super::left_out::LeftOut;
 use super::progress::Progress;
@@ -36,41 +37,25 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         )));
     }
     let name = args.output.display();
-    let mut sink = format::create(&args.output).map_err(|error| {
+    let sink = format::create(&args.output).map_err(|error| {
         Failure::Usage(match error {
             CreateError::Io(error) => format!("cannot write {name}: {error}"),
             error => format!("{name}: {error}"),
         })
     })?;
     let mut input = LookAhead::new(input);
-    let mut left_out = LeftOut::default();
+    let mut output = Output {
+        args,
+        sink,
+        left_out: LeftOut::default(),
+    };
     let mut progress = Progress::new();
     loop {
         match input.next_record() {
             Ok(Some(record)) => {
                 if let Some(record) = select(&mut selection, &args.input, record)? {
                     let note = input.annotator().note(&record);
-                    let written = if let Record::End(end) = &record {
-                        left_out
-                            .write_loss(&mut *sink)
-                            .and_then(|()| sink.write(&Record::End(left_out.end(end)), None))
-                    } else {
-                        sink.write(&record, note.annotation.as_ref())
-                    };
-                    match (written, &record) {
-                        // No file of this format can say what this record does.
-                        (Err(error), Record::Packet(packet)) if is_unfit(&error) => {
-                            left_out.add(packet, error);
-                        }
-                        // Other records are what packets are understood by.
-                        (Err(error), _) if is_unfit(&error) => {
-                            return Err(Failure::Failed(format!(
-                                "{}: {error}; JSON lines (.jsonl) have room for any",
-                                args.input.display()
-                            )));
-                        }
-                        (written, _) => written.map_err(|error| unwritten(&args.output, error))?,
-                    }
+                    output.write(&record, note.annotation.as_ref())?;
                 }
             }
             Ok(None) => break,
@@ -79,20 +64,65 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         progress.record(input.source());
     }
     drop(progress);
-    left_out
-        .write_loss(&mut *sink)
-        .and_then(|()| sink.finish())
-        .map_err(|error| unwritten(&args.output, error))?;
-    if let Some(first) = &left_out.first {
-        let from = args.input.display();
-        warn(&match left_out.count {
-            1 => format!("{from}: a packet was left out, which {name} cannot hold: {first}"),
-            count => format!(
-                "{from}: {count} packets were left out, which {name} cannot hold; the first: {first}"
-            ),
-        });
+    output.finish()
+}
+
+/// The file that is written.
+struct Output<'a> {
+    args: &'a Args,
+    sink: Box<dyn Sink + Send>,
+    left_out: LeftOut,
+}
+
+impl Output<'_> {
+    fn write(
+        &mut self,
+        record: &Record<'_>,
+        annotation: Option<&Annotation<'_>>,
+    ) -> Result<(), Failure> {
+        let Self {
+            args,
+            sink,
+            left_out,
+        } = self;
+        let written = if let Record::End(end) = record {
+            left_out
+                .write_loss(&mut **sink)
+                .and_then(|()| sink.write(&Record::End(left_out.end(end)), None))
+        } else {
+            sink.write(record, annotation)
+        };
+        match (written, record) {
+            // No file of this format can say what this record does.
+            (Err(error), Record::Packet(packet)) if is_unfit(&error) => {
+                left_out.add(packet, error);
+                Ok(())
+            }
+            // Other records are what packets are understood by.
+            (Err(error), _) if is_unfit(&error) => Err(Failure::Failed(format!(
+                "{}: {error}; JSON lines (.jsonl) have room for any",
+                args.input.display()
+            ))),
+            (written, _) => written.map_err(|error| unwritten(&args.output, error)),
+        }
     }
-    Ok(())
+
+    fn finish(mut self) -> Result<(), Failure> {
+        self.left_out
+            .write_loss(&mut *self.sink)
+            .and_then(|()| self.sink.finish())
+            .map_err(|error| unwritten(&self.args.output, error))?;
+        if let Some(first) = &self.left_out.first {
+            let (from, name) = (self.args.input.display(), self.args.output.display());
+            warn(&match self.left_out.count {
+                1 => format!("{from}: a packet was left out, which {name} cannot hold: {first}"),
+                count => format!(
+                    "{from}: {count} packets were left out, which {name} cannot hold; the first: {first}"
+                ),
+            });
+        }
+        Ok(())
+    }
 }
 
 /// Whether it is the record that cannot be written, not the file.

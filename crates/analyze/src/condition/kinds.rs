@@ -19,25 +19,17 @@ pub(super) struct Kinds {
 impl Kinds {
     /// Of a field with these values; those of a list are compared one by one.
     pub(super) fn of(values: &[Value]) -> Self {
-        values.iter().fold(Self::default(), |kinds, value| {
-            let here = match value {
-                Value::Number(_) => Self {
-                    number: true,
-                    ..kinds
-                },
-                Value::String(_) => Self {
-                    text: true,
-                    ..kinds
-                },
-                Value::Bool(_) => Self {
-                    truth: true,
-                    ..kinds
-                },
-                Value::Array(all) => kinds.or(Self::of(all)),
-                Value::Null | Value::Object(_) => kinds,
-            };
-            kinds.or(here)
-        })
+        let mut kinds = Self::default();
+        for value in values {
+            match value {
+                Value::Number(_) => kinds.number = true,
+                Value::String(_) => kinds.text = true,
+                Value::Bool(_) => kinds.truth = true,
+                Value::Array(all) => kinds = kinds.or(Self::of(all)),
+                Value::Null | Value::Object(_) => {}
+            }
+        }
+        kinds
     }
 
     /// The same of a field that has one of these words.
