@@ -203,7 +203,10 @@ fn what_is_asked_for_wrongly_is_told_what_is_right() {
     if has_libpcap() {
         let said = run(&["analyze", path, path]).stderr;
         let said = String::from_utf8_lossy(&said);
-        assert!(said.contains("one capture is read at a time"), "{said}");
+        assert!(
+            said.contains("several files are read by their folder"),
+            "{said}"
+        );
     }
 }
 

@@ -9,12 +9,12 @@ use tcprec_shared::stream::ReadError;
 use super::number::count;
 use super::reading::{Step, read};
 use super::reporter::{ReportFormat, ReportOptions, Reporter};
-use super::{Failure, FilterArgs, TcpdumpArgs, open, read_on};
+use super::{CAPTURE_HELP, Failure, FilterArgs, TcpdumpArgs, open, read_on};
 use crate::condition::{self, Condition};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A capture of any format, by its content; `-` is the standard input
+    #[arg(help = CAPTURE_HELP)]
     capture: PathBuf,
     #[command(flatten)]
     filter: FilterArgs,

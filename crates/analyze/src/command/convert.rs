@@ -10,12 +10,12 @@ use tcprec_shared::stream::{Annotation, Sink};
 
 use super::left_out::LeftOut;
 use super::progress::Progress;
-use super::{Failure, FilterArgs, open, read_on, select, warn};
+use super::{CAPTURE_HELP, Failure, FilterArgs, open, read_on, select, warn};
 use crate::annotate::LookAhead;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A capture of any format, by its content; `-` is the standard input
+    #[arg(help = CAPTURE_HELP)]
     input: PathBuf,
     /// The file to write, its format by its extension; `-` is JSON lines to the standard output
     output: PathBuf,

@@ -64,7 +64,10 @@ impl FilterArgs {
         selection.map_err(|error| {
             let hint = match self.words.first() {
                 Some(word) if Path::new(word).exists() => {
-                    format!("\none capture is read at a time: {word} was taken for a filter")
+                    format!(
+                        "\n{word} was taken for a filter; several files are read by their \
+                         folder, or those of a series by the name without what numbers them"
+                    )
                 }
                 _ => String::new(),
             };

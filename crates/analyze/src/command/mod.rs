@@ -29,6 +29,11 @@ use crate::select::Selection;
 pub use filter::FilterArgs;
 pub use reporter::{ReportFormat, ReportOptions, Reporter};
 
+/// What a capture to read may be.
+const CAPTURE_HELP: &str = "A capture of any format, by its content: a file; all files of a \
+    series by the name without what numbers them, as `cap` for cap.jsonl, cap.1.jsonl, ...; a \
+    folder of captures; or `-`, the standard input";
+
 /// What can be done with a capture anywhere, without root.
 #[derive(Debug, Subcommand)]
 pub enum Offline {

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use tcprec_shared::record::{End, Record};
 
 use super::number::count;
-use super::{Failure, FilterArgs, TcpdumpArgs, open, read_on, select, zone};
+use super::{CAPTURE_HELP, Failure, FilterArgs, TcpdumpArgs, open, read_on, select, zone};
 use crate::annotate::LookAhead;
 use crate::print::Printer;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A capture of any format, by its content; `-` is the standard input
+    #[arg(help = CAPTURE_HELP)]
     capture: PathBuf,
     #[command(flatten)]
     filter: FilterArgs,
