@@ -161,7 +161,7 @@ static __always_inline void fill_owner(struct owner *owner, const struct task_st
 	BPF_CORE_READ_INTO(&owner->comm, task, group_leader, comm);
 }
 
-/* The task that acts on a socket, if one does: see events.bpf.c. A thread of the
+/* The task that acts on a socket, if one does: see tasks.bpf.h. A thread of the
  * kernel does it for somebody else. */
 static __always_inline struct task_struct *acting_task(const struct sock *sk)
 {

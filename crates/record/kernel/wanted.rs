@@ -199,7 +199,7 @@ impl Wanted {
         Ok(descendants)
     }
 
-    /// As `is_wanted_process` of bpf/events.bpf.c.
+    /// As `is_wanted_process` of bpf/processes.bpf.h.
     fn is_wanted(&self, process: &Process, comm: &str) -> bool {
         let pid = u32::try_from(process.pid).unwrap_or(0);
         let uid = || process.status().map(|status| status.euid).ok();
