@@ -4,9 +4,10 @@
 //! [`tcp`] makes connections of packets, [`app`] requests of their payload, and
 //! [`owner`] says whose they are, and [`gaps`] which may not be whole.
 //! [`annotate`] says it of single packets, and [`mod@print`] shows these.
-//! [`select`] takes the packets that a filter passes. All that is free of I/O,
-//! clocks and threads;
-//! [`command`] is where files are opened.
+//! [`select`] takes the packets that a filter passes. None of these opens a file or asks
+//! a clock: times come with the records. What they write goes to where they are told, and
+//! the threads that [`pipeline`] may divide its work among make no difference;
+//! [`command`] opens files, and says how many threads there are.
 
 pub mod annotate;
 pub mod app;
