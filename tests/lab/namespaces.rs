@@ -68,8 +68,9 @@ server = child(lambda: serve(listener.accept()[0]))
 end = socket.socket()
 end.bind((LOCAL, 4000))
 end.connect((LOCAL, 5000))
-# Until both are connected.
-time.sleep(0.5)
+open(f'connected-{os.getpid()}', 'w').close()
+while sum(name.startswith('connected-') for name in os.listdir()) < 2:
+    time.sleep(0.005)
 hear(end)
 wait_for([server])
 ";
