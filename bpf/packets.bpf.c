@@ -60,6 +60,8 @@ struct packet_record *unused_packet_record __attribute__((unused));
 #define LOOPBACK_IFINDEX 1 /* in every namespace (kernel's linux/netdevice.h) */
 #define PACKET_OUTGOING 4  /* linux/if_packet.h */
 #define TCX_NEXT -1	   /* linux/bpf.h since 6.6 */
+#define FLAG_SYN 0x02	   /* RFC 9293, 3.1 */
+#define FLAG_ACK 0x10
 
 /* Cookie of the local socket that sends this packet. Resets that no socket
  * sends leave by a socket of the kernel's own: its port is another. */
@@ -76,20 +78,27 @@ static __always_inline __u64 sender_cookie(struct __sk_buff *skb, __u16 sport)
 static __always_inline bool is_wanted_end(const struct headers *headers, bool is_sender,
 					  __u64 cookie)
 {
+	bool is_first = (headers->flags & (FLAG_SYN | FLAG_ACK)) == FLAG_SYN;
 	struct socket_ends ends = {};
+	bool *is_closed;
 
 	__builtin_memcpy(ends.local, is_sender ? headers->src : headers->dst, 16);
 	__builtin_memcpy(ends.remote, is_sender ? headers->dst : headers->src, 16);
 	ends.local_port = is_sender ? headers->sport : headers->dport;
 	ends.remote_port = is_sender ? headers->dport : headers->sport;
-	if (bpf_map_lookup_elem(&wanted_ends, &ends) ||
-	    bpf_map_lookup_elem(&wanted_ports, &ends.local_port))
+	is_closed = bpf_map_lookup_elem(&wanted_ends, &ends);
+	if (is_closed && !(*is_closed && is_first))
 		return true;
-	if (!cookie || !bpf_map_lookup_elem(&wanted_cookies, &cookie))
-		return false;
-	/* The SYN tells the port of a socket that connects. */
-	want_ends(&ends);
-	return true;
+	if (bpf_map_lookup_elem(&wanted_ports, &ends.local_port))
+		return true;
+	if (cookie && bpf_map_lookup_elem(&wanted_cookies, &cookie)) {
+		/* The SYN tells the port of a socket that connects. */
+		want_ends(&ends, false);
+		return true;
+	}
+	if (is_closed)
+		bpf_map_delete_elem(&wanted_ends, &ends);
+	return false;
 }
 
 /* On loopback both ends are here. */

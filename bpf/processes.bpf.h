@@ -140,7 +140,7 @@ static __always_inline bool is_wanted_event(const struct socket_event *event)
 		fill_address(ends.remote, event->remote, event->ip_version);
 		ends.local_port = event->local_port;
 		ends.remote_port = event->remote_port;
-		want_ends(&ends);
+		want_ends(&ends, event->new_state == TCP_CLOSE);
 	}
 	return true;
 }

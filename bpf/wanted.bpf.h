@@ -22,11 +22,13 @@ struct socket_ends {
 	__u16 remote_port;
 };
 
+/* With whether the socket is closed: its last packets are still to come, but a
+ * SYN between the same ends begins another connection, maybe of another process. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1);
 	__type(key, struct socket_ends);
-	__type(value, __u8);
+	__type(value, bool);
 } wanted_ends SEC(".maps");
 
 /* Of a socket that connects nothing else is known yet. */
@@ -46,11 +48,9 @@ struct {
 	__type(value, __u32);
 } wanted_ports SEC(".maps");
 
-static __always_inline void want_ends(const struct socket_ends *ends)
+static __always_inline void want_ends(const struct socket_ends *ends, bool is_closed)
 {
-	__u8 yes = 1;
-
-	bpf_map_update_elem(&wanted_ends, ends, &yes, BPF_ANY);
+	bpf_map_update_elem(&wanted_ends, ends, &is_closed, BPF_ANY);
 }
 
 #endif

@@ -42,14 +42,18 @@ fn recorded(host: fn(&World) -> &Namespace, options: &[&[&str]]) -> Vec<Vec<Stri
 
 /// The bytes of all packets, sorted.
 fn packets(path: &Path) -> Vec<String> {
-    let records = records::read(path);
-    let packets = records::of_type(&records, "packet");
-    let mut packets: Vec<_> = packets
-        .iter()
-        .map(|packet| packet["data"].as_str().expect("base64").to_owned())
-        .collect();
+    let mut packets = packets_in_order(path);
     packets.sort();
     packets
+}
+
+fn packets_in_order(path: &Path) -> Vec<String> {
+    let records = records::read(path);
+    let packets = records::of_type(&records, "packet");
+    packets
+        .iter()
+        .map(|packet| packet["data"].as_str().expect("base64").to_owned())
+        .collect()
 }
 
 /// Two kinds of clients: what each sent and received, from the first SYN on.
@@ -220,4 +224,44 @@ ctypes.CDLL(None).syscall(exit, 0)
     recorder.stop();
     assert!(packets(&file).len() >= 6);
     drop(nginx);
+}
+
+/// Connects from a port of its own, and resets the connection as it closes it.
+const CONNECT: &str = "
+import socket, struct, sys
+
+with open('/proc/self/comm', 'w') as file:
+    file.write(sys.argv[1])
+connection = socket.socket()
+connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+connection.bind(('10.77.0.1', 7999))
+connection.connect(('10.77.0.2', 80))
+connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+connection.close()
+";
+
+/// Another process's connection between the same ends is not the wanted one's.
+pub(crate) fn of_a_port_used_again() {
+    let world = World::new();
+    let _nginx = Nginx::start(&world, &world.server);
+    let files = ["all.jsonl", "wanted.jsonl"].map(|name| world.file(name));
+    let recorders = [&[][..], &["--comm", "lab-wanted"]];
+    let recorders = [0, 1].map(|at| {
+        let output = files[at].to_str().expect("a path in UTF-8");
+        let arguments = [&["-i", "eth0", "-o", output][..], recorders[at]].concat();
+        Recorder::start(&world, &world.client, &arguments)
+    });
+    for name in ["lab-wanted", "lab-other"] {
+        let connect = ["-c", CONNECT, name];
+        let ended = world.run(&world.client, "python3", &connect);
+        ended.expect_code(0);
+        world.settle();
+    }
+    for recorder in recorders {
+        recorder.stop();
+    }
+    let [all, wanted] = files.each_ref().map(|file| packets_in_order(file));
+    // Three to begin, and a reset.
+    assert_eq!(all.len(), 8);
+    assert_eq!(all[..4], wanted);
 }
