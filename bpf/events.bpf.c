@@ -267,14 +267,16 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 {
 	__u32 pid = BPF_CORE_READ(child, tgid);
 	struct task task = {};
-	__u8 yes = 1;
+	__u64 start_ticks;
 
 	/* A thread is no process of its own. */
 	if (pid == BPF_CORE_READ(parent, tgid))
 		return 0;
 	fill_task(&task, parent);
-	if (is_wanted_process(&task))
-		bpf_map_update_elem(&followed, &pid, &yes, BPF_ANY);
+	if (!is_wanted_process(&task))
+		return 0;
+	start_ticks = BPF_CORE_READ(child, start_boottime) / TICK_NS;
+	bpf_map_update_elem(&followed, &pid, &start_ticks, BPF_ANY);
 	return 0;
 }
 

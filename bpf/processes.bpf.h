@@ -24,13 +24,16 @@ const volatile __u32 follow_forks = 0;
 
 #define MAX_WANTED 1024
 #define MAX_FOLLOWED 65536
+/* In which /proc tells when a process started: 1/100 s (USER_HZ). */
+#define TICK_NS 10000000
 
+/* When each process started, in ticks since boot: its pid may be another's later. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, MAX_WANTED);
 	__type(key, __u32);
-	__type(value, __u8);
+	__type(value, __u64);
 } wanted_pids SEC(".maps");
 
 struct {
@@ -57,22 +60,29 @@ struct {
 	__type(value, __u8);
 } wanted_cgroups SEC(".maps");
 
-/* The processes that wanted processes started, by pid. */
+/* The same of the processes that wanted processes started. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, MAX_FOLLOWED);
 	__type(key, __u32);
-	__type(value, __u8);
+	__type(value, __u64);
 } followed SEC(".maps");
+
+static __always_inline bool is_among(void *processes, const struct task *task)
+{
+	__u64 *start_ticks = bpf_map_lookup_elem(processes, &task->pid);
+
+	return start_ticks && *start_ticks == task->start_boot_ns / TICK_NS;
+}
 
 static __always_inline bool is_wanted_process(const struct task *task)
 {
 	if (!task->pid)
 		return false;
-	if (follow_forks && bpf_map_lookup_elem(&followed, &task->pid))
+	if (follow_forks && is_among(&followed, task))
 		return true;
-	return (!by_pid || bpf_map_lookup_elem(&wanted_pids, &task->pid)) &&
+	return (!by_pid || is_among(&wanted_pids, task)) &&
 	       (!by_comm || bpf_map_lookup_elem(&wanted_comms, task->comm)) &&
 	       (!by_uid || bpf_map_lookup_elem(&wanted_uids, &task->uid)) &&
 	       (!by_cgroup || bpf_map_lookup_elem(&wanted_cgroups, &task->cgroup_id));

@@ -115,6 +115,7 @@ const TESTS: &[(&str, fn())] = tests![
     wanted::of_several_listeners,
     wanted::without_the_first_thread,
     wanted::of_a_port_used_again,
+    wanted::of_a_pid_used_again,
     namespaces::elsewhere,
     namespaces::same_ends,
     namespaces::told_apart,

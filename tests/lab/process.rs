@@ -20,6 +20,23 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// How long to wait between two looks.
 pub(crate) const PAUSE: Duration = Duration::from_millis(5);
 
+/// Runs a program with a pid that was another's: `python3 -c AS_PID PID PROGRAM ...`.
+pub(crate) const AS_PID: &str = "
+import ctypes, os, signal, sys
+
+CLONE3 = 435
+pid = ctypes.c_int(int(sys.argv[1]))
+# struct clone_args of linux/sched.h: exit_signal, set_tid, set_tid_size
+fields = [0] * 11
+fields[4], fields[8], fields[9] = signal.SIGCHLD, ctypes.addressof(pid), 1
+arguments = (ctypes.c_uint64 * 11)(*fields)
+child = ctypes.CDLL(None).syscall(CLONE3, arguments, ctypes.sizeof(arguments))
+if not child:
+    os.execvp(sys.argv[2], sys.argv[2:])
+assert child == pid.value, child
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+";
+
 /// Waits until something is so.
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::netns::Namespace;
-use crate::process::wait_until;
+use crate::process::{AS_PID, wait_until};
 use crate::recorder::Recorder;
 use crate::records;
 use crate::traffic::some_of_everything;
@@ -264,4 +264,27 @@ pub(crate) fn of_a_port_used_again() {
     // Three to begin, and a reset.
     assert_eq!(all.len(), 8);
     assert_eq!(all[..4], wanted);
+}
+
+/// A process that has a wanted one's pid later is not wanted.
+pub(crate) fn of_a_pid_used_again() {
+    let world = World::new();
+    let _nginx = Nginx::start(&world, &world.server);
+    let mut command = Command::new("sleep");
+    command.arg("1000");
+    let wanted = world.start(&world.client, command);
+    let pid = wanted.pid().to_string();
+    let file = world.file("pid.jsonl");
+    let output = file.to_str().expect("a path in UTF-8");
+    let arguments = ["-i", "eth0", "-o", output, "--pid", &pid];
+    let recorder = Recorder::start(&world, &world.client, &arguments);
+    wanted.stop();
+    let curl = ["curl", "--silent", "http://10.77.0.2/item/1"];
+    let arguments = [&["-c", AS_PID, &pid][..], &curl].concat();
+    world
+        .run(&world.client, "python3", &arguments)
+        .expect_code(0);
+    world.settle();
+    recorder.stop();
+    assert!(packets(&file).is_empty());
 }

@@ -26,6 +26,12 @@ const YES: [u8; 1] = [1];
 /// linux/proc_ns.h).
 const INITIAL_PIDS: &str = "pid:[4026531836]";
 
+/// When a process started, in ticks since boot. None when it is gone.
+pub(super) fn start_ticks(pid: u32) -> Option<u64> {
+    let process = Process::new(i32::try_from(pid).ok()?).ok()?;
+    Some(process.stat().ok()?.starttime)
+}
+
 /// Says which of the processes that are asked for is not there.
 pub(crate) fn check_pids(pids: &[u32]) -> Result<(), String> {
     let Some(first) = pids.first() else {
@@ -157,33 +163,45 @@ impl Wanted {
     pub(super) fn tell(&self, events: &EventsSkel<'_>) -> io::Result<()> {
         let maps = &events.maps;
         for pid in &self.pids {
-            add(&maps.wanted_pids, &pid.to_ne_bytes())?;
+            let gone = || io::Error::other(format!("process {pid} has ended"));
+            let start_ticks = start_ticks(*pid).ok_or_else(gone)?;
+            add(
+                &maps.wanted_pids,
+                &pid.to_ne_bytes(),
+                &start_ticks.to_ne_bytes(),
+            )?;
         }
         for comm in &self.comms {
-            add(&maps.wanted_comms, &name(comm))?;
+            add(&maps.wanted_comms, &name(comm), &YES)?;
         }
         for uid in &self.uids {
-            add(&maps.wanted_uids, &uid.to_ne_bytes())?;
+            add(&maps.wanted_uids, &uid.to_ne_bytes(), &YES)?;
         }
         for path in &self.cgroups {
-            add(&maps.wanted_cgroups, &cgroup_id(path)?.to_ne_bytes())?;
+            add(&maps.wanted_cgroups, &cgroup_id(path)?.to_ne_bytes(), &YES)?;
         }
         if self.follow_forks && !self.is_all() {
-            for pid in self.descendants()? {
-                add(&maps.followed, &pid.to_ne_bytes())?;
+            for (pid, start_ticks) in self.descendants()? {
+                add(
+                    &maps.followed,
+                    &pid.to_ne_bytes(),
+                    &start_ticks.to_ne_bytes(),
+                )?;
             }
         }
         Ok(())
     }
 
-    /// The processes that wanted ones have started already.
-    fn descendants(&self) -> io::Result<Vec<u32>> {
-        let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+    /// The processes that wanted ones have started already, and when they started, in
+    /// ticks since boot.
+    fn descendants(&self) -> io::Result<Vec<(i32, u64)>> {
+        let mut children: HashMap<i32, Vec<(i32, u64)>> = HashMap::new();
         let mut found = Vec::new();
         for process in all_processes().map_err(io::Error::other)?.flatten() {
             // It may have ended meanwhile.
             let Ok(stat) = process.stat() else { continue };
-            children.entry(stat.ppid).or_default().push(stat.pid);
+            let child = (stat.pid, stat.starttime);
+            children.entry(stat.ppid).or_default().push(child);
             if self.is_wanted(&process, &stat.comm) {
                 found.push(stat.pid);
             }
@@ -192,8 +210,8 @@ impl Wanted {
         // Each has one parent, and is taken out with it: this ends.
         while let Some(pid) = found.pop() {
             for child in children.remove(&pid).unwrap_or_default() {
-                descendants.extend(u32::try_from(child));
-                found.push(child);
+                descendants.push(child);
+                found.push(child.0);
             }
         }
         Ok(descendants)
@@ -215,8 +233,8 @@ impl Wanted {
     }
 }
 
-fn add(map: &MapMut<'_>, key: &[u8]) -> io::Result<()> {
-    map.update(key, &YES, MapFlags::ANY)
+fn add(map: &MapMut<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
+    map.update(key, value, MapFlags::ANY)
         .map_err(super::hooks::plain)
 }
 
