@@ -116,6 +116,7 @@ const TESTS: &[(&str, fn())] = tests![
     wanted::without_the_first_thread,
     wanted::of_a_port_used_again,
     wanted::of_a_pid_used_again,
+    wanted::followed_from_the_start,
     namespaces::elsewhere,
     namespaces::same_ends,
     namespaces::told_apart,

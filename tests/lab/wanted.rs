@@ -288,3 +288,46 @@ pub(crate) fn of_a_pid_used_again() {
     recorder.stop();
     assert!(packets(&file).is_empty());
 }
+
+/// Starts processes until there is a recording, which then connect, to a closed port;
+/// says how many.
+const FORKS: &str = "
+import os, socket, sys, time
+
+folder = sys.argv[1]
+go, hold = os.pipe()
+count = 0
+while not os.path.exists(folder + '/recording'):
+    if not os.fork():
+        os.close(hold)
+        os.read(go, 1)
+        socket.socket().connect_ex(('127.0.0.1', 1))
+        os._exit(0)
+    count += 1
+    open(folder + '/forking', 'w').close()
+    time.sleep(0.002)
+os.close(hold)
+for _ in range(count):
+    os.wait()
+print(count)
+";
+
+/// Those are followed too that are started while the recording begins.
+pub(crate) fn followed_from_the_start() {
+    let world = World::without_cable();
+    let mut command = Command::new("python3");
+    command.args(["-c", FORKS]).arg(world.folder());
+    let forks = world.start(&world.client, command);
+    wait_until("there are children", || world.file("forking").exists());
+    let file = world.file("followed.jsonl");
+    let output = file.to_str().expect("a path in UTF-8");
+    let pid = forks.pid().to_string();
+    let arguments = ["-i", "lo", "-o", output, "--pid", &pid, "--follow-forks"];
+    let recorder = Recorder::start(&world, &world.client, &arguments);
+    fs::write(world.file("recording"), "").expect("a file");
+    let count = forks.finish().expect_code(0).output;
+    recorder.stop();
+    let records = records::read(&file);
+    let connects = records::of_type(&records, "connect").len();
+    assert_eq!(connects.to_string(), count.trim());
+}

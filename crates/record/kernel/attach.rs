@@ -13,17 +13,18 @@ use super::namespace::Namespace;
 use super::skeleton::packets::PacketsSkel;
 use super::{Attached, Device, Hook, KernelError, Layer, Options, hooks};
 
-/// Attaches each program by its section's name, and reads the scan.
+/// Attaches each program that is chosen, by its section's name, and reads the scan.
 pub(super) fn attach_events(
     events: &mut Object,
+    is_chosen: impl Fn(&str) -> bool,
     links: &mut Vec<Link>,
     attached: &mut Attached,
 ) -> io::Result<()> {
     for program in events.progs_mut() {
-        if !program.autoload() {
+        let section = program.section().to_string_lossy().into_owned();
+        if !program.autoload() || !is_chosen(&section) {
             continue;
         }
-        let section = program.section().to_string_lossy().into_owned();
         let mut parts = section.split('/');
         let link = match (parts.next(), parts.next(), parts.next()) {
             (Some("tracepoint"), Some(category), Some(name)) => {

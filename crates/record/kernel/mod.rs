@@ -256,7 +256,14 @@ impl Kernel {
                 if let Events::Btf(typed) = &events {
                     options.wanted.tell(typed)?;
                 }
-                attach_events(events.object_mut(), &mut links, &mut attached)?;
+                // First, so that no process is started unheard of.
+                let starts = |section: &str| section == "tp_btf/sched_process_fork";
+                attach_events(events.object_mut(), starts, &mut links, &mut attached)?;
+                if let Events::Btf(typed) = &events {
+                    options.wanted.follow(typed)?;
+                }
+                let rest = |section: &str| !starts(section);
+                attach_events(events.object_mut(), rest, &mut links, &mut attached)?;
                 if let (Events::Tracepoints(_), [namespace]) = (&events, &*options.namespaces) {
                     attached.classic = Some(Classic::new(namespace, clock)?);
                 }

@@ -180,10 +180,20 @@ impl Wanted {
         for path in &self.cgroups {
             add(&maps.wanted_cgroups, &cgroup_id(path)?.to_ne_bytes(), &YES)?;
         }
-        if self.follow_forks && !self.is_all() {
+        Ok(())
+    }
+
+    /// Tells the processes that wanted ones have started already, once those that
+    /// start are noticed.
+    pub(super) fn follow(&self, events: &EventsSkel<'_>) -> io::Result<()> {
+        if !self.follow_forks || self.is_all() {
+            return Ok(());
+        }
+        // Children of the processes that the first look finds may come during it.
+        for _ in 0..2 {
             for (pid, start_ticks) in self.descendants()? {
                 add(
-                    &maps.followed,
+                    &events.maps.followed,
                     &pid.to_ne_bytes(),
                     &start_ticks.to_ne_bytes(),
                 )?;
