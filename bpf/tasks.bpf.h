@@ -39,6 +39,10 @@ static __always_inline void fill_current_task(struct task *out)
  * locked socket alone. So without the lock the current task is a bystander that
  * an interrupt happened to stop, and is not reported. What stands for a socket
  * before it is established, or in TIME-WAIT, is shorter and has no lock.
+ *
+ * A listener is not left alone: softirqs answer for it whoever holds its lock
+ * (tcp_v4_rcv). It is to be asked for only where its state changes, which only
+ * processes do.
  */
 static __always_inline void fill_acting_task(struct task *out, const struct sock *sk)
 {

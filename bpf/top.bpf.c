@@ -197,7 +197,9 @@ static __always_inline struct counts *counts_of_socket(struct sock *sk, __u64 co
 
 static __always_inline struct counts *counts_of_sender(struct sock *sk, __u64 cookie)
 {
-	struct task_struct *task = acting_task(sk);
+	bool is_listener = sk->__sk_common.skc_state == TCP_LISTEN;
+	/* The kernel sends for a listener, whoever holds its lock. */
+	struct task_struct *task = is_listener ? NULL : acting_task(sk);
 	struct socket_owner *socket;
 	struct owner owner = {};
 	struct process_key key;

@@ -7,6 +7,7 @@
 // A test ends by a panic; clippy knows only those of the standard harness.
 #![allow(clippy::expect_used, clippy::panic)]
 
+mod counts;
 mod doctor;
 mod ends;
 mod events;
@@ -146,12 +147,13 @@ const TESTS: &[(&str, fn())] = tests![
     readers::tcpdump,
     readers::jq,
     top::against_the_wire,
-    top::owners,
     top::retransmissions,
     top::into_a_pipe,
     top::on_a_terminal,
     top::killed,
     top::misuse,
+    counts::owners,
+    counts::handshakes,
     rotation::by_size,
     rotation::ring,
     rotation::by_time,

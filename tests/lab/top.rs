@@ -25,7 +25,7 @@ use crate::web::{Nginx, PORT};
 use crate::world::World;
 
 /// The program, once it counts: then it has given up its rights.
-fn counting(world: &World, host: &Namespace, arguments: &[&str]) -> Process {
+pub(crate) fn counting(world: &World, host: &Namespace, arguments: &[&str]) -> Process {
     let mut command = Command::new(TCPREC);
     command.arg("top").args(arguments);
     let mut top = world.start(host, command);
@@ -54,11 +54,11 @@ const COUNTS: [&str; 7] = [
 
 /// What was counted for each process, over all intervals.
 #[derive(Debug, Default)]
-struct Counted(BTreeMap<u64, BTreeMap<&'static str, u64>>);
+pub(crate) struct Counted(BTreeMap<u64, BTreeMap<&'static str, u64>>);
 
 impl Counted {
     /// What the program says when it is stopped.
-    fn by(top: Process) -> Self {
+    pub(crate) fn by(top: Process) -> Self {
         let output = top.stop().expect_code(0).output;
         let mut counted = Self::default();
         for line in records::parse(&output) {
@@ -74,7 +74,7 @@ impl Counted {
         counted
     }
 
-    fn of(&self, pid: u32, names: &[&str]) -> Vec<u64> {
+    pub(crate) fn of(&self, pid: u32, names: &[&str]) -> Vec<u64> {
         let process = self.0.get(&u64::from(pid));
         let count = |name: &&str| process.and_then(|process| process.get(*name)).copied();
         names.iter().map(|name| count(name).unwrap_or(0)).collect()
@@ -158,82 +158,6 @@ pub(crate) fn against_the_wire() {
     let (packets, bytes) = wire(&records, "src", PORT);
     assert_eq!(counted.of_all(&all, "sent_packets"), packets);
     assert_eq!(counted.of_all(&all, "sent_bytes"), bytes);
-}
-
-/// Sends over a connection that was there before, sends before it is accepted,
-/// and hands a socket on to a child; says which process did which.
-const OWNERS: &str = "
-import os, socket, sys, time
-
-def child(run):
-    pid = os.fork()
-    if not pid:
-        run()
-        os._exit(0)
-    return pid
-
-def read(connection, count):
-    while count:
-        count -= len(connection.recv(count))
-
-folder = sys.argv[1]
-listener = socket.create_server(('127.0.0.1', 0))
-old = socket.create_connection(listener.getsockname())
-old_server, _ = listener.accept()
-open(folder + '/begun', 'w').close()
-while not os.path.exists(folder + '/go'):
-    time.sleep(0.01)
-
-old.sendall(b'x' * 1000)
-read(old_server, 1000)
-
-def early():
-    connection = socket.create_connection(listener.getsockname())
-    connection.sendall(b'x' * 2000)
-    read(connection, 500)
-
-def late():
-    time.sleep(0.5)
-    connection, _ = listener.accept()
-    read(connection, 2000)
-    connection.sendall(b'x' * 500)
-
-pids = [os.getpid(), child(early), child(late)]
-os.waitpid(pids[1], 0)
-os.waitpid(pids[2], 0)
-
-given = socket.create_connection(listener.getsockname())
-kept, _ = listener.accept()
-pids.append(child(lambda: given.sendall(b'x' * 700)))
-os.waitpid(pids[3], 0)
-read(kept, 700)
-print(*pids)
-";
-
-pub(crate) fn owners() {
-    let world = World::without_cable();
-    let mut command = Command::new("python3");
-    command.args(["-c", OWNERS]).arg(world.folder());
-    let script = world.start(&world.server, command);
-    wait_until("the script has a connection", || {
-        world.file("begun").exists()
-    });
-    let top = counting(&world, &world.server, &["-d", "0.1"]);
-    fs::write(world.file("go"), "").expect("a file");
-    let ended = script.finish().expect_code(0);
-    world.settle();
-    let counted = Counted::by(top);
-    let pids = ended.output.split_whitespace();
-    let pids: Vec<u32> = pids.map(|pid| pid.parse().expect("a pid")).collect();
-    let names = ["connects", "accepts", "sent_bytes", "received_bytes"];
-    let found: Vec<_> = pids.iter().map(|pid| counted.of(*pid, &names)).collect();
-    let expected = [
-        [1, 1, 1000, 1700],
-        [1, 0, 2000, 500],
-        [0, 1, 500, 2000],
-        [0, 0, 700, 0],
-    ];
-    assert_eq!(found, expected, "{counted:?}");
 }
 
 /// Says how often its kernel sent something again (linux/tcp.h, struct tcp_info).
