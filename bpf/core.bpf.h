@@ -44,9 +44,13 @@ typedef struct {
 	int owned;
 } socket_lock_t;
 
+struct socket;
+
 struct sock {
 	struct sock_common __sk_common;
 	socket_lock_t sk_lock;
+	int sk_err;		  /* why it ended, an errno */
+	struct socket *sk_socket; /* none before it is accepted */
 	__u16 sk_protocol;
 };
 

@@ -80,6 +80,15 @@ struct {
 	__type(value, struct socket_owner);
 } sockets SEC(".maps");
 
+/* Connections that failed before they were accepted, by cookie. Accept may give
+ * them still, but not all: the least recent make room. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096); /* the default of net.core.somaxconn */
+	__type(key, __u64);
+	__type(value, struct socket_owner);
+} failed SEC(".maps");
+
 /* How often a process or a socket found its map full: its counts are nobody's. */
 __u64 no_room = 0;
 
@@ -294,7 +303,9 @@ int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 		break;
 	case TCP_CLOSE:
 		socket = bpf_map_lookup_elem(&sockets, &cookie);
-		if (socket)
+		if (socket && !socket->owner.key.pid && !sk->sk_socket && sk->sk_err)
+			bpf_map_update_elem(&failed, &cookie, socket, BPF_ANY);
+		else if (socket)
 			settle(socket);
 		bpf_map_delete_elem(&sockets, &cookie);
 		break;
@@ -306,6 +317,7 @@ static __always_inline void accepted(void *ctx, struct task_struct *task,
 				     const struct sock_head *sk)
 {
 	__u64 cookie = HEAD_FIELD(sk, skc_cookie.counter);
+	struct socket_owner *socket;
 	struct owner owner = {};
 	struct counts *counts;
 
@@ -313,9 +325,19 @@ static __always_inline void accepted(void *ctx, struct task_struct *task,
 	counts = counts_of(&owner);
 	if (counts)
 		add(&counts->accepts, 1);
-	/* It may be closed by now, or have come before there was a cookie. */
-	if (cookie && HEAD_FIELD(sk, skc_state) != TCP_CLOSE)
+	/* It may have come before there was a cookie. */
+	if (!cookie)
+		return;
+	if (HEAD_FIELD(sk, skc_state) != TCP_CLOSE) {
 		set_owner(cookie, &owner);
+		return;
+	}
+	socket = bpf_map_lookup_elem(&failed, &cookie);
+	if (!socket)
+		return;
+	socket->owner = owner;
+	settle(socket);
+	bpf_map_delete_elem(&failed, &cookie);
 }
 
 static __always_inline int retransmitted(struct sock *sk)

@@ -116,6 +116,30 @@ pub(crate) fn handshakes() {
     assert_eq!(client, [500, 1500]);
 }
 
+/// Accepts a connection that was reset before.
+const RESET: &str = "
+import os, socket, struct
+
+listener = socket.create_server(('127.0.0.1', 0))
+pid = os.fork()
+if not pid:
+    connection = socket.create_connection(listener.getsockname())
+    connection.sendall(b'x' * 5000)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    connection.close()
+    os._exit(0)
+os.waitpid(pid, 0)
+listener.accept()
+print(os.getpid(), pid)
+";
+
+pub(crate) fn reset_before_accept() {
+    let names = ["accepts", "sent_bytes", "received_bytes"];
+    let [server, client] = pids_and_counts(RESET, &names);
+    assert_eq!(server, [1, 0, 5000]);
+    assert_eq!(client, [0, 5000, 0]);
+}
+
 /// What is counted for the two processes of a script, whose pids it tells.
 fn pids_and_counts(script: &str, names: &[&str]) -> [Vec<u64>; 2] {
     let world = World::without_cable();

@@ -154,6 +154,7 @@ const TESTS: &[(&str, fn())] = tests![
     top::misuse,
     counts::owners,
     counts::handshakes,
+    counts::reset_before_accept,
     rotation::by_size,
     rotation::ring,
     rotation::by_time,
