@@ -30,11 +30,12 @@
 struct process_key {
 	__u32 pid; /* 0: nobody is known */
 	__u32 uid; /* effective */
+	__u64 start_boot_ns; /* of its first thread: the pid may be another's later */
 };
 
 struct owner {
 	struct process_key key;
-	__u8 comm[COMM_BYTES];
+	__u8 comm[COMM_BYTES] __attribute__((aligned(8)));
 };
 
 struct traffic {
@@ -97,23 +98,41 @@ static __always_inline void add(__u64 *count, __u64 more)
 	__sync_fetch_and_add(count, more);
 }
 
-/* The counts of an owner; nobody's if there is no room for it. */
-static __always_inline struct counts *counts_of(const struct owner *owner)
+static __always_inline struct process_counts *find_process(const struct owner *owner)
 {
-	struct process_key key = owner->key, nobody = {};
+	struct process_key key = owner->key;
 	struct process_counts *process, fresh = {};
 
 	process = bpf_map_lookup_elem(&processes, &key);
-	if (!process) {
-		__builtin_memcpy(fresh.comm, owner->comm, COMM_BYTES);
-		bpf_map_update_elem(&processes, &key, &fresh, BPF_NOEXIST);
-		process = bpf_map_lookup_elem(&processes, &key);
-	}
+	if (process)
+		return process;
+	__builtin_memcpy(fresh.comm, owner->comm, COMM_BYTES);
+	bpf_map_update_elem(&processes, &key, &fresh, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&processes, &key);
+}
+
+/* The counts of an owner; nobody's if there is no room for it. */
+static __always_inline struct counts *counts_of(const struct owner *owner)
+{
+	struct process_counts *process = find_process(owner);
+	struct process_key nobody = {};
+
 	if (!process) {
 		add(&no_room, 1);
 		process = bpf_map_lookup_elem(&processes, &nobody);
 	}
 	return process ? &process->counts : NULL;
+}
+
+/* The same of a process that acts: it may have another name than before. */
+static __always_inline struct counts *counts_of_acting(const struct owner *owner)
+{
+	struct process_counts *process = find_process(owner);
+
+	if (!process)
+		return counts_of(owner);
+	__builtin_memcpy(process->comm, owner->comm, COMM_BYTES);
+	return &process->counts;
 }
 
 static __always_inline void move(__u64 *from, __u64 *to)
@@ -159,15 +178,22 @@ static __always_inline void set_owner(__u64 cookie, const struct owner *owner)
 	settle(socket);
 }
 
-static __always_inline struct process_key key_of(const struct task_struct *task)
-{
-	return (struct process_key){ .pid = task->tgid, .uid = task->cred->euid.val };
-}
-
 static __always_inline void fill_owner(struct owner *owner, const struct task_struct *task)
 {
-	owner->key = key_of(task);
-	BPF_CORE_READ_INTO(&owner->comm, task, group_leader, comm);
+	const struct task_struct *leader = task->group_leader;
+	const __u64 *comm = (const __u64 *)leader->comm;
+
+	_Static_assert(sizeof(owner->comm) == 2 * sizeof(*comm), "a name is two words");
+	owner->key.pid = task->tgid;
+	owner->key.uid = task->cred->euid.val;
+	owner->key.start_boot_ns = leader->start_boottime;
+	((__u64 *)owner->comm)[0] = comm[0];
+	((__u64 *)owner->comm)[1] = comm[1];
+}
+
+static __always_inline bool is_same(const struct process_key *a, const struct process_key *b)
+{
+	return a->pid == b->pid && a->uid == b->uid && a->start_boot_ns == b->start_boot_ns;
 }
 
 /* The task that acts on a socket, if one does: see tasks.bpf.h. A thread of the
@@ -211,19 +237,16 @@ static __always_inline struct counts *counts_of_sender(struct sock *sk, __u64 co
 	struct task_struct *task = is_listener ? NULL : acting_task(sk);
 	struct socket_owner *socket;
 	struct owner owner = {};
-	struct process_key key;
 
 	if (!task)
 		return counts_of_socket(sk, cookie);
-	socket = bpf_map_lookup_elem(&sockets, &cookie);
-	key = key_of(task);
-	if (socket && socket->owner.key.pid == key.pid && socket->owner.key.uid == key.uid)
-		return counts_of(&socket->owner);
-	/* It has the socket from another process. */
 	fill_owner(&owner, task);
-	if (sk->__sk_common.skc_state != TCP_CLOSE)
+	socket = bpf_map_lookup_elem(&sockets, &cookie);
+	/* It may have the socket from another process. */
+	if (!(socket && is_same(&socket->owner.key, &owner.key)) &&
+	    sk->__sk_common.skc_state != TCP_CLOSE)
 		set_owner(cookie, &owner);
-	return counts_of(&owner);
+	return counts_of_acting(&owner);
 }
 
 static __always_inline void count_packet(struct __sk_buff *skb, bool is_sent)
@@ -287,7 +310,7 @@ int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 	switch (new_state) {
 	case TCP_SYN_SENT:
 		fill_acting(&owner, sk);
-		counts = counts_of(&owner);
+		counts = counts_of_acting(&owner);
 		if (counts)
 			add(&counts->connects, 1);
 		set_owner(cookie, &owner);
@@ -322,7 +345,7 @@ static __always_inline void accepted(void *ctx, struct task_struct *task,
 	struct counts *counts;
 
 	fill_owner(&owner, task);
-	counts = counts_of(&owner);
+	counts = counts_of_acting(&owner);
 	if (counts)
 		add(&counts->accepts, 1);
 	/* It may have come before there was a cookie. */

@@ -4,8 +4,10 @@
 use std::fs;
 use std::process::Command;
 
-use crate::process::wait_until;
+use crate::process::{AS_PID, wait_until};
+use crate::records;
 use crate::top::{Counted, counting};
+use crate::web::Nginx;
 use crate::world::World;
 
 /// Sends over a connection that was there before, sends before it is accepted,
@@ -153,4 +155,27 @@ fn pids_and_counts(script: &str, names: &[&str]) -> [Vec<u64>; 2] {
         let pid = pids.next().expect("two pids").parse().expect("a pid");
         counted.of(pid, names)
     })
+}
+
+/// A process that starts another program, and another one with its pid.
+pub(crate) fn names() {
+    const CONNECT: &str = "exec 3<>/dev/tcp/10.77.0.2/80; exec 3>&-";
+    const CURL: &str = "curl --silent --output /dev/null http://10.77.0.2/item/1";
+    let world = World::new();
+    let _nginx = Nginx::start(&world, &world.server);
+    let top = counting(&world, &world.client, &["-d", "60"]);
+    let script = format!("{CONNECT}; exec {CURL}");
+    let first = world.run(&world.client, "bash", &["-c", &script]);
+    let pid = first.expect_code(0).pid;
+    let arguments = ["-c", AS_PID, &pid.to_string(), "bash", "-c", CONNECT];
+    let second = world.run(&world.client, "python3", &arguments);
+    second.expect_code(0);
+    world.settle();
+    let rows = records::parse(&top.stop().expect_code(0).output);
+    let rows = rows.iter().filter(|row| row["pid"] == pid);
+    let mut told: Vec<_> = rows
+        .map(|row| (row["comm"].as_str(), row["connects"].as_u64()))
+        .collect();
+    told.sort_unstable();
+    assert_eq!(told, [(Some("bash"), Some(1)), (Some("curl"), Some(2))]);
 }

@@ -155,6 +155,7 @@ const TESTS: &[(&str, fn())] = tests![
     counts::owners,
     counts::handshakes,
     counts::reset_before_accept,
+    counts::names,
     rotation::by_size,
     rotation::ring,
     rotation::by_time,

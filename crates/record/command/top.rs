@@ -3,7 +3,6 @@
 use std::env;
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -129,7 +128,7 @@ impl Top {
                     Going::End => return Ok(()),
                 }
             }
-            let counted = programs.read(is_alive).map_err(failed)?;
+            let counted = programs.read(Owner::is_alive).map_err(failed)?;
             let mut rows = seen.differences(counted, programs.doubts().map_err(failed)?);
             rows.retain(|row| self.is_wanted(row.owner));
             view.show(Interval {
@@ -158,10 +157,6 @@ impl Top {
 
 fn failed(error: impl ToString) -> Failure {
     Failure::Failed(error.to_string())
-}
-
-fn is_alive(owner: Owner) -> bool {
-    Path::new(&format!("/proc/{}", owner.pid)).exists()
 }
 
 /// Whether to go on.

@@ -16,6 +16,7 @@ use super::load::object;
 use super::misses::missed;
 use super::skeleton::top::types::{process_counts, process_key};
 use super::skeleton::top::{TopSkel, TopSkelBuilder};
+use super::wanted::{TICK_NS, start_ticks};
 
 /// How many processes and sockets are kept apart; memory is taken as they come.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +40,14 @@ pub(crate) struct Owner {
     pub(crate) pid: u32,
     /// Effective user id.
     pub(crate) uid: u32,
+    /// When it started: its pid may be another's later.
+    pub(crate) start_boot_ns: u64,
+}
+
+impl Owner {
+    pub(crate) fn is_alive(self) -> bool {
+        start_ticks(self.pid) == Some(self.start_boot_ns / TICK_NS)
+    }
 }
 
 /// What a process did with TCP.
@@ -219,7 +228,13 @@ fn owner(key: &[u8]) -> Option<Owner> {
     let number = |offset| Some(u32::from_ne_bytes(*key.get(offset..)?.first_chunk()?));
     let pid = number(offset_of!(process_key, pid))?;
     let uid = number(offset_of!(process_key, uid))?;
-    (pid != 0).then_some(Owner { pid, uid })
+    let start = key.get(offset_of!(process_key, start_boot_ns)..)?;
+    let start_boot_ns = u64::from_ne_bytes(*start.first_chunk()?);
+    (pid != 0).then_some(Owner {
+        pid,
+        uid,
+        start_boot_ns,
+    })
 }
 
 fn comm(value: &[u8]) -> String {

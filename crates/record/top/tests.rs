@@ -4,9 +4,17 @@ use super::table::{self, Looks};
 use super::{Interval, Row, Seen, Sort, jsonl};
 use crate::kernel::{Counted, Counts, Doubts, Owner};
 
+fn owner(pid: u32) -> Option<Owner> {
+    (pid != 0).then_some(Owner {
+        pid,
+        uid: 33,
+        start_boot_ns: 0,
+    })
+}
+
 fn counted(pid: u32, sent_bytes: u64, is_gone: bool) -> Counted {
     Counted {
-        owner: (pid != 0).then_some(Owner { pid, uid: 33 }),
+        owner: owner(pid),
         comm: "nginx".to_owned(),
         counts: Counts {
             sent_bytes,
@@ -18,7 +26,7 @@ fn counted(pid: u32, sent_bytes: u64, is_gone: bool) -> Counted {
 
 fn row(pid: u32, counts: Counts) -> Row {
     Row {
-        owner: (pid != 0).then_some(Owner { pid, uid: 33 }),
+        owner: owner(pid),
         comm: "nginx".to_owned(),
         counts,
         doubts: Doubts::default(),
