@@ -30,8 +30,8 @@ pub(crate) struct Processes {
     /// The keys of `known`, in the order in which they are to be forgotten.
     known_order: VecDeque<ProcessId>,
     max_known: usize,
-    /// Those that started a program but did nothing with TCP so far. What a
-    /// process without a socket runs is nobody's business.
+    /// The latest program of each, also of those that did nothing with TCP so far. What
+    /// a process without a socket runs is nobody's business.
     started: BTreeMap<ProcessId, Exec>,
     /// The keys of `started`, the oldest first.
     started_order: VecDeque<ProcessId>,
@@ -71,10 +71,11 @@ impl Processes {
     /// file holds an older one.
     pub(crate) fn start(&mut self, exec: Exec) -> Option<Process> {
         let id = exec.task.id;
+        let mut process = None;
         if self.known.contains_key(&id) {
-            let process = self.describe(&exec.task, Some(&exec));
-            self.remember(process.clone());
-            return Some(process);
+            let described = self.describe(&exec.task, Some(&exec));
+            self.remember(described.clone());
+            process = Some(described);
         }
         if self.started.insert(id, exec).is_none() {
             self.started_order.push_back(id);
@@ -84,7 +85,7 @@ impl Processes {
         {
             self.started.remove(&oldest);
         }
-        None
+        process
     }
 
     /// The record to write before an event of this task, if the file does not
@@ -133,12 +134,15 @@ impl Processes {
     fn describe(&mut self, task: &Task, exec: Option<&Exec>) -> Process {
         let live = Live::read(task.id, self.clock);
         let (exe, argv) = match (exec, &live) {
-            (Some(exec), live) => (
-                live.as_ref()
-                    .and_then(|live| live.exe.clone())
-                    .or_else(|| Some(exec.filename.clone())),
-                exec.argv.clone(),
-            ),
+            (Some(exec), live) => {
+                let exe = live.as_ref().and_then(|live| live.exe.clone());
+                let whole = live.as_ref().map(|live| &live.argv);
+                let whole = whole.filter(|argv| begins(argv, &exec.argv));
+                (
+                    exe.or_else(|| Some(exec.filename.clone())),
+                    whole.unwrap_or(&exec.argv).clone(),
+                )
+            }
             (None, Some(live)) => (live.exe.clone(), live.argv.clone()),
             (None, None) => self.inherit(task),
         };
@@ -177,6 +181,15 @@ impl Processes {
             _ => Default::default(),
         }
     }
+}
+
+/// Whether arguments begin with those that the kernel side kept, which may be cut. A
+/// process may also have written others in their place, as nginx does.
+fn begins(argv: &[String], kept: &[String]) -> bool {
+    kept.split_last().is_some_and(|(last, before)| {
+        let at_last = argv.get(before.len());
+        argv.starts_with(before) && at_last.is_some_and(|argument| argument.starts_with(last))
+    })
 }
 
 /// What is known of a pid's latest process.
@@ -301,7 +314,27 @@ mod tests {
         assert_eq!(process.exe.as_deref(), Some("/usr/bin/curl"));
         assert_eq!(process.argv, ["curl", "-s"]);
         assert_eq!(processes.meet(&curl), None);
-        assert!(processes.start(exec).is_some());
+        let second = Exec {
+            argv: vec!["curl".to_owned(), "-v".to_owned()],
+            ..exec
+        };
+        assert_eq!(processes.start(second).unwrap().argv, ["curl", "-v"]);
+        // It takes another name.
+        let renamed = processes.meet(&task(1 << 23, "renamed")).unwrap();
+        assert_eq!(renamed.argv, ["curl", "-v"]);
+    }
+
+    #[test]
+    fn arguments_that_were_cut_are_known_by_their_beginning() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let whole = words("java -jar long.jar");
+        for kept in ["java -jar lo", "java -ja", "java -jar long.jar"] {
+            assert!(begins(&whole, &words(kept)), "{kept}");
+        }
+        for other in ["java -cp", "java -jar long.jar more"] {
+            assert!(!begins(&whole, &words(other)), "{other}");
+        }
+        assert!(!begins(&whole, &[]));
     }
 
     #[test]

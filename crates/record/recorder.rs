@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::unistd::{AccessFlags, access};
 use tcprec_shared::record::{Capture, Direction, End, MissingHook, SCHEMA};
 use thiserror::Error;
@@ -124,6 +124,7 @@ pub(crate) struct Prepared {
     interfaces: Interfaces,
     recorded: Recorded,
     clock: Clock,
+    usual_descriptors: Option<(rlim_t, rlim_t)>,
 }
 
 /// Chooses what this kernel and these rights allow, and begins.
@@ -138,10 +139,7 @@ pub(crate) fn prepare(recording: &Recording) -> Result<Prepared, RecordError> {
     if !lacking.is_empty() {
         return Err(RecordError::Rights(lacking));
     }
-    // A command would inherit them.
-    if recording.command.is_empty() {
-        allow_descriptors();
-    }
+    let usual_descriptors = allow_descriptors();
     let clock = Clock::measure()?;
     let (transport, no_ring) = recording.transport.choose()?;
     let options = Options {
@@ -165,6 +163,7 @@ pub(crate) fn prepare(recording: &Recording) -> Result<Prepared, RecordError> {
         interfaces,
         recorded,
         clock,
+        usual_descriptors,
     })
 }
 
@@ -190,6 +189,7 @@ pub(crate) fn record(
         interfaces,
         recorded,
         clock,
+        usual_descriptors,
     } = prepare(recording)?;
     // Not before all else is well: a file of that name may exist.
     let outputs = open(clock.unix_ns(Clock::boot_ns()?))?;
@@ -210,7 +210,7 @@ pub(crate) fn record(
     // At once: a file without it is nothing.
     writer.begin();
     // The command keeps the user's rights.
-    let child = match start_command(&recording.command) {
+    let child = match start_command(&recording.command, usual_descriptors) {
         Ok(child) => child,
         Err(error) => {
             writer.finish(End::FAILED, clock.unix_ns(Clock::boot_ns()?));
@@ -304,12 +304,12 @@ fn capture(recording: &Recording, options: &Options, clock: Clock, attached: &At
 }
 
 /// Takes as many descriptors as there may be: a few hundred interfaces need more than the
-/// 1,024 that are usual.
-fn allow_descriptors() {
-    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // Without them what cannot be attached to is told.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
-    }
+/// 1,024 that are usual. Gives the limits that there were.
+fn allow_descriptors() -> Option<(rlim_t, rlim_t)> {
+    let (usual, most) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    // Without them what cannot be attached to is told.
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).ok()?;
+    Some((usual, most))
 }
 
 /// Whether there is a program that can be started, by its name or its path as
@@ -339,11 +339,20 @@ fn cannot_run(program: &str, source: io::Error) -> RecordError {
     }
 }
 
-fn start_command(command: &[String]) -> Result<Option<Child>, RecordError> {
+/// The command inherits the limits that the recorder was started with.
+fn start_command(
+    command: &[String],
+    usual_descriptors: Option<(rlim_t, rlim_t)>,
+) -> Result<Option<Child>, RecordError> {
     let Some((program, arguments)) = command.split_first() else {
         return Ok(None);
     };
+    if let Some((usual, most)) = usual_descriptors {
+        // What is open stays so.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, usual, most);
+    }
     let child = Command::new(program).args(arguments).spawn();
+    allow_descriptors();
     child
         .map(Some)
         .map_err(|source| cannot_run(program, source))

@@ -122,8 +122,8 @@ pub(crate) fn are_noticed_soon() {
         let mut took: Vec<_> = took.collect();
         took.sort();
         // The machine may have been busy with others for some.
-        let most = took[COUNT * 3 / 4];
-        assert!(most < Duration::from_millis(300), "{took:?}");
+        let half = took[COUNT / 2];
+        assert!(half < Duration::from_millis(500), "{took:?}");
         recorder.stop();
     }
 }
@@ -309,4 +309,11 @@ pub(crate) fn many() {
     let recorder = Recorder::ready(world.start(&world.client, command));
     assert!(recorder.errors().contains("(tcx)"), "{}", recorder.errors());
     recorder.stop();
+    // A command has the limit that the recorder had.
+    let command = "-- sh -c 'ulimit -Sn'";
+    let script = format!("ulimit -Sn 60; exec {TCPREC} record -i any -o {output} {command}");
+    let ended = world.run(&world.client, "bash", &["-c", &script]);
+    let ended = ended.expect_code(0);
+    assert_eq!(ended.output, "60\n");
+    assert!(ended.errors.contains("(tcx)"), "{}", ended.errors);
 }

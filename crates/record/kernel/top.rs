@@ -12,11 +12,12 @@ use libbpf_rs::{Iter, Link, MapCore as _, MapFlags};
 use super::KernelError;
 use super::hooks;
 use super::host;
+use super::host::TICK_NS;
 use super::load::object;
 use super::misses::missed;
 use super::skeleton::top::types::{process_counts, process_key};
 use super::skeleton::top::{TopSkel, TopSkelBuilder};
-use super::wanted::{TICK_NS, start_ticks};
+use super::wanted::start_ticks;
 
 /// How many processes and sockets are kept apart; memory is taken as they come.
 #[derive(Debug, Clone, Copy)]
