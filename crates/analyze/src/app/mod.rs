@@ -113,7 +113,7 @@ impl Request {
 
     /// Time to the first byte: from the last byte of the request to the first
     /// byte of the response. Negative if the server did not wait for the end
-    /// of the request; none if that last byte was not seen.
+    /// of the request; none if that last byte was not seen, or may have been before.
     #[must_use]
     pub fn ttfb_ns(&self) -> Option<i64> {
         let (request, response) = (self.request.as_ref()?, self.response.as_ref()?);
@@ -121,7 +121,10 @@ impl Request {
             return None;
         }
         let (asked_ns, answered_ns) = (request.arrived.last_ns, response.arrived.first_ns);
-        Some(answered_ns.saturating_sub(asked_ns))
+        // What came after the answer may be another request, which was not told from it.
+        let is_end_known = request.completion != Completion::Unknown || self.stream.is_some();
+        let ttfb_ns = answered_ns.saturating_sub(asked_ns);
+        Some(ttfb_ns).filter(|ns| *ns >= 0 || is_end_known)
     }
 
     /// From the first byte of the request to the last byte of the response; none if

@@ -149,6 +149,13 @@ fn no_latency_is_told_from_an_end_that_was_not_captured() {
     let found = exchange(talk, 2).finish();
     assert_eq!(found[0].is_response_whole(), None);
     assert_eq!(found[0].total_ns(), None);
+
+    // Where a cut request ends is not known: what follows may be another.
+    let talk = Talk::new()
+        .says_cut(CLIENT, get(1), 7)
+        .says(SERVER, response(200))
+        .says(CLIENT, "what is no start line");
+    assert_eq!(talk.finish()[0].ttfb_ns(), None);
 }
 
 #[test]
