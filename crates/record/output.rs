@@ -240,6 +240,11 @@ impl CaptureFile {
         head: impl FnOnce(u32) -> Vec<Record<'static>>,
         processes: &Processes,
     ) -> Result<(), WriteError> {
+        if self.series.is_some() {
+            // If there can be no next file, this one holds all so far.
+            let flushed = self.sink.flush();
+            self.checked(flushed)?;
+        }
         let Some(series) = &mut self.series else {
             return Ok(());
         };
@@ -411,7 +416,7 @@ mod tests {
     use std::time::Duration;
 
     use jiff::tz::TimeZone;
-    use tcprec_shared::record::{Capture, End};
+    use tcprec_shared::record::{Capture, End, Packet};
 
     use super::*;
     use crate::kernel::Clock;
@@ -441,6 +446,24 @@ mod tests {
             let end = Record::End(End::default());
             series.rotate(late, &end, head, &processes).unwrap();
         }
-        assert_eq!(series.finish().unwrap().files, 4);
+        // Where the next cannot be created, this one holds what it took.
+        let packet = Record::Packet(Packet {
+            ts_ns: 41,
+            interface: 0,
+            direction: None,
+            wire_bytes: 60,
+            cookie: None,
+            kernel: None,
+            data: vec![0; 60].into(),
+        });
+        series.write(&packet, &Note::default(), &processes).unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let moved = elsewhere.path().join("moved");
+        fs::rename(folder.path(), &moved).unwrap();
+        let end = Record::End(End::default());
+        let failed = series.rotate(50, &end, head, &processes).unwrap_err();
+        assert_eq!(failed.held.unwrap().packets, 1);
+        let text = fs::read_to_string(moved.join("cap.3.jsonl")).unwrap();
+        assert!(text.contains("\"wire_bytes\":60"), "{text}");
     }
 }
