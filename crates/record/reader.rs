@@ -147,7 +147,11 @@ impl Reader {
     fn look_at_interfaces(&mut self, watcher: &mut dyn Watcher) {
         let looked = self.interfaces.look(|device| self.kernel.has_lost(device));
         let had_failed = mem::replace(&mut self.look_failed, looked.is_err());
-        let Changes { gone, come } = match looked {
+        let Changes {
+            gone,
+            come,
+            renamed,
+        } = match looked {
             Ok(changes) => changes,
             Err(error) => {
                 if !had_failed {
@@ -158,6 +162,11 @@ impl Reader {
                 return;
             }
         };
+        for (was, device) in renamed {
+            let [was, is] = [&was, &device].map(|device| self.interfaces.called(device));
+            watcher.note(&format!("interface {was} is called {is} now"));
+            self.send(Message::Interface(device));
+        }
         for device in gone {
             self.kernel.release(&device);
             watcher.note(&format!(

@@ -128,6 +128,8 @@ pub(crate) struct Watched {
 pub(crate) struct Changes {
     pub(crate) gone: Vec<Device>,
     pub(crate) come: Vec<Device>,
+    /// Those that are still there with another name: as they were, and as they are.
+    pub(crate) renamed: Vec<(Device, Device)>,
 }
 
 impl Watched {
@@ -150,16 +152,26 @@ impl Watched {
         devices.retain(|device| self.names.is_empty() || self.names.contains(&device.name));
         let lacks =
             |devices: &[Device], device: &Device| !devices.iter().any(|other| other.is(device));
-        // One that got another name is still there.
         let (gone, still) = mem::take(&mut self.present)
             .into_iter()
             .partition(|device| lacks(&devices, device) || !lacks(lost, device));
         self.present = still;
         self.left_out.retain(|device| !lacks(&devices, device));
+        let mut renamed = Vec::new();
+        for present in &mut self.present {
+            let now = devices.iter().find(|device| device.is(present));
+            if let Some(now) = now.filter(|now| now.name != present.name) {
+                renamed.push((mem::replace(present, now.clone()), now.clone()));
+            }
+        }
         let mut come = devices;
         come.retain(|device| device.layer.is_ok() && lacks(&self.present, device));
         self.present.extend(come.iter().cloned());
-        Changes { gone, come }
+        Changes {
+            gone,
+            come,
+            renamed,
+        }
     }
 
     /// Leaves one out that came, until the next look. Whether it was not left out before.
@@ -271,7 +283,7 @@ mod tests {
     fn interfaces_come_and_go() {
         let mut watched = Watched::new(vec!["eth0".to_owned()], vec![device(2, "eth0")]);
         let mut look_again = |devices: &[Device], lost: &[Device]| {
-            let Changes { gone, come } = watched.look(devices.to_vec(), lost);
+            let Changes { gone, come, .. } = watched.look(devices.to_vec(), lost);
             (numbers(&gone), numbers(&come))
         };
         let mut look = |devices: &[Device]| look_again(devices, &[]);
@@ -307,6 +319,19 @@ mod tests {
         assert_eq!(recorded.find(1, 1), Some((0, false)));
         assert_eq!(recorded.find(1, 2), Some((2, true)));
         assert_eq!(recorded.find(2, 2), None);
+    }
+
+    #[test]
+    fn one_that_gets_another_name_is_still_there() {
+        let mut watched = Watched::new(Vec::new(), vec![device(2, "eth0")]);
+        let devices = [device(2, "wan0"), device(3, "eth0")];
+        let changes = watched.look(devices.to_vec(), &[]);
+        assert!(changes.gone.is_empty());
+        assert_eq!(numbers(&changes.come), [3]);
+        let renamed = changes.renamed.iter();
+        let renamed: Vec<_> = renamed.map(|(was, is)| (&*was.name, &*is.name)).collect();
+        assert_eq!(renamed, [("eth0", "wan0")]);
+        assert!(watched.look(devices.to_vec(), &[]).renamed.is_empty());
     }
 
     #[test]
