@@ -134,15 +134,12 @@ impl Processes {
     fn describe(&mut self, task: &Task, exec: Option<&Exec>) -> Process {
         let live = Live::read(task.id, self.clock);
         let (exe, argv) = match (exec, &live) {
-            (Some(exec), live) => {
-                let exe = live.as_ref().and_then(|live| live.exe.clone());
-                let whole = live.as_ref().map(|live| &live.argv);
-                let whole = whole.filter(|argv| begins(argv, &exec.argv));
-                (
-                    exe.or_else(|| Some(exec.filename.clone())),
-                    whole.unwrap_or(&exec.argv).clone(),
-                )
-            }
+            (Some(exec), live) => (
+                live.as_ref()
+                    .and_then(|live| live.exe.clone())
+                    .or_else(|| Some(exec.filename.clone())),
+                exec.argv.clone(),
+            ),
             (None, Some(live)) => (live.exe.clone(), live.argv.clone()),
             (None, None) => self.inherit(task),
         };
@@ -181,15 +178,6 @@ impl Processes {
             _ => Default::default(),
         }
     }
-}
-
-/// Whether arguments begin with those that the kernel side kept, which may be cut. A
-/// process may also have written others in their place, as nginx does.
-fn begins(argv: &[String], kept: &[String]) -> bool {
-    kept.split_last().is_some_and(|(last, before)| {
-        let at_last = argv.get(before.len());
-        argv.starts_with(before) && at_last.is_some_and(|argument| argument.starts_with(last))
-    })
 }
 
 /// What is known of a pid's latest process.
@@ -322,19 +310,6 @@ mod tests {
         // It takes another name.
         let renamed = processes.meet(&task(1 << 23, "renamed")).unwrap();
         assert_eq!(renamed.argv, ["curl", "-v"]);
-    }
-
-    #[test]
-    fn arguments_that_were_cut_are_known_by_their_beginning() {
-        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let whole = words("java -jar long.jar");
-        for kept in ["java -jar lo", "java -ja", "java -jar long.jar"] {
-            assert!(begins(&whole, &words(kept)), "{kept}");
-        }
-        for other in ["java -cp", "java -jar long.jar more"] {
-            assert!(!begins(&whole, &words(other)), "{other}");
-        }
-        assert!(!begins(&whole, &[]));
     }
 
     #[test]
