@@ -289,6 +289,38 @@ fn refused_is_who_asked() {
     assert_eq!(found_of(&resets), []);
 }
 
+/// Its length is announced, and all of it was acknowledged.
+#[test]
+fn no_wait_is_told_of_a_request_whose_end_was_not_captured() {
+    let head = "POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n";
+    let end = 1 + u32::try_from(head.len()).unwrap();
+    let answer = "HTTP/1.1 204 .\r\n\r\n";
+    let told = |is_captured: bool, goes_on: bool| {
+        let mut steps = HANDSHAKE.to_vec();
+        steps.push((10, (true, ACK, 1, 1001, head)));
+        if is_captured {
+            steps.push((11, (true, ACK, end, 1001, "body")));
+        }
+        steps.push((20, (false, ACK, 1001, end + 4, answer)));
+        steps.push((21, (true, ACK, end + 4, 1021, "")));
+        if goes_on {
+            steps.push((30, (true, ACK, end + 4, 1021, "GET / HTTP/1.1\r\n\r\n")));
+        }
+        let mut pipeline = pipeline();
+        for (ms, step) in steps {
+            let packet = segment(ms * 1_000_000, step);
+            pipeline.push(&Record::Packet(packet), &mut ());
+        }
+        let first = pipeline.finish(&mut ()).requests.remove(0);
+        assert!(first.app.total_ns().is_some());
+        [first.app.ttfb_ns().is_some(), first.timing.is_some()]
+    };
+    for goes_on in [false, true] {
+        assert_eq!(told(true, goes_on), [true; 2], "{goes_on}");
+        assert_eq!(told(false, goes_on), [false; 2], "{goes_on}");
+    }
+}
+
 /// RFC 5961 section 4.2: a SYN is answered by an ACK where a connection is known.
 #[test]
 fn any_answer_is_one() {

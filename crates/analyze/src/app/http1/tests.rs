@@ -171,8 +171,9 @@ fn a_message_is_found_again_however_little_of_it_there_is() {
             .says_cut(CLIENT, text, kept)
             .says(SERVER, response(402));
         let found = talk.finish();
-        let statuses = found.iter().map(|it| it.response.as_ref()?.status);
-        assert_eq!(statuses.collect::<Vec<_>>(), [Some(401), Some(402)]);
+        let told = |it: &Request| Some((it.request.is_some(), it.response.as_ref()?.status));
+        let told: Vec<_> = found.iter().map(told).collect();
+        assert_eq!(told, [401, 402].map(|status| Some((true, Some(status)))));
     }
     // In two packets.
     let second = get(2);

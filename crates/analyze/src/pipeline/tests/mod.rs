@@ -343,6 +343,9 @@ fn what_a_rotated_series_lacks_is_told() {
         file_of(3, 0, last),
     ];
     assert_eq!(told(&mixed), ("complete", 2, 1));
+    // Of two that cannot be told apart the latest goes on.
+    let same = [file(0, killed), file(0, goes_on), file(1, last)];
+    assert_eq!(told(&same), ("complete", 0, 1));
 }
 
 #[test]
