@@ -87,6 +87,7 @@ const TESTS: &[(&str, fn())] = tests![
     live::condition,
     live::misuse,
     tls::handshakes,
+    tls::turns,
     http2::prior_knowledge,
     links::without_headers,
     links::vlan_tags_in_the_bytes,

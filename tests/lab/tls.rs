@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -16,6 +17,49 @@ use crate::world::World;
 const CURLE_PEER_FAILED_VERIFICATION: i32 = 60;
 /// What it says when there is no version in common.
 const CURLE_SSL_CONNECT_ERROR: i32 = 35;
+
+/// Answers each line after as many milliseconds as it says: in TLS, and without it.
+const SERVER: &str = "
+import socket, ssl, threading, time
+
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain('cert', 'key')
+
+def answer(client, in_tls):
+    if in_tls:
+        client = context.wrap_socket(client, server_side=True)
+    for line in client.makefile():
+        time.sleep(int(line.split()[0]) / 1000)
+        client.sendall(b'answer ' * 100 + bytes([10]))
+
+def serve(port, in_tls):
+    listener = socket.create_server(('', port))
+    while True:
+        threading.Thread(target=answer, args=[listener.accept()[0], in_tls]).start()
+
+for port, in_tls in [(443, True), (7000, False)]:
+    threading.Thread(target=serve, args=[port, in_tls]).start()
+";
+
+/// Says how many milliseconds the answers of a connection took, in the order it asks:
+/// version or none, and what to ask for, from the command line.
+const CLIENT: &str = "
+import socket, ssl, sys, time
+
+version, waits = sys.argv[1], sys.argv[2:]
+client = socket.create_connection(('10.77.0.2', 7000 if version == 'none' else 443))
+client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+if version != 'none':
+    context = ssl.create_default_context(cafile='cert')
+    context.maximum_version = ssl.TLSVersion[version]
+    client = context.wrap_socket(client, server_hostname='lab.test')
+answers = client.makefile()
+for wait in waits:
+    start = time.monotonic()
+    client.sendall(wait.encode() + b' ms' + bytes([10]))
+    answers.readline()
+    print((time.monotonic() - start) * 1000)
+";
 
 /// A call of curl, and what came of it.
 struct Call {
@@ -54,9 +98,9 @@ fn calls() -> Vec<Call> {
     ]
 }
 
-pub(crate) fn handshakes() {
-    let world = World::new();
-    let [certificate, key, log] = ["cert", "key", "handshakes"].map(|name| world.file(name));
+/// A key, and a certificate for the name `lab.test`.
+fn certify(world: &World) -> [PathBuf; 2] {
+    let [certificate, key] = ["cert", "key"].map(|name| world.file(name));
     let mut command = Command::new("openssl");
     command
         .args([
@@ -79,6 +123,13 @@ pub(crate) fn handshakes() {
         .arg("-out")
         .arg(&certificate);
     world.start(&world.server, command).finish().expect_code(0);
+    [certificate, key]
+}
+
+pub(crate) fn handshakes() {
+    let world = World::new();
+    let [certificate, key] = certify(&world);
+    let log = world.file("handshakes");
     let directives = format!(
         "listen 443 ssl; ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {}; ssl_certificate_key {}; access_log {} handshakes;",
         certificate.display(),
@@ -171,4 +222,70 @@ pub(crate) fn handshakes() {
         })
         .collect();
     assert_eq!(served, logged);
+}
+
+/// Of what is hidden it is told how long the server was waited for: no less than it
+/// slept, and no more than its client measured.
+pub(crate) fn turns() {
+    let world = World::new();
+    certify(&world);
+    let mut server = Command::new("python3");
+    server.current_dir(world.folder()).args(["-c", SERVER]);
+    let _server = world.start(&world.server, server);
+    wait_until("the server listens", || {
+        [443, 7000]
+            .iter()
+            .all(|port| world.server.listeners(*port) == 1)
+    });
+    let capture = world.file("capture.jsonl.zst");
+    let output = capture.to_str().expect("a path in UTF-8");
+    let recorder = Recorder::start(&world, &world.client, &["-i", "eth0", "-o", output]);
+    let calls: [(&str, &[u32]); 4] = [
+        ("TLSv1_3", &[300]), // behind tickets
+        ("TLSv1_3", &[0, 150, 20]),
+        ("TLSv1_2", &[200, 0]),
+        ("none", &[0, 0, 100]),
+    ];
+    let measured = calls.map(|(version, waits)| {
+        let mut client = Command::new("python3");
+        client
+            .current_dir(world.folder())
+            .args(["-c", CLIENT, version]);
+        client.args(waits.iter().map(u32::to_string));
+        let ended = world.start(&world.client, client).finish().expect_code(0);
+        let lines = ended.output.lines();
+        Vec::from_iter(lines.map(|line| line.parse::<f64>().expect("milliseconds")))
+    });
+    world.settle();
+    recorder.stop();
+    let report = analyze(&world, &capture);
+    let rows: Vec<_> = report.of_kind("conn").collect();
+    assert_eq!(rows.len(), calls.len(), "{rows:#?}");
+    for (((_, slept), measured), row) in calls.iter().zip(&measured).zip(&rows) {
+        let turns = &row["turns"];
+        assert_eq!(turns["count"], slept.len(), "{row}");
+        let longest = slept.iter().max().expect("a wait");
+        let place = slept.iter().position(|wait| wait == longest).expect("it");
+        let told = turns["wait_max"].as_f64().expect("seconds") * 1000.0;
+        let possible = f64::from(*longest)..measured[place];
+        assert!(possible.contains(&told), "{possible:?}: {row}");
+    }
+    let sums = report.of_kind("turns").map(|sum| {
+        let names = ["client_comm", "server_comm", "server_name"].map(|name| sum[name].as_str());
+        (
+            names,
+            sum["port"].as_u64(),
+            sum["connections"].as_u64(),
+            sum["turns"].as_u64(),
+        )
+    });
+    let of = |name, port, connections, turns| {
+        let names = [Some("python3"), None, name];
+        (names, Some(port), Some(connections), Some(turns))
+    };
+    assert_eq!(
+        Vec::from_iter(sums),
+        [of(Some("lab.test"), 443, 3, 6), of(None, 7000, 1, 3)]
+    );
+    assert_eq!(report.of_kind("finding").count(), 0);
 }

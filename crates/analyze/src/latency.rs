@@ -5,6 +5,7 @@
 //! those with the fewest requests are forgotten.
 
 mod durations;
+mod turns;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ use tcprec_shared::record::ProcessId;
 
 pub(crate) use self::durations::Durations;
 pub use self::durations::Quantiles;
+pub use self::turns::{TurnGroup, TurnLatency};
+pub(crate) use self::turns::{TurnLatencies, quantiles};
 use crate::app::Asked;
 use crate::report::{OwnerId, Request};
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use tcprec_shared::record::{Event, ProcessId};
 
 use crate::finding::Findings;
-use crate::latency::{Durations, Latencies};
+use crate::latency::{Durations, Latencies, TurnLatencies};
 use crate::owner::Owners;
 use crate::report::{
     Connection, Keep, OwnerId, Part, ProcessSummary, Report, Request, Totals, Volume,
@@ -27,6 +27,7 @@ pub(crate) struct Summary {
     forgotten_processes: u64,
     findings: Findings,
     latencies: Latencies,
+    turns: TurnLatencies,
     connections: First<ConnectionId, Connection>,
     requests: First<Began, Request>,
     slowest: First<(Reverse<i64>, Began), Request>,
@@ -45,6 +46,7 @@ impl Summary {
             forgotten_processes: 0,
             findings: Findings::default(),
             latencies: Latencies::default(),
+            turns: TurnLatencies::default(),
             connections: First::new(keep.rows),
             requests: First::new(keep.rows),
             slowest: First::new(Some(keep.slowest)),
@@ -80,7 +82,7 @@ impl Summary {
     }
 
     /// Takes a finished connection.
-    pub(crate) fn connection(&mut self, connection: &Connection) {
+    pub(crate) fn connection(&mut self, connection: &Connection, owners: &Owners) {
         let state = connection.tcp.state;
         *self.totals.connections.entry(state).or_default() += 1;
         let (orig, resp) = (connection.tcp.orig.bytes, connection.tcp.resp.bytes);
@@ -107,6 +109,7 @@ impl Summary {
         };
         self.count(connection.orig.owner, made);
         self.count(connection.resp.owner, taken);
+        self.turns.add(connection, owners);
         self.connections
             .add(connection.tcp.id, || connection.clone());
     }
@@ -157,9 +160,10 @@ impl Summary {
         report.totals.waits = (self.waits.count() > 1).then(|| self.waits.quantiles());
         let left_out = &mut report.capture.left_out;
         left_out.findings = self.findings.forgotten();
-        left_out.latencies = self.latencies.forgotten_groups();
+        left_out.latencies = self.latencies.forgotten_groups() + self.turns.forgotten_groups();
         report.findings = self.findings.finish(owners);
         report.latencies = self.latencies.finish();
+        report.turns = self.turns.finish();
         report.connections = self.connections.finish();
         report.requests = self.requests.finish();
         report.slowest = self.slowest.finish();

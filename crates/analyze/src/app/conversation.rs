@@ -76,6 +76,17 @@ impl Protocols {
     }
 }
 
+/// What hides the requests of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hidden {
+    /// A protocol that is not known.
+    Unknown,
+    /// TLS.
+    Tls,
+    /// TLS 1.3, or a draft of it.
+    Tls13,
+}
+
 /// What was found in a conversation, but for the requests themselves.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Outcome {
@@ -148,6 +159,22 @@ impl Conversation {
     /// Whether nothing will be found any more.
     pub(crate) fn is_over(&self) -> bool {
         self.protocols.is_over()
+    }
+
+    /// What hides its requests, if anything does: not while they are read, nor while a
+    /// handshake goes on that will hide them.
+    pub(crate) fn hidden(&self) -> Option<Hidden> {
+        let Protocols { http1, tls, http2 } = &self.protocols;
+        match tls {
+            Some(session) => session.is_established().then(|| {
+                if session.hides_handshake() {
+                    Hidden::Tls13
+                } else {
+                    Hidden::Tls
+                }
+            }),
+            None => (http2.is_none() && http1.is_unclaimed()).then_some(Hidden::Unknown),
+        }
     }
 
     /// What was found.

@@ -22,11 +22,11 @@ mod text;
 mod tls;
 
 pub(crate) use budget::Budget;
-pub(crate) use conversation::{Conversation, Outcome};
+pub(crate) use conversation::{Conversation, Hidden, Outcome};
 pub(crate) use http1::describe as describe_http;
 pub use http2::{Stream, StreamReset};
-pub(crate) use tls::describe as describe_tls;
 pub use tls::{Alert, CipherSuite, Tls, Version};
+pub(crate) use tls::{describe as describe_tls, is_hidden_finished};
 
 /// One exchange of HTTP: a request and its final response, or one of the
 /// two where the other was not seen.

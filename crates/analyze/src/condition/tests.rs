@@ -109,6 +109,7 @@ fn documented() -> BTreeSet<String> {
         let prefix = match title.trim_start_matches(['#', ' ']) {
             "kind: finding" | "kind: conn" | "kind: http" | "Where the time went" => "",
             "TLS" => "tls.",
+            "Turns" => "turns.",
             _ => continue,
         };
         let mut is_of_fields = false;
@@ -137,10 +138,12 @@ fn the_fields_are_those_of_the_documentation() {
     }
     for row in sample::rows() {
         for (name, value) in row.as_object().unwrap() {
-            let of_tls = value.as_object().filter(|_| name == "tls");
-            let of_tls = of_tls.into_iter().flatten();
-            let of_tls = of_tls.map(|(name, _)| format!("tls.{name}"));
-            for name in of_tls.chain([of_either(name).to_owned()]) {
+            let within = value
+                .as_object()
+                .filter(|_| name == "tls" || name == "turns");
+            let within = within.into_iter().flatten();
+            let within = within.map(|(field, _)| format!("{name}.{field}"));
+            for name in within.chain([of_either(name).to_owned()]) {
                 assert!(documented.contains(&name), "{name}");
             }
         }

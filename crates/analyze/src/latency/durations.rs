@@ -2,6 +2,8 @@
 
 use hdrhistogram::Histogram;
 
+use crate::tcp::Waits;
+
 /// So many durations are kept as they are; beyond, they are put into classes.
 const MAX_EXACT: usize = 1000;
 
@@ -34,25 +36,38 @@ pub(crate) struct Durations {
 
 impl Durations {
     pub(crate) fn add(&mut self, ns: i64) {
-        self.count += 1;
+        self.add_many(ns, 1);
+    }
+
+    /// Adds all waits of a connection.
+    pub(super) fn add_all(&mut self, waits: &Waits) {
+        waits
+            .iter()
+            .for_each(|(ns, count)| self.add_many(ns, count));
+    }
+
+    fn add_many(&mut self, ns: i64, count: u64) {
+        self.count += count;
         self.max_ns = self.max_ns.max(Some(ns));
         if self.classes.is_none() {
-            if self.exact_ns.len() < MAX_EXACT {
-                self.exact_ns.push(ns);
+            let left = (MAX_EXACT - self.exact_ns.len()) as u64;
+            if count <= left {
+                self.exact_ns.extend((0..count).map(|_| ns));
                 return;
             }
             self.classes = Histogram::new(DIGITS).ok();
             for ns in std::mem::take(&mut self.exact_ns) {
-                self.classify(ns);
+                self.classify(ns, 1);
             }
         }
-        self.classify(ns);
+        self.classify(ns, count);
     }
 
-    fn classify(&mut self, ns: i64) {
+    fn classify(&mut self, ns: i64, count: u64) {
         if let Some(classes) = &mut self.classes {
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
             // There is a class for any duration.
-            let _ = classes.record(u64::try_from(ns).unwrap_or(0));
+            let _ = classes.record_n(u64::try_from(ns).unwrap_or(0), count);
         }
     }
 

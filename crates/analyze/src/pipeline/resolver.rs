@@ -138,7 +138,7 @@ impl<R: Rows> Resolver<'_, R> {
             connection: &connection,
         }) {
             self.rows.connection(&connection, self.owners);
-            self.summary.connection(&connection);
+            self.summary.connection(&connection, self.owners);
         }
     }
 

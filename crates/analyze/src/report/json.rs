@@ -23,7 +23,7 @@ impl Serialize for Document<'_> {
         use serde::ser::SerializeStruct as _;
 
         let Self(report) = *self;
-        let mut document = to.serialize_struct("Document", 7)?;
+        let mut document = to.serialize_struct("Document", 8)?;
         document.serialize_field("capture", &row::capture(report))?;
         document.serialize_field("losses", &List(|| report.losses.iter().map(row::loss)))?;
         let names = report;
@@ -49,6 +49,7 @@ impl Serialize for Document<'_> {
             all.map(|latency| row::LatencyRow { report, latency })
         };
         document.serialize_field("latencies", &List(latencies))?;
+        document.serialize_field("turns", &List(|| report.turns.iter().map(row::turns)))?;
         document.end()
     }
 }

@@ -53,6 +53,9 @@ impl<W: Write> Writer<W> {
         for latency in &report.latencies {
             self.line(&row::LatencyRow { report, latency });
         }
+        for turns in &report.turns {
+            self.object(&row::turns(turns));
+        }
         for process in report.processes.values() {
             self.object(&row::process(process));
         }

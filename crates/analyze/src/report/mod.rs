@@ -23,7 +23,7 @@ use tcprec_shared::record::{
 use crate::app::{self, StreamReset};
 use crate::finding::Finding;
 use crate::gaps::Incomplete;
-use crate::latency::{Latency, Quantiles};
+use crate::latency::{Latency, Quantiles, TurnLatency};
 use crate::owner::{KernelFacts, Owners};
 use crate::tcp::{self, ConnState, ConnectionId};
 use crate::timing::Timing;
@@ -75,6 +75,8 @@ pub struct Report {
     pub slowest: Vec<Request>,
     /// How long requests took.
     pub latencies: Vec<Latency>,
+    /// How long the answers of what cannot be read took.
+    pub turns: Vec<TurnLatency>,
 }
 
 /// All connections and requests, by what became of them.

@@ -6,6 +6,7 @@ use compact_str::CompactString;
 use strum::{IntoStaticStr, VariantNames};
 use tcprec_shared::flow::{Endpoint, Flow};
 
+use super::turns::Turns;
 use crate::app::Tls;
 
 /// Number of a connection within one analysis: its place in the order of first
@@ -71,6 +72,8 @@ pub struct Connection {
     pub requests: u64,
     /// What was seen of its TLS, if there was any.
     pub tls: Option<Box<Tls>>,
+    /// How long answers were waited for in what cannot be read; none without any.
+    pub turns: Option<Box<Turns>>,
 }
 
 impl Connection {

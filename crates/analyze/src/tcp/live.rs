@@ -14,9 +14,10 @@ use super::seq::Seq;
 use super::stalls::{Sent, Stalls};
 use super::state::States;
 use super::tracker::Seen;
+use super::turns::{Said, TurnTaking};
 use super::waiting::Waiting;
 use super::{ConnState, Connection, ConnectionId};
-use crate::app::{Budget, Conversation, Outcome, Request};
+use crate::app::{Budget, Conversation, Hidden, Outcome, Request};
 
 /// A connection that is being followed, and all that is known of it so far.
 ///
@@ -41,6 +42,8 @@ pub(super) struct Live {
     bursts: Bursts,
     directions: Pair<Direction>,
     application: Application,
+    /// Of what cannot be read.
+    turns: TurnTaking,
     /// Requests that are finished, and not told yet.
     waiting: Waiting,
 }
@@ -52,8 +55,8 @@ enum Application {
     Silent,
     /// It is looked into.
     Talking(Box<Conversation>),
-    /// It is not looked into any more.
-    Over(Outcome),
+    /// It is not looked into any more. With what hides the rest.
+    Over(Outcome, Option<Hidden>),
 }
 
 impl Live {
@@ -88,6 +91,7 @@ impl Live {
             bursts: Bursts::default(),
             directions: Pair::default(),
             application: Application::Silent,
+            turns: TurnTaking::default(),
             waiting: Waiting::default(),
         }
     }
@@ -242,9 +246,34 @@ impl Live {
                 |request| waiting.push(request),
             );
             if conversation.is_over() {
-                self.application = Application::Over(conversation.outcome());
+                let (outcome, hidden) = (conversation.outcome(), conversation.hidden());
+                self.application = Application::Over(outcome, hidden);
             }
         }
+        let hidden = match &self.application {
+            Application::Silent => None,
+            Application::Talking(conversation) => conversation.hidden(),
+            Application::Over(_, hidden) => *hidden,
+        };
+        if let Some(hidden) = hidden {
+            let client = self.originator();
+            let asked = &self.directions[client];
+            let said = Said {
+                by_client: side == client,
+                ts_ns,
+                position,
+                bytes: segment.payload_bytes,
+                captured: segment.payload,
+            };
+            self.turns
+                .packet(said, hidden, |end| asked.is_acknowledged(end));
+        }
+    }
+
+    /// The end that asked for the connection, as far as is known.
+    fn originator(&self) -> Side {
+        let told = self.handshake.originator();
+        told.unwrap_or(self.states.originator())
     }
 
     /// Whether no more payload is to be expected.
@@ -299,12 +328,9 @@ impl Live {
         let outcome = match &self.application {
             Application::Silent => Outcome::default(),
             Application::Talking(conversation) => conversation.outcome(),
-            Application::Over(outcome) => outcome.clone(),
+            Application::Over(outcome, _) => outcome.clone(),
         };
-        let originator = self
-            .handshake
-            .originator()
-            .unwrap_or(self.states.originator());
+        let originator = self.originator();
         let end = |side| {
             let endpoint = match side {
                 Side::Low => self.flow.low,
@@ -336,6 +362,7 @@ impl Live {
             reused_after_ns: self.reused_after_ns,
             requests: outcome.requests,
             tls: outcome.tls,
+            turns: self.turns.so_far(),
         }
     }
 }

@@ -26,8 +26,10 @@ mod seq;
 mod stalls;
 mod state;
 mod tracker;
+mod turns;
 mod unacked;
 mod waiting;
+mod waits;
 
 pub(crate) use pair::{Pair, Side};
 
@@ -37,6 +39,8 @@ pub use connection::{
 };
 pub use fragments::{Fragments, Whole};
 pub use tracker::{Finishing, Limits, Observer, Seen, Tracker};
+pub use turns::{Turn, Turns};
+pub use waits::Waits;
 
 #[cfg(test)]
 mod tests;

@@ -98,7 +98,8 @@ impl Http1 {
         self.is_unclaimed() && matches!(state, State::Between | State::Lost)
     }
 
-    const fn is_unclaimed(&self) -> bool {
+    /// Whether it carries no HTTP/1, as far as is known.
+    pub(super) const fn is_unclaimed(&self) -> bool {
         self.client.is_none() || !matches!(self.carries, Carries::Http)
     }
 

@@ -32,7 +32,7 @@ const MIN_HIDDEN_FINISHED: u16 = 4 + 32 + 1 + 8;
 
 /// Whether an encrypted record of TLS 1.3 is as long as one with nothing but a Finished:
 /// with the hash of a suite, 32 or 48 bytes, and a tag, 16 or 8 (RFC 8446 appendix B.4).
-const fn is_hidden_finished(record_bytes: u16) -> bool {
+pub(crate) const fn is_hidden_finished(record_bytes: u16) -> bool {
     const BYTES: u16 = MIN_HIDDEN_FINISHED;
     matches!(record_bytes.wrapping_sub(BYTES), 0 | 8 | 16 | 24)
 }
@@ -146,9 +146,18 @@ impl Session {
     /// Whether nothing more can be seen: all that follows is encrypted, alerts
     /// too.
     pub(super) fn is_over(&self) -> bool {
+        self.is_established() && self.hides_handshake()
+    }
+
+    /// Whether the handshake came to its end.
+    pub(super) const fn is_established(&self) -> bool {
         let Pair { low, high } = &self.ends;
-        let is_finished = low.progress.is_finished && high.progress.is_finished;
-        is_finished && self.seen.hides_handshake()
+        low.progress.is_finished && high.progress.is_finished
+    }
+
+    /// Whether all after the hellos is encrypted, as in TLS 1.3.
+    pub(super) fn hides_handshake(&self) -> bool {
+        self.seen.hides_handshake()
     }
 
     /// Takes the next piece that the end `side` sent.

@@ -13,6 +13,7 @@ mod request;
 pub(crate) mod sample;
 mod times;
 mod tls;
+mod turns;
 
 use tcprec_shared::record::ProcessId;
 
@@ -23,6 +24,7 @@ pub(super) use self::fields::{Row, line};
 pub(crate) use self::finding::FindingRow;
 pub(crate) use self::request::Http;
 pub(super) use self::times::LatencyRow;
+pub(super) use self::turns::turns;
 use super::{Ends, OwnerId, Report};
 use crate::gaps::Incomplete;
 use crate::owner::Owners;

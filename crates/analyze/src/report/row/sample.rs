@@ -144,6 +144,7 @@ fn tcp_connection() -> tcp::Connection {
             client_encrypted_alerts: 0,
             server_encrypted_alerts: 0,
         })),
+        turns: Some(Box::default()),
     }
 }
 

@@ -3,7 +3,7 @@
 //! First what was recorded and what was lost, then what is worth attention and
 //! who talked, then the
 //! connections, one line for each end, then the requests, how long they
-//! took, and which were the slowest. Each has its module;
+//! took, how long what is no request did, and which requests were the slowest. Each has its module;
 //! here is what they share.
 
 mod capture;
@@ -14,6 +14,7 @@ mod processes;
 mod requests;
 mod slow;
 mod table;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -65,6 +66,7 @@ pub fn write(report: &Report, looks: &Looks, to: &mut dyn Write) -> io::Result<(
     text.connections(to)?;
     text.requests(to)?;
     text.latencies(to)?;
+    text.turns(to)?;
     text.slow(to)
 }
 
