@@ -35,8 +35,48 @@ impl Budget {
     pub(super) fn buffer(&self) -> Buffer {
         Buffer {
             bytes: Vec::new(),
+            share: self.share(),
+        }
+    }
+
+    /// A share of nothing yet.
+    pub(super) fn share(&self) -> Share {
+        Share {
+            bytes: 0,
             budget: self.clone(),
         }
+    }
+}
+
+/// What something takes of a budget.
+#[derive(Debug)]
+pub(super) struct Share {
+    bytes: usize,
+    budget: Budget,
+}
+
+impl Share {
+    /// Whether it has taken nothing so far.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Takes so many bytes more. Says whether there was room for them.
+    pub(super) fn grow(&mut self, bytes: usize) -> bool {
+        let left = &self.budget.0.left;
+        let take = |left: usize| left.checked_sub(bytes);
+        let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        if taken.is_ok() {
+            self.bytes += bytes;
+        }
+        taken.is_ok()
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let left = &self.budget.0.left;
+        left.fetch_add(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -44,19 +84,13 @@ impl Budget {
 #[derive(Debug)]
 pub(super) struct Buffer {
     bytes: Vec<u8>,
-    budget: Budget,
+    share: Share,
 }
 
 impl Buffer {
     /// Keeps `bytes` too. Says whether there was room for them.
     pub(super) fn extend(&mut self, bytes: &[u8]) -> bool {
-        let take = |left: usize| left.checked_sub(bytes.len());
-        let room = self
-            .budget
-            .0
-            .left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-            .is_ok();
+        let room = self.share.grow(bytes.len());
         if room {
             self.bytes.extend_from_slice(bytes);
         }
@@ -69,15 +103,6 @@ impl Deref for Buffer {
 
     fn deref(&self) -> &[u8] {
         &self.bytes
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        self.budget
-            .0
-            .left
-            .fetch_add(self.bytes.len(), Ordering::Relaxed);
     }
 }
 

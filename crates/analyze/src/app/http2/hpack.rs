@@ -13,7 +13,7 @@ use httlib_huffman::DecoderSpeed;
 mod table;
 
 use self::table::STATIC;
-use crate::app::budget::{Budget, Buffer};
+use crate::app::budget::{Budget, Share};
 
 /// What an entry takes beside its texts (RFC 7541 section 4.1).
 const ENTRY_OVERHEAD: usize = 32;
@@ -25,14 +25,11 @@ const DEFAULT_TABLE_BYTES: usize = 4096;
 /// A table is not made larger: older entries than fit are then not known.
 const MAX_TABLE_BYTES: usize = 1 << 14;
 
-/// Name or value of an entry, if known.
-type Text = Option<Buffer>;
-
 /// Name and value of a field.
 type Field<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
 
-/// The dynamic table of one direction. Where there is no room for a text, it is
-/// not known.
+/// The dynamic table of one direction. Where there is no room for an entry, neither it nor
+/// any before it is known.
 #[derive(Debug)]
 pub(super) struct Table {
     budget: Budget,
@@ -45,10 +42,12 @@ pub(super) struct Table {
 /// An entry of the table.
 #[derive(Debug)]
 struct Entry {
-    name: Text,
-    value: Text,
+    name: Option<Box<[u8]>>,
+    value: Box<[u8]>,
     /// What it takes of the table.
     bytes: usize,
+    /// What it takes of the budget.
+    _share: Share,
 }
 
 /// A block that makes no sense.
@@ -124,26 +123,27 @@ impl Table {
         }
         let entry = self.entries.get(index - STATIC.len());
         Ok(entry.map_or((None, None), |entry| {
-            (entry.name.as_deref(), entry.value.as_deref())
+            (entry.name.as_deref(), Some(&*entry.value))
         }))
     }
 
     fn insert(&mut self, name: Option<&[u8]>, value: &[u8]) {
         let bytes = name.map_or(0, <[u8]>::len) + value.len() + ENTRY_OVERHEAD;
         self.evict(bytes);
-        if bytes <= self.limit_bytes {
-            let keep = |text: &[u8]| {
-                let mut kept = self.budget.buffer();
-                kept.extend(text).then_some(kept)
-            };
-            let entry = Entry {
-                name: name.and_then(keep),
-                value: keep(value),
-                bytes,
-            };
-            self.bytes += bytes;
-            self.entries.push_front(entry);
+        if bytes > self.limit_bytes {
+            return;
         }
+        let mut share = self.budget.share();
+        if !share.grow(bytes - ENTRY_OVERHEAD + size_of::<Entry>()) {
+            return self.lose();
+        }
+        self.bytes += bytes;
+        self.entries.push_front(Entry {
+            name: name.map(Into::into),
+            value: value.into(),
+            bytes,
+            _share: share,
+        });
     }
 
     /// Makes room.

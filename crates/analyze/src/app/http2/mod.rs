@@ -97,7 +97,7 @@ impl Http2 {
                 low: end(Side::Low),
                 high: end(Side::High),
             },
-            streams: Streams::default(),
+            streams: Streams::new(budget.clone()),
         }
     }
 

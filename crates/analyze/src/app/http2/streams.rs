@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::fields::Fields;
+use crate::app::budget::{Budget, Share};
 use crate::app::{Arrived, Asked, Completion, RequestMessage, ResponseMessage};
 
 /// So many streams may be open; beyond, the oldest are given out as they are.
@@ -84,6 +85,8 @@ pub(in crate::app) struct Exchange {
     pub(in crate::app) response: Option<ResponseMessage>,
     asked: Half,
     answered: Half,
+    /// What it takes of the budget.
+    share: Share,
 }
 
 /// What is known of a message beside itself.
@@ -99,7 +102,7 @@ struct Half {
 }
 
 impl Exchange {
-    fn new(index: u64, id: u32) -> Self {
+    fn new(index: u64, id: u32, budget: &Budget) -> Self {
         Self {
             index,
             stream: Stream {
@@ -113,6 +116,7 @@ impl Exchange {
             response: None,
             asked: Half::default(),
             answered: Half::default(),
+            share: budget.share(),
         }
     }
 
@@ -193,8 +197,9 @@ impl Exchange {
 }
 
 /// All streams.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Streams {
+    budget: Budget,
     open: BTreeMap<u32, Exchange>,
     /// What the texts of their requests take.
     text_bytes: usize,
@@ -206,6 +211,19 @@ pub(super) struct Streams {
 }
 
 impl Streams {
+    /// No streams; what is open takes of `budget`.
+    pub(super) const fn new(budget: Budget) -> Self {
+        Self {
+            budget,
+            open: BTreeMap::new(),
+            text_bytes: 0,
+            begun: 0,
+            reset: VecDeque::new(),
+            given_early: 0,
+            finished: Vec::new(),
+        }
+    }
+
     /// The request that asked for HTTP/2 is the first stream (RFC 7540 section
     /// 3.2).
     pub(super) fn upgraded(&mut self, request: RequestMessage) {
@@ -213,7 +231,7 @@ impl Streams {
         if let Some(exchange) = self.begin(1) {
             exchange.request = Some(request);
             exchange.asked.is_ended = true;
-            self.keep(text_bytes);
+            self.keep(1, text_bytes);
         }
     }
 
@@ -225,10 +243,10 @@ impl Streams {
         if self.open.len() >= MAX_STREAMS && !is_open {
             self.give_oldest();
         }
-        let begun = &mut self.begun;
+        let (begun, budget) = (&mut self.begun, &self.budget);
         Some(self.open.entry(id).or_insert_with(|| {
             *begun += 1;
-            Exchange::new(*begun - 1, id)
+            Exchange::new(*begun - 1, id, budget)
         }))
     }
 
@@ -256,7 +274,7 @@ impl Streams {
             }
         }
         exchange.more(by_client, 0, Some(arrived.last_ns));
-        self.keep(text_bytes);
+        self.keep(id, text_bytes);
     }
 
     /// Takes the promise of a response (RFC 9113 section 6.6).
@@ -269,7 +287,7 @@ impl Streams {
             exchange.stream.is_pushed = true;
             exchange.request = Some(request);
             exchange.asked.is_ended = true;
-            self.keep(text_bytes);
+            self.keep(id, text_bytes);
         }
     }
 
@@ -347,10 +365,18 @@ impl Streams {
         }
     }
 
-    /// Counts texts, and makes room for them.
-    fn keep(&mut self, text_bytes: usize) {
+    /// Counts a stream with its texts, and makes room for it.
+    fn keep(&mut self, id: u32, text_bytes: usize) {
         self.text_bytes += text_bytes;
         while self.text_bytes > MAX_TEXT_BYTES && !self.open.is_empty() {
+            self.give_oldest();
+        }
+        while let Some(exchange) = self.open.get_mut(&id) {
+            let is_new = exchange.share.is_empty();
+            let own_bytes = if is_new { size_of::<Exchange>() } else { 0 };
+            if exchange.share.grow(own_bytes + text_bytes) {
+                break;
+            }
             self.give_oldest();
         }
     }

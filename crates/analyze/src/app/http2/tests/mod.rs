@@ -68,7 +68,11 @@ fn last_data(stream: u32, length: usize) -> Vec<u8> {
 }
 
 fn opened() -> Talk {
-    Talk::new()
+    opened_with(1 << 20)
+}
+
+fn opened_with(budget_bytes: usize) -> Talk {
+    Talk::with_budget(budget_bytes)
         .says(CLIENT, [PREFACE, &settings()].concat())
         .says(SERVER, settings())
 }
@@ -291,6 +295,32 @@ fn streams_do_not_pile_up() {
             .iter()
             .all(|it| it.request.as_ref().unwrap().route().unwrap().1.len() == 4000)
     );
+}
+
+#[test]
+fn open_streams_take_of_what_all_connections_may_keep() {
+    const ROOM_BYTES: usize = 10_000;
+    let (path, count) = ("/".repeat(100), 200);
+    let mut talk = opened_with(ROOM_BYTES);
+    for number in 0..count {
+        talk = talk.says(CLIENT, get(2 * number + 1, &path));
+    }
+    let open = count as usize - talk.found.len();
+    assert!((10..ROOM_BYTES / path.len()).contains(&open), "{open}");
+    assert!(talk.found.iter().all(Request::lacks_frames));
+    // Those that are open are answered, and make room for others.
+    for number in count - 10..count {
+        talk = talk.says(
+            SERVER,
+            [ok(2 * number + 1), last_data(2 * number + 1, 1)].concat(),
+        );
+    }
+    let before = talk.found.len();
+    for number in count..count + 10 {
+        talk = talk.says(CLIENT, get(2 * number + 1, &path));
+    }
+    assert_eq!(talk.found.len(), before);
+    assert_eq!(talk.finish().len(), count as usize + 10);
 }
 
 /// What both ends of a connection say, each in one packet.
