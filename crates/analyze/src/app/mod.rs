@@ -15,6 +15,7 @@ use crate::tcp::ConnectionId;
 
 mod budget;
 mod conversation;
+mod framing;
 mod http1;
 mod http2;
 mod reassembly;

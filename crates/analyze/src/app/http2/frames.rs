@@ -1,9 +1,17 @@
-//! Frames (RFC 9113 section 4): from the bytes of one direction to the
-//! contents of frames.
+//! Frames (RFC 9113 section 4): their headers.
 
-use crate::app::reassembly::Piece;
+use crate::app::framing;
 
 pub(super) const HEADER_BYTES: usize = 9;
+
+/// The frames of one direction.
+pub(super) type Frames = framing::Framing<HEADER_BYTES, Header>;
+
+/// What is found of them.
+pub(super) type Found<'a> = framing::Found<'a, Header>;
+
+/// A part of a frame.
+pub(super) type Fragment<'a> = framing::Part<'a, Header>;
 
 /// The types of frame that are known (RFC 9113 section 6).
 pub(super) mod kind {
@@ -37,8 +45,23 @@ pub(super) struct Header {
     pub(super) stream: u32,
 }
 
+impl framing::Header<HEADER_BYTES> for Header {
+    fn read(bytes: [u8; HEADER_BYTES]) -> Option<Self> {
+        Some(Self::of(bytes))
+    }
+
+    fn length(self) -> u32 {
+        self.length
+    }
+
+    fn begins(piece: &[u8]) -> bool {
+        are_frames(piece)
+    }
+}
+
 impl Header {
-    pub(super) const fn read(bytes: [u8; HEADER_BYTES]) -> Self {
+    /// Any bytes are one.
+    pub(super) const fn of(bytes: [u8; HEADER_BYTES]) -> Self {
         let [a, b, c, kind, flags, d, e, f, g] = bytes;
         Self {
             length: u32::from_be_bytes([0, a, b, c]),
@@ -60,7 +83,7 @@ impl Header {
         use self::kind::*;
         /// No frame is longer unless both ends agree on that (RFC 9113 section 4.2).
         const MAX_LENGTH: u32 = 1 << 14;
-        let header = Self::read(bytes);
+        let header = Self::of(bytes);
         let (flags, length) = match header.kind {
             DATA => (flag::END_STREAM | flag::PADDED, 0..=MAX_LENGTH),
             HEADERS => (
@@ -96,192 +119,8 @@ pub(super) fn are_frames(mut bytes: &[u8]) -> bool {
         if !Header::is_likely(*header) {
             return false;
         }
-        let length = HEADER_BYTES + Header::read(*header).length as usize;
+        let length = HEADER_BYTES + Header::of(*header).length as usize;
         bytes = bytes.get(length..).unwrap_or_default();
     }
     true
-}
-
-/// A part of a frame.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Fragment<'a> {
-    pub(super) header: Header,
-    /// When the frame began.
-    pub(super) first_ns: Option<i64>,
-    pub(super) bytes: &'a [u8],
-    /// How much follows that was cut off, or never seen.
-    pub(super) missing: u64,
-    /// Whether the frame begins with it.
-    pub(super) is_begin: bool,
-    /// Whether the frame ends with it.
-    pub(super) is_end: bool,
-    pub(super) arrived_ns: Option<i64>,
-}
-
-/// What is found in a direction.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Found<'a> {
-    Fragment(Fragment<'a>),
-    /// Bytes in which frames begin and end, and nobody knows where.
-    Lost {
-        bytes: u64,
-        arrived_ns: Option<i64>,
-    },
-    /// From here on frames are known again.
-    Again,
-}
-
-/// The frames of one direction.
-#[derive(Debug, Default)]
-pub(super) struct Frames {
-    state: State,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum State {
-    /// In a header, of which so many bytes are known.
-    Header {
-        bytes: [u8; HEADER_BYTES],
-        known: usize,
-        first_ns: Option<i64>,
-    },
-    /// In a frame, of which so much is still to come.
-    Frame(Frame),
-    /// Somewhere: a packet may begin with a frame.
-    Lost,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Frame {
-    header: Header,
-    first_ns: Option<i64>,
-    left: u32,
-}
-
-const BEGIN: State = State::Header {
-    bytes: [0; HEADER_BYTES],
-    known: 0,
-    first_ns: None,
-};
-
-impl Default for State {
-    fn default() -> Self {
-        BEGIN
-    }
-}
-
-impl Frames {
-    /// Takes the next piece, and gives what it has of frames.
-    pub(super) fn piece(&mut self, piece: Piece<'_>, mut give: impl FnMut(Found<'_>)) {
-        let mut rest = piece.bytes;
-        if matches!(self.state, State::Lost) && are_frames(rest) {
-            self.state = BEGIN;
-            give(Found::Again);
-        }
-        while !rest.is_empty() {
-            rest = match self.state {
-                State::Header {
-                    bytes,
-                    known,
-                    first_ns,
-                } => self.header(bytes, known, first_ns, rest, piece, &mut give),
-                State::Frame(frame) => {
-                    let length = usize::try_from(frame.left).unwrap_or(usize::MAX);
-                    let (bytes, after) = rest.split_at(rest.len().min(length));
-                    self.frame(frame, bytes, 0, piece, &mut give);
-                    after
-                }
-                State::Lost => {
-                    give(Found::Lost {
-                        bytes: rest.len() as u64,
-                        arrived_ns: piece.arrived_ns,
-                    });
-                    &[]
-                }
-            };
-        }
-        let mut missing = piece.missing;
-        if missing > 0
-            && let State::Frame(frame) = self.state
-        {
-            let of_frame = missing.min(frame.left.into());
-            self.frame(frame, &[], of_frame, piece, &mut give);
-            missing -= of_frame;
-        }
-        if missing > 0 {
-            self.state = State::Lost;
-            give(Found::Lost {
-                bytes: missing,
-                arrived_ns: piece.arrived_ns,
-            });
-        }
-    }
-
-    /// Takes more of a header. Gives what follows it.
-    fn header<'a>(
-        &mut self,
-        mut bytes: [u8; HEADER_BYTES],
-        known: usize,
-        first_ns: Option<i64>,
-        rest: &'a [u8],
-        piece: Piece<'_>,
-        give: &mut impl FnMut(Found<'_>),
-    ) -> &'a [u8] {
-        let (now, rest) = rest.split_at(rest.len().min(HEADER_BYTES - known));
-        for (to, byte) in bytes.iter_mut().skip(known).zip(now) {
-            *to = *byte;
-        }
-        let first_ns = if known == 0 {
-            piece.arrived_ns
-        } else {
-            first_ns
-        };
-        let known = known + now.len();
-        if known < HEADER_BYTES {
-            self.state = State::Header {
-                bytes,
-                known,
-                first_ns,
-            };
-            return rest;
-        }
-        let header = Header::read(bytes);
-        let frame = Frame {
-            header,
-            first_ns,
-            left: header.length,
-        };
-        self.state = State::Frame(frame);
-        if header.length == 0 {
-            self.frame(frame, &[], 0, piece, give);
-        }
-        rest
-    }
-
-    /// Takes more of a frame: of it `bytes`, or as many as are `missing`.
-    fn frame(
-        &mut self,
-        frame: Frame,
-        bytes: &[u8],
-        missing: u64,
-        piece: Piece<'_>,
-        give: &mut impl FnMut(Found<'_>),
-    ) {
-        let taken = u32::try_from(bytes.len() as u64 + missing).unwrap_or(u32::MAX);
-        let left = frame.left.saturating_sub(taken);
-        self.state = if left == 0 {
-            BEGIN
-        } else {
-            State::Frame(Frame { left, ..frame })
-        };
-        give(Found::Fragment(Fragment {
-            header: frame.header,
-            first_ns: frame.first_ns,
-            bytes,
-            missing,
-            is_begin: frame.left == frame.header.length,
-            is_end: left == 0,
-            arrived_ns: piece.arrived_ns,
-        }));
-    }
 }

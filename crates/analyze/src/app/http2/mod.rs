@@ -48,7 +48,7 @@ pub(super) fn begins(bytes: &[u8]) -> Option<bool> {
 /// the fields that stand before all others.
 fn under_way(bytes: &[u8]) -> Option<bool> {
     let (header, payload) = bytes.split_first_chunk::<HEADER_BYTES>()?;
-    let header = Header::read(*header);
+    let header = Header::of(*header);
     match header.kind {
         kind::SETTINGS if !header.has(flag::ACK) => Some(false),
         kind::HEADERS if header.stream % 2 == 1 && header.has(flag::END_HEADERS) => {
@@ -120,13 +120,18 @@ impl Http2 {
             headers,
         } = &mut self.ends[side];
         let streams = &mut self.streams;
-        let piece = without_preface(preface_bytes, piece);
-        frames.piece(piece, |found| match found {
-            Found::Fragment(fragment) if fragment.header.kind == kind::DATA => {
+        let Piece {
+            bytes,
+            missing,
+            arrived_ns,
+            ..
+        } = without_preface(preface_bytes, piece);
+        frames.piece(bytes, missing, arrived_ns, |found| match found {
+            Found::Part(fragment) if fragment.header.kind == kind::DATA => {
                 headers.other();
                 data(streams, by_client, fragment);
             }
-            Found::Fragment(fragment) => headers.fragment(fragment, streams),
+            Found::Part(fragment) => headers.fragment(fragment, streams),
             Found::Lost { bytes, arrived_ns } => {
                 if streams.lost(by_client, bytes, arrived_ns) {
                     headers.lose();

@@ -3,6 +3,7 @@
 
 use super::records::Fragment;
 use crate::app::budget::{Budget, Buffer};
+use crate::app::framing::{self, Found, Framing};
 
 const HEADER_BYTES: usize = 4;
 
@@ -29,143 +30,73 @@ pub(super) struct Message<'a> {
     pub(super) first_ns: Option<i64>,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Header {
+    kind: u8,
+    length: u32,
+}
+
+impl framing::Header<HEADER_BYTES> for Header {
+    fn read([kind, high, middle, low]: [u8; HEADER_BYTES]) -> Option<Self> {
+        let length = u32::from_be_bytes([0, high, middle, low]);
+        Some(Self { kind, length })
+    }
+
+    fn length(self) -> u32 {
+        self.length
+    }
+}
+
 /// The messages of one direction.
 #[derive(Debug)]
 pub(super) struct Messages {
     budget: Budget,
-    state: State,
+    framing: Framing<HEADER_BYTES, Header>,
+    /// What is kept of the one that is being read; none once it was given out.
+    kept: Option<Buffer>,
 }
-
-#[derive(Debug)]
-enum State {
-    Header {
-        bytes: [u8; HEADER_BYTES],
-        known: usize,
-        first_ns: Option<i64>,
-    },
-    Body {
-        kind: u8,
-        left: u32,
-        kept: Buffer,
-        first_ns: Option<i64>,
-        /// It was given out: the rest of it is passed over.
-        given: bool,
-    },
-    /// There is no telling where the next message begins.
-    Lost,
-}
-
-const BEGIN: State = State::Header {
-    bytes: [0; HEADER_BYTES],
-    known: 0,
-    first_ns: None,
-};
 
 impl Messages {
-    pub(super) const fn new(budget: Budget) -> Self {
+    pub(super) fn new(budget: Budget) -> Self {
         Self {
             budget,
-            state: BEGIN,
+            framing: Framing::default(),
+            kept: None,
         }
     }
 
     /// Takes a part of a handshake record, and gives the messages that end or
     /// are cut in it.
     pub(super) fn fragment(&mut self, fragment: Fragment<'_>, mut give: impl FnMut(Message<'_>)) {
-        let mut rest = fragment.bytes;
-        while !rest.is_empty() {
-            rest = match &mut self.state {
-                State::Header {
-                    bytes,
-                    known,
-                    first_ns,
-                } => {
-                    let (now, after) = rest.split_at(rest.len().min(HEADER_BYTES - *known));
-                    for (to, byte) in bytes.iter_mut().skip(*known).zip(now) {
-                        *to = *byte;
-                    }
-                    if *known == 0 {
-                        *first_ns = fragment.arrived_ns;
-                    }
-                    *known += now.len();
-                    if *known == HEADER_BYTES {
-                        let [kind, high, middle, low] = *bytes;
-                        self.state = State::Body {
-                            kind,
-                            left: u32::from_be_bytes([0, high, middle, low]),
-                            kept: self.budget.buffer(),
-                            first_ns: *first_ns,
-                            given: false,
-                        };
-                        self.end(&mut give);
-                    }
-                    after
-                }
-                State::Body {
-                    kind,
-                    left,
-                    kept,
-                    given,
-                    ..
-                } => {
-                    let length = rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                    let (now, after) = rest.split_at(length);
-                    *left -= u32::try_from(now.len()).unwrap_or(*left);
-                    let is_hello = matches!(*kind, kind::CLIENT_HELLO | kind::SERVER_HELLO);
-                    if is_hello
-                        && !*given
-                        && (kept.len() + now.len() > MAX_KEPT_BYTES || !kept.extend(now))
-                    {
-                        self.give(&mut give);
-                    }
-                    self.end(&mut give);
-                    after
-                }
-                State::Lost => return,
-            };
-        }
-        if fragment.missing > 0 {
-            self.missing(fragment.missing, &mut give);
-        }
-    }
-
-    fn missing(&mut self, missing: u64, give: &mut impl FnMut(Message<'_>)) {
-        if matches!(self.state, State::Body { .. }) {
-            self.give(give);
-        }
-        match &mut self.state {
-            State::Body { left, .. } if missing <= u64::from(*left) => {
-                *left -= u32::try_from(missing).unwrap_or(*left);
-                self.end(give);
-            }
-            _ => self.state = State::Lost,
-        }
-    }
-
-    /// Gives the message out once, as far as it is known.
-    fn give(&mut self, give: &mut impl FnMut(Message<'_>)) {
-        if let State::Body {
-            kind,
+        let Self {
+            budget,
+            framing,
             kept,
-            first_ns,
-            given: given @ false,
+        } = self;
+        let Fragment {
+            bytes,
+            missing,
+            arrived_ns,
             ..
-        } = &mut self.state
-        {
-            *given = true;
-            give(Message {
-                kind: *kind,
-                body: kept,
-                first_ns: *first_ns,
-            });
-        }
-    }
-
-    /// Goes on with the next message if this one ends here.
-    fn end(&mut self, give: &mut impl FnMut(Message<'_>)) {
-        if matches!(self.state, State::Body { left: 0, .. }) {
-            self.give(give);
-            self.state = BEGIN;
-        }
+        } = fragment;
+        framing.piece(bytes, missing, arrived_ns, |found| {
+            let Found::Part(part) = found else { return };
+            if part.is_begin {
+                *kept = Some(budget.buffer());
+            }
+            let Some(body) = kept else { return };
+            let kind = part.header.kind;
+            let is_hello = matches!(kind, kind::CLIENT_HELLO | kind::SERVER_HELLO);
+            let is_full = is_hello
+                && (body.len() + part.bytes.len() > MAX_KEPT_BYTES || !body.extend(part.bytes));
+            if is_full || part.missing > 0 || part.is_end {
+                give(Message {
+                    kind,
+                    body,
+                    first_ns: part.first_ns,
+                });
+                *kept = None;
+            }
+        });
     }
 }

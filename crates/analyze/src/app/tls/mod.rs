@@ -19,6 +19,7 @@ use self::hello::{ClientHello, ServerHello};
 use self::messages::{Message, Messages, kind};
 use self::records::{Content, Fragment, Records};
 use super::budget::Budget;
+use super::framing::Found;
 use super::reassembly::Piece;
 use crate::tcp::{Pair, Side};
 
@@ -167,8 +168,11 @@ impl Session {
             messages,
             progress,
         } = &mut self.ends[side];
-        records.piece(piece, |fragment| {
-            self.seen.fragment(side, fragment, messages, progress);
+        let seen = &mut self.seen;
+        records.piece(piece.bytes, piece.missing, piece.arrived_ns, |found| {
+            if let Found::Part(fragment) = found {
+                seen.fragment(side, fragment, messages, progress);
+            }
         });
     }
 
@@ -231,7 +235,7 @@ impl Seen {
         messages: &mut Messages,
         progress: &mut Progress,
     ) {
-        match fragment.content {
+        match fragment.header.content {
             Content::ChangeCipherSpec if fragment.is_end => self.change(side, progress),
             Content::Alert => self.alert(side, fragment, progress),
             Content::Handshake if progress.is_changed && fragment.is_end => {
@@ -243,8 +247,8 @@ impl Seen {
             Content::ApplicationData
                 if self.hides_handshake()
                     && fragment.is_end
-                    && fragment.record_bytes >= MIN_HIDDEN_FINISHED
-                    && (!self.sends_early(side) || is_hidden_finished(fragment.record_bytes)) =>
+                    && fragment.header.length >= MIN_HIDDEN_FINISHED
+                    && (!self.sends_early(side) || is_hidden_finished(fragment.header.length)) =>
             {
                 progress.finish(fragment.arrived_ns);
             }
@@ -266,7 +270,7 @@ impl Seen {
 
     fn alert(&mut self, side: Side, fragment: Fragment<'_>, progress: &mut Progress) {
         // No cipher makes two bytes of two bytes.
-        match (fragment.record_bytes, fragment.bytes) {
+        match (fragment.header.length, fragment.bytes) {
             (2, &[level, description]) if self.alerts.len() < MAX_ALERTS => {
                 self.alerts.push(Alert {
                     ts_ns: fragment.arrived_ns,
