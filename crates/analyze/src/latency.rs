@@ -415,7 +415,7 @@ mod tests {
                         user_agent: None,
                     }),
                     arrived: Default::default(),
-                    body_bytes: 0,
+                    body_bytes: Some(0),
                     completion: app::Completion::Seen,
                 }),
                 response: None,

@@ -1,6 +1,7 @@
 //! A bound on the bytes that all conversations of a capture keep together, and
 //! the heads and texts that they share.
 
+use std::mem;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -71,12 +72,17 @@ impl Share {
         }
         taken.is_ok()
     }
+
+    /// Gives back all that it took.
+    pub(super) fn give_back(&mut self) {
+        let left = &self.budget.0.left;
+        left.fetch_add(mem::take(&mut self.bytes), Ordering::Relaxed);
+    }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let left = &self.budget.0.left;
-        left.fetch_add(self.bytes, Ordering::Relaxed);
+        self.give_back();
     }
 }
 

@@ -183,8 +183,9 @@ pub struct RequestMessage {
     /// When it arrived.
     pub arrived: Arrived,
     /// Length of its body on the wire, without the framing of chunks or frames, as far
-    /// as it was seen or announced.
-    pub body_bytes: u64,
+    /// as it was seen or announced; none if its head was cut, so that nobody knows where
+    /// the body began.
+    pub body_bytes: Option<u64>,
     /// What is known of its end.
     pub completion: Completion,
 }
@@ -193,7 +194,8 @@ impl RequestMessage {
     /// Counts body bytes, and when they arrived.
     fn more(&mut self, arrived_ns: Option<i64>, body_bytes: u64) {
         self.arrived = self.arrived.and(arrived_ns);
-        self.body_bytes = self.body_bytes.saturating_add(body_bytes);
+        let before = self.body_bytes;
+        self.body_bytes = before.map(|before| before.saturating_add(body_bytes));
     }
 }
 
@@ -245,9 +247,9 @@ pub struct ResponseMessage {
     /// When it arrived.
     pub arrived: Arrived,
     /// Length of its body on the wire, without the framing of chunks or frames, as far
-    /// as it was seen or announced. If its request has no version, its head
-    /// counts as body.
-    pub body_bytes: u64,
+    /// as it was seen or announced; none if its head was cut, so that nobody knows where
+    /// the body began. If its request has no version, its head counts as body.
+    pub body_bytes: Option<u64>,
     /// What is known of its end.
     pub completion: Completion,
 }
@@ -256,7 +258,8 @@ impl ResponseMessage {
     /// Counts body bytes, and when they arrived.
     fn more(&mut self, arrived_ns: Option<i64>, body_bytes: u64) {
         self.arrived = self.arrived.and(arrived_ns);
-        self.body_bytes = self.body_bytes.saturating_add(body_bytes);
+        let before = self.body_bytes;
+        self.body_bytes = before.map(|before| before.saturating_add(body_bytes));
     }
 }
 

@@ -106,7 +106,8 @@ impl Talk {
                 |response| {
                     let status = response.status.map(|status| status.to_string());
                     let status = status.unwrap_or_else(|| "?".to_owned());
-                    format!("{status}+{}", response.body_bytes)
+                    let body = response.body_bytes.map(|bytes| bytes.to_string());
+                    format!("{status}+{}", body.as_deref().unwrap_or("?"))
                 },
             );
             format!("{request}={response}")

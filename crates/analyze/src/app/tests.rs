@@ -34,9 +34,9 @@ fn a_request_with_all_that_is_told_of_it() {
         (request.arrived.first_ns, request.arrived.last_ns),
         (1_000_000, 3_000_000)
     );
-    assert_eq!(request.body_bytes, 10);
+    assert_eq!(request.body_bytes, Some(10));
     assert_eq!(response.status, Some(200));
-    assert_eq!(response.body_bytes, 4);
+    assert_eq!(response.body_bytes, Some(4));
     assert_eq!(found.ttfb_ns(), Some(1_000_000));
     assert_eq!(found.total_ns(), Some(4_000_000));
 }

@@ -110,7 +110,7 @@ impl Exchanges {
     /// HEAD that was not captured, the next message may follow at once.
     pub(super) fn may_lack_body(&mut self) -> bool {
         let number = self.answering;
-        let is_bare = |response: &ResponseMessage| response.body_bytes == 0;
+        let is_bare = |response: &ResponseMessage| response.body_bytes == Some(0);
         self.get(number)
             .is_some_and(|it| it.request.is_none() && it.response.as_ref().is_some_and(is_bare))
     }
@@ -149,7 +149,7 @@ impl Exchanges {
         exchange.response = Some(ResponseMessage {
             status: Some(head.status),
             arrived,
-            body_bytes: if is_simple { head_bytes } else { 0 },
+            body_bytes: Some(if is_simple { head_bytes } else { 0 }),
             completion: Completion::Unknown,
         });
         exchange
@@ -196,6 +196,24 @@ impl Exchanges {
             .retain(|it| it.request.is_some() || it.response.is_some());
         self.asking = None;
         request
+    }
+
+    /// Of the message that began last, of the client's or the server's, it is not known
+    /// where its body begins.
+    pub(super) fn lacks_body(&mut self, by_client: bool) {
+        let number = if by_client {
+            self.asking
+        } else {
+            self.answering
+        };
+        let Some(exchange) = self.get(number) else {
+            return;
+        };
+        match (&mut exchange.request, &mut exchange.response) {
+            (Some(request), _) if by_client => request.body_bytes = None,
+            (_, Some(response)) if !by_client => response.body_bytes = None,
+            _ => {}
+        }
     }
 
     /// More of the open request came.

@@ -237,7 +237,10 @@ impl Http1 {
         direction.open = true;
         match after {
             After::Handed(carries) => self.hand_over(carries),
-            After::Body(_) | After::Nothing if !whole => direction.state = State::Lost,
+            After::Body(_) | After::Nothing if !whole => {
+                direction.state = State::Lost;
+                self.exchanges.lacks_body(self.client == Some(side));
+            }
             After::Body(body) => direction.state = State::Body(body),
             After::Nothing => {
                 direction.state = State::Between;
@@ -267,7 +270,7 @@ impl Http1 {
         let message = RequestMessage {
             asked,
             arrived,
-            body_bytes: 0,
+            body_bytes: Some(0),
             completion: Completion::Unknown,
         };
         let Direction {

@@ -162,9 +162,11 @@ impl Exchange {
     /// not seen.
     fn settle(&mut self, by_client: bool) {
         let body_bytes = if by_client {
-            self.request.as_ref().map(|message| message.body_bytes)
+            self.request.as_ref().and_then(|message| message.body_bytes)
         } else {
-            self.response.as_ref().map(|message| message.body_bytes)
+            self.response
+                .as_ref()
+                .and_then(|message| message.body_bytes)
         };
         let half = self.half(by_client);
         let (Some(body_bytes), Some(announced)) = (body_bytes, half.announced) else {
@@ -176,15 +178,20 @@ impl Exchange {
     }
 
     /// What is told of it: of a body that was not wholly seen its length is
-    /// what was announced.
+    /// what was announced, if the stream was not broken off.
     fn finish(mut self) -> Self {
+        self.share.give_back();
         let is_broken = self.stream.reset.is_some();
-        let announced = |half: &Half| half.announced.filter(|_| half.meets_loss && !is_broken);
-        if let (Some(message), Some(bytes)) = (&mut self.request, announced(&self.asked)) {
-            message.body_bytes = bytes;
+        let announced = |half: &Half| half.announced.filter(|_| !is_broken);
+        if let Some(message) = &mut self.request
+            && self.asked.meets_loss
+        {
+            message.body_bytes = announced(&self.asked);
         }
-        if let (Some(message), Some(bytes)) = (&mut self.response, announced(&self.answered)) {
-            message.body_bytes = bytes;
+        if let Some(message) = &mut self.response
+            && self.answered.meets_loss
+        {
+            message.body_bytes = announced(&self.answered);
         }
         if let Some(message) = &mut self.response
             && message.completion == Completion::Unknown
@@ -431,7 +438,7 @@ fn request(fields: Fields, arrived: Arrived) -> RequestMessage {
     RequestMessage {
         asked: Arc::new(asked),
         arrived,
-        body_bytes: 0,
+        body_bytes: Some(0),
         completion: Completion::Unknown,
     }
 }
@@ -440,7 +447,7 @@ fn response(fields: &Fields, arrived: Arrived) -> ResponseMessage {
     ResponseMessage {
         status: fields.status,
         arrived,
-        body_bytes: 0,
+        body_bytes: Some(0),
         completion: Completion::Unknown,
     }
 }

@@ -69,9 +69,9 @@ impl Row for Http<'_> {
             times(to, timing)?;
         }
         // Zeek's rule: of a message that was not seen there were 0 bytes.
-        let body_bytes = asked.map_or(0, |message| message.body_bytes);
+        let body_bytes = asked.map_or(Some(0), |message| message.body_bytes);
         to.field("request_body_len", &body_bytes)?;
-        let body_bytes = answered.map_or(0, |message| message.body_bytes);
+        let body_bytes = answered.map_or(Some(0), |message| message.body_bytes);
         to.field("response_body_len", &body_bytes)
     }
 }

@@ -176,7 +176,7 @@ mod tests {
                 response: status.map(|status| ResponseMessage {
                     status: Some(status),
                     arrived: Default::default(),
-                    body_bytes: 0,
+                    body_bytes: Some(0),
                     completion,
                 }),
                 may_be_answered: false,

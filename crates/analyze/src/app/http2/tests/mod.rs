@@ -109,10 +109,13 @@ fn a_stream_with_all_that_is_told_of_it() {
     assert_eq!(request.route(), Some(("POST", "/a?b")));
     assert_eq!(request.host.as_deref(), Some("example.org"));
     assert_eq!(
-        (request.version.as_deref(), request.body_bytes),
+        (request.version.as_deref(), request.body_bytes.unwrap()),
         (Some("HTTP/2"), 10)
     );
-    assert_eq!((response.status, response.body_bytes), (Some(200), 35));
+    assert_eq!(
+        (response.status, response.body_bytes),
+        (Some(200), Some(35))
+    );
     assert_eq!(found.client.addr.to_string(), "10.0.0.1");
     assert_eq!(found.ttfb_ns(), Some(2 * MILLISECOND_NS));
     assert_eq!(found.total_ns(), Some(5 * MILLISECOND_NS));
@@ -161,7 +164,7 @@ fn streams_take_turns() {
     found.sort_by_key(|it| it.index);
     let bodies = found
         .iter()
-        .map(|it| it.response.as_ref().unwrap().body_bytes);
+        .map(|it| it.response.as_ref().unwrap().body_bytes.unwrap());
     assert_eq!(bodies.collect::<Vec<_>>(), [3, 30, 0]);
 }
 
@@ -184,7 +187,7 @@ fn header_blocks_may_be_cut_into_frames_and_padded() {
             frame(kind::DATA, flag::END_STREAM | flag::PADDED, 1, &body),
         ));
     assert_eq!(found.request.unwrap().target.as_deref(), Some("/long"));
-    assert_eq!(found.response.unwrap().body_bytes, 10);
+    assert_eq!(found.response.unwrap().body_bytes, Some(10));
 }
 
 #[test]
@@ -241,7 +244,7 @@ fn http1_may_go_over() {
         (request.version.as_deref(), request.route()),
         (Some("HTTP/1.1"), Some(("GET", "/first")))
     );
-    assert_eq!((response.status, response.body_bytes), (Some(200), 7));
+    assert_eq!((response.status, response.body_bytes), (Some(200), Some(7)));
     assert_eq!((first.index, second.index), (0, 1));
     assert_eq!(second.request.unwrap().target.as_deref(), Some("/second"));
     assert!(found.is_empty());
@@ -306,7 +309,7 @@ fn open_streams_take_of_what_all_connections_may_keep() {
         talk = talk.says(CLIENT, get(2 * number + 1, &path));
     }
     let open = count as usize - talk.found.len();
-    assert!((10..ROOM_BYTES / path.len()).contains(&open), "{open}");
+    assert!((20..ROOM_BYTES / path.len()).contains(&open), "{open}");
     assert!(talk.found.iter().all(Request::lacks_frames));
     // Those that are open are answered, and make room for others.
     for number in count - 10..count {
