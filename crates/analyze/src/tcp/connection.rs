@@ -91,13 +91,16 @@ impl Connection {
             .any(|end| end.endpoint == endpoint && end.fin_packets > 0)
     }
 
-    /// Whether an end sent payload, by its numbers and what was acknowledged, that is in
-    /// no packet.
+    /// Whether an end sent payload that may have come, but is in no packet. What the other
+    /// end left without having acknowledged it did not come.
     #[must_use]
     pub fn has_unseen_payload(&self, endpoint: Endpoint) -> bool {
-        let ends = [&self.orig, &self.resp];
-        ends.iter()
-            .any(|end| end.endpoint == endpoint && end.bytes > end.uniq_bytes)
+        let ends = [(&self.orig, &self.resp), (&self.resp, &self.orig)];
+        ends.iter().any(|(end, other)| {
+            let has_left = other.fin_packets > 0 || other.rst_packets > 0;
+            let may_have_come = !has_left && end.bytes > end.uniq_bytes;
+            end.endpoint == endpoint && (end.unseen_bytes > 0 || may_have_come)
+        })
     }
 
     /// How it was left first, as a letter of the history; none if no end did.
@@ -154,6 +157,8 @@ pub struct End {
     pub uniq_bytes: u64,
     /// Holes between the first and the last payload byte seen.
     pub gap_bytes: u64,
+    /// Payload that was acknowledged, and is in no packet.
+    pub unseen_bytes: u64,
     /// IP total length of all packets.
     pub ip_bytes: u64,
     /// Packets with SYN.

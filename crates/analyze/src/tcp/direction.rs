@@ -209,6 +209,21 @@ impl Direction {
         position
     }
 
+    /// Payload that was acknowledged, and not seen.
+    fn unseen_bytes(&self) -> u64 {
+        let acknowledged = Range {
+            start: self.data_begin.unwrap_or(1),
+            end: self.settled,
+        };
+        if acknowledged.start >= acknowledged.end {
+            return 0;
+        }
+        self.payload
+            .holes(acknowledged)
+            .map(|hole| hole.len())
+            .sum()
+    }
+
     /// What is told of it, with what others found: `bytes` of payload by
     /// sequence numbers, and Wireshark's view.
     pub(super) fn end(
@@ -234,6 +249,7 @@ impl Direction {
             wire_bytes: self.wire_bytes,
             uniq_bytes: self.uniq_bytes,
             gap_bytes: self.payload.span().saturating_sub(self.uniq_bytes),
+            unseen_bytes: self.unseen_bytes(),
             ip_bytes: self.ip_bytes,
             syn_packets: self.syn_packets,
             fin_packets: self.fin_packets,

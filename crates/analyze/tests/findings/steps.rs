@@ -142,6 +142,34 @@ fn found_of_response_and(
     (found.collect(), request.app.is_response_whole(), is_timed)
 }
 
+/// A server's answer gets lost on the way, not in the capture: its later packets say that
+/// it was sent, and the client leaves without having acknowledged any of it.
+#[test]
+fn what_the_client_left_without_is_no_answer() {
+    const REQUEST: &str = "GET /a HTTP/1.1\r\nHost: b\r\n\r\n";
+    let client = 1 + u32::try_from(REQUEST.len()).unwrap();
+    let found = |acknowledged| {
+        let steps = [
+            (true, SYN, 0, 0, ""),
+            (false, SYN | ACK, 1000, 1, ""),
+            (true, ACK, 1, 1001, ""),
+            (true, ACK, 1, 1001, REQUEST),
+            (true, FIN | ACK, client, acknowledged, ""),
+            (false, FIN | ACK, 3001, client + 1, ""),
+        ];
+        let mut pipeline = pipeline();
+        for (place, step) in (0..).zip(steps) {
+            pipeline.push(&Record::Packet(segment(place * 1_000_000, step)), &mut ());
+        }
+        let report = pipeline.finish(&mut ());
+        let found = report.findings.iter().map(|it| (it.kind, it.by_orig));
+        found.collect::<Vec<_>>()
+    };
+    assert_eq!(found(1001), [(NoAnswer, Some(true))]);
+    // All of it came, and was not captured.
+    assert_eq!(found(3001), []);
+}
+
 #[test]
 fn responses_that_are_cut_off_are_found_and_have_no_time() {
     let head = |header: &str, body: &str| format!("HTTP/1.1 200 OK\r\n{header}\r\n{body}");

@@ -158,6 +158,7 @@ fn end() -> End {
         wire_bytes: 0,
         uniq_bytes: 0,
         gap_bytes: 0,
+        unseen_bytes: 0,
         ip_bytes: 0,
         syn_packets: 0,
         fin_packets: 0,
