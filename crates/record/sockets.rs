@@ -42,8 +42,14 @@ impl Sockets {
     pub(crate) fn observe(&mut self, event: &Event) {
         let Some(cookie) = event.cookie else { return };
         let key = (event.netns, cookie);
-        if event.kind == EventKind::Close {
+        // The kernel tells of a socket after its end, too: of the reset of an abort (__tcp_close,
+        // tcp_disconnect), and of the accept of a connection that its client has reset.
+        if event.kind == EventKind::Close || event.new_state == Some(TcpState::Close) {
             self.open.remove(&key);
+            return;
+        }
+        let is_opening = names_owner(event.kind) || event.kind == EventKind::Scan;
+        if !is_opening && !self.open.contains_key(&key) {
             return;
         }
         if self.open.len() >= MAX_SOCKETS && !self.open.contains_key(&key) {
@@ -68,13 +74,10 @@ impl Sockets {
         socket.state = event.new_state.or(socket.state);
         let Some(process) = event.process else { return };
         match (event.kind, &mut socket.holders) {
-            (
-                EventKind::Connect | EventKind::Accept | EventKind::Listen | EventKind::Handover,
-                _,
-            ) => {
+            (EventKind::Scan, Holders::Users(users)) => users.push(process),
+            (kind, _) if names_owner(kind) => {
                 socket.holders = Holders::Owner(process);
             }
-            (EventKind::Scan, Holders::Users(users)) => users.push(process),
             (_, Holders::Users(users)) if users.is_empty() => users.push(process),
             _ => {}
         }
@@ -114,6 +117,14 @@ impl Sockets {
         });
         events.collect()
     }
+}
+
+/// Whether the process of such an event owns the socket from then on.
+fn names_owner(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Connect | EventKind::Accept | EventKind::Listen | EventKind::Handover
+    )
 }
 
 #[cfg(test)]
@@ -173,6 +184,30 @@ mod tests {
             told(&sockets),
             [(1, 80, 10), (1, 80, 11), (2, 5000, 20), (5, 80, 50)]
         );
+    }
+
+    #[test]
+    fn what_comes_after_the_end_opens_nothing() {
+        let mut sockets = Sockets::default();
+        let closed = |kind, cookie| Event {
+            new_state: Some(TcpState::Close),
+            ..event(kind, cookie, 80, 10)
+        };
+        for event in [
+            event(EventKind::Connect, 1, 0, 10),
+            closed(EventKind::Close, 1),
+            closed(EventKind::Reset, 1),
+            // It was never accepted before.
+            closed(EventKind::Close, 2),
+            closed(EventKind::Accept, 2),
+            // A SYN-ACK sent again: there may never be a socket.
+            event(EventKind::Retransmit, 3, 80, 10),
+            // Bound, and no more.
+            closed(EventKind::Scan, 4),
+        ] {
+            sockets.observe(&event);
+        }
+        assert!(sockets.open.is_empty(), "{:?}", sockets.open);
     }
 
     #[test]

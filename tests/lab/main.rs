@@ -160,6 +160,7 @@ const TESTS: &[(&str, fn())] = tests![
     rotation::by_size,
     rotation::ring,
     rotation::by_time,
+    rotation::closed_sockets,
     rotation::misuse,
     survival::killed_at_any_moment,
     survival::ended_by_signals,

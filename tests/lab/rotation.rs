@@ -5,7 +5,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::netns::Namespace;
+use crate::owners::Script;
+use crate::process::wait_until;
 use crate::recorder::{Recorder, analyze};
+use crate::records;
 use crate::report::{Ends, Owner, Report};
 use crate::traffic::some_of_everything;
 use crate::web::{Nginx, Traffic};
@@ -168,6 +171,55 @@ pub(crate) fn by_time() {
     assert_eq!(number(&report, "files"), 3);
     assert_eq!(number(&report, "missing_files"), 0);
     assert_eq!(capture(&report, "ending"), "complete");
+}
+
+/// Aborts connections at either end, also before they are accepted; one stays open.
+const ABORT: &str = "
+abort = struct.pack('ii', 1, 0)
+listener = listen()
+def ends():
+    asked = socket.create_connection((LOCAL, port_of(listener)))
+    return asked, listener.accept()[0]
+for number in range(60):
+    for end in ends():
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, abort)
+        end.close()
+    # What is not read makes an abort of a close.
+    asked, served = ends()
+    served.sendall(b'unread')
+    select.select([asked], [], [])
+    asked.close()
+    served.close()
+    gone = socket.create_connection((LOCAL, port_of(listener)))
+    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, abort)
+    gone.close()
+    listener.accept()[0].close()
+asked, served = ends()
+tell(port_of(asked), os.getpid(), os.getpid())
+pause()
+";
+
+/// What is closed stands at the head of no later file, whatever the kernel tells of it
+/// after its end.
+pub(crate) fn closed_sockets() {
+    let world = World::without_cable();
+    let output = world.file("cap.jsonl").display().to_string();
+    let arguments = ["-i", "lo", "-G", "1", "-o", &output];
+    let recorder = Recorder::start(&world, &world.server, &arguments);
+    let script = Script::start(&world, &world.server, ABORT);
+    wait_until("all is aborted", || world.file("ready").exists());
+    // Events may be on their way when the next one begins.
+    let after_next = files(&world, "cap", ".jsonl").len() + 1;
+    let after_next = world.file(&format!("cap.{after_next}.jsonl"));
+    wait_until("two more files began", || after_next.exists());
+    recorder.stop();
+    fs::write(world.file("go"), "").expect("a file");
+    script.finish();
+    let parts = files(&world, "cap", ".jsonl");
+    let records = records::read(parts.last().expect("a file"));
+    let scan = records::of_type(&records, "scan");
+    let states: Vec<_> = scan.iter().map(|it| &it["new_state"]).collect();
+    assert_eq!(states, ["listen", "established", "established"]);
 }
 
 pub(crate) fn misuse() {
