@@ -161,6 +161,8 @@ struct Series {
     sequence: u32,
     /// When the next file begins by time; never, if at all.
     next_ns: i64,
+    /// How much of the file is its head: what each begins with.
+    head_bytes: u64,
     /// The files of a ring, the oldest first.
     kept: VecDeque<PathBuf>,
     /// The processes that the file has the records of.
@@ -190,6 +192,7 @@ impl CaptureFile {
                     names,
                     sequence: 0,
                     next_ns: rotation.next_ns(ts_ns, ts_ns),
+                    head_bytes: 0,
                     kept: VecDeque::from([path.clone()]),
                     told: HashSet::new(),
                 })
@@ -214,12 +217,14 @@ impl CaptureFile {
         })
     }
 
-    /// Whether another file is to be begun before a record of this time.
+    /// Whether another file is to be begun before a record of this time. However
+    /// many sockets are open, no more than half of a file is its head.
     pub(crate) fn is_due(&self, ts_ns: i64) -> bool {
         self.series.as_ref().is_some_and(|series| {
+            let least = series.head_bytes.saturating_mul(2);
+            let written = self.written_bytes.load(Ordering::Relaxed);
             let max_bytes = series.rotation.max_bytes;
-            ts_ns >= series.next_ns
-                || max_bytes.is_some_and(|max| self.written_bytes.load(Ordering::Relaxed) > max)
+            ts_ns >= series.next_ns || max_bytes.is_some_and(|max| written > max.max(least))
         })
     }
 
@@ -307,7 +312,11 @@ impl CaptureFile {
         }
         // From now on it is a capture, whatever happens.
         let flushed = self.sink.flush();
-        self.checked(flushed)
+        self.checked(flushed)?;
+        if let Some(series) = &mut self.series {
+            series.head_bytes = self.whole_bytes;
+        }
+        Ok(())
     }
 
     fn write(

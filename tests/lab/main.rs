@@ -161,6 +161,7 @@ const TESTS: &[(&str, fn())] = tests![
     rotation::ring,
     rotation::by_time,
     rotation::closed_sockets,
+    rotation::many_sockets,
     rotation::misuse,
     survival::killed_at_any_moment,
     survival::ended_by_signals,

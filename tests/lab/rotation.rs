@@ -222,6 +222,42 @@ pub(crate) fn closed_sockets() {
     assert_eq!(states, ["listen", "established", "established"]);
 }
 
+/// Many connections that stay open, and messages on one of them.
+const MANY_OPEN: &str = "
+listener = listen()
+ends = []
+for _ in range(150):
+    ends.append(socket.create_connection((LOCAL, port_of(listener))))
+    ends.append(listener.accept()[0])
+for _ in range(1000):
+    ends[0].sendall(b'a message')
+    ends[1].recv(16)
+tell(port_of(ends[0]), os.getpid(), os.getpid())
+";
+
+/// However many sockets are open, and so stand at the head of each file, half of a
+/// file at least is what happened since.
+pub(crate) fn many_sockets() {
+    let world = World::without_cable();
+    let output = world.file("cap.jsonl").display().to_string();
+    let arguments = ["-i", "lo", "-C", "20k", "-o", &output];
+    let recorder = Recorder::start(&world, &world.server, &arguments);
+    Script::run(&world, &world.server, MANY_OPEN);
+    world.settle();
+    recorder.stop();
+    let parts = files(&world, "cap", ".jsonl");
+    let [_, whole @ .., _] = &parts[..] else {
+        panic!("{} files", parts.len());
+    };
+    assert!(whole.len() > 3, "{whole:?}");
+    for part in whole {
+        let text = fs::read_to_string(part).expect("a file");
+        let is_scan = |line: &&str| line.starts_with(r#"{"type":"scan""#);
+        let head = text.lines().filter(is_scan).map(str::len).sum::<usize>();
+        assert!(2 * head < text.len(), "{}: {head}", part.display());
+    }
+}
+
 pub(crate) fn misuse() {
     let world = World::without_cable();
     let output = world.file("cap.jsonl").display().to_string();

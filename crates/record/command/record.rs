@@ -80,7 +80,8 @@ pub struct Record {
     count: Option<NonZeroU64>,
 
     /// Go on in another file when this one is larger: millions of bytes, or
-    /// with a unit, as 512k, 10M, 1GiB (powers of 1024), 10MB. The next are
+    /// with a unit, as 512k, 10M, 1GiB (powers of 1024), 10MB. Where very many
+    /// sockets are open, which each file begins with, it is larger. The next are
     /// called cap.1.jsonl.zst, cap.2.jsonl.zst, ...; `tcprec analyze cap` reads
     /// all of them as one
     #[arg(short = 'C', long = "file-size", value_name = "SIZE", value_parser = size, allow_negative_numbers = true)]
