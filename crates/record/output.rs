@@ -163,10 +163,40 @@ struct Series {
     next_ns: i64,
     /// How much of the file is its head: what each begins with.
     head_bytes: u64,
-    /// The files of a ring, the oldest first.
+    /// The files of a ring, those of earlier recordings among them, the oldest first.
     kept: VecDeque<PathBuf>,
+    /// The newest file of an earlier recording.
+    before: Option<PathBuf>,
     /// The processes that the file has the records of.
     told: HashSet<ProcessId>,
+}
+
+impl Series {
+    /// The name of the next file. In a ring the oldest one makes room for it.
+    ///
+    /// # Errors
+    /// With the file that could not be removed, if it is that.
+    fn next(&mut self, ts_ns: i64) -> Result<PathBuf, (Option<PathBuf>, io::Error)> {
+        let ring = self.rotation.ring();
+        while ring.is_some_and(|ring| self.kept.len() >= ring)
+            && let Some(oldest) = self.kept.pop_front()
+        {
+            match fs::remove_file(&oldest) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err((Some(oldest), error));
+                }
+                _ => {}
+            }
+        }
+        let path = self.names.next(ts_ns);
+        let path = path.map_err(|error| (None, io::Error::other(error)))?;
+        if ring.is_some() {
+            // A name whose file somebody deleted may come again.
+            self.kept.retain(|kept| *kept != path);
+            self.kept.push_back(path.clone());
+        }
+        Ok(path)
+    }
 }
 
 impl CaptureFile {
@@ -184,18 +214,22 @@ impl CaptureFile {
         let series = match rotation {
             None => None,
             Some((rotation, mut names)) => {
-                path = names
-                    .next(ts_ns)
-                    .map_err(|error| (name.clone(), CreateError::Io(io::Error::other(error))))?;
-                Some(Series {
+                let kept = VecDeque::from(names.go_on());
+                let mut series = Series {
                     rotation,
                     names,
                     sequence: 0,
                     next_ns: rotation.next_ns(ts_ns, ts_ns),
                     head_bytes: 0,
-                    kept: VecDeque::from([path.clone()]),
+                    before: kept.back().cloned(),
+                    kept,
                     told: HashSet::new(),
-                })
+                };
+                path = series.next(ts_ns).map_err(|(path, error)| {
+                    let path = path.map(|path| path.display().to_string());
+                    (path.unwrap_or_else(|| name.clone()), error.into())
+                })?;
+                Some(series)
             }
         };
         let written_bytes = Arc::default();
@@ -226,6 +260,11 @@ impl CaptureFile {
             let max_bytes = series.rotation.max_bytes;
             ts_ns >= series.next_ns || max_bytes.is_some_and(|max| written > max.max(least))
         })
+    }
+
+    /// The newest file of an earlier recording of this name, behind which it goes on.
+    pub(crate) fn before(&self) -> Option<&Path> {
+        self.series.as_ref()?.before.as_deref()
     }
 
     /// Whether the series has as many files as it may have.
@@ -259,26 +298,9 @@ impl CaptureFile {
             source,
             held,
         };
-        let path = series
-            .names
-            .next(ts_ns)
-            .map_err(|error| failed(Path::new(&self.name), io::Error::other(error)))?;
-        if let Some(ring) = series.rotation.ring() {
-            while series.kept.len() >= ring {
-                let Some(oldest) = series.kept.pop_front() else {
-                    break;
-                };
-                match fs::remove_file(&oldest) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        return Err(failed(&oldest, error));
-                    }
-                    _ => {}
-                }
-            }
-            // A name whose file somebody deleted may come again.
-            series.kept.retain(|kept| *kept != path);
-            series.kept.push_back(path.clone());
-        }
+        let path = series.next(ts_ns).map_err(|(path, error)| {
+            failed(path.as_deref().unwrap_or(Path::new(&self.name)), error)
+        })?;
         // First the next file, then the end of this one, which says that there
         // is a next.
         let written_bytes = Arc::default();

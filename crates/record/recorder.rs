@@ -192,10 +192,17 @@ pub(crate) fn record(
         usual_descriptors,
     } = prepare(recording)?;
     // Not before all else is well: a file of that name may exist.
-    let outputs = open(clock.unix_ns(Clock::boot_ns()?))?;
+    let mut outputs = open(clock.unix_ns(Clock::boot_ns()?))?;
     let names = recorded.devices().iter();
     let names: Vec<_> = names.map(|device| interfaces.called(device)).collect();
     watcher.started(&names, &attached.hooks, &attached.missing);
+    let series = outputs.iter_mut().filter_map(Output::series);
+    for before in series.filter_map(|series| series.before()) {
+        watcher.note(&format!(
+            "goes on behind {}, which an earlier recording left",
+            before.display()
+        ));
+    }
 
     let progress = Arc::new(Progress::default());
     let mut writer = Writer::new(

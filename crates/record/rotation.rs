@@ -1,8 +1,9 @@
 //! When a recording goes on in another file, and what that file is called.
-//! The options mean what they mean to tcpdump, but no file overwrites another
-//! of the same recording unless it is the oldest of a ring.
+//! The options mean what they mean to tcpdump, but no file overwrites another of
+//! this recording or of an earlier one unless it is the oldest of a ring.
 
 use std::collections::HashMap;
+use std::fs;
 use std::mem;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use tcprec_shared::format;
 
 /// When another file is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,18 +135,61 @@ impl Names {
         names.stem_at(0).map(|_| names)
     }
 
+    /// Lets numbers go on behind those of the files that recordings of this name left.
+    /// Gives these, the oldest first.
+    pub(crate) fn go_on(&mut self) -> Vec<PathBuf> {
+        let found: HashMap<_, _> = self.found().collect();
+        let recorded = format::recorded(found.keys().cloned().collect());
+        let is_counted = |path: &PathBuf| self.ring.is_none() || recorded.last() == Some(path);
+        for (_, (stem, number)) in found.into_iter().filter(|(path, _)| is_counted(path)) {
+            let latest = self.used.entry(stem).or_insert(number);
+            *latest = number.max(*latest);
+        }
+        recorded
+    }
+
+    /// The files that have a name as this gives them, each with its stem and its number.
+    fn found(&self) -> impl Iterator<Item = (PathBuf, (String, u32))> {
+        let series = Path::new(&self.stem);
+        let folder = match series.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter_map(move |entry| {
+            let path = series.with_file_name(entry.file_name());
+            if !holds_something(&path) {
+                return None;
+            }
+            let name = path.to_str()?.strip_suffix(&self.extension)?;
+            if self.is_stem(name) {
+                return Some((path.clone(), (name.to_owned(), 0)));
+            }
+            let (stem, number) = name
+                .rsplit_once('.')
+                .filter(|(stem, _)| self.is_stem(stem))?;
+            Some((path.clone(), (stem.to_owned(), number.parse().ok()?)))
+        })
+    }
+
     /// The name of a file that begins at `ts_ns`. A number tells apart those
     /// that would have the same.
     ///
     /// # Errors
-    /// Where the time cannot be written as asked for.
+    /// Where the time cannot be written as asked for, or others have taken all names.
     pub(crate) fn next(&mut self, ts_ns: i64) -> Result<PathBuf, String> {
         let stem = self.stem_at(ts_ns)?;
-        let number = self
+        let first = self
             .used
             .get(&stem)
             .map_or(0, |number| number.saturating_add(1));
-        let name = self.name(&stem, number);
+        let last = self.ring.map_or(u32::MAX, |files| {
+            first.saturating_add(files.saturating_sub(1))
+        });
+        let (number, name) = (first..=last)
+            .map(|number| (number, self.name(&stem, number)))
+            .find(|(_, name)| !holds_something(name))
+            .ok_or("files that are no recordings have all names of the ring")?;
         self.forget();
         self.used.insert(stem, number);
         Ok(name)
@@ -176,6 +221,15 @@ impl Names {
         self.used = used;
     }
 
+    /// Whether a stem may be that of a file of this series.
+    fn is_stem(&self, stem: &str) -> bool {
+        if self.is_pattern {
+            jiff::fmt::strtime::parse(&self.stem, stem).is_ok()
+        } else {
+            stem == self.stem
+        }
+    }
+
     fn stem_at(&self, ts_ns: i64) -> Result<String, String> {
         if !self.is_pattern {
             return Ok(self.stem.clone());
@@ -186,8 +240,16 @@ impl Names {
     }
 }
 
+/// Whether there is a file that is not to be written over. A recorder that was killed as it
+/// began leaves an empty one.
+fn holds_something(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0)
+}
+
 #[cfg(test)]
 mod tests {
+    use tcprec_shared::record::{Capture, Record};
+
     use super::*;
 
     const SECOND_NS: i64 = 1_000_000_000;
@@ -268,13 +330,68 @@ mod tests {
             Names::new(&path, "jsonl", &rotation(false, true, 0), TimeZone::UTC).unwrap();
         let mut name = |seconds: usize| names.next(seconds as i64 * SECOND_NS).unwrap();
         let kept = name(0);
-        std::fs::write(&kept, "").unwrap();
+        fs::write(&kept, "").unwrap();
         let deleted = name(1);
         for seconds in 2..=MIN_USED {
             name(seconds);
         }
         assert_eq!(name(1), deleted);
         assert_ne!(name(0), kept);
+    }
+
+    /// The names of the next three files after those that recordings left: each holds
+    /// when its recording began, and its place in that.
+    fn goes_on(name: &str, by_time: bool, files: u32, left: &[(&str, i64, u32)]) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, started_ns, sequence) in left {
+            let mut sink = format::create(&folder.path().join(name)).unwrap();
+            let capture = Capture {
+                clock_offset_ns: Some(0),
+                started_ns: Some(*started_ns),
+                sequence: *sequence,
+                ..Capture::default()
+            };
+            sink.write(&Record::Capture(capture.into()), None).unwrap();
+            sink.finish().unwrap();
+        }
+        let path = folder.path().join(name);
+        let rotation = rotation(!by_time, by_time, files);
+        let mut names = Names::new(&path, "jsonl", &rotation, TimeZone::UTC).unwrap();
+        assert_eq!(names.go_on().len(), left.len());
+        let next = (0..3).map(|_| {
+            let path = names.next(5 * SECOND_NS).unwrap();
+            // As a recorder does: the next one is another.
+            fs::write(&path, "{}").unwrap();
+            path.file_name().unwrap().to_str().unwrap().to_owned()
+        });
+        next.collect()
+    }
+
+    #[test]
+    fn names_go_on_behind_those_that_are_there() {
+        let left = [("cap.jsonl", 1, 0), ("cap.7.jsonl", 1, 1)];
+        assert_eq!(
+            goes_on("cap.jsonl", false, 0, &left),
+            ["cap.8.jsonl", "cap.9.jsonl", "cap.10.jsonl"]
+        );
+        // The newest is no more the one with the highest number.
+        let left = [("cap.4.jsonl", 1, 0), ("cap.0.jsonl", 1, 1)];
+        assert_eq!(
+            goes_on("cap.jsonl", false, 5, &left),
+            ["cap.1.jsonl", "cap.2.jsonl", "cap.3.jsonl"]
+        );
+        // Of a ring of another size: a name that is there is passed over.
+        let left = [("cap.1.jsonl", 1, 1), ("cap.9.jsonl", 1, 9)];
+        assert_eq!(
+            goes_on("cap.jsonl", false, 5, &left),
+            ["cap.0.jsonl", "cap.2.jsonl", "cap.3.jsonl"]
+        );
+        assert_eq!(goes_on("cap.jsonl", false, 5, &[])[0], "cap.0.jsonl");
+        let left = [("00-05.jsonl", 1, 0), ("00-05.1.jsonl", 2, 0)];
+        assert_eq!(
+            goes_on("%M-%S.jsonl", true, 0, &left),
+            ["00-05.2.jsonl", "00-05.3.jsonl", "00-05.4.jsonl"]
+        );
     }
 
     #[test]

@@ -159,6 +159,7 @@ const TESTS: &[(&str, fn())] = tests![
     counts::names,
     rotation::by_size,
     rotation::ring,
+    rotation::begun_again,
     rotation::by_time,
     rotation::closed_sockets,
     rotation::many_sockets,

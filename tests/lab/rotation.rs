@@ -155,6 +155,56 @@ pub(crate) fn ring() {
     assert_eq!(sequence(&last) + 1, written);
 }
 
+/// Killed and begun again, it goes on in the same ring: what was there stays, and is read
+/// with what came later, until it is the oldest.
+pub(crate) fn begun_again() {
+    let world = World::without_cable();
+    let _nginx = Nginx::start(&world, &world.server);
+    let cap = world.file("cap");
+    let output = world.file("cap.jsonl.zst").display().to_string();
+    let start = || {
+        let arguments = ["-i", "lo", "-C", "8k", "-W", "6", "-o", &output];
+        Recorder::start(&world, &world.server, &arguments)
+    };
+    let fetch = |requests| {
+        let targets: Vec<_> = (0..requests).map(|item| format!("/item/{item}")).collect();
+        Traffic::default().fetch(&world, &world.server, LOOPBACK[0], &targets);
+        world.settle();
+    };
+    let requests = || analyze(&world, &cap).of_kind("http").count();
+    let contents = || {
+        let files = files(&world, "cap", ".jsonl.zst").into_iter();
+        let contents = files.map(|path| (fs::read(&path).expect("a file"), path));
+        contents.collect::<Vec<_>>()
+    };
+    let recorder = start();
+    fetch(100);
+    wait_until("all is written", || requests() == 100);
+    recorder.kill();
+    let left = contents();
+    assert!(left.len() > 1, "{} files", left.len());
+    let newest = left.last().expect("a file").1.display().to_string();
+
+    let recorder = start();
+    fetch(50);
+    let errors = recorder.stop().errors;
+    let told = format!("goes on behind {newest}, which an earlier recording left");
+    assert!(errors.contains(&told), "{errors}");
+    let now = contents();
+    assert!(left.iter().all(|file| now.contains(file)), "{now:?}");
+    assert_eq!(requests(), 150);
+    let report = analyze(&world, &cap);
+    assert_eq!(capture(&report, "several_recordings"), true);
+    assert_eq!(number(&report, "missing_files"), 0);
+
+    let recorder = start();
+    fetch(1000);
+    recorder.stop();
+    let now = contents();
+    assert_eq!(now.len(), 6);
+    assert!(!left.iter().any(|file| now.contains(file)));
+}
+
 /// It ends by itself, after as many files as it may write, though nothing happens.
 pub(crate) fn by_time() {
     let world = World::without_cable();

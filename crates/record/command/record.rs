@@ -83,18 +83,20 @@ pub struct Record {
     /// with a unit, as 512k, 10M, 1GiB (powers of 1024), 10MB. Where very many
     /// sockets are open, which each file begins with, it is larger. The next are
     /// called cap.1.jsonl.zst, cap.2.jsonl.zst, ...; `tcprec analyze cap` reads
-    /// all of them as one
+    /// all of them as one. What earlier recordings of that name left stays, and
+    /// is read with them: the numbers go on behind it
     #[arg(short = 'C', long = "file-size", value_name = "SIZE", value_parser = size, allow_negative_numbers = true)]
     file_size: Option<u64>,
 
     /// Go on in another file after so many seconds. The name may hold the time
     /// at which a file begins, as in cap-%Y%m%d-%H%M%S.jsonl.zst (strftime); a
-    /// name that this recording used before gets a number
+    /// name that is there already gets a number
     #[arg(short = 'G', long = "file-time", value_name = "SECONDS", value_parser = period, allow_negative_numbers = true)]
     file_time: Option<Duration>,
 
-    /// With -C keep so many files: the oldest one makes room for the next, so their
-    /// numbers begin anew with 0. With -G alone stop after so many files
+    /// With -C keep so many files, those of earlier recordings of that name among
+    /// them: the oldest one makes room for the next, so their numbers begin anew
+    /// with 0. With -G alone stop after so many files
     #[arg(short = 'W', long = "file-count", value_name = "COUNT", value_parser = count::<NonZeroU32>, allow_negative_numbers = true)]
     file_count: Option<NonZeroU32>,
 

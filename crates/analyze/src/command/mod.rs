@@ -127,17 +127,7 @@ fn warn(what: &dyn Display) {
 }
 
 fn open(path: &Path) -> Result<Input, Failure> {
-    let input = format::open(path).map_err(|error| unreadable(path, &error))?;
-    let unread = input.unread_files();
-    if !unread.is_empty() {
-        let names = unread.iter().map(|path| path.display().to_string());
-        let names = names.collect::<Vec<_>>().join(", ");
-        warn(&format_args!(
-            "{}: of other recordings, and not read: {names}",
-            path.display()
-        ));
-    }
-    Ok(input)
+    format::open(path).map_err(|error| unreadable(path, &error))
 }
 
 fn unreadable(path: &Path, error: &ReadError) -> Failure {

@@ -20,6 +20,7 @@ mod window;
 
 pub use create::{CreateError, UnknownFormat, create, create_counted, create_writer};
 pub use open::{Input, open, open_reader};
+pub use series::recorded;
 
 /// Whether a path is `-`: the standard input, or the standard output, and no file.
 #[must_use]

@@ -39,7 +39,6 @@ pub struct Input {
     read_bytes: Arc<AtomicU64>,
     total_bytes: Option<u64>,
     files: Vec<PathBuf>,
-    unread_files: Vec<PathBuf>,
     ended: bool,
 }
 
@@ -77,13 +76,6 @@ impl Input {
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
-
-    /// The files of the same name, as a series has them, that are of other recordings
-    /// than the newest, and are not read.
-    #[must_use]
-    pub fn unread_files(&self) -> &[PathBuf] {
-        &self.unread_files
-    }
 }
 
 impl Source for Input {
@@ -115,8 +107,7 @@ impl Source for Input {
 /// Opens the capture at `path`: a file of any format (`-` is the standard
 /// input), the stem of one or of a rotated series, as `cap` for
 /// `cap.jsonl.zst`, or a folder of captures. Several files are read one after
-/// the other, in the order in which they were recorded; of a series those of its newest
-/// recording.
+/// the other, in the order in which they were recorded, by however many recordings.
 ///
 /// # Errors
 /// Unsupported where the file is no capture; it says what was found instead.
@@ -130,14 +121,7 @@ pub fn open(path: &Path) -> Result<Input, ReadError> {
             let opened = open_file(&file, Arc::clone(&read_bytes))?;
             Ok(opened.into_input(read_bytes, vec![file]))
         }
-        Found::Series(files) => {
-            let mut parts = Parts::of(without_empty(files));
-            let unread_files = parts.take_other_recordings();
-            Ok(Input {
-                unread_files,
-                ..open_series(parts)?
-            })
-        }
+        Found::Series(files) => open_series(Parts::of(without_empty(files))),
         Found::Folder(files) => {
             let mut captures = Vec::new();
             for file in files {
@@ -206,7 +190,6 @@ impl Opened {
                 .sum::<Option<u64>>()
                 .filter(|_| !files.is_empty()),
             files,
-            unread_files: Vec::new(),
             ended: false,
         }
     }

@@ -1,5 +1,5 @@
-//! Several files that are one capture: the parts of a rotated recording, or
-//! what stands in a folder.
+//! Several files that are one capture: the parts of a rotated recording, those of
+//! the recordings of one name, or what stands in a folder.
 
 use std::borrow::Cow;
 use std::io;
@@ -26,34 +26,22 @@ impl Parts {
         Self(parts.collect())
     }
 
-    /// Takes those out that are not of the newest recording, if all say of which they
-    /// are: a recording leaves the further files of an earlier series of its name. One
-    /// that has no time yet has nothing to tell, and is not the newest.
-    pub(super) fn take_other_recordings(&mut self) -> Vec<PathBuf> {
-        let newest = self.0.iter().max_by_key(|(place, _)| place.first_ns);
-        let newest = newest.and_then(|(place, _)| place.capture.clone());
-        let is_known = |(place, _): &(Place, PathBuf)| {
-            let capture = place.capture.as_ref();
-            capture.is_some_and(|capture| capture.is_of_same_recording(capture))
-        };
-        let Some(newest) = newest.filter(|_| self.0.iter().all(is_known)) else {
-            return Vec::new();
-        };
-        let is_other = |(place, _): &mut (Place, PathBuf)| {
-            let capture = place.capture.as_ref();
-            !capture.is_some_and(|capture| capture.is_of_same_recording(&newest))
-        };
-        self.0
-            .extract_if(.., is_other)
-            .map(|(_, path)| path)
-            .collect()
-    }
-
     /// Brings them in the order in which they were recorded: by their numbers
     /// where they are the files of one recording, else by the first time in them.
     pub(super) fn in_order(self) -> Vec<PathBuf> {
         in_order(self.0)
     }
+}
+
+/// Those of `files` that recordings wrote, in the order in which they did.
+#[must_use]
+pub fn recorded(files: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut parts = Parts::of(files);
+    parts.0.retain(|(place, _)| {
+        let capture = place.capture.as_ref();
+        capture.is_some_and(|capture| capture.is_of_same_recording(capture))
+    });
+    parts.in_order()
 }
 
 fn in_order(mut parts: Vec<(Place, PathBuf)>) -> Vec<PathBuf> {
@@ -114,7 +102,20 @@ impl Place {
                 };
             }
         }
-        place
+        place.began()
+    }
+
+    /// The first file of a recording that was killed before anything happened.
+    fn began(self) -> Self {
+        let first = self.capture.as_ref().filter(|it| it.sequence == 0);
+        match first.and_then(|capture| capture.started_ns) {
+            Some(first_ns) => Self {
+                is_untimed: false,
+                first_ns,
+                ..self
+            },
+            None => self,
+        }
     }
 }
 

@@ -134,23 +134,54 @@ fn a_series_is_read_in_order() {
     assert_eq!(errors, [""; 0]);
 }
 
-/// A recording that was shorter than the one before leaves the further files of that.
+/// A recording that was begun again goes on behind the files of the one before, which
+/// was killed before anything happened, or in the midst of a ring.
 #[test]
-fn a_series_is_of_one_recording() {
+fn a_series_is_of_all_recordings_of_its_name() {
     let folder = folder();
-    let file = |name: &str, sequence, started_ns, ts_ns| {
+    let file = |name: &str, started_ns, sequence, ts_ns| {
         let path = folder.path().join(name);
         part_of(started_ns, &path, sequence, ts_ns);
         path
     };
-    file("cap.jsonl", 0, 2, 500);
-    file("cap.1.jsonl", 1, 2, 501);
-    let old = file("cap.2.jsonl", 2, 1, 50);
+    let begun = folder.path().join("cap.1.jsonl");
+    let mut sink = create(&begun).unwrap();
+    let capture = Capture {
+        clock_offset_ns: Some(1),
+        started_ns: Some(600),
+        ..Capture::default()
+    };
+    sink.write(&Record::Capture(capture.into()), None).unwrap();
+    sink.finish().unwrap();
+    let expected = [
+        file("cap.3.jsonl", 500, 8, 501),
+        file("cap.0.jsonl", 500, 9, 502),
+        begun,
+        file("cap.2.jsonl", 700, 0, 701),
+    ];
     let input = open(&folder.path().join("cap")).unwrap();
-    assert_eq!(input.files().len(), 2);
-    assert_eq!(input.unread_files(), [old]);
+    assert_eq!(input.files(), expected);
     let (times, ..) = summary(&folder.path().join("cap"));
-    assert!(times.iter().all(|ts_ns| *ts_ns >= 500));
+    assert_eq!(times, [501, 501, 502, 502, 701, 701]);
+}
+
+#[test]
+fn files_of_recordings_are_told_from_others() {
+    let folder = folder();
+    let file = |name: &str| folder.path().join(name);
+    part(&file("b.jsonl"), 1, 1);
+    part(&file("a.jsonl"), 2, 2);
+    fs::write(file("empty.jsonl"), "").unwrap();
+    fs::write(file("text.jsonl"), "text").unwrap();
+    // What was no recording of ours before it was converted.
+    let mut sink = create(&file("converted.jsonl")).unwrap();
+    let capture = Record::Capture(Capture::default().into());
+    sink.write(&capture, None).unwrap();
+    sink.finish().unwrap();
+    let names = ["a", "b", "empty", "text", "converted"];
+    let files = names.map(|name| file(&format!("{name}.jsonl")));
+    let expected = ["b.jsonl", "a.jsonl"].map(file);
+    assert_eq!(recorded(files.to_vec()), expected);
 }
 
 /// By the name that the recorder was given, though there is no file of that name.
