@@ -25,7 +25,7 @@ use crate::kernel::{
 use crate::output::{Output, WriteError, Written};
 use crate::reader::{Ended, Message, Reader};
 use crate::rights::{self, RightsError};
-use crate::signals::Stop;
+use crate::signals::{Stop, terminate};
 use crate::writer::{Closed, Progress, Writer};
 
 /// How many batches may be on their way to the writer. When all are, the
@@ -224,9 +224,13 @@ pub(crate) fn record(
             return Err(error);
         }
     };
-    rights::give_up(recording.is_series)?;
-    for namespace in &*options.namespaces {
-        namespace.run(|| rights::give_up(false))??;
+    // The command is not to run on alone.
+    if let Err(error) = give_up_rights(recording, &options) {
+        if let Some(child) = &child {
+            terminate(child);
+        }
+        writer.finish(End::FAILED, clock.unix_ns(Clock::boot_ns()?));
+        return Err(error);
     }
 
     let (to_writer, messages) = channel();
@@ -277,6 +281,14 @@ pub(crate) fn record(
         unaccounted: closed.totals.unaccounted(seen.0, seen.1),
         status,
     })
+}
+
+fn give_up_rights(recording: &Recording, options: &Options) -> Result<(), RecordError> {
+    rights::give_up(recording.is_series)?;
+    for namespace in &*options.namespaces {
+        namespace.run(|| rights::give_up(false))??;
+    }
+    Ok(())
 }
 
 /// The filter for these interfaces.

@@ -196,6 +196,7 @@ const TESTS: &[(&str, fn())] = tests![
     overload::stopped_reader,
     overload::slow_output,
     rights::given_up,
+    rights::not_given_up,
     rights::no_core_dump,
     rights::file_capabilities,
     rights::files_are_hidden,

@@ -9,8 +9,11 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
+use crate::process::wait_until;
 use crate::recorder::{Recorder, TCPREC, analyze};
+use crate::records;
 use crate::report::Ends;
+use crate::shim::Shim;
 use crate::traffic::some_of_everything;
 use crate::web::Nginx;
 use crate::world::World;
@@ -33,6 +36,31 @@ fn capabilities(status: &str, set: &str) -> u64 {
     u64::from_str_radix(&field(status, set), 16).expect("a set of capabilities")
 }
 
+/// A command does not run on alone when the recording fails as it begins.
+pub(crate) fn not_given_up() {
+    let world = World::without_cable();
+    let capture = world.file("capture.jsonl").display().to_string();
+    let watched = world.file("watched").display().to_string();
+    fs::write(&watched, "").expect("a file");
+    let mut command = Command::new(TCPREC);
+    command.args(["record", "-i", "lo", "-o", &capture, "--"]);
+    command.args(["tail", "-f", &watched]);
+    Shim::new(&world).keep_rights(&mut command);
+    let ended = world.start(&world.server, command).finish().expect_code(1);
+    let expected = "cannot give up rights";
+    assert!(ended.errors.contains(expected), "{}", ended.errors);
+    let runs = |process: &fs::DirEntry| {
+        let arguments = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&arguments).contains(&watched)
+    };
+    wait_until("the command has ended", || {
+        let processes = fs::read_dir("/proc").expect("the processes");
+        !processes.flatten().any(|process| runs(&process))
+    });
+    let records = records::read(Path::new(&capture));
+    assert_eq!(records.last().expect("a record")["reason"], "failed");
+}
+
 /// No thread keeps more than it needs; the command has all that the user has.
 pub(crate) fn given_up() {
     let world = World::without_cable();
@@ -50,7 +78,7 @@ pub(crate) fn given_up() {
         &["-i", "lo", "-o", &capture, "--", "sh", "-c", &script],
     );
     let mut threads = 0;
-    crate::process::wait_until("all threads work", || {
+    wait_until("all threads work", || {
         let tasks = fs::read_dir(format!("/proc/{}/task", recorder.pid())).expect("the threads");
         threads = tasks.count();
         threads > 1
@@ -88,7 +116,7 @@ pub(crate) fn no_core_dump() {
     let mut command = Command::new("sh");
     command.args(["-c", &script]);
     let recorder = Recorder::ready(world.start(&world.server, command));
-    crate::process::wait_until("it has given up its rights", || {
+    wait_until("it has given up its rights", || {
         let status = fs::read_to_string(format!("/proc/{}/status", recorder.pid()));
         field(&status.expect("its status"), "NoNewPrivs") == "1"
     });

@@ -6,15 +6,18 @@
  * SHIM_AFTER  ... behind so many bytes, the last of them taken in part
  * SHIM_POLL   once this file exists, poll fails with EIO
  * SHIM_STEP   once this file exists, the wall clock is an hour back
+ * SHIM_RIGHTS new rights cannot be forgone (PR_SET_NO_NEW_PRIVS)
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -75,4 +78,21 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 	if (clock == CLOCK_REALTIME && step && !access(step, F_OK))
 		time->tv_sec -= 3600;
 	return result;
+}
+
+int prctl(int option, ...)
+{
+	int (*next)(int, ...) = dlsym(RTLD_NEXT, "prctl");
+	unsigned long values[4];
+	va_list list;
+
+	if (option == PR_SET_NO_NEW_PRIVS && getenv("SHIM_RIGHTS")) {
+		errno = EPERM;
+		return -1;
+	}
+	va_start(list, option);
+	for (int place = 0; place < 4; place++)
+		values[place] = va_arg(list, unsigned long);
+	va_end(list);
+	return next(option, values[0], values[1], values[2], values[3]);
 }

@@ -32,6 +32,11 @@ impl Shim {
         command.env("LD_PRELOAD", &self.0).env("SHIM_POLL", file);
     }
 
+    /// It cannot give up its rights.
+    pub(crate) fn keep_rights(&self, command: &mut Command) {
+        command.env("LD_PRELOAD", &self.0).env("SHIM_RIGHTS", "1");
+    }
+
     /// The wall clock goes back by an hour when a file comes to be.
     pub(crate) fn step(&self, command: &mut Command, file: &Path) {
         command.env("LD_PRELOAD", &self.0).env("SHIM_STEP", file);
