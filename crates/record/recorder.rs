@@ -178,7 +178,7 @@ pub(crate) fn record(
     open: impl FnOnce(i64) -> Result<Vec<Output>, RecordError>,
     watcher: &mut dyn Watcher,
 ) -> Result<Summary, RecordError> {
-    let stop = Stop::install()?;
+    let mut stop = Stop::install()?;
     if let Some(program) = recording.command.first() {
         find(program).map_err(|source| cannot_run(program, source))?;
     }
@@ -232,6 +232,7 @@ pub(crate) fn record(
         writer.finish(End::FAILED, clock.unix_ns(Clock::boot_ns()?));
         return Err(error);
     }
+    stop.be_patient();
 
     let (to_writer, messages) = channel();
     let (to_reader, empties) = channel();

@@ -104,6 +104,7 @@ const TESTS: &[(&str, fn())] = tests![
     options::misuse,
     options::not_root,
     signals::others,
+    signals::twice_together,
     signals::without_a_terminal,
     signals::in_a_pid_namespace,
     signals::a_stopped_terminal,

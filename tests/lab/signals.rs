@@ -2,6 +2,8 @@
 //! does not know.
 
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -28,6 +30,26 @@ pub(crate) fn others() {
     let ended = recorder.finish();
     assert!(ended.errors.contains("none lost"), "{}", ended.errors);
     assert!(!ended.errors.contains(": 0 packets"), "{}", ended.errors);
+}
+
+/// Told twice together, as by `timeout -s INT`, it ends in good order.
+pub(crate) fn twice_together() {
+    let world = World::without_cable();
+    let _nginx = Nginx::start(&world, &world.server);
+    for round in 0..5 {
+        let capture = world.file(&format!("{round}.jsonl"));
+        let output = capture.display().to_string();
+        let recorder = Recorder::start(&world, &world.server, &["-i", "lo", "-o", &output]);
+        some_of_everything(&world, &world.server, ["127.0.0.1", "::1"]);
+        recorder.signal(Signal::SIGINT);
+        // One that waits is the same signal: the first is to be taken.
+        thread::sleep(Duration::from_millis(1));
+        recorder.signal(Signal::SIGINT);
+        let ended = recorder.finish();
+        assert!(ended.errors.contains("none lost"), "{}", ended.errors);
+        let records = records::read(&capture);
+        assert_eq!(records.last().expect("a record")["type"], "end");
+    }
 }
 
 /// Started by nohup it goes on when the terminal is closed.

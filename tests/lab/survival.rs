@@ -396,7 +396,8 @@ pub(crate) fn clock_step() {
     }
 }
 
-/// A pipe whose reader stopped: Ctrl-C ends the recording soon, a second one at once.
+/// A pipe whose reader stopped: Ctrl-C ends the recording soon, another one a second
+/// later at once.
 pub(crate) fn full_pipe() {
     let world = World::without_cable();
     let _nginx = Nginx::start(&world, &world.server);
