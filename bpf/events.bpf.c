@@ -71,7 +71,8 @@ static __always_inline void accepted(void *ctx, struct task_struct *task,
 		return;
 	fill_task(&event->task, task);
 	fill_socket_from_head(event, sk);
-	if (submit(ctx, event))
+	/* What its client has reset is closed already, and will not be forgotten again. */
+	if (submit(ctx, event) && event->new_state != TCP_CLOSE)
 		set_user(event->cookie, event->task.pid);
 }
 

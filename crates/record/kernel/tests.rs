@@ -2,11 +2,14 @@
 //! the fixtures, say what the userspace parser says of the same bytes.
 
 use std::cell::RefCell;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::time::Instant;
 
-use libbpf_rs::{ProgramInput, ProgramMut};
+use libbpf_rs::{MapCore as _, MapFlags, ProgramInput, ProgramMut};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::Pid;
 use tcprec_shared::format;
 use tcprec_shared::headers::{self, LinkType};
@@ -35,24 +38,28 @@ fn device() -> Device {
         .expect("a device besides loopback")
 }
 
+fn options(transport: Transport, snap: Snap, buffer_bytes: u32) -> Options {
+    Options {
+        hook: Hook::Auto,
+        event_hooks: EventHooks::Auto,
+        transport,
+        snap,
+        filter: None,
+        direction: None,
+        wanted: Wanted::default(),
+        buffer_bytes,
+        namespaces: Arc::new([]),
+        events_of: Vec::new(),
+    }
+}
+
 impl Runner {
     fn new(transport: Transport, snap: Snap, layer: Layer) -> Self {
         Self::with_buffer(transport, snap, layer, 1 << 20)
     }
 
     fn with_buffer(transport: Transport, snap: Snap, layer: Layer, buffer_bytes: u32) -> Self {
-        let options = Options {
-            hook: Hook::Auto,
-            event_hooks: EventHooks::Auto,
-            transport,
-            snap,
-            filter: None,
-            direction: None,
-            wanted: Wanted::default(),
-            buffer_bytes,
-            namespaces: Arc::new([]),
-            events_of: Vec::new(),
-        };
+        let options = options(transport, snap, buffer_bytes);
         let device = Device {
             layer: Ok(layer),
             ..device()
@@ -129,6 +136,60 @@ impl Runner {
         let is_out = packet.direction == Some(Direction::Out);
         assert!(packet.cookie.is_none() || is_out);
     }
+}
+
+/// The kernel's number of a socket.
+fn cookie(socket: &TcpStream) -> u64 {
+    let (mut cookie, mut length) = (0_u64, size_of::<u64>() as libc::socklen_t);
+    // SAFETY: the descriptor is open, and the pointers are to what is filled.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    assert_eq!(result, 0);
+    cookie
+}
+
+/// A connection takes its place among the sockets that have a user when it is accepted,
+/// and one that is closed by then takes none: nothing would give it back.
+#[test]
+#[ignore = "needs root"]
+fn a_closed_socket_has_no_user() {
+    let options = options(Transport::Ring, Snap::Adaptive, 1 << 20);
+    let packets = load_packets(&options, None).unwrap();
+    let mut events = load_events(&options, &packets, &mut Vec::new()).unwrap();
+    let (mut links, mut attached) = (Vec::new(), Attached::default());
+    attach_events(events.object_mut(), |_| true, &mut links, &mut attached).unwrap();
+    let Events::Btf(events) = &events else {
+        panic!("no types");
+    };
+    let has_user = |socket: &TcpStream| {
+        // `struct user_set` of bpf/users.bpf.h: of several users each has a cookie first.
+        let sets = events.maps.users.info().unwrap().info.max_entries;
+        let set = u32::try_from(cookie(socket) % u64::from(sets)).unwrap();
+        let set = events.maps.users.lookup(&set.to_ne_bytes(), MapFlags::ANY);
+        let set = set.unwrap().unwrap();
+        let mut users = set.chunks(16);
+        users.any(|user| user[..8] == cookie(socket).to_ne_bytes())
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connect = || TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let client = connect();
+    assert!(has_user(&listener.accept().unwrap().0));
+    let aborted = connect();
+    let abort = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    setsockopt(&aborted, sockopt::Linger, &abort).unwrap();
+    drop(aborted);
+    assert!(!has_user(&listener.accept().unwrap().0));
+    drop(client);
 }
 
 /// Calls `work` with each whole Ethernet packet of the fixtures that has
