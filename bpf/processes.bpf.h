@@ -24,6 +24,7 @@ const volatile __u32 follow_forks = 0;
 
 #define MAX_WANTED 1024
 #define MAX_FOLLOWED 65536
+#define MAX_LISTENERS 65536
 /* In which /proc tells when a process started: 1/100 s (USER_HZ). */
 #define TICK_NS 10000000
 
@@ -69,6 +70,16 @@ struct {
 	__type(value, __u64);
 } followed SEC(".maps");
 
+/* The wanted sockets that listen, by cookie, with their ports. The cookies of all
+ * wanted sockets are an LRU, which many connections empty of those that live long. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_LISTENERS);
+	__type(key, __u64);
+	__type(value, __u16);
+} wanted_listeners SEC(".maps");
+
 static __always_inline bool is_among(void *processes, const struct task *task)
 {
 	__u64 *start_ticks = bpf_map_lookup_elem(processes, &task->pid);
@@ -99,10 +110,13 @@ static __always_inline void fill_address(__u8 *to, const __u8 *address, __u8 ip_
 		__builtin_memcpy(to, address, 16);
 }
 
-static __always_inline void add_listener(__u16 port)
+static __always_inline void add_listener(__u64 cookie, __u16 port)
 {
 	__u32 *count, one = 1;
 
+	/* Several processes may hold it. */
+	if (bpf_map_update_elem(&wanted_listeners, &cookie, &port, BPF_NOEXIST))
+		return;
 	/* Another CPU may add the first at the same time. */
 	if (!bpf_map_update_elem(&wanted_ports, &port, &one, BPF_NOEXIST))
 		return;
@@ -111,10 +125,13 @@ static __always_inline void add_listener(__u16 port)
 		__sync_fetch_and_add(count, 1);
 }
 
-static __always_inline void remove_listener(__u16 port)
+static __always_inline void remove_listener(__u64 cookie, __u16 port)
 {
-	__u32 *count = bpf_map_lookup_elem(&wanted_ports, &port);
+	__u32 *count;
 
+	if (bpf_map_delete_elem(&wanted_listeners, &cookie))
+		return;
+	count = bpf_map_lookup_elem(&wanted_ports, &port);
 	if (!count)
 		return;
 	__sync_fetch_and_add(count, -1);
@@ -131,7 +148,8 @@ static __always_inline bool is_wanted_event(const struct socket_event *event)
 {
 	bool listens = event->new_state == TCP_LISTEN;
 	bool listened = event->old_state == TCP_LISTEN;
-	bool is_known = bpf_map_lookup_elem(&wanted_cookies, &event->cookie);
+	bool is_known = bpf_map_lookup_elem(&wanted_cookies, &event->cookie) ||
+			bpf_map_lookup_elem(&wanted_listeners, &event->cookie);
 	struct socket_ends ends = {};
 	__u8 yes = 1;
 
@@ -141,10 +159,10 @@ static __always_inline bool is_wanted_event(const struct socket_event *event)
 		return false;
 	if (event->cookie)
 		bpf_map_update_elem(&wanted_cookies, &event->cookie, &yes, BPF_ANY);
-	if (listens && !is_known)
-		add_listener(event->local_port);
-	else if (listened && is_known)
-		remove_listener(event->local_port);
+	if (listens)
+		add_listener(event->cookie, event->local_port);
+	else if (listened)
+		remove_listener(event->cookie, event->local_port);
 	if (event->local_port && event->remote_port) {
 		fill_address(ends.local, event->local, event->ip_version);
 		fill_address(ends.remote, event->remote, event->ip_version);

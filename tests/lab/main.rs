@@ -116,6 +116,7 @@ const TESTS: &[(&str, fn())] = tests![
     wanted::of_a_listener,
     wanted::followed,
     wanted::of_several_listeners,
+    wanted::of_a_listener_long_ago,
     wanted::without_the_first_thread,
     wanted::of_a_port_used_again,
     wanted::of_a_pid_used_again,

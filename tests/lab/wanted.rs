@@ -193,6 +193,54 @@ pub(crate) fn of_several_listeners() {
     assert_eq!(listens.len(), 2, "{listens:?}");
 }
 
+/// A server that makes more connections than there is room for, and ends; then another
+/// one on its port.
+const MANY: &str = "
+import os, socket, sys
+
+def name(comm):
+    with open('/proc/self/comm', 'w') as file:
+        file.write(comm)
+
+def listen():
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(('10.77.0.2', 8080))
+    listener.listen()
+    return listener
+
+name('lab-server')
+first = listen()
+for _ in range(80_000):
+    # Nobody listens there.
+    socket.socket().connect_ex(('127.0.0.1', 1))
+first.close()
+name('lab-other')
+second = listen()
+open(sys.argv[1], 'w').close()
+second.accept()[0].recv(1)
+";
+
+/// Once its listener is closed a port is nobody's, however many connections came between.
+pub(crate) fn of_a_listener_long_ago() {
+    let world = World::new();
+    let file = world.file("wanted.jsonl.zst");
+    let output = file.to_str().expect("a path in UTF-8");
+    let arguments = ["-i", "eth0", "-o", output, "--comm", "lab-server"];
+    let recorder = Recorder::start(&world, &world.server, &arguments);
+    let ready = world.file("ready");
+    let mut command = Command::new("python3");
+    command.args(["-c", MANY]).arg(&ready);
+    let server = world.start(&world.server, command);
+    wait_until("the second one listens", || ready.exists());
+    let knock = ["-c", "exec 3<>/dev/tcp/10.77.0.2/8080"];
+    world.run(&world.client, "bash", &knock).expect_code(0);
+    server.finish().expect_code(0);
+    world.settle();
+    let ended = recorder.stop();
+    assert!(ended.errors.contains(": 0 packets"), "{}", ended.errors);
+}
+
 /// A process that goes on without its first thread is still followed.
 pub(crate) fn without_the_first_thread() {
     const SCRIPT: &str = "
