@@ -10,22 +10,29 @@
 #include "core.bpf.h"
 #include "tcprec.h"
 
+/* The name of a task that the verifier knows; `out` is aligned as a word. */
+static __always_inline void fill_comm(__u8 *out, const struct task_struct *task)
+{
+	const __u64 *comm = (const __u64 *)task->comm;
+
+	_Static_assert(COMM_BYTES == 2 * sizeof(*comm), "a name is two words");
+	((__u64 *)out)[0] = comm[0];
+	((__u64 *)out)[1] = comm[1];
+}
+
 /* Of a task that the verifier knows: read without a helper, which costs more
  * than the field. */
 static __always_inline void fill_task(struct task *out, const struct task_struct *task)
 {
 	const struct task_struct *leader = task->group_leader;
-	const __u64 *comm = (const __u64 *)leader->comm;
 
-	_Static_assert(sizeof(out->comm) == 2 * sizeof(*comm), "a name is two words");
 	out->pid = task->tgid;
 	out->start_boot_ns = leader->start_boottime;
 	out->ppid = leader->real_parent->tgid;
 	out->tid = task->pid;
 	out->uid = task->cred->euid.val;
 	out->cgroup_id = task->cgroups->dfl_cgrp->kn->id;
-	((__u64 *)out->comm)[0] = comm[0];
-	((__u64 *)out->comm)[1] = comm[1];
+	fill_comm(out->comm, leader);
 }
 
 static __always_inline void fill_current_task(struct task *out)
@@ -44,12 +51,21 @@ static __always_inline void fill_current_task(struct task *out)
  * (tcp_v4_rcv). It is to be asked for only where its state changes, which only
  * processes do.
  */
-static __always_inline void fill_acting_task(struct task *out, const struct sock *sk)
+static __always_inline struct task_struct *acting_task(const struct sock *sk)
 {
 	__u8 state = sk->__sk_common.skc_state;
 
-	if (state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV && sk->sk_lock.owned)
-		fill_current_task(out);
+	if (state == TCP_TIME_WAIT || state == TCP_NEW_SYN_RECV || !sk->sk_lock.owned)
+		return NULL;
+	return bpf_get_current_task_btf();
+}
+
+static __always_inline void fill_acting_task(struct task *out, const struct sock *sk)
+{
+	struct task_struct *task = acting_task(sk);
+
+	if (task)
+		fill_task(out, task);
 }
 
 #endif

@@ -24,6 +24,7 @@
 #include "accept.bpf.h"
 #include "core.bpf.h"
 #include "sockets.bpf.h"
+#include "tasks.bpf.h"
 #include "tcprec.h"
 
 /* A process as one user. */
@@ -181,14 +182,11 @@ static __always_inline void set_owner(__u64 cookie, const struct owner *owner)
 static __always_inline void fill_owner(struct owner *owner, const struct task_struct *task)
 {
 	const struct task_struct *leader = task->group_leader;
-	const __u64 *comm = (const __u64 *)leader->comm;
 
-	_Static_assert(sizeof(owner->comm) == 2 * sizeof(*comm), "a name is two words");
 	owner->key.pid = task->tgid;
 	owner->key.uid = task->cred->euid.val;
 	owner->key.start_boot_ns = leader->start_boottime;
-	((__u64 *)owner->comm)[0] = comm[0];
-	((__u64 *)owner->comm)[1] = comm[1];
+	fill_comm(owner->comm, leader);
 }
 
 static __always_inline bool is_same(const struct process_key *a, const struct process_key *b)
@@ -196,21 +194,18 @@ static __always_inline bool is_same(const struct process_key *a, const struct pr
 	return a->pid == b->pid && a->uid == b->uid && a->start_boot_ns == b->start_boot_ns;
 }
 
-/* The task that acts on a socket, if one does: see tasks.bpf.h. A thread of the
- * kernel does it for somebody else. */
-static __always_inline struct task_struct *acting_task(const struct sock *sk)
+/* The process that acts on a socket, if one does. A thread of the kernel does it for
+ * somebody else. */
+static __always_inline struct task_struct *acting_process(const struct sock *sk)
 {
-	struct task_struct *task;
+	struct task_struct *task = acting_task(sk);
 
-	if (!sk->sk_lock.owned)
-		return NULL;
-	task = bpf_get_current_task_btf();
-	return task->flags & PF_KTHREAD ? NULL : task;
+	return task && !(task->flags & PF_KTHREAD) ? task : NULL;
 }
 
 static __always_inline void fill_acting(struct owner *owner, const struct sock *sk)
 {
-	struct task_struct *task = acting_task(sk);
+	struct task_struct *task = acting_process(sk);
 
 	if (task)
 		fill_owner(owner, task);
@@ -234,7 +229,7 @@ static __always_inline struct counts *counts_of_sender(struct sock *sk, __u64 co
 {
 	bool is_listener = sk->__sk_common.skc_state == TCP_LISTEN;
 	/* The kernel sends for a listener, whoever holds its lock. */
-	struct task_struct *task = is_listener ? NULL : acting_task(sk);
+	struct task_struct *task = is_listener ? NULL : acting_process(sk);
 	struct socket_owner *socket;
 	struct owner owner = {};
 
