@@ -90,7 +90,7 @@ fn rights() -> io::Result<Check> {
     let names = |is_held: bool| {
         let rights = used.iter().filter(|right| right.is_held == is_held);
         rights
-            .map(|right| right.name)
+            .map(|right| right.capability.to_string())
             .collect::<Vec<_>>()
             .join(", ")
     };
@@ -142,7 +142,7 @@ fn begin(recording: &Recording) -> Vec<Check> {
     }
 }
 
-fn untried(check: &str, lacking: &[&str]) -> Check {
+fn untried(check: &str, lacking: &[String]) -> Check {
     let detail = format!("cannot be tried without {}", lacking.join(", "));
     Check::new(check, Status::Unknown, detail)
 }

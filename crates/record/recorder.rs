@@ -72,7 +72,7 @@ pub(crate) enum RecordError {
          (setcap, see --help)",
         .0.join(" and ")
     )]
-    Rights(Vec<&'static str>),
+    Rights(Vec<String>),
     #[error(transparent)]
     Kernel(#[from] KernelError),
     #[error(transparent)]

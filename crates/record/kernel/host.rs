@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::ptr;
 
+use caps::{CapSet, Capability};
 use libbpf_rs::{ProgramType, libbpf_sys};
 use nix::time::{ClockId, clock_gettime};
 
@@ -119,7 +120,7 @@ pub(crate) enum Need {
 /// A capability that recording uses.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Right {
-    pub(crate) name: &'static str,
+    pub(crate) capability: Capability,
     pub(crate) need: Need,
     /// Whether this process has it.
     pub(crate) is_held: bool,
@@ -128,32 +129,32 @@ pub(crate) struct Right {
 /// The capabilities that recording uses.
 ///
 /// # Errors
-/// When /proc cannot be read.
+/// The kernel's.
 pub(crate) fn used_rights() -> io::Result<Vec<Right>> {
-    // Numbers of linux/capability.h. CAP_SYS_ADMIN stood for CAP_PERFMON and
-    // CAP_BPF before Linux 5.8, and still does.
-    const SYS_ADMIN: u32 = 21;
-    const PERFMON: u32 = 38;
-    const USED: [(u32, &str, Need); 7] = [
-        (12, "CAP_NET_ADMIN", Need::Always),
-        (13, "CAP_NET_RAW", Need::Always),
-        (PERFMON, "CAP_PERFMON", Need::Always),
-        (39, "CAP_BPF", Need::Always),
+    use Capability::{
+        CAP_BPF, CAP_DAC_READ_SEARCH, CAP_IPC_LOCK, CAP_NET_ADMIN, CAP_NET_RAW, CAP_PERFMON,
+        CAP_SYS_ADMIN, CAP_SYS_PTRACE,
+    };
+    const USED: [(Capability, Need); 7] = [
+        (CAP_NET_ADMIN, Need::Always),
+        (CAP_NET_RAW, Need::Always),
+        (CAP_PERFMON, Need::Always),
+        (CAP_BPF, Need::Always),
         // perf's rings are larger than a user may lock in memory.
-        (14, "CAP_IPC_LOCK", Need::ForPerf),
+        (CAP_IPC_LOCK, Need::ForPerf),
         // The programs of other users' processes.
-        (19, "CAP_SYS_PTRACE", Need::Better),
+        (CAP_SYS_PTRACE, Need::Better),
         // tracefs, whose files are root's.
-        (2, "CAP_DAC_READ_SEARCH", Need::Better),
+        (CAP_DAC_READ_SEARCH, Need::Better),
     ];
-    let status = procfs::process::Process::myself()
-        .and_then(|process| process.status())
-        .map_err(io::Error::other)?;
-    let has = |capability: u32| status.capeff >> capability & 1 == 1;
-    let rights = USED.into_iter().map(|(number, name, need)| Right {
-        name,
+    let held = caps::read(None, CapSet::Effective).map_err(io::Error::other)?;
+    // It stood for both before Linux 5.8, and still does.
+    let is_stood_for =
+        |capability| matches!(capability, CAP_PERFMON | CAP_BPF) && held.contains(&CAP_SYS_ADMIN);
+    let rights = USED.into_iter().map(|(capability, need)| Right {
+        capability,
         need,
-        is_held: has(number) || number >= PERFMON && has(SYS_ADMIN),
+        is_held: held.contains(&capability) || is_stood_for(capability),
     });
     Ok(rights.collect())
 }
@@ -162,14 +163,15 @@ pub(crate) fn used_rights() -> io::Result<Vec<Right>> {
 ///
 /// # Errors
 /// As [`used_rights`].
-pub(crate) fn lacking_rights(transport: Transport) -> io::Result<Vec<&'static str>> {
+pub(crate) fn lacking_rights(transport: Transport) -> io::Result<Vec<String>> {
     let mut rights = used_rights()?;
     rights.retain(|right| match right.need {
         Need::Always => !right.is_held,
         Need::ForPerf => !right.is_held && transport == Transport::Perf,
         Need::Better => false,
     });
-    Ok(rights.into_iter().map(|right| right.name).collect())
+    let names = rights.iter().map(|right| right.capability.to_string());
+    Ok(names.collect())
 }
 
 /// Whether the kernel tells its types, so that tp_btf programs can be loaded.
