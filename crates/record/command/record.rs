@@ -70,8 +70,9 @@ pub struct Record {
     snap: Snap,
 
     /// Room in the kernel for packets that wait for the recorder, in sizes as
-    /// -C takes them; the CPUs share it, and each gets 1 MiB at least. More rides out longer bursts
-    /// and slower disks; what finds no room is counted as lost
+    /// -C takes them. With --transport cpu and perf the CPUs share it; with cpu
+    /// each gets 1 MiB at least. More rides out longer bursts and slower disks;
+    /// what finds no room is counted as lost
     #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = buffer, allow_negative_numbers = true)]
     buffer: u32,
 
