@@ -88,8 +88,15 @@ pub(crate) enum RecordError {
     )]
     Stalled,
     /// The command could not be started.
-    #[error("cannot run {command}: {source}")]
+    #[error("{}", cannot_be_run(.command, .source))]
     Command { command: String, source: io::Error },
+}
+
+fn cannot_be_run(command: &str, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => format!("command not found: {command}"),
+        _ => format!("cannot run {command}: {error}"),
+    }
 }
 
 /// What came of a recording.

@@ -83,11 +83,14 @@ pub(crate) fn no_command() {
     fs::write(&program, "no program").expect("a file");
     let program = program.to_str().expect("a path in UTF-8");
     let run = |command: &str, code| {
+        let expected = match code {
+            127 => format!("command not found: {command}"),
+            _ => format!("cannot run {command}"),
+        };
         let arguments = ["record", "-i", "lo", "-o", output, "--", command];
         let ended = tcprec(&world, &world.server, &arguments).expect_code(code);
         let last = ended.errors.lines().last().unwrap_or_default();
-        let is_told = last.contains(&format!("cannot run {command}"));
-        assert!(is_told, "{}", ended.errors);
+        assert!(last.contains(&expected), "{}", ended.errors);
     };
     for (command, code) in [("tcprec-never", 127), (program, 126), (&folder, 126)] {
         run(command, code);

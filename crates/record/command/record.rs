@@ -283,8 +283,8 @@ impl Record {
                 Err(Failure::Failed(failures.collect::<Vec<_>>().join("; ")))
             }
             // As a shell: 127 not found, 126 found but not run.
-            Err(RecordError::Command { command, source }) => {
-                teller.say(&format!("cannot run {command}: {source}"));
+            Err(ref error @ RecordError::Command { ref source, .. }) => {
+                teller.say(&error.to_string());
                 Ok(if source.kind() == io::ErrorKind::NotFound {
                     127
                 } else {
