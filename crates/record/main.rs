@@ -1,7 +1,9 @@
 //! The `tcprec` command.
 
+use std::env;
 use std::process::ExitCode;
 
+use clap::error::ContextKind;
 use clap::{Parser, Subcommand};
 #[cfg(feature = "record")]
 use tcprec::command::{Doctor, Record, Top};
@@ -28,7 +30,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    match parse().command {
         #[cfg(feature = "record")]
         Command::Record(record) => command::exit(record.run()),
         #[cfg(feature = "record")]
@@ -37,4 +39,15 @@ fn main() -> ExitCode {
         Command::Doctor(doctor) => command::exit(doctor.run()),
         Command::Offline(offline) => command::exit(offline.run()),
     }
+}
+
+/// As [`Parser::parse`], but for the advice to write an unknown option behind `--`, where
+/// `record` takes a command.
+fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|mut error| {
+        if env::args_os().nth(1).is_some_and(|name| name == "record") {
+            error.remove(ContextKind::Suggested);
+        }
+        error.exit()
+    })
 }

@@ -276,6 +276,11 @@ pub(crate) fn misuse() {
         let first = ended.errors.lines().next().unwrap_or_default();
         assert!(first.contains(named), "{arguments:?}: {}", ended.errors);
     }
+    // Behind `--` stands a command, and no value.
+    let unknown = ["record", "-i", "lo", "-o", &output, "-U"];
+    let ended = tcprec(&world, &world.server, &unknown).expect_code(2);
+    assert!(ended.errors.contains("'-U'"), "{}", ended.errors);
+    assert!(!ended.errors.contains("as a value"), "{}", ended.errors);
     let nobody = ["top", "--pid", "4194305"];
     let ended = tcprec(&world, &world.server, &nobody).expect_code(2);
     assert_eq!(ended.errors, "tcprec: there is no process 4194305\n");
