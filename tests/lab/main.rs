@@ -102,6 +102,7 @@ const TESTS: &[(&str, fn())] = tests![
     options::several_interfaces,
     options::printing,
     options::misuse,
+    options::help,
     options::not_root,
     signals::others,
     signals::twice_together,

@@ -286,6 +286,21 @@ pub(crate) fn misuse() {
     assert_eq!(ended.errors, "tcprec: there is no process 4194305\n");
 }
 
+/// Each option stands in a group, and examples at the end.
+pub(crate) fn help() {
+    let world = World::without_cable();
+    for option in ["-h", "--help"] {
+        let ended = tcprec(&world, &world.server, &["record", option]).expect_code(0);
+        let groups: Vec<_> = ended.output.lines().collect();
+        let groups = groups.split(|line| line.is_empty());
+        let groups: Vec<_> = groups.filter_map(|lines| lines.first()).collect();
+        let ungrouped = ended.output.split("\n\nWhat to record:\n").next();
+        let ungrouped = ungrouped.unwrap_or_default().matches(" --").count();
+        assert_eq!(ungrouped, 3, "{}", ended.output);
+        assert_eq!(groups.last(), Some(&&"Examples:"), "{}", ended.output);
+    }
+}
+
 pub(crate) fn not_root() {
     const NOBODY: u32 = 65_534;
     let world = World::without_cable();

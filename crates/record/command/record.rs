@@ -30,12 +30,30 @@ use crate::recorder::{self, RecordError, Recording};
 use crate::rights::SETCAP;
 use crate::rotation::{Names, Rotation, period, size};
 
+// The groups that the options stand in.
+const WHAT: &str = "What to record";
+const OUTPUT: &str = "Where to";
+const SERIES: &str = "Series of files";
+const PROCESSES: &str = "Some processes only";
+const ENDS: &str = "Until when";
+const KERNEL: &str = "How the kernel is asked";
+
+/// What stands at the end of the help.
+const EXAMPLES: &str = "Examples:
+  For days, the last 2 GB, also across restarts:
+    tcprec record -i eth0 -C 100M -W 20 -o cap.jsonl.zst
+  In the container of process 811:
+    tcprec record --netns 811 -i eth0 -o cap.pcapng
+  While a command runs:
+    tcprec record -o cap.pcapng.zst -- curl example.org";
+
 /// Record packets and kernel events with their processes
 #[derive(Debug, Args)]
-#[command(after_long_help = needs())]
+#[command(after_help = EXAMPLES, after_long_help = needs())]
 pub struct Record {
     /// Interface to record; may be given more than once. `any` is all of them
     #[arg(
+        help_heading = WHAT,
         short = 'i',
         long = "interface",
         value_name = "INTERFACE",
@@ -48,7 +66,7 @@ pub struct Record {
     /// process that is inside (a container's), or a path as /proc/PID/ns/net.
     /// May be given more than once. Without it `-i any`, which sees the
     /// containers' packets too, takes the events of all namespaces
-    #[arg(long = "netns", value_name = "NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(help_heading = WHAT, long = "netns", value_name = "NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
     namespaces: Vec<String>,
 
     /// File to write; may be given more than once: where one fails, as on a full
@@ -56,6 +74,7 @@ pub struct Record {
     /// .jsonl, .jsonl.zst, .pcapng or .pcapng.zst. `-` is JSON lines to the
     /// standard output
     #[arg(
+        help_heading = OUTPUT,
         short = 'o',
         long = "output",
         visible_short_alias = 'w',
@@ -66,18 +85,11 @@ pub struct Record {
     /// Keep so many bytes of each packet, counted from its link header; 0
     /// keeps all. `adaptive` keeps the first bytes of each message (the heads of
     /// HTTP and TLS), and of the bulk that follows the headers only
-    #[arg(short = 's', long = "snapshot-length", value_name = "BYTES", default_value = "adaptive", value_parser = snap, allow_negative_numbers = true)]
+    #[arg(help_heading = WHAT, short = 's', long = "snapshot-length", value_name = "BYTES", default_value = "adaptive", value_parser = snap, allow_negative_numbers = true)]
     snap: Snap,
 
-    /// Room in the kernel for packets that wait for the recorder, in sizes as
-    /// -C takes them. With --transport cpu and perf the CPUs share it; with cpu
-    /// each gets 1 MiB at least. More rides out longer bursts and slower disks;
-    /// what finds no room is counted as lost
-    #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = buffer, allow_negative_numbers = true)]
-    buffer: u32,
-
     /// Stop after so many packets
-    #[arg(short = 'c', long = "count", value_name = "PACKETS", value_parser = count::<NonZeroU64>, allow_negative_numbers = true)]
+    #[arg(help_heading = ENDS, short = 'c', long = "count", value_name = "PACKETS", value_parser = count::<NonZeroU64>, allow_negative_numbers = true)]
     count: Option<NonZeroU64>,
 
     /// Go on in another file when this one is larger: millions of bytes, or
@@ -86,30 +98,31 @@ pub struct Record {
     /// called cap.1.jsonl.zst, cap.2.jsonl.zst, ...; `tcprec analyze cap` reads
     /// all of them as one. What earlier recordings of that name left stays, and
     /// is read with them: the numbers go on behind it
-    #[arg(short = 'C', long = "file-size", value_name = "SIZE", value_parser = size, allow_negative_numbers = true)]
+    #[arg(help_heading = SERIES, short = 'C', long = "file-size", value_name = "SIZE", value_parser = size, allow_negative_numbers = true)]
     file_size: Option<u64>,
 
     /// Go on in another file after so many seconds. The name may hold the time
     /// at which a file begins, as in cap-%Y%m%d-%H%M%S.jsonl.zst (strftime); a
     /// name that is there already gets a number
-    #[arg(short = 'G', long = "file-time", value_name = "SECONDS", value_parser = period, allow_negative_numbers = true)]
+    #[arg(help_heading = SERIES, short = 'G', long = "file-time", value_name = "SECONDS", value_parser = period, allow_negative_numbers = true)]
     file_time: Option<Duration>,
 
     /// With -C keep so many files, those of earlier recordings of that name among
     /// them: the oldest one makes room for the next, so their numbers begin anew
     /// with 0. With -G alone stop after so many files
-    #[arg(short = 'W', long = "file-count", value_name = "COUNT", value_parser = count::<NonZeroU32>, allow_negative_numbers = true)]
+    #[arg(help_heading = SERIES, short = 'W', long = "file-count", value_name = "COUNT", value_parser = count::<NonZeroU32>, allow_negative_numbers = true)]
     file_count: Option<NonZeroU32>,
 
     /// Stop after this time, as 10s, 5m or 1h30m
-    #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
+    #[arg(help_heading = ENDS, long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
     duration: Option<Duration>,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = WHAT)]
     filter: FilterArgs,
 
     /// Packets of this way only. On loopback each goes both ways, and is kept
     #[arg(
+        help_heading = WHAT,
         short = 'Q',
         long,
         value_enum,
@@ -121,45 +134,53 @@ pub struct Record {
     /// Only sockets of this process; may be given more than once. Where
     /// several of --pid, --comm, --uid and --cgroup are given, a process must
     /// be one of each
-    #[arg(long = "pid", value_name = "PID", value_parser = pid, allow_negative_numbers = true)]
+    #[arg(help_heading = PROCESSES, long = "pid", value_name = "PID", value_parser = pid, allow_negative_numbers = true)]
     pids: Vec<u32>,
 
     /// Only sockets of processes of this name (as ps -o comm shows it)
-    #[arg(long = "comm", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(help_heading = PROCESSES, long = "comm", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     comms: Vec<String>,
 
     /// Only sockets of processes that run as this user (effective uid), by number or name
-    #[arg(long = "uid", value_name = "USER", value_parser = uid, allow_negative_numbers = true)]
+    #[arg(help_heading = PROCESSES, long = "uid", value_name = "USER", value_parser = uid, allow_negative_numbers = true)]
     uids: Vec<u32>,
 
     /// Only sockets of processes in this control group, but not in those below it
-    #[arg(long = "cgroup", value_name = "PATH")]
+    #[arg(help_heading = PROCESSES, long = "cgroup", value_name = "PATH")]
     cgroups: Vec<PathBuf>,
 
     /// The processes too that such processes start
-    #[arg(long)]
+    #[arg(help_heading = PROCESSES, long)]
     follow_forks: bool,
 
+    /// Room in the kernel for packets that wait for the recorder, in sizes as
+    /// -C takes them. With --transport cpu and perf the CPUs share it; with cpu
+    /// each gets 1 MiB at least. More rides out longer bursts and slower disks;
+    /// what finds no room is counted as lost
+    #[arg(help_heading = KERNEL, long, value_name = "SIZE", default_value = "16M", value_parser = buffer, allow_negative_numbers = true)]
+    buffer: u32,
+
     /// How packets are taken
-    #[arg(long, value_enum, default_value_t = Hook::Auto)]
+    #[arg(help_heading = KERNEL, long, value_enum, default_value_t = Hook::Auto)]
     hook: Hook,
 
     /// How the kernel's events are taken
-    #[arg(long, value_enum, default_value_t = EventHooks::Auto)]
+    #[arg(help_heading = KERNEL, long, value_enum, default_value_t = EventHooks::Auto)]
     events: EventHooks,
 
     /// How records come from the kernel
-    #[arg(long, value_enum, default_value_t = Transport::Auto)]
+    #[arg(help_heading = KERNEL, long, value_enum, default_value_t = Transport::Auto)]
     transport: Transport,
 
     /// Print each record as one line, as `tcprec print` does
-    #[arg(long)]
+    #[arg(help_heading = OUTPUT, long)]
     print: bool,
 
     /// Analyze meanwhile: what is worth attention is told on the standard error
     /// as it is found, and at the end stands the report of `tcprec analyze` on
     /// the standard output
     #[arg(
+        help_heading = OUTPUT,
         long,
         value_enum,
         value_name = "FORMAT",
@@ -171,15 +192,15 @@ pub struct Record {
 
     /// With --analyze: only connections, requests and findings of which this
     /// holds, as 'status >= 500'; `tcprec analyze --help` names the fields
-    #[arg(long = "where", value_name = "CONDITION", requires = "analyze")]
+    #[arg(help_heading = OUTPUT, long = "where", value_name = "CONDITION", requires = "analyze")]
     condition: Option<Condition>,
 
     /// List the interfaces and stop
-    #[arg(short = 'D', long = "list-interfaces")]
+    #[arg(help_heading = None, short = 'D', long = "list-interfaces")]
     list: bool,
 
     /// Show what libbpf does
-    #[arg(short = 'v', long)]
+    #[arg(help_heading = None, short = 'v', long)]
     verbose: bool,
 
     /// Taken for tcpdump's sake: addresses and ports are always numbers
@@ -195,16 +216,17 @@ pub struct Record {
     read: Option<PathBuf>,
 
     /// Record while this command runs, and end with its exit code
-    #[arg(last = true, value_name = "COMMAND")]
+    #[arg(help_heading = ENDS, last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 
+/// The same, with what there is more to know.
 fn needs() -> String {
     format!(
         "Recording needs root, or a program with file capabilities:\n  {SETCAP}\n\
          The last two are for the programs of other users' processes and for tracefs; --netns \
          needs cap_sys_admin too. Once it records, tcprec keeps only what it needs to go on. \
-         `tcprec doctor` says what this kernel and these rights allow."
+         `tcprec doctor` says what this kernel and these rights allow.\n\n{EXAMPLES}"
     )
 }
 
