@@ -1,6 +1,8 @@
 //! The books of a recording: what was seen is recorded or lost.
 
-use tcprec_shared::record::{End, Record};
+use std::collections::HashSet;
+
+use tcprec_shared::record::{End, Event, EventKind, Record};
 
 /// The totals of one kind of record.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -90,6 +92,27 @@ impl Held {
             Record::Event(_) => self.events += 1,
             _ => {}
         }
+    }
+}
+
+/// The events of network namespaces none of whose interfaces are recorded.
+#[derive(Debug, Default)]
+pub(crate) struct Elsewhere {
+    pub(crate) events: u64,
+    namespaces: HashSet<u32>,
+}
+
+impl Elsewhere {
+    /// Enters an event of such a namespace. Sockets that are there say nothing of traffic.
+    pub(crate) fn enter(&mut self, event: &Event) {
+        if event.kind != EventKind::Scan {
+            self.events += 1;
+            self.namespaces.insert(event.netns);
+        }
+    }
+
+    pub(crate) fn namespaces(&self) -> u64 {
+        self.namespaces.len() as u64
     }
 }
 

@@ -16,7 +16,7 @@ use nix::unistd::{AccessFlags, access};
 use tcprec_shared::record::{Capture, Direction, End, MissingHook, SCHEMA};
 use thiserror::Error;
 
-use crate::books::Totals;
+use crate::books::{Elsewhere, Totals};
 use crate::interfaces::Interfaces;
 use crate::kernel::{
     self, Attached, Batch, Clock, EventHooks, Filter, Hook, Kernel, KernelError, Options, Recorded,
@@ -102,6 +102,8 @@ fn cannot_be_run(command: &str, error: &io::Error) -> String {
 /// What came of a recording.
 pub(crate) struct Summary {
     pub(crate) totals: Totals,
+    /// Where there are no packets.
+    pub(crate) elsewhere: Elsewhere,
     /// What the captures came to.
     pub(crate) written: Vec<Written>,
     pub(crate) reason: &'static str,
@@ -284,6 +286,7 @@ pub(crate) fn record(
     Ok(Summary {
         failures: closed.failures,
         totals: closed.totals,
+        elsewhere: closed.elsewhere,
         written: closed.written,
         reason,
         unaccounted: closed.totals.unaccounted(seen.0, seen.1),

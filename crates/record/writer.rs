@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tcprec_analyze::annotate::{Annotator, Note};
 use tcprec_shared::record::{Capture, End, Loss, LossCause, Lost, Record};
 
-use crate::books::Totals;
+use crate::books::{Elsewhere, Totals};
 use crate::kernel::{
     Batch, Classic, Clock, DecodeError, Decoded, Device, Losses, Recorded, Ring, decode_event,
     decode_packet, decode_scan,
@@ -77,6 +77,8 @@ pub(crate) struct Writer {
     /// A series has all the files it may have.
     is_full: bool,
     totals: Totals,
+    /// As long as there are no packets.
+    elsewhere: Elsewhere,
     progress: Arc<Progress>,
     /// The outputs that failed. No more is written to those.
     failures: Vec<WriteError>,
@@ -86,6 +88,7 @@ pub(crate) struct Writer {
 #[derive(Debug)]
 pub(crate) struct Closed {
     pub(crate) totals: Totals,
+    pub(crate) elsewhere: Elsewhere,
     pub(crate) written: Vec<Written>,
     pub(crate) failures: Vec<WriteError>,
 }
@@ -118,6 +121,7 @@ impl Writer {
             limit,
             is_full: false,
             totals: Totals::default(),
+            elsewhere: Elsewhere::default(),
             progress,
             failures: Vec::new(),
         }
@@ -211,6 +215,7 @@ impl Writer {
         }
         Closed {
             totals: self.totals,
+            elsewhere: self.elsewhere,
             written,
             failures: self.failures,
         }
@@ -251,6 +256,14 @@ impl Writer {
     }
 
     fn account(&mut self, record: &Record<'_>, is_written: bool) {
+        if let Record::Event(event) = record
+            && self.totals.packets.recorded == 0
+        {
+            let mut devices = self.decoder.recorded.devices().iter();
+            if devices.all(|device| device.netns != event.netns) {
+                self.elsewhere.enter(event);
+            }
+        }
         let (total, counter) = match record {
             Record::Packet(_) => (&mut self.totals.packets, &self.progress.packets),
             Record::Event(_) => (&mut self.totals.events, &self.progress.events),

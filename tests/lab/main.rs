@@ -126,6 +126,7 @@ const TESTS: &[(&str, fn())] = tests![
     namespaces::same_ends,
     namespaces::told_apart,
     namespaces::containers,
+    namespaces::past_the_host,
     namespaces::interface_returns,
     events::each_kind,
     events::processes,

@@ -9,7 +9,7 @@ use crate::process::wait_until;
 use crate::recorder::{Recorder, analyze, tcprec};
 use crate::report::Ends;
 use crate::traffic::some_of_everything;
-use crate::web::Nginx;
+use crate::web::{Nginx, Traffic};
 use crate::world::World;
 
 const LOOPBACK: [&str; 2] = ["127.0.0.1", "::1"];
@@ -141,6 +141,27 @@ pub(crate) fn containers() {
     world.settle();
     recorder.stop();
     analyze(&world, &capture).expect(&traffic, Ends::Both);
+}
+
+/// What containers say to each other, past the host's interfaces, is events without packets:
+/// it is told how to have these, too.
+pub(crate) fn past_the_host() {
+    let world = World::new();
+    let _nginx = Nginx::start(&world, &world.server);
+    let elsewhere = Namespace::new();
+    for (interface, is_told) in [("any", true), ("lo", false)] {
+        let output = world.file(&format!("{interface}.jsonl"));
+        let output = output.to_str().expect("a path in UTF-8");
+        let recorder = Recorder::start(&world, &elsewhere, &["-i", interface, "-o", output]);
+        let targets = ["/item/1".to_owned()];
+        for _ in 0..20 {
+            Traffic::default().fetch(&world, &world.client, World::SERVER[0], &targets);
+        }
+        world.settle();
+        let errors = recorder.stop().errors;
+        assert!(errors.contains(": 0 packets"), "{errors}");
+        assert_eq!(errors.contains("--netns PID"), is_told, "{errors}");
+    }
 }
 
 /// An interface of another namespace goes and returns, when the right to enter

@@ -21,6 +21,9 @@ use crate::writer::Progress;
 /// So many notes wait at most while standard error takes none: the latest.
 const MAX_NOTES: usize = 64;
 
+/// So many events without a packet are worth a word: a connection has about ten.
+const MANY_EVENTS: u64 = 100;
+
 /// Tells the user on standard error how it goes.
 pub(super) struct Teller {
     outputs: Vec<PathBuf>,
@@ -96,6 +99,14 @@ impl Teller {
         }
         let _ = write!(text, " ({})", summary.reason);
         self.say(&text);
+        let elsewhere = &summary.elsewhere;
+        if totals.packets.recorded == 0 && elsewhere.events >= MANY_EVENTS {
+            self.say(&format!(
+                "{} are of {}: --netns PID records the packets of the one that process is in",
+                units::counted(elsewhere.events, "event"),
+                units::counted(elsewhere.namespaces(), "other network namespace"),
+            ));
+        }
         if summary.unaccounted > 0 {
             self.say(&format!(
                 "{} records are in no book: this is a defect of tcprec, please report it",
