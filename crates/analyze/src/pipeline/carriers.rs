@@ -4,6 +4,8 @@ use foldhash::HashMap;
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::Interface;
 
+use crate::tcp::Seen;
+
 /// The network namespaces, as far as copies are concerned.
 #[derive(Debug, Default)]
 pub(super) struct Namespaces {
@@ -28,27 +30,46 @@ impl Namespaces {
     }
 }
 
+/// After so long a silence of the carrier, what another interface sees is no copy. One
+/// follows its packet within milliseconds, also behind a tunnel or a full queue.
+const SILENCE_NS: i64 = 100_000_000;
+
 /// Which interface carries a direction of a connection, where several of one
 /// network namespace see its packets (`-i any`, a bridge and its ports): the
-/// one that saw the first. The others have copies.
+/// one that saw the first. The others have copies. When it falls silent, another one
+/// takes over: a bond or a route goes another way after a failure, and an interface that
+/// gets another name, or is there again, has another id.
 #[derive(Debug)]
 pub(super) struct Carriers {
-    /// Of so many directions at most it is known; beyond, of all it is found out anew.
+    /// Of so many directions at most it is known.
     most: usize,
-    first: HashMap<(u32, Endpoint, Endpoint), u32>,
+    all: HashMap<(u32, Endpoint, Endpoint), Carrier>,
+}
+
+#[derive(Debug)]
+struct Carrier {
+    interface: u32,
+    /// When it carried something last.
+    last_ns: i64,
+}
+
+impl Carrier {
+    const fn is_silent(&self, now_ns: i64) -> bool {
+        now_ns.saturating_sub(self.last_ns) > SILENCE_NS
+    }
 }
 
 impl Carriers {
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
-            first: HashMap::default(),
+            all: HashMap::default(),
         }
     }
 
     pub(super) fn is_copy(
         &mut self,
-        scope: u32,
+        Seen { scope, ts_ns, .. }: Seen,
         src: Endpoint,
         dst: Endpoint,
         interface: u32,
@@ -56,16 +77,38 @@ impl Carriers {
         if scope == 0 {
             return false;
         }
-        if self.first.len() >= self.most {
-            self.first.clear();
+        if self.all.len() >= self.most {
+            self.make_room(ts_ns);
         }
-        *self.first.entry((scope, src, dst)).or_insert(interface) != interface
+        let new = Carrier {
+            interface,
+            last_ns: ts_ns,
+        };
+        let carrier = self.all.entry((scope, src, dst)).or_insert(new);
+        if carrier.interface == interface {
+            carrier.last_ns = carrier.last_ns.max(ts_ns);
+        } else if carrier.is_silent(ts_ns) {
+            *carrier = Carrier {
+                interface,
+                last_ns: ts_ns,
+            };
+        }
+        carrier.interface != interface
+    }
+
+    /// Forgets those that are silent: of them nothing is known that matters. Where most are
+    /// not, all are found out anew, for looking at each takes long.
+    fn make_room(&mut self, now_ns: i64) {
+        self.all.retain(|_, carrier| !carrier.is_silent(now_ns));
+        if self.all.len() > self.most / 2 {
+            self.all.clear();
+        }
     }
 
     pub(super) fn forget(&mut self, scope: u32, a: Endpoint, b: Endpoint) {
-        if !self.first.is_empty() {
-            self.first.remove(&(scope, a, b));
-            self.first.remove(&(scope, b, a));
+        if !self.all.is_empty() {
+            self.all.remove(&(scope, a, b));
+            self.all.remove(&(scope, b, a));
         }
     }
 }

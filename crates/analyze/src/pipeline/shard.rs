@@ -130,7 +130,7 @@ impl Shard {
 
     /// Whether another interface of the namespace had carried a segment.
     pub(super) fn is_copy(&mut self, at: &At, src: Endpoint, dst: Endpoint) -> bool {
-        self.carriers.is_copy(at.seen.scope, src, dst, at.interface)
+        self.carriers.is_copy(at.seen, src, dst, at.interface)
     }
 
     /// Takes a segment.

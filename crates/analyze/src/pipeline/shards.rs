@@ -51,7 +51,7 @@ impl Shards {
             namespaces: Namespaces::default(),
             pieces: Pieces {
                 fragments: Fragments::default(),
-                carriers: Carriers::new(MAX_CARRIERS),
+                carriers: Carriers::new(MAX_CARRIERS / SHARDS),
                 copies: Vec::new(),
                 not_tcp: 0,
                 unassembled: 0,
@@ -242,7 +242,7 @@ impl Pieces {
         } = *at;
         if let Headers::Fragment(fragment) = headers {
             let (src, dst) = (fragment.src, fragment.dst);
-            if have_copies && self.carriers.is_copy(seen.scope, src, dst, interface) {
+            if have_copies && self.carriers.is_copy(seen, src, dst, interface) {
                 self.copies.push(interface);
                 return None;
             }

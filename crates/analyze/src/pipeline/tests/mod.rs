@@ -1,3 +1,4 @@
+mod copies;
 mod owners;
 
 use std::borrow::Cow;
@@ -49,51 +50,6 @@ fn report(records: Vec<Record<'_>>) -> Report {
         pipeline.push(record, &mut ());
     }
     pipeline.finish(&mut ())
-}
-
-/// A handshake that crosses a bridge: each packet passes both interfaces.
-fn over_two_interfaces(netns: Option<u32>) -> Report {
-    report(vec![
-        interface(0, netns),
-        interface(1, netns),
-        Record::Packet(packet(0, 1, false)),
-        Record::Packet(packet(1, 2, false)),
-        Record::Packet(packet(1, 3, true)),
-        Record::Packet(packet(0, 4, true)),
-    ])
-}
-
-#[test]
-fn a_packet_seen_twice_in_one_namespace_counts_once() {
-    let report = over_two_interfaces(Some(5));
-    let packets = report.capture.packets;
-    assert_eq!((packets.all, packets.copies), (4, 2));
-    let [connection] = report.connections.as_slice() else {
-        panic!("{:?}", report.connections);
-    };
-    assert_eq!(connection.tcp.orig.packets, 1);
-    assert_eq!(connection.tcp.resp.packets, 1);
-    let copies: Vec<_> = report.interfaces.iter().map(|on| on.copies).collect();
-    assert_eq!(copies, [1, 1]);
-}
-
-#[test]
-fn interfaces_of_other_tools_are_one_stream() {
-    let report = over_two_interfaces(None);
-    assert_eq!(report.capture.packets.copies, 0);
-    assert_eq!(report.connections[0].tcp.orig.packets, 2);
-}
-
-#[test]
-fn namespaces_have_connections_of_their_own() {
-    let report = report(vec![
-        interface(0, Some(5)),
-        interface(1, Some(6)),
-        Record::Packet(packet(0, 1, false)),
-        Record::Packet(packet(1, 2, false)),
-    ]);
-    assert_eq!(report.connections.len(), 2);
-    assert_eq!(report.capture.packets.copies, 0);
 }
 
 #[test]
