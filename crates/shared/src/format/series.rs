@@ -2,13 +2,14 @@
 //! the recordings of one name, or what stands in a folder.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::vec;
 
-use crate::record::{Capture, Interface, Packet, Record};
+use crate::record::{Capture, Interface, MAX_RECORDINGS, Packet, Record, RecordingId};
 use crate::stream::{ReadError, Source};
 
 use super::open::{Opened, glance, open_file};
@@ -125,9 +126,9 @@ pub(super) struct Series {
     read_bytes: Arc<AtomicU64>,
     /// The file that is being read.
     part: Option<Part>,
-    /// What the latest file said of itself, and what was added to the ids of
-    /// its interfaces.
-    latest: Option<(Capture, u32)>,
+    /// The latest file of each recording, by its number, and what was added to the ids
+    /// of its interfaces. The files of several may stand among each other.
+    latest: HashMap<RecordingId, (u32, u32)>,
     /// The lowest id that no interface has.
     free_id: u32,
     /// The bytes of the packet that was given last.
@@ -148,7 +149,7 @@ impl Series {
             files: files.into_iter(),
             read_bytes,
             part: None,
-            latest: None,
+            latest: HashMap::new(),
             free_id: 0,
             data: Vec::new(),
         }
@@ -214,13 +215,18 @@ impl Series {
 
     /// The files of one recording name the same interfaces.
     fn begin_file(&mut self, capture: &Capture) {
-        let Some(part) = &mut self.part else { return };
-        if let Some((latest, its_first_id)) = &self.latest
-            && capture.continues(latest)
-        {
-            part.first_id = *its_first_id;
+        let (Some(part), Some(recording)) = (&mut self.part, capture.recording()) else {
+            return;
+        };
+        let latest = self.latest.get(&recording);
+        if let Some((_, first_id)) = latest.filter(|(number, _)| *number < capture.sequence) {
+            part.first_id = *first_id;
         }
-        self.latest = Some((capture.clone(), part.first_id));
+        if self.latest.len() >= MAX_RECORDINGS {
+            self.latest.clear();
+        }
+        let latest = (capture.sequence, part.first_id);
+        self.latest.insert(recording, latest);
     }
 
     /// What an error of the file that is being read means for the series: one

@@ -83,14 +83,24 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Whether both files are of one recording. The offset of the clock is measured once
-    /// for each, but may come out the same again; when it began does not.
+    /// The recording that the file is of; none where it does not say. The offset of the
+    /// clock is measured once for each, but may come out the same again; when it began does
+    /// not.
+    #[must_use]
+    pub fn recording(&self) -> Option<RecordingId> {
+        let boot_id = self.boot_id.as_deref();
+        Some(RecordingId {
+            clock_offset_ns: self.clock_offset_ns?,
+            started_ns: self.started_ns,
+            boot_id: boot_id.map(|id| id.chars().take(BOOT_ID_CHARS).collect()),
+        })
+    }
+
+    /// Whether both files are of one recording.
     #[must_use]
     pub fn is_of_same_recording(&self, other: &Self) -> bool {
-        self.clock_offset_ns.is_some()
-            && self.clock_offset_ns == other.clock_offset_ns
-            && self.started_ns == other.started_ns
-            && self.boot_id == other.boot_id
+        let recording = self.recording();
+        recording.is_some() && recording == other.recording()
     }
 
     /// Whether this file goes on with the recording of an earlier one.
@@ -99,6 +109,21 @@ impl Capture {
         self.is_of_same_recording(earlier) && self.sequence > earlier.sequence
     }
 }
+
+/// What tells a recording from others. It takes little memory, whatever stands in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RecordingId {
+    clock_offset_ns: i64,
+    started_ns: Option<i64>,
+    boot_id: Option<Box<str>>,
+}
+
+/// Of so many recordings at most it is remembered how far they were read: of a folder of
+/// files more than anybody keeps.
+pub const MAX_RECORDINGS: usize = 1 << 12;
+
+/// The kernel's boot ids are UUIDs of this length.
+const BOOT_ID_CHARS: usize = 36;
 
 /// A kernel hook that could not be attached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
