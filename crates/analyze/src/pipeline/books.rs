@@ -221,7 +221,7 @@ impl Books {
         let ending = &self.report.capture.ending;
         self.gaps.is_cut = matches!(ending, Ending::Failed(_) | Ending::Abrupt | Ending::Cut(_));
         let capture = &mut self.report.capture;
-        (capture.missing_files, capture.unfinished_files) = self.files.finish();
+        (capture.missing_files, capture.unfinished_files) = mem::take(&mut self.files).finish();
         shards.sum_up(&mut self.report);
         let now_ns = self.report.capture.end_ns().unwrap_or(i64::MIN);
         let mut of_shards = shards.finish();
@@ -287,7 +287,7 @@ impl Books {
             return;
         }
         let before = mem::replace(&mut capture.ending, Ending::Abrupt); // until one is seen
-        self.is_continuation = self.files.begin(made, before);
+        self.is_continuation = self.files.begin(made, &before);
     }
 
     fn event(&mut self, event: &Event) {
