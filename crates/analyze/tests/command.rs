@@ -337,6 +337,15 @@ fn several_recordings_in_a_folder_are_told_as_such() {
         "{}",
         files()
     );
+    add("g.jsonl.gz", 8, 0);
+    let output = run(&["analyze", text(folder.path())]);
+    let again = folder.path().join("g.jsonl.gz");
+    let expected = format!(
+        "tcprec: {}: the same recording once more, and not read: {}\n",
+        folder.path().display(),
+        again.display()
+    );
+    assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
 }
 
 #[test]

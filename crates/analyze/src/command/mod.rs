@@ -127,7 +127,17 @@ fn warn(what: &dyn Display) {
 }
 
 fn open(path: &Path) -> Result<Input, Failure> {
-    format::open(path).map_err(|error| unreadable(path, &error))
+    let input = format::open(path).map_err(|error| unreadable(path, &error))?;
+    let doubled = input.doubled_files();
+    if !doubled.is_empty() {
+        let names = doubled.iter().map(|path| path.display().to_string());
+        let names = names.collect::<Vec<_>>().join(", ");
+        warn(&format_args!(
+            "{}: the same recording once more, and not read: {names}",
+            path.display()
+        ));
+    }
+    Ok(input)
 }
 
 fn unreadable(path: &Path, error: &ReadError) -> Failure {

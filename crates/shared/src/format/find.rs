@@ -18,6 +18,18 @@ const EXTENSIONS: [&str; 9] = [
     "pcap.gz",
 ];
 
+/// The place of a file's extension among these; a number may follow it, as with
+/// `tcpdump -C`.
+pub(super) fn rank(file: &Path) -> usize {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let place = EXTENSIONS.iter().position(|extension| {
+        let stem = name.strip_suffix(extension);
+        stem.is_some_and(|stem| stem.ends_with('.'))
+    });
+    place.unwrap_or(EXTENSIONS.len())
+}
+
 /// What is meant by a path.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {

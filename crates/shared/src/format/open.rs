@@ -39,6 +39,7 @@ pub struct Input {
     read_bytes: Arc<AtomicU64>,
     total_bytes: Option<u64>,
     files: Vec<PathBuf>,
+    doubled_files: Vec<PathBuf>,
     ended: bool,
 }
 
@@ -76,6 +77,13 @@ impl Input {
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
+
+    /// The files that tell again what others do, as those of a recording in two formats,
+    /// and are not read.
+    #[must_use]
+    pub fn doubled_files(&self) -> &[PathBuf] {
+        &self.doubled_files
+    }
 }
 
 impl Source for Input {
@@ -107,7 +115,8 @@ impl Source for Input {
 /// Opens the capture at `path`: a file of any format (`-` is the standard
 /// input), the stem of one or of a rotated series, as `cap` for
 /// `cap.jsonl.zst`, or a folder of captures. Several files are read one after
-/// the other, in the order in which they were recorded, by however many recordings.
+/// the other, in the order in which they were recorded, by however many recordings; of a
+/// recording that is there in several formats those of one.
 ///
 /// # Errors
 /// Unsupported where the file is no capture; it says what was found instead.
@@ -157,7 +166,8 @@ fn without_empty(mut files: Vec<PathBuf>) -> Vec<PathBuf> {
     files
 }
 
-fn open_series(parts: Parts) -> Result<Input, ReadError> {
+fn open_series(mut parts: Parts) -> Result<Input, ReadError> {
+    let doubled_files = parts.take_doubled();
     let read_bytes = Arc::default();
     let files = parts.in_order();
     let Some(first) = files.first() else {
@@ -167,7 +177,10 @@ fn open_series(parts: Parts) -> Result<Input, ReadError> {
         format: glance(first)?.format,
         source: Box::new(Series::new(files.clone(), Arc::clone(&read_bytes))),
     };
-    Ok(opened.into_input(read_bytes, files))
+    Ok(Input {
+        doubled_files,
+        ..opened.into_input(read_bytes, files)
+    })
 }
 
 /// A source, and what it turned out to be.
@@ -190,6 +203,7 @@ impl Opened {
                 .sum::<Option<u64>>()
                 .filter(|_| !files.is_empty()),
             files,
+            doubled_files: Vec::new(),
             ended: false,
         }
     }

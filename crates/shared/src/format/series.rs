@@ -2,7 +2,8 @@
 //! the recordings of one name, or what stands in a folder.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::vec;
 use crate::record::{Capture, Interface, MAX_RECORDINGS, Packet, Record, RecordingId};
 use crate::stream::{ReadError, Source};
 
+use super::find;
 use super::open::{Opened, glance, open_file};
 
 /// After so many records without a time a file is taken to have none.
@@ -25,6 +27,53 @@ impl Parts {
     pub(super) fn of(files: Vec<PathBuf>) -> Self {
         let parts = files.into_iter().map(|path| (Place::of(&path), path));
         Self(parts.collect())
+    }
+
+    /// Takes those out that tell again what others do: of a recording that was written in
+    /// several formats, or converted, the files of one kind stay. These are such that a
+    /// filter left the most in, else those of which there are most, else the best format.
+    /// The numbers of two kinds tell nothing of each other: each is rotated by itself.
+    pub(super) fn take_doubled(&mut self) -> Vec<PathBuf> {
+        let mut recordings = HashMap::<_, BTreeMap<_, Vec<_>>>::new();
+        for (place, (part, path)) in self.0.iter().enumerate() {
+            let Some(capture) = &part.capture else {
+                continue;
+            };
+            if let Some(recording) = capture.recording() {
+                let filter_bytes = capture.filter.as_ref().map_or(0, String::len);
+                let kinds = recordings.entry(recording).or_default();
+                let kind = kinds.entry((filter_bytes, find::rank(path)));
+                kind.or_default().push((capture.sequence, path, place));
+            }
+        }
+        let mut doubled = BTreeSet::new();
+        for kinds in recordings.into_values() {
+            let numbers = kinds.values().flatten().map(|(number, ..)| number);
+            let files: usize = kinds.values().map(Vec::len).sum();
+            if numbers.collect::<BTreeSet<_>>().len() == files {
+                continue;
+            }
+            let best = kinds
+                .iter()
+                .min_by_key(|((filter_bytes, rank), files)| {
+                    (*filter_bytes, Reverse(files.len()), *rank)
+                })
+                .map(|(kind, _)| *kind);
+            for (kind, mut files) in kinds {
+                files.sort_unstable();
+                let mut before = None;
+                for (number, _, place) in files {
+                    let is_again = before.replace(number) == Some(number);
+                    if Some(kind) != best || is_again {
+                        doubled.insert(place);
+                    }
+                }
+            }
+        }
+        let mut places = 0..;
+        let is_doubled = |_: &mut _| places.next().is_some_and(|place| doubled.contains(&place));
+        let taken = self.0.extract_if(.., is_doubled);
+        taken.map(|(_, path)| path).collect()
     }
 
     /// Brings them in the order in which they were recorded: by their numbers

@@ -1,7 +1,8 @@
 //! Captures as files: created by extension, found by stem, folder and series.
 
 use std::fs;
-use std::path::Path;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -215,8 +216,8 @@ fn interfaces_are_those_of_a_recording() {
 #[test]
 fn a_folder_is_read_by_time_and_other_files_are_left_alone() {
     let folder = folder();
-    part(&folder.path().join("a.pcapng"), 0, 500);
-    part(&folder.path().join("b.jsonl"), 0, 50);
+    part_of(2, &folder.path().join("a.pcapng"), 0, 500);
+    part_of(1, &folder.path().join("b.jsonl"), 0, 50);
     part(&folder.path().join(".c.jsonl"), 0, 5);
     fs::write(folder.path().join("README"), "text").unwrap();
     let (times, .., errors) = summary(folder.path());
@@ -225,6 +226,59 @@ fn a_folder_is_read_by_time_and_other_files_are_left_alone() {
 
     let empty = tempfile::tempdir().unwrap();
     assert!(matches!(open(empty.path()), Err(ReadError::Unsupported(_))));
+}
+
+/// As `record -o r.jsonl.zst -o r.pcapng` leaves it, and `convert`.
+#[test]
+fn a_recording_is_read_once() {
+    let folder = folder();
+    let file = |name: &str| folder.path().join(name);
+    part_of(1, &file("a.pcapng"), 0, 10);
+    part_of(1, &file("b.jsonl.zst"), 0, 10);
+    part_of(2, &file("c.pcapng"), 0, 20);
+    let read = || {
+        let input = open(folder.path()).unwrap();
+        let names = |files: &[PathBuf]| {
+            let names = files.iter().map(|path| path.file_name().unwrap());
+            let mut names: Vec<_> = names
+                .map(|name| name.to_str().unwrap().to_owned())
+                .collect();
+            names.sort();
+            names.join(" ")
+        };
+        (names(input.files()), names(input.doubled_files()))
+    };
+    let expect = |files: &str, doubled: &str| {
+        assert_eq!(read(), (files.to_owned(), doubled.to_owned()));
+    };
+    expect("b.jsonl.zst c.pcapng", "a.pcapng");
+    // Rotated each by itself.
+    part_of(1, &file("a.1.pcapng"), 1, 11);
+    expect("a.1.pcapng a.pcapng c.pcapng", "b.jsonl.zst");
+    part_of(1, &file("b.1.jsonl.zst"), 1, 11);
+    expect("b.1.jsonl.zst b.jsonl.zst c.pcapng", "a.1.pcapng a.pcapng");
+    // Copied.
+    fs::copy(file("b.1.jsonl.zst"), file("b.2.jsonl.zst")).unwrap();
+    expect(
+        "b.1.jsonl.zst b.jsonl.zst c.pcapng",
+        "a.1.pcapng a.pcapng b.2.jsonl.zst",
+    );
+    // A part of it that a filter left.
+    let c = fs::read(file("c.pcapng")).unwrap();
+    let mut input = open_reader(Cursor::new(c)).unwrap();
+    let mut sink = create(&file("c.jsonl.zst")).unwrap();
+    while let Some(record) = input.next().unwrap() {
+        let record = match record {
+            Record::Capture(capture) => Record::Capture(Box::new(Capture {
+                filter: Some("(tcp) and (port 80)".to_owned()),
+                ..*capture
+            })),
+            record => record,
+        };
+        sink.write(&record, None).unwrap();
+    }
+    sink.finish().unwrap();
+    assert_eq!(read().1, "a.1.pcapng a.pcapng b.2.jsonl.zst c.jsonl.zst");
 }
 
 /// What follows a part that is cut is still read.
