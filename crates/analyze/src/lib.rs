@@ -25,3 +25,4 @@ pub mod select;
 mod summary;
 pub mod tcp;
 pub mod timing;
+mod totals;

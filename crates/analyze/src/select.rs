@@ -13,6 +13,7 @@ use tcprec_shared::headers::LinkType;
 use tcprec_shared::record::{Capture, End, Event, Packet, Record};
 
 use crate::pipeline::MAX_INTERFACES;
+use crate::totals::Totals;
 
 /// Passes the records of a capture that an expression selects, or all.
 #[derive(Debug, Default)]
@@ -24,8 +25,8 @@ pub struct Selection {
     interfaces: HashMap<u32, usize>,
     /// For events; none until one comes, or where it makes no sense there.
     of_events: Option<Option<Program>>,
-    rejected_packets: u64,
-    rejected_bytes: u64,
+    /// What is left.
+    totals: Totals,
 }
 
 impl Selection {
@@ -77,19 +78,25 @@ impl Selection {
                 }
                 Some(Record::Interface(interface))
             }
-            Record::Capture(capture) => Some(Record::Capture(Box::new(Capture {
-                filter: Some(match &capture.filter {
-                    Some(first) => format!("({first}) and ({expression})"),
-                    None => expression.clone(),
-                }),
-                ..*capture
-            }))),
-            Record::End(end) => Some(Record::End(End {
-                seen_packets: end.seen_packets.saturating_sub(self.rejected_packets),
-                recorded_packets: end.recorded_packets.saturating_sub(self.rejected_packets),
-                wire_bytes: end.wire_bytes.saturating_sub(self.rejected_bytes),
-                ..end
-            })),
+            Record::Capture(capture) => {
+                self.totals.begin(&capture);
+                Some(Record::Capture(Box::new(Capture {
+                    filter: Some(match &capture.filter {
+                        Some(first) => format!("({first}) and ({expression})"),
+                        None => expression.clone(),
+                    }),
+                    ..*capture
+                })))
+            }
+            Record::End(end) => {
+                let left = self.totals.end(&end);
+                Some(Record::End(End {
+                    seen_packets: left.packets.saturating_add(end.lost_packets),
+                    recorded_packets: left.packets,
+                    wire_bytes: left.wire_bytes,
+                    ..end
+                }))
+            }
             Record::Process(_) | Record::Event(_) | Record::Loss(_) => Some(record),
         })
     }
@@ -99,9 +106,8 @@ impl Selection {
         let program = place.and_then(|place| self.programs.get(*place));
         let passes =
             program.is_some_and(|(_, program)| program.passes(&packet.data, packet.wire_bytes));
-        if !passes {
-            self.rejected_packets += 1;
-            self.rejected_bytes += u64::from(packet.wire_bytes);
+        if passes {
+            self.totals.packet(packet);
         }
         passes
     }
@@ -230,27 +236,48 @@ mod tests {
         }
     }
 
+    /// Of each recording, in all its files up to there, also where those of several stand
+    /// among each other.
     #[test]
     fn totals_are_those_of_what_is_left() {
         let Some(mut selection) = selection("ip6") else {
             return;
         };
         let _ = selection.select(interface(0, LinkType::RAW)).unwrap();
-        let frame = ack(endpoint("10.0.0.1", 1), endpoint("10.0.0.2", 2)).unwrap();
-        let rejected = selection.select(packet(0, frame[14..].to_vec())).unwrap();
-        assert_eq!(rejected, None);
-        let end = End {
-            seen_packets: 5,
-            recorded_packets: 4,
-            lost_packets: 1,
-            wire_bytes: 400,
-            ..End::default()
+        let mut totals_of = |started_ns, sequence, addrs: &[&str], continued| {
+            let capture = Record::Capture(Box::new(Capture {
+                clock_offset_ns: Some(1),
+                started_ns: Some(started_ns),
+                sequence,
+                ..Capture::default()
+            }));
+            selection.select(capture).unwrap();
+            for addr in addrs {
+                let frame = ack(endpoint(addr, 1), endpoint(addr, 2)).unwrap();
+                selection.select(packet(0, frame[14..].to_vec())).unwrap();
+            }
+            let end = End {
+                seen_packets: 10,
+                recorded_packets: 9,
+                lost_packets: 1,
+                wire_bytes: 1000,
+                continued,
+                ..End::default()
+            };
+            let Some(Record::End(end)) = selection.select(Record::End(end)).unwrap() else {
+                panic!("the end stays");
+            };
+            assert_eq!(
+                (end.seen_packets, end.lost_packets),
+                (end.recorded_packets + 1, 1)
+            );
+            (end.recorded_packets, end.wire_bytes)
         };
-        let Some(Record::End(end)) = selection.select(Record::End(end)).unwrap() else {
-            panic!("the end stays");
-        };
-        assert_eq!((end.seen_packets, end.recorded_packets), (4, 3));
-        assert_eq!((end.lost_packets, end.wire_bytes), (1, 360));
+        assert_eq!(totals_of(1, 0, &["10.0.0.1", "::1"], true), (1, 60));
+        assert_eq!(totals_of(2, 0, &["::1", "::1", "10.0.0.1"], true), (2, 120));
+        assert_eq!(totals_of(1, 1, &["::1"], false), (2, 120));
+        assert_eq!(totals_of(2, 1, &["::1"], false), (3, 180));
+        assert_eq!(totals_of(3, 0, &["10.0.0.1"], false), (0, 0));
     }
 
     #[test]

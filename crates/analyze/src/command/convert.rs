@@ -85,6 +85,9 @@ impl Output<'_> {
             sink,
             left_out,
         } = self;
+        if let Record::Capture(capture) = record {
+            left_out.begin(capture);
+        }
         let written = if let Record::End(end) = record {
             left_out
                 .write_loss(&mut **sink)

@@ -3,8 +3,10 @@
 
 use std::io;
 
-use tcprec_shared::record::{End, Loss, LossCause, Lost, Packet, Record};
+use tcprec_shared::record::{Capture, End, Loss, LossCause, Lost, Packet, Record};
 use tcprec_shared::stream::Sink;
+
+use crate::totals::Totals;
 
 /// The packets that the format has no place for.
 #[derive(Debug, Default)]
@@ -14,18 +16,22 @@ pub(super) struct LeftOut {
     pub(super) first: Option<io::Error>,
     /// What no `loss` record tells of so far.
     unsaid: Option<Loss>,
-    /// Packets and their bytes on the wire that totals to come must not count as recorded.
-    of_recording: (u64, u64),
+    /// What totals to come must not count as recorded.
+    totals: Totals,
 }
 
 impl LeftOut {
+    /// A file begins.
+    pub(super) fn begin(&mut self, capture: &Capture) {
+        self.totals.begin(capture);
+    }
+
     /// Counts a packet that cannot be written, for this reason.
     pub(super) fn add(&mut self, packet: &Packet<'_>, error: io::Error) {
         let bytes = u64::from(packet.wire_bytes);
         self.count += 1;
         self.first.get_or_insert(error);
-        self.of_recording.0 += 1;
-        self.of_recording.1 += bytes;
+        self.totals.packet(packet);
         let loss = self.unsaid.get_or_insert(Loss {
             cause: LossCause::Writer,
             lost: Lost::Packets,
@@ -51,15 +57,12 @@ impl LeftOut {
 
     /// The totals, with what was left out as lost.
     pub(super) fn end(&mut self, end: &End) -> End {
-        let (packets, bytes) = self.of_recording;
-        if !end.continued {
-            self.of_recording = (0, 0);
-        }
-        let packets = packets.min(end.recorded_packets);
+        let left_out = self.totals.end(end);
+        let packets = left_out.packets.min(end.recorded_packets);
         End {
             recorded_packets: end.recorded_packets - packets,
             lost_packets: end.lost_packets.saturating_add(packets),
-            wire_bytes: end.wire_bytes.saturating_sub(bytes),
+            wire_bytes: end.wire_bytes.saturating_sub(left_out.wire_bytes),
             ..end.clone()
         }
     }
@@ -96,6 +99,10 @@ mod tests {
         assert_eq!(left_out.end(&totals(true, 4, 1)), totals(true, 3, 2));
         left_out.add(&packet, io::ErrorKind::InvalidData.into());
         assert_eq!(left_out.end(&totals(false, 4, 1)), totals(false, 2, 3));
+        assert_eq!(left_out.end(&totals(false, 4, 1)), totals(false, 4, 1));
+        // One that was killed has no end.
+        left_out.add(&packet, io::ErrorKind::InvalidData.into());
+        left_out.begin(&Capture::default());
         assert_eq!(left_out.end(&totals(false, 4, 1)), totals(false, 4, 1));
     }
 }
