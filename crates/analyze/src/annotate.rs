@@ -13,7 +13,7 @@ use answers::{Answer, Answers, Way};
 use foldhash::HashMap;
 use tcprec_shared::flow::{Endpoint, Flow};
 use tcprec_shared::headers::{self, Headers, LinkType};
-use tcprec_shared::record::{Direction, Packet, Process, ProcessId, Provenance, Record};
+use tcprec_shared::record::{Direction, Event, Packet, Process, ProcessId, Provenance, Record};
 use tcprec_shared::stream::{Annotation, Owner, ReadError, Source};
 
 use crate::owner::{Claim, End, Owners, Span};
@@ -83,6 +83,24 @@ impl Annotator {
             Record::Capture(_) | Record::Process(_) | Record::Loss(_) | Record::End(_) => {
                 Note::default()
             }
+        }
+    }
+
+    /// What is known of a process.
+    pub(crate) fn process(&self, id: ProcessId) -> Option<&Process> {
+        self.owners.process(id)
+    }
+
+    /// An event with the port of its socket: one that is asked to connect has none yet, and
+    /// its first packet tells it.
+    pub(crate) fn with_port(&self, event: &Event) -> Event {
+        let local = match event.local.port {
+            0 => self.owners.local(event),
+            _ => event.local,
+        };
+        Event {
+            local,
+            ..event.clone()
         }
     }
 
@@ -279,7 +297,7 @@ fn bytes(record: &Record<'_>) -> usize {
 mod tests {
     use std::vec;
 
-    use tcprec_shared::record::{Event, EventKind, Interface, ProcessId, Provenance};
+    use tcprec_shared::record::{EventKind, Interface, ProcessId, Provenance};
 
     use super::*;
 

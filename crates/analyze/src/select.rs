@@ -1,8 +1,9 @@
 //! Which records of a capture an expression selects.
 //!
 //! An expression is about packets. Events, processes and losses stay, because
-//! they say whose the packets are and what is missing; who shows events asks
-//! for those that [concern](Selection::concerns) the same packets.
+//! they say whose the packets are and what is missing; who shows events or gives them
+//! away [chooses](Selection::choosing_events) those that [concern](Selection::concerns)
+//! the same packets.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -23,6 +24,7 @@ pub struct Selection {
     programs: Vec<(LinkType, Program)>,
     /// By the interface's id, the place of its program; packets of others do not pass.
     interfaces: HashMap<u32, usize>,
+    chooses_events: bool,
     /// For events; none until one comes, or where it makes no sense there.
     of_events: Option<Option<Program>>,
     /// What is left.
@@ -44,6 +46,14 @@ impl Selection {
             expression,
             ..Self::default()
         })
+    }
+
+    /// Totals tell of the events that [concern](Self::concerns) what is selected, and not of
+    /// all.
+    #[must_use]
+    pub fn choosing_events(mut self) -> Self {
+        self.chooses_events = true;
+        self
     }
 
     /// Whether all records are selected as they are.
@@ -94,7 +104,15 @@ impl Selection {
                     seen_packets: left.packets.saturating_add(end.lost_packets),
                     recorded_packets: left.packets,
                     wire_bytes: left.wire_bytes,
-                    ..end
+                    ..if self.chooses_events {
+                        End {
+                            seen_events: left.events.saturating_add(end.lost_events),
+                            recorded_events: left.events,
+                            ..end
+                        }
+                    } else {
+                        end
+                    }
                 }))
             }
             Record::Process(_) | Record::Event(_) | Record::Loss(_) => Some(record),
@@ -113,7 +131,8 @@ impl Selection {
     }
 
     /// Whether an event is about packets that would pass: whether an ACK
-    /// without payload would, from one of its ends to the other, on Ethernet.
+    /// without payload would, from one of its ends to the other, on Ethernet. Those that are
+    /// count in the totals, so each is to be asked for once.
     pub fn concerns(&mut self, event: &Event) -> bool {
         let Some(expression) = &self.expression else {
             return true;
@@ -127,7 +146,11 @@ impl Selection {
             };
             u32::try_from(frame.len()).is_ok_and(|length| program.passes(&frame, length))
         };
-        passes(event.local, event.remote) || passes(event.remote, event.local)
+        let concerns = passes(event.local, event.remote) || passes(event.remote, event.local);
+        if concerns {
+            self.totals.event(event);
+        }
+        concerns
     }
 }
 

@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::mem;
 
-use tcprec_shared::record::{Capture, End, MAX_RECORDINGS, Packet, RecordingId};
+use tcprec_shared::record::{Capture, End, Event, EventKind, MAX_RECORDINGS, Packet, RecordingId};
 
-/// Counts of packets by their recordings.
+/// Counts of packets and events by their recordings.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
     /// Of the recording of the file that is being read.
@@ -14,6 +14,7 @@ pub(crate) struct Totals {
     recording: Option<RecordingId>,
     /// Of other recordings, which may go on.
     others: HashMap<RecordingId, Counts>,
+    is_continuation: bool,
 }
 
 /// What was counted of a recording.
@@ -22,11 +23,13 @@ pub(crate) struct Counts {
     pub(crate) packets: u64,
     /// Length on the wire of the packets.
     pub(crate) wire_bytes: u64,
+    pub(crate) events: u64,
 }
 
 impl Totals {
     /// A file begins.
     pub(crate) fn begin(&mut self, capture: &Capture) {
+        self.is_continuation = capture.sequence > 0;
         let recording = capture.recording();
         let before = mem::take(&mut self.counts);
         if let Some(recording) = self.recording.take() {
@@ -43,6 +46,13 @@ impl Totals {
     pub(crate) fn packet(&mut self, packet: &Packet<'_>) {
         self.counts.packets += 1;
         self.counts.wire_bytes += u64::from(packet.wire_bytes);
+    }
+
+    /// Counts an event, if totals do: they leave out the sockets that are told again at the
+    /// head of a file that goes on.
+    pub(crate) fn event(&mut self, event: &Event) {
+        let is_told_again = event.kind == EventKind::Scan && self.is_continuation;
+        self.counts.events += u64::from(!is_told_again);
     }
 
     /// The counts that belong to these totals.

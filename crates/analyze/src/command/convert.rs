@@ -8,9 +8,10 @@ use tcprec_shared::format::{self, CreateError};
 use tcprec_shared::record::Record;
 use tcprec_shared::stream::{Annotation, Sink};
 
+use super::chosen::Chosen;
 use super::left_out::LeftOut;
 use super::progress::Progress;
-use super::{CAPTURE_HELP, Failure, FilterArgs, open, read_on, select, warn};
+use super::{CAPTURE_HELP, Failure, FilterArgs, open, read_on, warn};
 use crate::annotate::LookAhead;
 
 #[derive(Debug, clap::Args)]
@@ -24,7 +25,7 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut selection = args.filter.selection()?;
+    let mut chosen = Chosen::new(args.filter.selection()?, &args.input);
     let input = open(&args.input)?;
     if input
         .files()
@@ -53,7 +54,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     loop {
         match input.next_record() {
             Ok(Some(record)) => {
-                if let Some(record) = select(&mut selection, &args.input, record)? {
+                if let Some((process, record)) = chosen.choose(record, input.annotator())? {
+                    if let Some(process) = process {
+                        output.write(&Record::Process(process), None)?;
+                    }
                     let note = input.annotator().note(&record);
                     output.write(&record, note.annotation.as_ref())?;
                 }

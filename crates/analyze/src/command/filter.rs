@@ -14,8 +14,9 @@ use crate::select::Selection;
 pub struct FilterArgs {
     /// Only packets that pass this filter, in tcpdump's syntax (see
     /// pcap-filter(7)): one argument or several, as 'tcp port 80 and not host
-    /// 10.0.0.9'. Events are kept, to tell whose the packets are; `print` leaves
-    /// out those of connections that would not pass
+    /// 10.0.0.9'. `print` and `convert` also leave out the events of connections that
+    /// would not pass, and `convert` the processes of these; for `record` and `analyze`
+    /// all are kept, to tell whose the packets are
     #[arg(value_name = "EXPRESSION")]
     words: Vec<String>,
 

@@ -2,6 +2,7 @@
 //! them. Here is what they share: how they fail, and how they read.
 
 mod analyze;
+mod chosen;
 mod convert;
 mod filter;
 mod left_out;

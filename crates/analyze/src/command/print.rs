@@ -4,10 +4,11 @@ use std::io::{self, BufWriter, Write as _};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
-use tcprec_shared::record::{End, Record};
+use tcprec_shared::record::Record;
 
+use super::chosen::Chosen;
 use super::number::count;
-use super::{CAPTURE_HELP, Failure, FilterArgs, TcpdumpArgs, open, read_on, select, zone};
+use super::{CAPTURE_HELP, Failure, FilterArgs, TcpdumpArgs, open, read_on, zone};
 use crate::annotate::LookAhead;
 use crate::print::Printer;
 
@@ -28,7 +29,7 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut selection = args.filter.selection()?;
+    let mut chosen = Chosen::new(args.filter.selection()?, &args.capture);
     let input = open(&args.capture)?;
     // A stream may come from a running recording: what it brings is shown at once.
     let is_stream = input.total_bytes().is_none();
@@ -36,27 +37,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut printer = Printer::new(zone(args.utc));
     let most_packets = args.count.map_or(u64::MAX, NonZeroU64::get);
     let mut to = BufWriter::new(io::stdout().lock());
-    let (mut packets, mut events) = (0, 0);
+    let mut packets = 0;
     while packets < most_packets {
         match input.next_record() {
             Ok(Some(record)) => {
-                let Some(record) = select(&mut selection, &args.capture, record)? else {
+                let Some((_, record)) = chosen.choose(record, input.annotator())? else {
                     continue;
-                };
-                if matches!(&record, Record::Event(event) if !selection.concerns(event)) {
-                    continue;
-                }
-                let record = match record {
-                    // Of what a filter leaves, the recorder's totals do not tell.
-                    Record::End(end) if !selection.is_all() => Record::End(End {
-                        recorded_packets: packets,
-                        recorded_events: events,
-                        ..end
-                    }),
-                    record => record,
                 };
                 packets += u64::from(matches!(record, Record::Packet(_)));
-                events += u64::from(matches!(record, Record::Event(_)));
                 printer.write(&record, &input.annotator().note(&record), &mut to)?;
                 if is_stream {
                     to.flush()?;

@@ -193,6 +193,11 @@ impl Owners {
         (opened_ns, socket.and_then(Socket::claim))
     }
 
+    /// The event's own end, with the port that its socket has by now.
+    pub(crate) fn local(&self, event: &Event) -> Endpoint {
+        self.sockets.of(event).map_or(event.local, Socket::local)
+    }
+
     /// Whether a packet may tell anything.
     pub(crate) fn await_ports(&self) -> bool {
         self.sockets.await_ports()

@@ -60,6 +60,10 @@ impl Socket {
         self.holders.claim()
     }
 
+    pub(super) const fn local(&self) -> Endpoint {
+        self.local
+    }
+
     /// How long it and `span` have in common, and how far they are apart;
     /// one of both is 0.
     fn nearness(&self, span: Span) -> (i64, i64) {

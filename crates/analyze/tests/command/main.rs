@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a failure here is a test's, and so is what it says
 
+mod filters;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -200,7 +202,7 @@ fn what_is_asked_for_wrongly_is_told_what_is_right() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains(told), "{args:?}: {said}");
     }
-    if has_libpcap() {
+    if filters::has_libpcap() {
         let said = run(&["analyze", path, path]).stderr;
         let said = String::from_utf8_lossy(&said);
         assert!(
@@ -297,17 +299,6 @@ fn a_record_without_which_others_mean_nothing_is_not_left_out() {
     }
 }
 
-/// Whether this host can compile filters; says so where it cannot.
-fn has_libpcap() -> bool {
-    let (_folder, path) = capture(1);
-    let output = run(&["print", text(&path), "tcp"]);
-    let has = !String::from_utf8_lossy(&output.stderr).contains("need libpcap");
-    if !has {
-        println!("passed over: no libpcap here");
-    }
-    has
-}
-
 fn lines(output: &Output) -> usize {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     output.stdout.iter().filter(|byte| **byte == b'\n').count()
@@ -346,107 +337,6 @@ fn several_recordings_in_a_folder_are_told_as_such() {
         again.display()
     );
     assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
-}
-
-#[test]
-fn a_filter_may_stand_anywhere_behind_the_file() {
-    if !has_libpcap() {
-        return;
-    }
-    let (folder, path) = capture(3);
-    let file = folder.path().join("filter");
-    fs::write(&file, "tcp # all of TCP\nand port 80\n").unwrap();
-    for (args, expected) in [
-        (&["tcp port 80"][..], 3),
-        (&["tcp", "port", "80"], 3),
-        (&["tcp", "port", "80", "-c", "2"], 2),
-        (&["-c", "2", "tcp", "port", "80"], 2),
-        (&["--utc", "not", "tcp"], 0),
-        (&["tcp", "and", "port 81"], 0),
-        (&["-F", text(&file)], 3),
-        (&["--ignore-port", "80"], 0),
-        (&["--ignore-port", "81", "--ignore-port", "82"], 3),
-        (&["--http-only"], 3),
-        (&["--http-only", "src port 80"], 0),
-        (&[""], 3),
-    ] {
-        let after = run(&[&["print", text(&path)], args].concat());
-        assert_eq!(lines(&after), expected, "{args:?}");
-        let before = run(&[&["print", "-n", text(&path)], args].concat());
-        assert_eq!(lines(&before), expected, "{args:?}");
-    }
-    let both = run(&["print", text(&path), "-F", text(&file), "tcp"]);
-    assert_eq!(both.status.code(), Some(2));
-}
-
-#[test]
-fn what_a_filter_leaves_is_what_print_counts() {
-    if !has_libpcap() {
-        return;
-    }
-    let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/events/input.jsonl");
-    let output = run(&["print", text(&capture), "port 8000"]);
-    let printed = String::from_utf8(output.stdout).unwrap();
-    let (end, lines): (Vec<_>, Vec<_>) = printed.lines().partition(|line| line.contains(" end "));
-    let packets = lines.iter().filter(|line| line.contains(" IP ")).count();
-    let events = lines.iter().filter(|line| !line.contains(" lost ")).count() - packets;
-    let counts = format!("{packets} packets and {events} events recorded");
-    assert!(end[0].contains(&counts), "{counts}: {printed}");
-}
-
-#[test]
-fn an_option_that_filters_is_told_by_its_name() {
-    if !has_libpcap() {
-        return;
-    }
-    let (folder, path) = capture(1);
-    let selected = folder.path().join("selected.jsonl");
-    run(&[
-        "convert",
-        text(&path),
-        text(&selected),
-        "--http-only",
-        "tcp",
-    ]);
-    let report = run(&["analyze", text(&selected)]);
-    let report = String::from_utf8_lossy(&report.stdout);
-    assert!(report.contains("  (tcp) and (--http-only)\n"), "{report}");
-}
-
-#[test]
-fn a_mistake_in_a_filter_destroys_nothing() {
-    if !has_libpcap() {
-        return;
-    }
-    let (folder, path) = capture(1);
-    let other = folder.path().join("other.jsonl");
-    fs::write(&other, "precious").unwrap();
-    let output = run(&["convert", text(&path), text(&other), "tcp portt 80"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert_eq!(
-        String::from_utf8_lossy(&output.stderr),
-        "tcprec: filter: syntax error\n    tcp portt 80\n        ^\n"
-    );
-    assert_eq!(fs::read(&other).unwrap(), b"precious");
-}
-
-#[test]
-fn what_is_converted_says_its_filter() {
-    if !has_libpcap() {
-        return;
-    }
-    let (folder, path) = capture(2);
-    let [once, twice] = ["once.jsonl", "twice.jsonl"].map(|name| folder.path().join(name));
-    assert_eq!(
-        lines(&run(&["convert", text(&path), text(&once), "port 80"])),
-        0
-    );
-    run(&["convert", text(&once), text(&twice), "ip6"]);
-    let first = |path| fs::read_to_string(path).unwrap();
-    assert!(first(&once).contains(r#""filter":"port 80""#));
-    assert_eq!(first(&once).lines().count(), 4);
-    assert!(first(&twice).contains(r#""filter":"(port 80) and (ip6)""#));
-    assert_eq!(first(&twice).lines().count(), 2);
 }
 
 #[test]
