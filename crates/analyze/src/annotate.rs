@@ -307,6 +307,10 @@ mod tests {
         fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
             Ok(self.0.next())
         }
+
+        fn has_next(&self) -> bool {
+            true
+        }
     }
 
     const NETNS: u32 = 7;

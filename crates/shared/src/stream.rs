@@ -52,13 +52,17 @@ pub trait Source {
     /// [passing](ReadError::is_passing) there are no more records.
     fn next(&mut self) -> Result<Option<Record<'_>>, ReadError>;
 
+    /// Whether the next record can be given without reading, which may have to wait.
+    fn has_next(&self) -> bool;
+
     /// Puts the next records into a batch that is empty, and says whether there
-    /// may be more.
+    /// may be more. None waits in the batch for those that are not read yet: a pipe's may be
+    /// long in coming.
     ///
     /// # Errors
     /// As [`next`](Self::next); the records before are in the batch.
     fn fill(&mut self, batch: &mut Batch) -> Result<bool, ReadError> {
-        while !batch.is_full() {
+        while batch.is_empty() || !batch.is_full() && self.has_next() {
             let Some(record) = self.next()? else {
                 return Ok(false);
             };

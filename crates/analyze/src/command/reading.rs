@@ -67,6 +67,7 @@ pub(super) fn read(
     take: impl FnMut(Step) -> Result<Vec<Batch>, Failure> + Send,
 ) -> Result<(), Failure> {
     let is_at_hand = input.is_at_hand();
+    let is_stream = input.total_bytes().is_none();
     let reader = Reader {
         input,
         selection,
@@ -77,7 +78,8 @@ pub(super) fn read(
         is_over: false,
     };
     match (threads, is_at_hand) {
-        (..2, _) => one_by_one(reader, take),
+        // On one core, too, what a stream brought is not to wait for what it will bring.
+        (..2, _) if !is_stream => one_by_one(reader, take),
         (_, true) => rayon::scope(|_| beside(reader, take)),
         (_, false) => ahead(reader, take),
     }
@@ -247,7 +249,7 @@ impl Reader {
         if self.selection.is_all() {
             return self.input.fill(batch).map_err(One::Error);
         }
-        while !batch.is_full() {
+        while batch.is_empty() || !batch.is_full() && self.input.has_next() {
             let Some(record) = self.input.next().map_err(One::Error)? else {
                 return Ok(false);
             };

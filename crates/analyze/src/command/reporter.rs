@@ -138,7 +138,11 @@ impl Reporter {
     pub fn settle(&mut self) -> io::Result<Vec<Batch>> {
         let spare = match &mut self.to {
             To::Whole(_) => self.pipeline.settle(&mut ()),
-            To::Lines(lines) => self.pipeline.settle(lines),
+            To::Lines(lines) => {
+                let spare = self.pipeline.settle(lines);
+                lines.flush();
+                spare
+            }
         };
         self.check()?;
         Ok(spare)
@@ -160,11 +164,16 @@ impl Reporter {
     }
 
     /// Gives a sentence for what is worth attention by now, at `now_ns`, and
-    /// was not when it was asked before.
+    /// was not when it was asked before. Rows by then are written; why they could not be
+    /// is told with the next record.
     pub fn news(&mut self, now_ns: i64) -> Vec<String> {
         match &mut self.to {
             To::Whole(_) => self.pipeline.news(now_ns, &mut ()),
-            To::Lines(lines) => self.pipeline.news(now_ns, lines),
+            To::Lines(lines) => {
+                let news = self.pipeline.news(now_ns, lines);
+                lines.flush();
+                news
+            }
         }
     }
 

@@ -39,6 +39,14 @@ impl<W: Write> Writer<W> {
         self.error.take().map_or(Ok(()), Err)
     }
 
+    /// Lets nothing wait that can be read by now.
+    pub fn flush(&mut self) {
+        self.write();
+        if self.error.is_none() {
+            self.error = self.to.flush().err();
+        }
+    }
+
     /// Writes what stands behind the rows, and gives the output back.
     ///
     /// # Errors
@@ -63,9 +71,8 @@ impl<W: Write> Writer<W> {
             self.object(&row::loss(loss));
         }
         self.object(&row::capture(report));
-        self.write();
+        self.flush();
         self.check()?;
-        self.to.flush()?;
         Ok(self.to)
     }
 

@@ -7,9 +7,12 @@ mod filters;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -150,6 +153,45 @@ fn the_standard_streams_are_named_by_a_dash() {
     assert_eq!(output.status.code(), Some(0));
     let lines = String::from_utf8(output.stdout).unwrap();
     assert_eq!(lines.lines().count(), 5, "{lines}");
+}
+
+/// What a running recording brings is told at once.
+#[test]
+fn rows_do_not_wait_for_the_end_of_a_pipe() {
+    let events = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/events/input.jsonl");
+    let events = fs::read_to_string(events).unwrap();
+    // A connection is over for good when others come long after it.
+    let packets = events.lines().filter(|line| line.contains("\"packet\""));
+    let late = packets.map(|line| line.replace(":17851482", ":17851492") + "\n");
+    let late: String = late.collect();
+    let folder = tempfile::tempdir().unwrap();
+    let [jsonl, pcapng] = ["cap.jsonl", "cap.pcapng"].map(|name| folder.path().join(name));
+    fs::write(&jsonl, events + &late).unwrap();
+    run(&["convert", text(&jsonl), text(&pcapng)]);
+    for (path, filter) in [(&jsonl, ""), (&pcapng, ""), (&jsonl, "tcp")] {
+        if !filter.is_empty() && !filters::has_libpcap() {
+            continue;
+        }
+        let mut child = tcprec(&["analyze", "--format=jsonl", "-", filter])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(&fs::read(path).unwrap()).unwrap();
+        let mut row = String::new();
+        let stdout = child.stdout.take().unwrap();
+        let (to, told) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            BufReader::new(stdout).read_line(&mut row).unwrap();
+            to.send(row).unwrap();
+        });
+        let row = told.recv_timeout(Duration::from_secs(60));
+        drop(stdin);
+        reader.join().unwrap();
+        assert!(row.unwrap().starts_with("{\"kind\":"));
+        child.wait().unwrap();
+    }
 }
 
 #[test]

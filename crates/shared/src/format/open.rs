@@ -99,6 +99,10 @@ impl Source for Input {
         next
     }
 
+    fn has_next(&self) -> bool {
+        !self.ended && self.source.has_next()
+    }
+
     fn fill(&mut self, batch: &mut Batch) -> Result<bool, ReadError> {
         if self.ended {
             return Ok(false);

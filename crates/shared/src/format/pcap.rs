@@ -145,10 +145,10 @@ impl Reader {
         }
     }
 
-    /// The packet at the window's start, if nothing is to be read for it.
+    /// The packet at a place in the window, if nothing is to be read for it.
     #[inline]
-    fn packet_that_was_read(&self) -> Option<(Packet<'static>, usize)> {
-        let bytes = self.window.bytes();
+    fn packet_at(&self, place: usize) -> Option<(Packet<'static>, usize)> {
+        let bytes = self.window.bytes().get(place..)?;
         let (_, raw) = self.parser.next_raw_packet(bytes).ok()?;
         let captured_bytes = raw.incl_len as usize;
         let is_whole = bytes.len() >= self.packet_header_bytes + captured_bytes
@@ -193,6 +193,10 @@ impl Source for Reader {
         })))
     }
 
+    fn has_next(&self) -> bool {
+        !self.preamble.is_empty() || self.packet_at(self.given_bytes).is_some()
+    }
+
     fn fill(&mut self, batch: &mut Batch) -> Result<bool, ReadError> {
         while let Some(record) = self.preamble.pop() {
             batch.push_other(record);
@@ -207,7 +211,7 @@ impl Source for Reader {
             batch.push_packet_at(&packet, start..start + captured_bytes);
             self.window
                 .consume(self.packet_header_bytes + captured_bytes);
-            next = self.packet_that_was_read();
+            next = self.packet_at(0);
         }
         self.window.hand_over(batch);
         Ok(true)

@@ -305,6 +305,11 @@ impl Source for Series {
             record => record,
         }))
     }
+
+    fn has_next(&self) -> bool {
+        let part = self.part.as_ref();
+        part.is_some_and(|part| part.source.has_next())
+    }
 }
 
 /// An error that says in which file it is.

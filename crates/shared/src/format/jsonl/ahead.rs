@@ -210,6 +210,11 @@ impl Source for Ahead {
         }
     }
 
+    fn has_next(&self) -> bool {
+        let rest = self.rest.as_ref();
+        !self.current.is_empty() || rest.is_some_and(Reader::has_next)
+    }
+
     fn fill(&mut self, batch: &mut Batch) -> Result<bool, ReadError> {
         while self.current.is_empty() && self.rest.is_none() {
             self.advance()?;

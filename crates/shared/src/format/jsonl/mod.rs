@@ -153,7 +153,9 @@ impl Reader {
 
     /// Puts the next records into a batch, but not the bytes of the packets.
     fn read_into(&mut self, batch: &mut Batch) -> Result<bool, ReadError> {
-        while !batch.is_full() && self.data.len() < batch::MAX_BYTES {
+        while batch.is_empty()
+            || !batch.is_full() && self.data.len() < batch::MAX_BYTES && self.has_next()
+        {
             let start = self.data.len();
             match self.read()? {
                 None => return Ok(false),
@@ -184,6 +186,11 @@ impl Source for Reader {
                 Some(Line::Unknown(_)) => {}
             }
         }
+    }
+
+    fn has_next(&self) -> bool {
+        let rest = self.window.bytes().get(self.given_bytes..);
+        rest.is_some_and(|rest| memchr::memchr(b'\n', rest).is_some())
     }
 
     fn fill(&mut self, batch: &mut Batch) -> Result<bool, ReadError> {

@@ -8,7 +8,7 @@ use pcap_file::pcapng::{RawBlock, RawBlockParseError};
 use crate::stream::ReadError;
 
 use super::super::window::{MAX_RECORD_BYTES, Window};
-use super::body::Fields;
+use super::body::{self, Fields};
 
 /// Where the body of a block begins: after its type and length.
 const BODY: usize = 8;
@@ -46,6 +46,14 @@ impl Blocks {
         let block = self.block()?;
         self.given_bytes = block.as_ref().map_or(0, |block| block.len);
         Ok(block)
+    }
+
+    /// The type of the next block, if the block was read.
+    pub(super) fn next_kind(&self) -> Option<u32> {
+        let bytes = self.window.bytes().get(self.given_bytes..)?;
+        let (kind, rest) = bytes.split_first_chunk()?;
+        let len = body::u32(self.order, *rest.first_chunk()?) as usize;
+        (len <= bytes.len()).then(|| body::u32(self.order, *kind))
     }
 
     /// Goes behind the block that was given last.

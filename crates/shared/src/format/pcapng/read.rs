@@ -406,6 +406,19 @@ impl Source for Reader {
             }
         }
     }
+
+    fn has_next(&self) -> bool {
+        let is_record = |kind| match kind {
+            ENHANCED_PACKET_BLOCK
+            | PACKET_BLOCK
+            | SIMPLE_PACKET_BLOCK
+            | INTERFACE_DESCRIPTION_BLOCK => true,
+            SYSTEMD_JOURNAL_EXPORT_BLOCK => self.is_own,
+            _ => false,
+        };
+        let kind = self.blocks.next_kind().filter(|_| !self.is_foreign);
+        self.capture.is_some() || kind.is_some_and(is_record)
+    }
 }
 
 /// Text of an option; some writers end it with a zero byte.
