@@ -248,7 +248,7 @@ impl<S: Source> LookAhead<S> {
                     let record = record.into_owned();
                     self.annotator.owners.observe(&record);
                     self.latest_ns = self.latest_ns.max(time(&record).unwrap_or(i64::MIN));
-                    self.waiting_bytes += bytes(&record);
+                    self.waiting_bytes += record.heap_bytes();
                     self.waiting.push_back(record);
                 }
                 Ok(None) => self.is_read = true,
@@ -259,7 +259,7 @@ impl<S: Source> LookAhead<S> {
             }
         }
         let next = self.waiting.pop_front();
-        self.waiting_bytes -= next.as_ref().map_or(0, bytes);
+        self.waiting_bytes -= next.as_ref().map_or(0, Record::heap_bytes);
         Ok(next)
     }
 
@@ -283,13 +283,6 @@ fn time(record: &Record<'_>) -> Option<i64> {
         | Record::Process(_)
         | Record::Loss(_)
         | Record::End(_) => None,
-    }
-}
-
-fn bytes(record: &Record<'_>) -> usize {
-    match record {
-        Record::Packet(packet) => packet.data.len(),
-        _ => 0,
     }
 }
 
@@ -438,6 +431,29 @@ mod tests {
         let other = ask(&mut annotator, 30);
         assert_eq!(other.0, "");
         assert_ne!(nginx.1, other.1);
+    }
+
+    #[test]
+    fn what_is_no_packet_takes_memory_too() {
+        let process = Record::Process(Process {
+            id: ProcessId {
+                pid: 1,
+                start_ns: 0,
+            },
+            ppid: None,
+            uid: None,
+            comm: String::new(),
+            exe: Some("x".repeat(AHEAD_BYTES / 4)),
+            argv: Vec::new(),
+            cgroup: None,
+            container: None,
+        });
+        let mut records = vec![accept(0)];
+        records.resize(100, process);
+        let mut ahead = LookAhead::new(Records(records.into_iter()));
+        while ahead.next_record().unwrap().is_some() {
+            assert!(ahead.waiting.len() <= 5);
+        }
     }
 
     #[test]

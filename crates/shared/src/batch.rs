@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::record::{Direction, KernelParse, Packet, Record};
 
-/// A batch is full with so many records, or so many bytes of packets: that is
+/// A batch is full with so many records, or so many bytes of them: that is
 /// work for some hundred microseconds, and fits into the cache of a core.
 const MAX_RECORDS: usize = 1024;
 pub(crate) const MAX_BYTES: usize = 256 << 10;
@@ -23,6 +23,8 @@ pub struct Batch {
     /// and absent from what other tools capture.
     kernels: Vec<KernelParse>,
     others: VecDeque<Other>,
+    /// What these take beside their places.
+    other_bytes: usize,
     /// The bytes of all packets, and maybe more.
     data: Vec<u8>,
     /// So many are in use.
@@ -138,13 +140,15 @@ impl Batch {
     /// Puts a record that is no packet behind the others.
     pub fn push_other(&mut self, record: Record<'static>) {
         let after = self.packets.len();
+        self.other_bytes += record.heap_bytes();
         self.others.push_back(Other { after, record });
     }
 
     /// Whether it is time to work on it.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.packets.len() + self.others.len() >= MAX_RECORDS || self.data_bytes >= MAX_BYTES
+        self.packets.len() + self.others.len() >= MAX_RECORDS
+            || self.data_bytes + self.other_bytes >= MAX_BYTES
     }
 
     /// Whether there is nothing in it, or all was taken out.
@@ -166,6 +170,7 @@ impl Batch {
             + size_of_val(&*self.packets)
             + size_of_val(&*self.kernels)
             + self.others.len() * size_of::<Other>()
+            + self.other_bytes
     }
 
     /// Takes all out; the memory is kept, if it is not unusually much.
@@ -176,6 +181,7 @@ impl Batch {
         self.packets.clear();
         self.kernels.clear();
         self.others.clear();
+        self.other_bytes = 0;
         self.data_bytes = 0;
         self.taken = 0;
     }
@@ -207,6 +213,7 @@ impl Batch {
     /// Takes out the first record; a packet's bytes stay until all is cleared.
     pub fn take_next(&mut self) -> Option<Record<'_>> {
         if let Some(other) = self.others.pop_front_if(|other| other.after <= self.taken) {
+            self.other_bytes -= other.record.heap_bytes();
             return Some(other.record);
         }
         let kept = *self.packets.get(self.taken)?;
@@ -216,5 +223,42 @@ impl Batch {
             data: Cow::Borrowed(data),
             ..packet
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Process, ProcessId};
+
+    /// A file of few bytes may hold many long ones.
+    #[test]
+    fn records_that_are_no_packets_have_their_weight() {
+        let mut batch = Batch::default();
+        let words = MAX_BYTES / size_of::<String>() / 2;
+        let process = Record::Process(Process {
+            id: ProcessId {
+                pid: 1,
+                start_ns: 0,
+            },
+            ppid: None,
+            uid: None,
+            comm: String::new(),
+            exe: None,
+            argv: vec![String::new(); words],
+            cgroup: None,
+            container: None,
+        });
+        for _ in 0..2 {
+            batch.push(process.clone());
+            assert!(!batch.is_full());
+            batch.push(process.clone());
+            batch.push(process.clone());
+            assert!(batch.is_full() && batch.memory_bytes() > MAX_BYTES);
+            batch.take_next();
+            batch.take_next();
+            assert!(!batch.is_full() && batch.memory_bytes() < MAX_BYTES);
+            batch.clear();
+        }
     }
 }

@@ -64,6 +64,34 @@ impl Record<'_> {
         }
     }
 
+    /// How much memory it takes beside its place, more or less.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let of = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let all = |texts: &[String]| {
+            let texts = texts.iter().map(|text| size_of::<String>() + text.len());
+            texts.sum::<usize>()
+        };
+        match self {
+            Self::Packet(packet) => packet.data.len(),
+            Self::Event(_) | Self::Loss(_) => 0,
+            Self::End(end) => end.reason.len(),
+            Self::Interface(interface) => of(&interface.name),
+            Self::Process(process) => {
+                let named = process.comm.len() + of(&process.exe) + all(&process.argv);
+                named + of(&process.cgroup) + of(&process.container)
+            }
+            Self::Capture(capture) => {
+                let missing = capture.missing_hooks.iter();
+                let missing = missing.map(|it| size_of_val(it) + it.hook.len() + it.reason.len());
+                let host = of(&capture.host) + of(&capture.kernel) + of(&capture.boot_id);
+                let what = of(&capture.filter) + of(&capture.processes) + capture.program.len();
+                let hooks = all(&capture.hooks) + missing.sum::<usize>();
+                size_of::<Capture>() + host + what + hooks + all(&capture.command)
+            }
+        }
+    }
+
     /// When it happened; none where a record is true at any time.
     #[must_use]
     pub const fn ts_ns(&self) -> Option<i64> {

@@ -330,6 +330,10 @@ fn read(
                     check_schema(capture).ok()?;
                 }
                 batch.push_other(record);
+                // Short lines may hold much, as many empty words.
+                if batch.memory_bytes() > MAX_FRAME_BYTES {
+                    return None;
+                }
             }
             // What a file may not begin with.
             Line::Unknown(_) if batch.is_empty() => return None,

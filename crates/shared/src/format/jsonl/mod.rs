@@ -36,6 +36,10 @@ const WRITE_BYTES: usize = 128 * 1024;
 /// reads in vain at most.
 const FRAME_BYTES: usize = 1024 * 1024;
 
+/// A longer record that is no packet is none: the recorder keeps a KiB of arguments, and in
+/// memory it would be many times as large if it was all empty words.
+const MAX_OTHER_BYTES: usize = 1 << 20;
+
 /// The encoding of packets' bytes (RFC 4648 section 4, padded).
 static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
 
@@ -229,14 +233,22 @@ pub(super) fn parse(line: &[u8], data: &mut Vec<u8>) -> serde_json::Result<Line>
     let Tag { kind } = serde_json::from_slice(line)?;
     Ok(Line::Other(match &*kind {
         "packet" => return parse_packet(line, data).map(Line::Packet),
-        "capture" => Record::Capture(serde_json::from_slice(line)?),
-        "interface" => Record::Interface(serde_json::from_slice(line)?),
-        "process" => Record::Process(serde_json::from_slice(line)?),
-        "loss" => Record::Loss(serde_json::from_slice(line)?),
-        "end" => Record::End(serde_json::from_slice(line)?),
-        kind if is_event(kind) => Record::Event(serde_json::from_slice(line)?),
+        "capture" => Record::Capture(parse_other(line)?),
+        "interface" => Record::Interface(parse_other(line)?),
+        "process" => Record::Process(parse_other(line)?),
+        "loss" => Record::Loss(parse_other(line)?),
+        "end" => Record::End(parse_other(line)?),
+        kind if is_event(kind) => Record::Event(parse_other(line)?),
         _ => return Ok(Line::Unknown(kind.into_owned())),
     }))
+}
+
+fn parse_other<'a, T: Deserialize<'a>>(line: &'a [u8]) -> serde_json::Result<T> {
+    if line.len() > MAX_OTHER_BYTES {
+        let what = format!("a record of more than {MAX_OTHER_BYTES} bytes that is no packet");
+        return Err(de::Error::custom(what));
+    }
+    serde_json::from_slice(line)
 }
 
 /// Whether it is the type of an event.
@@ -409,6 +421,10 @@ mod tests {
                 r#"{{"type":"packet","ts_ns":{number},"interface":0,"wire_bytes":2,"data":"{data}"}}"#
             )
         };
+        let process = |bytes: usize| {
+            let comm = "c".repeat(bytes);
+            format!(r#"{{"type":"process","pid":1,"start_ns":1,"comm":"{comm}"}}"#)
+        };
         // Usual ones, one in another form, and ones that are damaged.
         let some = [
             packet(1, "AAEC"),
@@ -420,6 +436,9 @@ mod tests {
             r#"{"type":"later"}"#.into(),
             " ".into(),
             packet(7, &"BBBB".repeat(batch::MAX_BYTES / 8)),
+            process(1),
+            process(MAX_OTHER_BYTES),
+            packet(7, &"BBBB".repeat(MAX_OTHER_BYTES)),
         ];
         let mut lines = some.join("\n") + "\n";
         lines += &(lines.repeat(3) + &(packet(8, "CCCC") + "\n").repeat(5000));
@@ -428,6 +447,8 @@ mod tests {
             let given = read(lines, true);
             assert_eq!(given, read(lines, false));
             assert!(given.len() > 5000);
+            let told = |what: &&String| what.contains("that is no packet");
+            assert_eq!(given.iter().filter(told).count(), 4);
         }
     }
 }
