@@ -364,6 +364,10 @@ fn several_recordings_in_a_folder_are_told_as_such() {
     add("r.jsonl", 7, 0);
     add("r.1.jsonl", 7, 1);
     assert!(files().starts_with("files     2;"), "{}", files());
+    let output = run(&["analyze", text(folder.path())]);
+    let told =
+        "ended     no end was written: it is still being recorded, or the recorder was killed\n";
+    assert!(String::from_utf8_lossy(&output.stdout).contains(told));
     add("g.jsonl", 8, 0);
     assert!(
         files().starts_with("files     3, of several recordings, told as one;"),

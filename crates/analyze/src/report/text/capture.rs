@@ -89,7 +89,9 @@ impl Text<'_> {
                 Some(Cell::styled(failed, WARN))
             }
             Ending::Abrupt => {
-                let abrupt = "abruptly: the recorder wrote no end, the last moments may be missing";
+                // A file does not say whether somebody writes it.
+                let abrupt =
+                    "no end was written: it is still being recorded, or the recorder was killed";
                 Some(Cell::styled(abrupt, WARN))
             }
             Ending::Cut(detail) => Some(Cell::styled(
