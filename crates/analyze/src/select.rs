@@ -192,10 +192,11 @@ mod tests {
 
     use super::*;
 
-    /// None where nothing compiles filters.
+    /// None where nothing compiles filters, but in CI, where that is a failure.
     fn selection(expression: &str) -> Option<Selection> {
         match Selection::new(Some(expression.to_owned())) {
             Err(CompileError::NoCompiler) => {
+                assert!(std::env::var_os("CI").is_none(), "no libpcap here");
                 println!("passed over: no libpcap here");
                 None
             }
