@@ -145,8 +145,12 @@ impl Summary {
     }
 
     fn count(&mut self, owner: Option<OwnerId>, part: Part) {
-        if let Some(owner) = owner.filter(|owner| !owner.is_elsewhere) {
-            *self.processes.entry(owner.process).or_default() += part;
+        if let Some(owner) = owner {
+            // Who is elsewhere has a name here, too.
+            let sum = self.processes.entry(owner.process).or_default();
+            if !owner.is_elsewhere {
+                *sum += part;
+            }
             if self.processes.len() > MAX_PROCESSES {
                 let forgotten = forget_half(&mut self.processes);
                 self.forgotten_processes += forgotten;
