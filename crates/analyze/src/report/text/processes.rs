@@ -18,6 +18,17 @@ struct Row<'a> {
     part: Part,
 }
 
+impl Row<'_> {
+    /// Bytes that were counted; nothing where no connection was: a condition may leave in
+    /// requests or findings alone.
+    fn bytes(&self, bytes: u64) -> Cell {
+        match self.part.connections_made + self.part.connections_taken {
+            0 => Cell::default(),
+            _ => units::bytes(bytes).into(),
+        }
+    }
+}
+
 impl Text<'_> {
     pub(super) fn processes(&self, to: &mut dyn Write) -> io::Result<()> {
         let all = &self.report.processes;
@@ -64,8 +75,8 @@ impl Text<'_> {
                 unless_zero(row.part.connections_taken),
                 unless_zero(row.part.requests_made),
                 unless_zero(row.part.requests_taken),
-                units::bytes(row.part.sent_bytes).into(),
-                units::bytes(row.part.received_bytes).into(),
+                row.bytes(row.part.sent_bytes),
+                row.bytes(row.part.received_bytes),
                 command(row).into(),
             ]);
         }
@@ -128,8 +139,8 @@ mod tests {
     use super::*;
     use crate::report::{ProcessSummary, Report};
 
-    #[test]
-    fn eighty_columns_have_room_for_a_process() {
+    /// The titles, and the row of a process that had this part.
+    fn told_of(part: Part, width: Option<usize>) -> [String; 2] {
         let id = ProcessId {
             pid: 4_194_304,
             start_ns: 0,
@@ -144,6 +155,18 @@ mod tests {
             cgroup: None,
             container: None,
         };
+        let report = Report {
+            processes: [(id, ProcessSummary { process, part })].into(),
+            ..Report::default()
+        };
+        let text = written(&report, width);
+        let lines = text.lines().skip_while(|line| !line.starts_with("Proc"));
+        let told: Vec<_> = lines.skip(1).take(2).map(str::to_owned).collect();
+        told.try_into().unwrap()
+    }
+
+    #[test]
+    fn eighty_columns_have_room_for_a_process() {
         let many = 1_000_000;
         let part = Part {
             connections_made: many,
@@ -153,24 +176,30 @@ mod tests {
             sent_bytes: many,
             received_bytes: many,
         };
-        let report = Report {
-            processes: [(id, ProcessSummary { process, part })].into(),
-            ..Report::default()
-        };
-        let of_processes = |width| {
-            let text = written(&report, width);
-            let lines = text.lines().skip_while(|line| !line.starts_with("Proc"));
-            lines.skip(1).take(2).map(str::to_owned).collect::<Vec<_>>()
-        };
-        let [titles, row] = &of_processes(Some(80))[..] else {
-            panic!("two lines");
-        };
+        let [titles, row] = told_of(part, Some(80));
         assert!(titles.width().max(row.width()) <= 80, "{titles}\n{row}");
         assert!(row.contains("a-name-of-15-by[4194304]"), "{row}");
         assert!(
             !titles.contains("UID") && !titles.contains("ASKED"),
             "{titles}"
         );
-        assert!(of_processes(None)[0].contains("ASKED OF"));
+        let [titles, _] = told_of(part, None);
+        assert!(titles.contains("ASKED OF"));
+    }
+
+    #[test]
+    fn bytes_are_told_where_connections_are() {
+        let asked = Part {
+            requests_made: 1,
+            ..Part::default()
+        };
+        let [titles, _] = told_of(asked, None);
+        assert!(!titles.contains("SENT"), "{titles}");
+        let connected = Part {
+            connections_made: 1,
+            ..asked
+        };
+        let [titles, row] = told_of(connected, None);
+        assert!(titles.contains("SENT") && row.contains("0 B"), "{row}");
     }
 }
