@@ -4,6 +4,7 @@
 //! case. Nothing is found in what may be missing ([`crate::gaps`]), but for
 //! what was seen to happen.
 
+mod connection;
 mod kind;
 mod request;
 
@@ -17,9 +18,9 @@ use tcprec_shared::record::{Event, EventKind, Provenance, TcpState};
 
 pub use self::kind::FindingKind;
 
-use crate::owner::Owners;
-use crate::report::{Connection, Ends, OwnerId};
-use crate::tcp::{ConnState, ConnectionId, Stall, StallCause};
+use crate::owner::{Owners, Span};
+use crate::report::{Ends, OwnerId};
+use crate::tcp::ConnectionId;
 
 /// At most so many are kept; beyond, the half that is the least grave, or the
 /// rarest, is forgotten.
@@ -33,18 +34,7 @@ const LONG_NS: i64 = 200_000_000;
 /// have been an answer.
 const UNANSWERED_NS: i64 = 1_000_000_000;
 
-/// A connection that only one end has closed is left over after this time.
-const LEFTOVER_NS: i64 = 10_000_000_000;
-
-/// So many packets sent again within a second of each other are worth a word:
-/// as many as a loss of a whole initial window (RFC 6928) makes.
-const MANY_PACKETS: u64 = 10;
-
-/// Linux keeps the ports of a closed connection for so long
-/// (`TCP_TIMEWAIT_LEN`), unless they are needed.
-const TIME_WAIT_NS: i64 = 60_000_000_000;
-
-/// A client that uses so many ports again within that time runs out of them.
+/// A client that uses so many ports again while they are in TIME-WAIT runs out of them.
 const MANY_PORTS: u64 = 10;
 
 /// Something worth attention.
@@ -75,6 +65,23 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// One case of it, between these packets.
+    const fn new(kind: FindingKind, ends: Ends, by_orig: Option<bool>, span: Span) -> Self {
+        Self {
+            kind,
+            count: 1,
+            ends,
+            of_several: false,
+            by_orig,
+            first_ns: span.first_ns,
+            last_ns: span.last_ns,
+            at_byte: None,
+            packets: None,
+            alert: None,
+            route: None,
+        }
+    }
+
     /// How long the worst case took.
     #[must_use]
     pub const fn duration_ns(&self) -> i64 {
@@ -221,221 +228,38 @@ impl Findings {
             provenance,
             is_elsewhere: false,
         });
-        let of = |kind, first_ns| Finding {
-            kind,
-            count: 1,
-            of_several: false,
-            ends: Ends {
-                id: None,
-                orig: event.local,
-                resp: event.remote,
-                orig_owner: owner,
-                resp_owner: None,
-            },
-            by_orig: None,
-            first_ns,
-            last_ns: event.ts_ns,
-            at_byte: None,
-            packets: None,
-            alert: None,
-            route: None,
+        let ends = Ends {
+            id: None,
+            orig: event.local,
+            resp: event.remote,
+            orig_owner: owner,
+            resp_owner: None,
         };
         // Linux goes to SYN-SENT before it looks for a port, and back without
         // one (tcp_v4_connect, inet_hash_connect): connect() fails with
         // EADDRNOTAVAIL.
         if event.local.port == 0 {
-            let finding = Finding {
-                by_orig: Some(true),
-                ..of(FindingKind::NoFreePort, event.ts_ns)
-            };
+            let span = Span::at(event.ts_ns);
+            let finding = Finding::new(FindingKind::NoFreePort, ends, Some(true), span);
             self.add(finding, owners);
             return;
         }
-        let opened_ns = opened_ns.unwrap_or(event.ts_ns);
-        let asked_ns = event.ts_ns.saturating_sub(opened_ns);
-        if asked_ns >= UNANSWERED_NS && self.unseen.len() < MAX_FINDINGS {
+        let asked = Span {
+            first_ns: opened_ns.unwrap_or(event.ts_ns),
+            last_ns: event.ts_ns,
+        };
+        let finding = Finding::new(FindingKind::Unanswered, ends, None, asked);
+        if finding.duration_ns() >= UNANSWERED_NS && self.unseen.len() < MAX_FINDINGS {
             let key = (event.netns, event.local, event.remote);
-            let finding = of(FindingKind::Unanswered, opened_ns);
             self.unseen.insert(key, finding);
         }
     }
-
-    /// Looks at a finished connection, of a capture whose latest packet is of
-    /// `now_ns`.
-    pub(crate) fn connection(&mut self, connection: &Connection, owners: &Owners, now_ns: i64) {
-        let tcp = &connection.tcp;
-        if !self.unseen.is_empty() {
-            let (orig, resp) = (tcp.orig.endpoint, tcp.resp.endpoint);
-            self.unseen.remove(&(tcp.scope, orig, resp));
-        }
-        let of = |kind, by_orig| Finding {
-            kind,
-            count: 1,
-            of_several: false,
-            ends: connection.ends(),
-            by_orig,
-            first_ns: tcp.first_ns,
-            last_ns: tcp.last_ns,
-            at_byte: None,
-            packets: None,
-            alert: None,
-            route: None,
-        };
-        let tls_failed = tls_failure(connection).map(|(by_orig, alert)| Finding {
-            alert,
-            ..of(FindingKind::TlsFailed, by_orig)
-        });
-        match tcp.state {
-            _ if tls_failed.is_some() => {} // the reason for a reset, too
-            // What Zeek calls rejected may have been established (`h`), or be older than
-            // the capture.
-            ConnState::Rej if tcp.history.contains('S') && !tcp.history.contains('h') => {
-                self.add(of(FindingKind::Refused, None), owners);
-            }
-            ConnState::Rej if tcp.history.contains('h') => {
-                self.add(of(FindingKind::Reset, tcp.is_left_by_orig()), owners);
-            }
-            ConnState::Rsto | ConnState::Rstos0 if !tcp.is_closed_before_reset(true) => {
-                self.add(of(FindingKind::Reset, Some(true)), owners);
-            }
-            ConnState::Rstr | ConnState::Rstrh if !tcp.is_closed_before_reset(false) => {
-                self.add(of(FindingKind::Reset, Some(false)), owners);
-            }
-            _ => {}
-        }
-        if let Some(finding) = tls_failed {
-            self.add(finding, owners);
-        }
-        if tcp.reused_after_ns.is_some_and(|ns| ns < TIME_WAIT_NS) {
-            self.add(
-                Finding {
-                    last_ns: tcp.first_ns,
-                    ..of(FindingKind::PortReuse, Some(true))
-                },
-                owners,
-            );
-        }
-        if connection.incomplete.lacks_packets() {
-            return;
-        }
-        let silent_ns = now_ns.saturating_sub(tcp.last_ns);
-        if is_one_sided(connection) {
-            self.add(of(FindingKind::OneSided, None), owners);
-            return; // what the other end did is not known
-        }
-        match tcp.state {
-            ConnState::S0 => {
-                let asked_ns = now_ns.saturating_sub(tcp.first_ns);
-                if asked_ns >= UNANSWERED_NS && tcp.resp.packets == 0 {
-                    self.add(of(FindingKind::Unanswered, None), owners);
-                }
-                return; // there is no other cause to look for
-            }
-            // The other FIN may be among what was acknowledged, and not captured.
-            ConnState::S2 | ConnState::S3
-                if silent_ns >= LEFTOVER_NS && !tcp.history.contains(['g', 'G']) =>
-            {
-                let by_orig = tcp.state == ConnState::S3;
-                self.add(of(FindingKind::HalfOpen, Some(by_orig)), owners);
-            }
-            _ => {}
-        }
-        for burst in &tcp.bursts {
-            if burst.packets >= MANY_PACKETS {
-                self.add(
-                    Finding {
-                        first_ns: burst.first_ns,
-                        last_ns: burst.last_ns,
-                        at_byte: Some(burst.at_byte),
-                        packets: Some(burst.packets),
-                        ..of(FindingKind::Retransmissions, Some(burst.by_orig))
-                    },
-                    owners,
-                );
-            }
-        }
-        for stall in &tcp.stalls {
-            let Stall {
-                cause,
-                from_ns,
-                to_ns,
-                at_byte,
-                ..
-            } = *stall;
-            if to_ns.saturating_sub(from_ns) < LONG_NS {
-                continue;
-            }
-            let (kind, by_orig) = match cause {
-                StallCause::Timeout => (FindingKind::Timeout, stall.by_orig),
-                StallCause::ZeroWindow => (FindingKind::ZeroWindow, !stall.by_orig),
-            };
-            let finding = Finding {
-                first_ns: from_ns,
-                last_ns: to_ns,
-                at_byte: Some(at_byte),
-                ..of(kind, Some(by_orig))
-            };
-            self.add(finding, owners);
-        }
-    }
-}
-
-/// Whether a TLS handshake failed: whose doing it is, as far as that was seen,
-/// and the word of the alert.
-fn tls_failure(connection: &Connection) -> Option<(Option<bool>, Option<String>)> {
-    let tcp = &connection.tcp;
-    let tls = tcp.tls.as_deref().filter(|tls| !tls.is_established)?;
-    let client_is_orig = tls.client == tcp.orig.endpoint;
-    if let Some(alert) = tls.alerts.iter().find(|alert| alert.is_fatal()) {
-        let by_orig = alert.by_client == client_is_orig;
-        return Some((Some(by_orig), Some(alert.description_word())));
-    }
-    // It may have ended well in what was not captured.
-    let is_whole = tcp.missed_bytes == 0
-        && tcp.orig.gap_bytes == 0
-        && tcp.resp.gap_bytes == 0
-        && !connection.incomplete.lacks_packets();
-    (is_whole && tcp.state.is_over()).then(|| (tcp.is_left_by_orig(), None))
-}
-
-/// Whether one end sent more than a few packets, and the other must have sent
-/// some that were not captured.
-fn is_one_sided(connection: &Connection) -> bool {
-    let (orig, resp) = (&connection.tcp.orig, &connection.tcp.resp);
-    let is_alone = |one: &crate::tcp::End, other: &crate::tcp::End| {
-        other.packets == 0 && one.packets >= 3 && one.data_packets > 0
-    };
-    is_alone(orig, resp) || is_alone(resp, orig)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::row::sample;
-    use crate::tcp::Burst;
     use tcprec_shared::record::{ProcessId, Record};
-
-    #[test]
-    fn as_many_as_a_lost_window_are_a_burst() {
-        let found = |packets| {
-            let mut connection = sample::connection();
-            connection.incomplete = Default::default();
-            connection.tcp.tls = None;
-            connection.tcp.bursts = vec![Burst {
-                by_orig: true,
-                packets,
-                first_ns: 0,
-                last_ns: 0,
-                at_byte: 0,
-            }];
-            let mut findings = Findings::default();
-            findings.connection(&connection, &Owners::new(0), 0);
-            let found = findings.finish(&Owners::new(0)).into_iter();
-            found.map(|it| (it.kind, it.packets)).collect::<Vec<_>>()
-        };
-        assert_eq!(found(9), []);
-        assert_eq!(found(10), [(FindingKind::Retransmissions, Some(10))]);
-    }
 
     /// A connect() of a process that fails after three seconds, without a packet.
     fn connect_in_vain(findings: &mut Findings, owners: &mut Owners, pid: u32) {

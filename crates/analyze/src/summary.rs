@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use tcprec_shared::record::{Event, ProcessId};
+use tcprec_shared::record::ProcessId;
 
 use crate::finding::Findings;
 use crate::latency::{Durations, Latencies, TurnLatencies};
@@ -25,7 +25,7 @@ pub(crate) struct Summary {
     waits: Durations,
     processes: BTreeMap<ProcessId, Part>,
     forgotten_processes: u64,
-    findings: Findings,
+    pub(crate) findings: Findings,
     latencies: Latencies,
     turns: TurnLatencies,
     connections: First<ConnectionId, Connection>,
@@ -51,34 +51,6 @@ impl Summary {
             requests: First::new(keep.rows),
             slowest: First::new(Some(keep.slowest)),
         }
-    }
-
-    /// Takes what the kernel did.
-    pub(crate) fn event(&mut self, event: &Event, owners: &Owners) {
-        self.findings.event(event, owners);
-    }
-
-    /// Looks for what is worth attention in a finished connection, of a capture
-    /// whose latest record is of `now_ns`.
-    pub(crate) fn find_in_connection(
-        &mut self,
-        connection: &Connection,
-        owners: &Owners,
-        now_ns: i64,
-    ) {
-        self.findings.connection(connection, owners, now_ns);
-    }
-
-    /// Looks for what is worth attention in a finished request on a connection, of a
-    /// capture whose latest record is of `now_ns`.
-    pub(crate) fn find_in_request(
-        &mut self,
-        request: &Request,
-        connection: &Connection,
-        owners: &Owners,
-        now_ns: i64,
-    ) {
-        self.findings.request(request, connection, owners, now_ns);
     }
 
     /// Takes a finished connection.

@@ -1,9 +1,10 @@
 //! What is worth attention in requests.
 
-use super::{Finding, FindingKind, Findings, LONG_NS, is_one_sided};
-use crate::app;
+use super::connection::is_one_sided;
+use super::{Finding, FindingKind, Findings, LONG_NS};
+use crate::app::{self, Arrived};
 use crate::latency::route;
-use crate::owner::Owners;
+use crate::owner::{Owners, Span};
 use crate::report::{Connection, Request};
 use crate::tcp::ConnState;
 use crate::timing::Timing;
@@ -42,74 +43,89 @@ impl Findings {
         let Some(asked) = &request.app.request else {
             return;
         };
-        let client_is_orig = request.client_is_orig();
-        let of = |kind, by_orig, first_ns: i64, ns| Finding {
-            kind,
-            count: 1,
-            of_several: false,
-            ends: request.ends,
-            by_orig,
-            first_ns,
-            last_ns: first_ns.saturating_add(ns),
-            at_byte: None,
-            packets: None,
-            alert: None,
-            route: asked
+        let arrived = asked.arrived;
+        // The answers that were to come before this one are not held against the server.
+        let free_ns = before.map_or(arrived.last_ns, |(_, ns)| ns.max(arrived.last_ns));
+        let lack = lack(request, connection, arrived, now_ns).into_iter();
+        let slow = slow_server(request, arrived, free_ns).into_iter();
+        let slow = slow.chain(slow_client(request, arrived));
+        for mut finding in lack.chain(slow) {
+            finding.route = asked
                 .route()
-                .map(|(method, target)| format!("{method} {}", route(target))),
-        };
-        let tcp = &connection.tcp;
-        let is_cancelled = (request.app.stream).is_some_and(|stream| stream.reset.is_some());
-        let is_seen = !request.incomplete.lacks_packets() && !is_one_sided(connection);
-        let lack = match request.app.response {
-            _ if is_cancelled => None,
-            Some(_) => {
-                (request.app.is_response_whole() == Some(false)).then_some(FindingKind::CutOff)
-            }
-            None if request.app.may_be_answered || !is_seen => None,
-            None => Some(FindingKind::NoAnswer),
-        };
-        if let Some(kind) = lack {
-            match (tcp.is_left_by_orig(), tcp.left_ns) {
-                // A reset is told of.
-                (Some(by_orig), Some(left_ns)) if !tcp.is_left_by_reset() => {
-                    let ns = left_ns.saturating_sub(asked.arrived.first_ns).max(0);
-                    self.add(of(kind, Some(by_orig), asked.arrived.first_ns, ns), owners);
-                }
-                (None, _) if kind == FindingKind::NoAnswer && tcp.state == ConnState::S1 => {
-                    let ns = now_ns.saturating_sub(asked.arrived.last_ns);
-                    if ns >= LONG_SENDING_NS {
-                        self.add(of(kind, None, asked.arrived.last_ns, ns), owners);
-                    }
-                }
-                _ => {}
-            }
-        }
-        let Some(timing) = &request.timing else {
-            return;
-        };
-        // What the network may have taken is not held against the server, nor the
-        // answers that were to come before this one.
-        let free_ns = before.map_or(asked.arrived.last_ns, |(_, ns)| {
-            ns.max(asked.arrived.last_ns)
-        });
-        let others_ns = free_ns.saturating_sub(asked.arrived.last_ns);
-        let own_ns = timing.server_ns().map(|ns| ns.saturating_sub(others_ns));
-        if let Some(server_ns) = own_ns.filter(|ns| *ns >= LONG_NS) {
-            let kind = FindingKind::SlowServer;
-            self.add(of(kind, Some(!client_is_orig), free_ns, server_ns), owners);
-        }
-        if timing.send_ns >= LONG_SENDING_NS {
-            let kind = FindingKind::SlowClient;
-            self.add(
-                of(
-                    kind,
-                    Some(client_is_orig),
-                    asked.arrived.first_ns,
-                    timing.send_ns,
-                ),
-                owners,
-            );
+                .map(|(method, target)| format!("{method} {}", route(target)));
+            self.add(finding, owners);
         }
     }
+}
+
+/// A finding of a request that took so long from then on.
+const fn of(
+    request: &Request,
+    kind: FindingKind,
+    by_orig: Option<bool>,
+    first_ns: i64,
+    ns: i64,
+) -> Finding {
+    let last_ns = first_ns.saturating_add(ns);
+    Finding::new(kind, request.ends, by_orig, Span { first_ns, last_ns })
+}
+
+/// A request without an answer, or without all of it.
+fn lack(
+    request: &Request,
+    connection: &Connection,
+    arrived: Arrived,
+    now_ns: i64,
+) -> Option<Finding> {
+    let app = &request.app;
+    if app.stream.is_some_and(|stream| stream.reset.is_some()) {
+        return None; // it was cancelled
+    }
+    let is_seen = !request.incomplete.lacks_packets() && !is_one_sided(connection);
+    let kind = match app.response {
+        Some(_) if app.is_response_whole() == Some(false) => FindingKind::CutOff,
+        None if !app.may_be_answered && is_seen => FindingKind::NoAnswer,
+        _ => return None,
+    };
+    let tcp = &connection.tcp;
+    match (tcp.is_left_by_orig(), tcp.left_ns) {
+        // A reset is told of.
+        (Some(by_orig), Some(left_ns)) if !tcp.is_left_by_reset() => {
+            let ns = left_ns.saturating_sub(arrived.first_ns).max(0);
+            Some(of(request, kind, Some(by_orig), arrived.first_ns, ns))
+        }
+        (None, _) if kind == FindingKind::NoAnswer && tcp.state == ConnState::S1 => {
+            let ns = now_ns.saturating_sub(arrived.last_ns);
+            (ns >= LONG_SENDING_NS).then(|| of(request, kind, None, arrived.last_ns, ns))
+        }
+        _ => None,
+    }
+}
+
+/// A server that thought long, from when it was free to; what the network may have taken
+/// is not held against it.
+fn slow_server(request: &Request, arrived: Arrived, free_ns: i64) -> Option<Finding> {
+    let others_ns = free_ns.saturating_sub(arrived.last_ns);
+    let own_ns = request
+        .timing
+        .as_ref()?
+        .server_ns()?
+        .saturating_sub(others_ns);
+    let by_orig = Some(!request.client_is_orig());
+    (own_ns >= LONG_NS).then(|| of(request, FindingKind::SlowServer, by_orig, free_ns, own_ns))
+}
+
+/// A client that took long to send its request.
+fn slow_client(request: &Request, arrived: Arrived) -> Option<Finding> {
+    let ns = request.timing.as_ref()?.send_ns;
+    let by_orig = Some(request.client_is_orig());
+    (ns >= LONG_SENDING_NS).then(|| {
+        of(
+            request,
+            FindingKind::SlowClient,
+            by_orig,
+            arrived.first_ns,
+            ns,
+        )
+    })
 }

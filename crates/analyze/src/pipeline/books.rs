@@ -296,7 +296,7 @@ impl Books {
             self.report.capture.scanned_sockets += u64::from(!self.is_continuation);
         } else {
             self.report.capture.events += 1;
-            self.summary.event(event, &self.owners);
+            self.summary.findings.event(event, &self.owners);
             if let Some(news) = &mut self.news {
                 news.event(event, &self.owners);
             }

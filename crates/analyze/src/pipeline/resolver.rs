@@ -70,7 +70,8 @@ impl<R: Rows> Resolver<'_, R> {
         for app in requests {
             let request = self.resolve_request(connection, app);
             self.summary
-                .find_in_request(&request, connection, self.owners, self.now_ns);
+                .findings
+                .request(&request, connection, self.owners, self.now_ns);
             if self.wants(&row::Http {
                 names: self.owners,
                 request: &request,
@@ -132,7 +133,8 @@ impl<R: Rows> Resolver<'_, R> {
         let connection = self.resolve(connection);
         self.hand_on(&connection, requests);
         self.summary
-            .find_in_connection(&connection, self.owners, self.now_ns);
+            .findings
+            .connection(&connection, self.owners, self.now_ns);
         if self.wants(&row::Conn {
             names: self.owners,
             connection: &connection,

@@ -1,0 +1,205 @@
+//! What is worth attention in connections.
+
+use super::{Finding, FindingKind, Findings, LONG_NS, UNANSWERED_NS};
+use crate::owner::{Owners, Span};
+use crate::report::Connection;
+use crate::tcp::{self, ConnState, StallCause};
+
+/// A connection that only one end has closed is left over after this time.
+const LEFTOVER_NS: i64 = 10_000_000_000;
+
+/// So many packets sent again within a second of each other are worth a word:
+/// as many as a loss of a whole initial window (RFC 6928) makes.
+const MANY_PACKETS: u64 = 10;
+
+/// Linux keeps the ports of a closed connection for so long
+/// (`TCP_TIMEWAIT_LEN`), unless they are needed.
+const TIME_WAIT_NS: i64 = 60_000_000_000;
+
+impl Findings {
+    /// Looks at a finished connection, of a capture whose latest packet is of
+    /// `now_ns`.
+    pub(crate) fn connection(&mut self, connection: &Connection, owners: &Owners, now_ns: i64) {
+        let tcp = &connection.tcp;
+        if !self.unseen.is_empty() {
+            let (orig, resp) = (tcp.orig.endpoint, tcp.resp.endpoint);
+            self.unseen.remove(&(tcp.scope, orig, resp));
+        }
+        // The reason for a reset, too.
+        let failed = tls_failed(connection).or_else(|| broken_off(connection));
+        for finding in failed.into_iter().chain(port_reuse(connection)) {
+            self.add(finding, owners);
+        }
+        if connection.incomplete.lacks_packets() {
+            return;
+        }
+        if is_one_sided(connection) {
+            self.add(of(connection, FindingKind::OneSided, None), owners);
+        } else if tcp.state == ConnState::S0 {
+            // There is no other cause to look for.
+            if let Some(finding) = unanswered(connection, now_ns) {
+                self.add(finding, owners);
+            }
+        } else {
+            let left = half_open(connection, now_ns).into_iter();
+            for finding in left.chain(bursts(connection)).chain(stalls(connection)) {
+                self.add(finding, owners);
+            }
+        }
+    }
+}
+
+/// A finding that all of a connection is the evidence for.
+const fn of(connection: &Connection, kind: FindingKind, by_orig: Option<bool>) -> Finding {
+    let span = Span {
+        first_ns: connection.tcp.first_ns,
+        last_ns: connection.tcp.last_ns,
+    };
+    Finding::new(kind, connection.ends(), by_orig, span)
+}
+
+/// A TLS handshake that failed: whose doing it is, as far as that was seen, and the
+/// word of the alert.
+fn tls_failed(connection: &Connection) -> Option<Finding> {
+    let tcp = &connection.tcp;
+    let tls = tcp.tls.as_deref().filter(|tls| !tls.is_established)?;
+    if let Some(alert) = tls.alerts.iter().find(|alert| alert.is_fatal()) {
+        let client_is_orig = tls.client == tcp.orig.endpoint;
+        let by_orig = alert.by_client == client_is_orig;
+        return Some(Finding {
+            alert: Some(alert.description_word()),
+            ..of(connection, FindingKind::TlsFailed, Some(by_orig))
+        });
+    }
+    // It may have ended well in what was not captured.
+    let is_whole = tcp.missed_bytes == 0
+        && tcp.orig.gap_bytes == 0
+        && tcp.resp.gap_bytes == 0
+        && !connection.incomplete.lacks_packets();
+    (is_whole && tcp.state.is_over())
+        .then(|| of(connection, FindingKind::TlsFailed, tcp.is_left_by_orig()))
+}
+
+/// A connection that was refused or reset.
+fn broken_off(connection: &Connection) -> Option<Finding> {
+    let tcp = &connection.tcp;
+    let (kind, by_orig) = match tcp.state {
+        // What Zeek calls rejected may have been established (`h`), or be older than
+        // the capture.
+        ConnState::Rej if tcp.history.contains('h') => (FindingKind::Reset, tcp.is_left_by_orig()),
+        ConnState::Rej if tcp.history.contains('S') => (FindingKind::Refused, None),
+        ConnState::Rsto | ConnState::Rstos0 if !tcp.is_closed_before_reset(true) => {
+            (FindingKind::Reset, Some(true))
+        }
+        ConnState::Rstr | ConnState::Rstrh if !tcp.is_closed_before_reset(false) => {
+            (FindingKind::Reset, Some(false))
+        }
+        _ => return None,
+    };
+    Some(of(connection, kind, by_orig))
+}
+
+/// A port that is used again though it is in TIME-WAIT.
+fn port_reuse(connection: &Connection) -> Option<Finding> {
+    let tcp = &connection.tcp;
+    let is_early = tcp.reused_after_ns.is_some_and(|ns| ns < TIME_WAIT_NS);
+    is_early.then(|| Finding {
+        last_ns: tcp.first_ns,
+        ..of(connection, FindingKind::PortReuse, Some(true))
+    })
+}
+
+/// An attempt without an answer.
+fn unanswered(connection: &Connection, now_ns: i64) -> Option<Finding> {
+    let tcp = &connection.tcp;
+    let asked_ns = now_ns.saturating_sub(tcp.first_ns);
+    (asked_ns >= UNANSWERED_NS && tcp.resp.packets == 0)
+        .then(|| of(connection, FindingKind::Unanswered, None))
+}
+
+/// A connection that one end has closed long ago, and the other has not.
+fn half_open(connection: &Connection, now_ns: i64) -> Option<Finding> {
+    let tcp = &connection.tcp;
+    let by_orig = match tcp.state {
+        ConnState::S2 => false,
+        ConnState::S3 => true,
+        _ => return None,
+    };
+    let silent_ns = now_ns.saturating_sub(tcp.last_ns);
+    // The other FIN may be among what was acknowledged, and not captured.
+    (silent_ns >= LEFTOVER_NS && !tcp.history.contains(['g', 'G']))
+        .then(|| of(connection, FindingKind::HalfOpen, Some(by_orig)))
+}
+
+/// Many packets that were sent again.
+fn bursts(connection: &Connection) -> impl Iterator<Item = Finding> {
+    let bursts = connection.tcp.bursts.iter();
+    let many = bursts.filter(|burst| burst.packets >= MANY_PACKETS);
+    many.map(|burst| Finding {
+        first_ns: burst.first_ns,
+        last_ns: burst.last_ns,
+        at_byte: Some(burst.at_byte),
+        packets: Some(burst.packets),
+        ..of(
+            connection,
+            FindingKind::Retransmissions,
+            Some(burst.by_orig),
+        )
+    })
+}
+
+/// Long times in which an end could not send.
+fn stalls(connection: &Connection) -> impl Iterator<Item = Finding> {
+    let found = connection.tcp.stalls.iter().map(|stall| {
+        let (kind, by_orig) = match stall.cause {
+            StallCause::Timeout => (FindingKind::Timeout, stall.by_orig),
+            StallCause::ZeroWindow => (FindingKind::ZeroWindow, !stall.by_orig),
+        };
+        Finding {
+            first_ns: stall.from_ns,
+            last_ns: stall.to_ns,
+            at_byte: Some(stall.at_byte),
+            ..of(connection, kind, Some(by_orig))
+        }
+    });
+    found.filter(|finding| finding.duration_ns() >= LONG_NS)
+}
+
+/// Whether one end sent more than a few packets, and the other must have sent
+/// some that were not captured.
+pub(super) fn is_one_sided(connection: &Connection) -> bool {
+    let (orig, resp) = (&connection.tcp.orig, &connection.tcp.resp);
+    let is_alone = |one: &tcp::End, other: &tcp::End| {
+        other.packets == 0 && one.packets >= 3 && one.data_packets > 0
+    };
+    is_alone(orig, resp) || is_alone(resp, orig)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::row::sample;
+    use crate::tcp::Burst;
+
+    #[test]
+    fn as_many_as_a_lost_window_are_a_burst() {
+        let found = |packets| {
+            let mut connection = sample::connection();
+            connection.incomplete = Default::default();
+            connection.tcp.tls = None;
+            connection.tcp.bursts = vec![Burst {
+                by_orig: true,
+                packets,
+                first_ns: 0,
+                last_ns: 0,
+                at_byte: 0,
+            }];
+            let mut findings = Findings::default();
+            findings.connection(&connection, &Owners::new(0), 0);
+            let found = findings.finish(&Owners::new(0)).into_iter();
+            found.map(|it| (it.kind, it.packets)).collect::<Vec<_>>()
+        };
+        assert_eq!(found(9), []);
+        assert_eq!(found(10), [(FindingKind::Retransmissions, Some(10))]);
+    }
+}
