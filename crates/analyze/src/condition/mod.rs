@@ -31,6 +31,12 @@ const ALIASES: [(&str, &str); 4] = [
     ("path", "uri"),
 ];
 
+/// Names for fields of both ends that do not begin with the end.
+const OF_ENDS: [(&str, [&str; 2]); 2] = [
+    ("addr", ["id.orig_h", "id.resp_h"]),
+    ("port", ["id.orig_p", "id.resp_p"]),
+];
+
 /// Fields that have one of these words.
 const WORDS: [(&str, &[&str]); 2] = [
     ("conn_state", ConnState::VARIANTS),
@@ -152,20 +158,16 @@ fn full_name(name: &str) -> &str {
 
 fn plain_values(row: &Value, name: &str) -> Vec<Value> {
     let name = full_name(name);
-    let names = [
-        name.to_owned(),
-        format!("orig_{name}"),
-        format!("resp_{name}"),
-    ];
-    let [own, ends @ ..] = &names;
-    match field(row, own) {
-        Some(value) => vec![value.clone()],
-        None => ends
-            .iter()
-            .filter_map(|name| field(row, name))
-            .cloned()
-            .collect(),
+    if let Some(value) = field(row, name) {
+        return vec![value.clone()];
     }
+    let ends = OF_ENDS.iter().find(|(short, _)| *short == name);
+    let ends = ends.map_or_else(
+        || [format!("orig_{name}"), format!("resp_{name}")],
+        |(_, ends)| ends.map(str::to_owned),
+    );
+    let found = ends.iter().filter_map(|name| field(row, name));
+    found.cloned().collect()
 }
 
 /// A field, or one of an object that is one, as `tls.version`.
@@ -242,7 +244,8 @@ pub fn help() -> String {
          There are == != < <= > >=, ~ for a text that contains another, and, or, not and \
          parentheses. What a row has no field for does not hold of it. A field of seconds \
          can be asked for in milliseconds, with _ms behind its name; process is comm, state \
-         is conn_state, status is status_code, and path is uri.\n\n\
+         is conn_state, status is status_code, and path is uri; addr and port are those of \
+         either end.\n\n\
          Fields of each end, with orig_ or resp_ before the name, or without for either: \
          {}\n\nOther fields: {}",
         of_ends.join(", "),

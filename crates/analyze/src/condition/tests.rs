@@ -10,7 +10,8 @@ use super::{Condition, help, sample};
 fn rows_are_told_by_their_fields() {
     let row = json!({
         "kind": "http", "orig_comm": "curl", "resp_comm": "nginx", "duration": 0.25,
-        "status_code": 503, "id.resp_p": 80, "uri": "/a/b", "reused_ports": false,
+        "status_code": 503, "id.orig_h": "10.0.0.9", "id.orig_p": 40_000,
+        "id.resp_h": "10.0.0.2", "id.resp_p": 80, "uri": "/a/b", "reused_ports": false,
         "tls": {"version": "TLSv1.3"}, "incomplete": ["packets"], "host": null,
         "version": "1.1",
     });
@@ -33,6 +34,9 @@ fn rows_are_told_by_their_fields() {
         // What looks like a number may be a text.
         ("uri ~ 5", false),
         ("version == 1.1", true),
+        ("port == 80", true),
+        ("addr == 10.0.0.2 and not addr == 10.0.0.3", true),
+        ("addr ~ '0.0.9'", true),
     ] {
         let condition: Condition = text.parse().unwrap();
         assert_eq!(condition.holds(&row), holds, "{text}");
