@@ -82,8 +82,9 @@ impl Reporter {
             rows,
             slowest: options.slow.filter(|_| is_text).unwrap_or(0),
         };
-        let mut pipeline =
-            Pipeline::new(Limits::default(), keep).selecting(options.condition.clone());
+        let condition = options.condition.clone();
+        let condition = condition.map(|condition| condition.in_zone(zone(options.utc)));
+        let mut pipeline = Pipeline::new(Limits::default(), keep).selecting(condition);
         if options.no_requests {
             pipeline = pipeline.without_requests();
         }

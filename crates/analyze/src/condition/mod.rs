@@ -5,6 +5,8 @@
 //! condition means, in `parse` how it is written.
 
 mod kinds;
+mod moment;
+mod network;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -13,15 +15,15 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::Value;
-use strum::VariantNames as _;
 use thiserror::Error;
 
 use self::kinds::Kinds;
-use crate::finding::FindingKind;
+use self::moment::Moment;
+use self::network::Network;
 use crate::report::row::sample;
-use crate::tcp::ConnState;
 
 /// Shorter names for fields.
 const ALIASES: [(&str, &str); 4] = [
@@ -37,17 +39,13 @@ const OF_ENDS: [(&str, [&str; 2]); 2] = [
     ("port", ["id.orig_p", "id.resp_p"]),
 ];
 
-/// Fields that have one of these words.
-const WORDS: [(&str, &[&str]); 2] = [
-    ("conn_state", ConnState::VARIANTS),
-    ("finding", FindingKind::VARIANTS),
-];
-
 /// A condition on the fields of a row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
     text: String,
     test: Test,
+    /// What times of day are of.
+    zone: TimeZone,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -74,7 +72,9 @@ enum Comparison {
 #[derive(Debug, Clone, PartialEq)]
 enum Literal {
     Number(f64),
+    Moment(Moment),
     Text(String),
+    Network(Network),
     Bool(bool),
 }
 
@@ -95,13 +95,12 @@ impl FromStr for Condition {
         let known = sample::rows();
         let kinds = |name: &str| {
             let values: Vec<_> = known.iter().flat_map(|row| values(row, name)).collect();
-            let kinds = (!values.is_empty()).then(|| Kinds::of(&values))?;
-            let words = WORDS.iter().find(|(field, _)| *field == full_name(name));
-            Some(words.map_or(kinds, |(_, words)| kinds.with_words(words)))
+            (!values.is_empty()).then(|| Kinds::of(name, &values))
         };
         Ok(Self {
             text: text.to_owned(),
             test: parse::parse(text, kinds)?,
+            zone: TimeZone::UTC,
         })
     }
 }
@@ -113,22 +112,27 @@ impl fmt::Display for Condition {
 }
 
 impl Condition {
+    /// The same, where times of day are those of a time zone.
+    pub(crate) fn in_zone(self, zone: TimeZone) -> Self {
+        Self { zone, ..self }
+    }
+
     /// Whether a row is wanted. What it has no field for does not hold of it.
     pub(crate) fn holds(&self, row: &impl Serialize) -> bool {
-        serde_json::to_value(row).is_ok_and(|row| self.test.holds(&row))
+        serde_json::to_value(row).is_ok_and(|row| self.test.holds(&row, &self.zone))
     }
 }
 
 impl Test {
-    fn holds(&self, row: &Value) -> bool {
+    fn holds(&self, row: &Value, zone: &TimeZone) -> bool {
         match self {
-            Self::All(tests) => tests.iter().all(|test| test.holds(row)),
-            Self::Any(tests) => tests.iter().any(|test| test.holds(row)),
-            Self::Not(test) => !test.holds(row),
+            Self::All(tests) => tests.iter().all(|test| test.holds(row, zone)),
+            Self::Any(tests) => tests.iter().any(|test| test.holds(row, zone)),
+            Self::Not(test) => !test.holds(row, zone),
             Self::Holds(name) => values(row, name).iter().any(is_something),
             Self::Compare(name, comparison, literal) => values(row, name)
                 .iter()
-                .any(|found| compare(found, *comparison, literal)),
+                .any(|found| compare(found, *comparison, literal, zone)),
         }
     }
 }
@@ -189,14 +193,23 @@ fn is_something(value: &Value) -> bool {
     }
 }
 
-fn compare(found: &Value, comparison: Comparison, literal: &Literal) -> bool {
+fn compare(found: &Value, comparison: Comparison, literal: &Literal, zone: &TimeZone) -> bool {
     if let Value::Array(all) = found {
-        return all.iter().any(|one| compare(one, comparison, literal));
+        return all
+            .iter()
+            .any(|one| compare(one, comparison, literal, zone));
     }
     let order = match (found, literal) {
         (Value::Number(number), Literal::Number(wanted)) => number
             .as_f64()
             .and_then(|number| number.partial_cmp(wanted)),
+        (Value::Number(number), Literal::Moment(wanted)) => number
+            .as_f64()
+            .and_then(|seconds| wanted.order(seconds, zone)),
+        (Value::String(text), Literal::Network(wanted)) => {
+            let is_in = text.parse().is_ok_and(|addr| wanted.contains(addr));
+            return is_in == (comparison == Comparison::Equal);
+        }
         (Value::String(text), Literal::Text(wanted)) => {
             if comparison == Comparison::Contains {
                 return text.contains(wanted.as_str());
@@ -245,7 +258,10 @@ pub fn help() -> String {
          parentheses. What a row has no field for does not hold of it. A field of seconds \
          can be asked for in milliseconds, with _ms behind its name; process is comm, state \
          is conn_state, status is status_code, and path is uri; addr and port are those of \
-         either end.\n\n\
+         either end. A moment is HH:MM, HH:MM:SS.fff (of any day), YYYY-MM-DD, or both as \
+         2026-11-30T14:03:05, in the time zone of the report, and lasts as long as it is \
+         exact: 'ts >= 14:03 and ts <= 14:05'. An address may be several: 'addr == \
+         10.0.0.0/8'.\n\n\
          Fields of each end, with orig_ or resp_ before the name, or without for either: \
          {}\n\nOther fields: {}",
         of_ends.join(", "),

@@ -8,7 +8,7 @@
 //! ```
 
 use super::kinds::Kinds;
-use super::{Comparison, ConditionError, Literal, Test};
+use super::{Comparison, ConditionError, Test};
 
 /// So deep may parentheses and `not` stand in each other.
 const MAX_DEPTH: usize = 64;
@@ -189,14 +189,10 @@ impl<F: Fn(&str) -> Option<Kinds>> Parser<'_, F> {
         }
         self.next += 1;
         let literal = match self.peek() {
-            Some(Token::Quoted(text)) => kinds.quoted(text),
-            Some(Token::Word(word)) => kinds.word(word),
+            Some(Token::Quoted(text)) => kinds.literal(comparison, text, true),
+            Some(Token::Word(word)) => kinds.literal(comparison, word, false),
             _ => None,
         };
-        let literal = literal.filter(|literal| match literal {
-            Literal::Text(text) => kinds.may_be(comparison, text),
-            Literal::Number(_) | Literal::Bool(_) => true,
-        });
         let literal = literal
             .ok_or_else(|| self.error(&format!("{name} is {kinds}; here one is expected")))?;
         self.next += 1;

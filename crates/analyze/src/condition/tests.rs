@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::{Condition, help, sample};
@@ -36,6 +37,8 @@ fn rows_are_told_by_their_fields() {
         ("version == 1.1", true),
         ("port == 80", true),
         ("addr == 10.0.0.2 and not addr == 10.0.0.3", true),
+        ("addr == 10.0.0.0/8 and id.orig_h != 10.0.0.0/30", true),
+        ("addr == 10.0.0.0/32 or addr == ::/0", false),
         ("addr ~ '0.0.9'", true),
     ] {
         let condition: Condition = text.parse().unwrap();
@@ -66,6 +69,18 @@ fn mistakes_are_shown_with_their_place() {
         ("tls == TLSv1.3", 7),
         ("state == refused", 9),
         ("finding != 'slow server'", 11),
+        ("kind == process", 8),
+        ("id.resp_h == web1", 13),
+        ("addr == 10.0.0.0/33", 8),
+        ("addr == ::1/129", 8),
+        ("ts >= noon", 6),
+        ("req_ts_first < '14:03:05.'", 15),
+        ("ts < '14:03:05.1234567890'", 5),
+        ("ts < 24:00", 5),
+        ("ts < 2026-02-30", 5),
+        ("ts < 2026-11-30T14", 5),
+        ("ts_ms < 14:03", 8),
+        ("duration < 14:03", 11),
     ] {
         let error = text.parse::<Condition>().unwrap_err();
         assert_eq!(error.column, column, "{error}");
@@ -100,6 +115,43 @@ fn the_help_names_the_fields() {
         "tls.alpn",
     ] {
         assert!(help.contains(name), "{name}: {help}");
+    }
+}
+
+#[test]
+fn moments_are_those_of_a_time_zone_and_last_as_long_as_they_are_exact() {
+    // 2026-11-30 14:03:05.25 in UTC.
+    let row = json!({"ts": 1_796_047_385.25, "req_ts_first": 1_796_047_385.25, "tls": {"ts": 0.5}});
+    let there = TimeZone::fixed(jiff::tz::offset(-5));
+    for (text, here_holds, there_holds) in [
+        ("ts >= 14:03", true, false),
+        ("ts == '09:03'", false, true),
+        (
+            "ts == 14:03:05.25 and ts == 14:03:05.2 and ts == 14:03:05",
+            true,
+            false,
+        ),
+        ("ts == 14:03:05.250001 or ts == 14:03:06", false, false),
+        ("ts > 14:02 and ts <= 14:03 and not ts > 14:03", true, false),
+        ("req_ts_first < 14:04:00.000", true, true),
+        (
+            "ts == 2026-11-30 and ts > '2026-11-30 09:03:04'",
+            true,
+            true,
+        ),
+        ("ts == 2026-11-30T14:03:05.250000", true, false),
+        ("ts >= 2026-12-01 or ts < 2026-11-30T00:00", false, false),
+        ("ts > 1796047385.2 and ts < 1796047385.3", true, true),
+        ("tls.ts == 1970-01-01T00:00:00.5", true, false),
+    ] {
+        let condition: Condition = text.parse().unwrap();
+        assert_eq!(condition.holds(&row), here_holds, "{text}");
+        let condition = condition.in_zone(there.clone());
+        assert_eq!(condition.holds(&row), there_holds, "{text}");
+    }
+    for beyond in [f64::MAX, -f64::MAX, 1e18] {
+        let condition: Condition = "ts < 14:03 or ts >= 14:03".parse().unwrap();
+        assert!(!condition.holds(&json!({ "ts": beyond })));
     }
 }
 

@@ -408,6 +408,17 @@ fn a_condition_leaves_in_what_it_holds_of() {
     );
     assert_eq!(kinds("path == '/slow-client'"), ["http"]);
     assert_eq!(kinds("status >= 500"), [""; 0]);
+    let arguments = [
+        "analyze",
+        "--where",
+        "state == REJ and ts == 05:45",
+        capture,
+    ];
+    for (zone, found) in [("NPT-5:45", 1), ("UTC", 0)] {
+        let output = tcprec(&arguments).env("TZ", zone).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains(&format!("Connections: {found}")), "{text}");
+    }
     let wrong = run(&["analyze", "--where", "stat >= 500", capture]);
     assert_eq!(wrong.status.code(), Some(2));
     let message = String::from_utf8(wrong.stderr).unwrap();
