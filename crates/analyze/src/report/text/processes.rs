@@ -57,8 +57,8 @@ impl Text<'_> {
         let mut table = Table::new([
             ("PROCESS", Kind::Text),
             ("UID", Kind::Spare),
-            ("CONNECTED", Kind::Figure),
-            ("ACCEPTED", Kind::Figure),
+            ("OUTBOUND", Kind::Figure),
+            ("INBOUND", Kind::Figure),
             ("ASKED", Kind::Spare),
             ("ASKED OF", Kind::Spare),
             ("SENT", Kind::Figure),
