@@ -10,6 +10,7 @@ mod request;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::mem;
 use std::net::IpAddr;
 
@@ -34,6 +35,10 @@ const LONG_NS: i64 = 200_000_000;
 /// have been an answer.
 const UNANSWERED_NS: i64 = 1_000_000_000;
 
+/// What a client meets at so many ports of a server is one finding: it looks for one that
+/// is open.
+const MANY_SERVER_PORTS: usize = 10;
+
 /// A client that uses so many ports again while they are in TIME-WAIT runs out of them.
 const MANY_PORTS: u64 = 10;
 
@@ -48,6 +53,8 @@ pub struct Finding {
     pub ends: Ends,
     /// Whether other processes, of the same name, own ends of the other cases.
     pub of_several: bool,
+    /// Whether the other cases are of many other ports of the server.
+    pub of_many_ports: bool,
     /// Whether it is the originator's doing; none if it is nobody's.
     pub by_orig: Option<bool>,
     /// When it began there: with this packet.
@@ -72,6 +79,7 @@ impl Finding {
             count: 1,
             ends,
             of_several: false,
+            of_many_ports: false,
             by_orig,
             first_ns: span.first_ns,
             last_ns: span.last_ns,
@@ -82,6 +90,26 @@ impl Finding {
         }
     }
 
+    /// Takes other cases of the same.
+    fn join(&mut self, other: Self) {
+        let processes = |ends: Ends| {
+            [ends.orig_owner, ends.resp_owner].map(|owner| owner.map(|owner| owner.process))
+        };
+        let differ = processes(self.ends) != processes(other.ends);
+        let of_several = self.of_several || other.of_several || differ;
+        let count = self.count + other.count;
+        // Of equals the first, in whatever order they come.
+        let rank = |it: &Self| {
+            let first = Reverse((it.ends.id, it.first_ns));
+            (it.packets, it.duration_ns(), first)
+        };
+        if rank(&other) > rank(self) {
+            *self = other;
+        }
+        self.count = count;
+        self.of_several = of_several;
+    }
+
     /// How long the worst case took.
     #[must_use]
     pub const fn duration_ns(&self) -> i64 {
@@ -90,14 +118,16 @@ impl Finding {
 }
 
 /// What makes findings one.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     kind: FindingKind,
     by_orig: Option<bool>,
     /// The name of the process, which may have been started many times.
     client: Option<String>,
     client_addr: IpAddr,
-    server: Option<Endpoint>,
+    server: Option<IpAddr>,
+    /// None where it is any of many.
+    server_port: Option<u16>,
     route: Option<String>,
 }
 
@@ -162,7 +192,27 @@ impl Findings {
     }
 
     fn add(&mut self, finding: Finding, owners: &Owners) {
+        let key = self.key(&finding, owners);
+        let is_known = self.found.contains_key(&key);
+        if self.found.len() >= MAX_FINDINGS && !is_known {
+            self.forget_half();
+        }
+        let is_early = !matches!(
+            finding.kind,
+            FindingKind::PortReuse | FindingKind::HalfOpen | FindingKind::OneSided
+        );
+        if self.tells_news && is_early && !is_known {
+            self.news.push(finding.clone());
+        }
+        self.put(key, finding);
+    }
+
+    /// What makes a finding one with others. Of many ports of a server these are all that
+    /// were found, from now on.
+    fn key(&mut self, finding: &Finding, owners: &Owners) -> Key {
         let ends = finding.ends;
+        // Who captured one way only did so with all servers.
+        let server = Some(ends.resp).filter(|_| finding.kind != FindingKind::OneSided);
         let key = Key {
             kind: finding.kind,
             by_orig: finding.by_orig,
@@ -171,39 +221,46 @@ impl Findings {
                 .and_then(|owner| owners.process(owner.process))
                 .map(|process| process.comm.clone()),
             client_addr: ends.orig.addr,
-            // Who captured one way only did so with all servers.
-            server: Some(ends.resp).filter(|_| finding.kind != FindingKind::OneSided),
+            server: server.map(|server| server.addr),
+            server_port: server.map(|server| server.port),
             route: finding.route.clone(),
         };
-        if self.found.len() >= MAX_FINDINGS && !self.found.contains_key(&key) {
-            self.forget_half();
+        let is_of_port = matches!(finding.kind, FindingKind::Refused | FindingKind::Unanswered);
+        if !is_of_port || self.found.contains_key(&key) {
+            return key;
         }
-        let is_early = !matches!(
-            finding.kind,
-            FindingKind::PortReuse | FindingKind::HalfOpen | FindingKind::OneSided
-        );
-        if self.tells_news && is_early && !self.found.contains_key(&key) {
-            self.news.push(finding.clone());
-        }
-        let known = self.found.entry(key).or_insert_with(|| Finding {
-            count: 0,
-            ..finding.clone()
-        });
-        let count = known.count + 1;
-        let processes = |ends: Ends| {
-            [ends.orig_owner, ends.resp_owner].map(|owner| owner.map(|owner| owner.process))
+        let of = |server_port| Key {
+            server_port,
+            ..key.clone()
         };
-        let of_several = known.of_several || processes(known.ends) != processes(ends);
-        // Of equals the first, in whatever order they come.
-        let rank = |it: &Finding| {
-            let first = Reverse((it.ends.id, it.first_ns));
-            (it.packets, it.duration_ns(), first)
-        };
-        if rank(&finding) > rank(known) {
-            *known = finding;
+        let (of_all, last) = (of(None), of(Some(u16::MAX)));
+        if self.found.contains_key(&of_all) {
+            return of_all;
         }
-        known.count = count;
-        known.of_several = of_several;
+        let ports = self.found.range(&of_all..=&last);
+        let ports: Vec<_> = ports.map(|(key, _)| key.clone()).collect();
+        if ports.len() < MANY_SERVER_PORTS {
+            return key;
+        }
+        for port in ports {
+            if let Some(finding) = self.found.remove(&port) {
+                self.put(of_all.clone(), finding);
+            }
+        }
+        of_all
+    }
+
+    fn put(&mut self, key: Key, finding: Finding) {
+        let of_many_ports = key.server.is_some() && key.server_port.is_none();
+        let known = match self.found.entry(key) {
+            Entry::Vacant(place) => place.insert(finding),
+            Entry::Occupied(known) => {
+                let known = known.into_mut();
+                known.join(finding);
+                known
+            }
+        };
+        known.of_many_ports = of_many_ports;
     }
 
     fn forget_half(&mut self) {
@@ -259,6 +316,7 @@ impl Findings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::row::sample;
     use tcprec_shared::record::{ProcessId, Record};
 
     /// A connect() of a process that fails after three seconds, without a packet.
@@ -318,5 +376,35 @@ mod tests {
         };
         assert!(!found([7, 7]));
         assert!(found([7, 8]));
+    }
+
+    /// What is found where a client connects to these ports, and how often.
+    fn found_at(kind: FindingKind, ports: impl Iterator<Item = u16>) -> Vec<(u64, u16, bool)> {
+        let (mut findings, owners) = (Findings::default(), Owners::new(0));
+        for (number, port) in (0..).zip(ports) {
+            let connection = sample::connection();
+            let mut finding = Finding::new(kind, connection.ends(), None, Span::at(number));
+            finding.ends.resp.port = port;
+            findings.add(finding, &owners);
+        }
+        let found = findings.finish(&owners).into_iter();
+        found
+            .map(|it| (it.count, it.ends.resp.port, it.of_many_ports))
+            .collect()
+    }
+
+    #[test]
+    fn many_ports_of_a_server_are_one_finding() {
+        let ten = found_at(FindingKind::Refused, 1..=10);
+        assert_eq!(ten.len(), 10);
+        assert!(ten.iter().all(|found| !found.2));
+        for kind in [FindingKind::Refused, FindingKind::Unanswered] {
+            assert_eq!(found_at(kind, 1..=11), [(11, 1, true)]);
+            // More than are kept: what else was found is not forgotten for them.
+            let all = (1..=u16::MAX).rev().chain(1..=u16::MAX);
+            assert_eq!(found_at(kind, all), [(2 * 65_535, u16::MAX, true)]);
+        }
+        assert_eq!(found_at(FindingKind::Reset, 1..=11).len(), 11);
+        assert_eq!(found_at(FindingKind::OneSided, 1..=11), [(11, 1, false)]);
     }
 }

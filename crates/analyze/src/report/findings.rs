@@ -13,11 +13,14 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
         let named = process.and_then(|id| Some(format!("{}[{}]", names.comm(id)?, id.pid)));
         named.unwrap_or_else(|| endpoint.addr.to_string())
     };
-    let server_at = ends.resp;
+    let server_at = match ends.resp {
+        server if finding.of_many_ports => format!("many ports of {} (as {server})", server.addr),
+        server => server.to_string(),
+    };
     let client = who(ends.orig_owner, ends.orig);
     let server = match ends.resp_owner {
-        Some(_) => format!("{} at {server_at}", who(ends.resp_owner, server_at)),
-        None => server_at.to_string(),
+        Some(_) => format!("{} at {server_at}", who(ends.resp_owner, ends.resp)),
+        None => server_at.clone(),
     };
     let (by, other) = if finding.by_orig == Some(false) {
         (&server, &client)
@@ -102,5 +105,47 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
             };
             format!("{text} ({} times{shown}{several})", units::count(many))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Report;
+    use crate::report::row::sample;
+
+    fn told(finding: Finding) -> String {
+        sentence(&Report::default(), &finding)
+    }
+
+    fn finding(kind: FindingKind) -> Finding {
+        let mut finding = Finding {
+            kind,
+            count: 1,
+            of_several: false,
+            of_many_ports: false,
+            ..sample::finding(&sample::connection())
+        };
+        finding.ends.orig.addr = [10, 0, 0, 1].into();
+        finding.ends.resp = Endpoint::new([10, 0, 0, 2].into(), 80);
+        (finding.ends.orig_owner, finding.ends.resp_owner) = (None, None);
+        finding
+    }
+
+    #[test]
+    fn many_ports_are_told_with_one() {
+        let many = |kind| Finding {
+            count: 400,
+            of_many_ports: true,
+            ..finding(kind)
+        };
+        assert_eq!(
+            told(many(FindingKind::Refused)),
+            "10.0.0.1 was refused by many ports of 10.0.0.2 (as 10.0.0.2:80) (400 times)"
+        );
+        assert_eq!(
+            told(many(FindingKind::Unanswered)),
+            "many ports of 10.0.0.2 (as 10.0.0.2:80) did not answer 10.0.0.1 (400 times)"
+        );
     }
 }

@@ -41,6 +41,9 @@ impl Row for FindingRow<'_> {
         if finding.of_several {
             to.field("of_several", &true)?;
         }
+        if finding.of_many_ports {
+            to.field("of_many_ports", &true)?;
+        }
         let ends = finding.ends;
         ids(to, ends)?;
         owners(to, names, ends.orig_owner, ends.resp_owner)?;

@@ -248,7 +248,7 @@ pub(super) fn request(connection: &Connection) -> Request {
     }
 }
 
-pub(super) fn finding(connection: &Connection) -> Finding {
+pub(crate) fn finding(connection: &Connection) -> Finding {
     Finding {
         kind: FindingKind::Refused,
         count: 0,
@@ -257,6 +257,7 @@ pub(super) fn finding(connection: &Connection) -> Finding {
         first_ns: 0,
         last_ns: 0,
         of_several: true,
+        of_many_ports: true,
         at_byte: Some(0),
         packets: Some(0),
         alert: Some(String::new()),
