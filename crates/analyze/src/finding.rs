@@ -61,7 +61,7 @@ pub struct Finding {
     pub first_ns: i64,
     /// When it ended there: with this packet.
     pub last_ns: i64,
-    /// How much of the end's payload came before a stall.
+    /// How much of the end's payload came before a stall; none if the handshake stalled.
     pub at_byte: Option<u64>,
     /// How many packets were sent again.
     pub packets: Option<u64>,
@@ -129,6 +129,8 @@ struct Key {
     /// None where it is any of many.
     server_port: Option<u16>,
     route: Option<String>,
+    /// Whether it is about payload, and not the handshake.
+    has_byte: bool,
 }
 
 /// What is worth attention, so far.
@@ -224,6 +226,7 @@ impl Findings {
             server: server.map(|server| server.addr),
             server_port: server.map(|server| server.port),
             route: finding.route.clone(),
+            has_byte: finding.at_byte.is_some(),
         };
         let is_of_port = matches!(finding.kind, FindingKind::Refused | FindingKind::Unanswered);
         if !is_of_port || self.found.contains_key(&key) {

@@ -150,7 +150,11 @@ fn bursts(connection: &Connection) -> impl Iterator<Item = Finding> {
 
 /// Long times in which an end could not send.
 fn stalls(connection: &Connection) -> impl Iterator<Item = Finding> {
-    let found = connection.tcp.stalls.iter().map(|stall| {
+    let tcp = &connection.tcp;
+    let found = tcp.stalls.iter().map(move |stall| {
+        let is_of_handshake = stall.cause == StallCause::Timeout
+            && tcp.syn_ns.is_some()
+            && tcp.established_ns.is_none_or(|ns| stall.from_ns < ns);
         let (kind, by_orig) = match stall.cause {
             StallCause::Timeout => (FindingKind::Timeout, stall.by_orig),
             StallCause::ZeroWindow => (FindingKind::ZeroWindow, !stall.by_orig),
@@ -158,7 +162,7 @@ fn stalls(connection: &Connection) -> impl Iterator<Item = Finding> {
         Finding {
             first_ns: stall.from_ns,
             last_ns: stall.to_ns,
-            at_byte: Some(stall.at_byte),
+            at_byte: (!is_of_handshake).then_some(stall.at_byte),
             ..of(connection, kind, Some(by_orig))
         }
     });

@@ -48,6 +48,12 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
             None => format!("the TLS handshake of {client} with {server} came to no end"),
         },
         FindingKind::Reset => format!("{by} reset its connection with {other}, {time} old"),
+        FindingKind::Timeout if finding.at_byte.is_none() => match finding.by_orig {
+            Some(false) => {
+                format!("the SYN-ACK of {by} to {other} was not acknowledged for {time}")
+            }
+            _ => format!("the SYN of {by} to {other} was not answered for {time}"),
+        },
         FindingKind::Timeout => {
             format!("{by} lost a segment to {other}: retransmission timeout {time} at byte {byte}")
         }
@@ -130,6 +136,25 @@ mod tests {
         finding.ends.resp = Endpoint::new([10, 0, 0, 2].into(), 80);
         (finding.ends.orig_owner, finding.ends.resp_owner) = (None, None);
         finding
+    }
+
+    #[test]
+    fn a_handshake_that_stalled_lost_no_byte() {
+        let stalled = |by_orig, at_byte| Finding {
+            by_orig: Some(by_orig),
+            at_byte,
+            last_ns: 1_000_000_000,
+            ..finding(FindingKind::Timeout)
+        };
+        assert_eq!(
+            told(stalled(true, None)),
+            "the SYN of 10.0.0.1 to 10.0.0.2:80 was not answered for 1.00 s"
+        );
+        assert_eq!(
+            told(stalled(false, None)),
+            "the SYN-ACK of 10.0.0.2:80 to 10.0.0.1 was not acknowledged for 1.00 s"
+        );
+        assert!(told(stalled(true, Some(0))).ends_with(" at byte 0"));
     }
 
     #[test]

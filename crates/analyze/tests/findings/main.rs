@@ -28,7 +28,8 @@ fn expected(case: &str) -> Vec<Found> {
     match case {
         "timing" => vec![
             (Timeout, 2, Some(false), 204),
-            (Timeout, 2, Some(true), 1000),
+            (Timeout, 1, Some(true), 1000),
+            (Timeout, 1, Some(true), 210),
             (ZeroWindow, 1, Some(true), 1000),
             (SlowServer, 3, Some(false), 300),
         ],

@@ -38,7 +38,9 @@ impl Text<'_> {
     }
 
     fn slow_request(&self, table: &mut Table, request: &Request, timing: &Timing) {
-        let cause = Cause::of(timing);
+        let arrived = request.app.request.as_ref();
+        let start_ns = arrived.map(|message| message.arrived.first_ns);
+        let cause = Cause::of(timing, start_ns);
         let figure = |ns: Option<i64>, part: Part| {
             let text = ns
                 .filter(|ns| *ns > 0)
@@ -49,11 +51,6 @@ impl Text<'_> {
                 text.into()
             }
         };
-        let start_ns = request
-            .app
-            .request
-            .as_ref()
-            .map(|message| message.arrived.first_ns);
         // What is not known to be either stands with the server, who is asked.
         let server_ns = timing.server_ns().unwrap_or(timing.wait_ns);
         table.row([
@@ -91,7 +88,8 @@ struct Cause {
 }
 
 impl Cause {
-    fn of(timing: &Timing) -> Self {
+    /// Of a request that began at `start_ns`.
+    fn of(timing: &Timing, start_ns: Option<i64>) -> Self {
         let (part, ns) = [
             (Part::Stalled, timing.stalled_ns),
             (Part::Server, timing.server_ns().unwrap_or(timing.wait_ns)),
@@ -107,7 +105,7 @@ impl Cause {
         .unwrap_or((Part::Server, 0));
         let time = units::duration(ns);
         let reason = match part {
-            Part::Stalled => stalled(timing),
+            Part::Stalled => stalled(timing, start_ns),
             Part::Server if timing.network_ns.is_none() => {
                 format!("server thought, or the network took, {time}")
             }
@@ -122,7 +120,7 @@ impl Cause {
 }
 
 /// The longest stall, in words, and how many there were besides.
-fn stalled(timing: &Timing) -> String {
+fn stalled(timing: &Timing, start_ns: Option<i64>) -> String {
     let longest = timing
         .stalls
         .iter()
@@ -134,6 +132,13 @@ fn stalled(timing: &Timing) -> String {
     let byte = units::count(stall.at_byte);
     let reader = if stall.by_orig { "server" } else { "client" };
     let what = match stall.cause {
+        // What is before the request is the handshake.
+        StallCause::Timeout if Some(stall.from_ns) < start_ns && stall.by_orig => {
+            format!("the SYN was not answered for {time}")
+        }
+        StallCause::Timeout if Some(stall.from_ns) < start_ns => {
+            format!("the SYN-ACK was not acknowledged for {time}")
+        }
         StallCause::Timeout => {
             format!("lost segment: retransmission timeout {time} at byte {byte}")
         }
