@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use tcprec_analyze::annotate::Annotator;
 use tcprec_analyze::pipeline::Pipeline;
-use tcprec_analyze::print::Printer;
+use tcprec_analyze::print::{Bytes, Printer};
 use tcprec_analyze::report::{Keep, json, jsonl, text};
 use tcprec_analyze::tcp::Limits;
 use tcprec_shared::flow::Endpoint;
@@ -248,10 +248,13 @@ fn everything(records: &[Record<'static>], width: usize) -> Vec<u8> {
     let mut output = Vec::new();
     let mut annotator = Annotator::new();
     let mut printer = Printer::new(TimeZone::UTC);
+    let mut shown = Vec::new();
+    let mut bytes = Printer::new(TimeZone::UTC).with_bytes(Some(Bytes::Text));
     annotator.observe(records);
     for record in records {
         let note = annotator.note(record);
         printer.write(record, &note, &mut output).unwrap();
+        bytes.write(record, &note, &mut shown).unwrap();
     }
     let limits = Limits {
         connections: 2,
@@ -285,12 +288,14 @@ fn everything(records: &[Record<'static>], width: usize) -> Vec<u8> {
         all_option: "--all",
     };
     text::write(&report, &looks, &mut output).unwrap();
+    let steers = |byte: &u8| byte.is_ascii_control() && *byte != b'\n';
+    // Of payload that is shown tabs stand as they are.
+    let steers_more = |byte: &u8| steers(byte) && *byte != b'\t';
     assert!(
-        output
-            .iter()
-            .all(|byte| *byte == b'\n' || !byte.is_ascii_control()),
+        !output.iter().any(steers) && !shown.iter().any(steers_more),
         "something in a capture reaches the terminal"
     );
+    output.extend(shown);
     output.extend(lines.finish(&report).unwrap());
     json::write(&report, &mut output).unwrap();
     output

@@ -4,6 +4,7 @@
 //! Sequence numbers are relative as tcpdump's are, and for that alone a
 //! printer remembers something of the packets before.
 
+mod bytes;
 mod packet;
 
 use std::collections::HashMap;
@@ -18,6 +19,8 @@ use tcprec_shared::record::{
 };
 use tcprec_shared::stream::{Annotation, Owner};
 
+pub use self::bytes::Bytes;
+
 use crate::annotate::Note;
 use crate::report::units::{self, clean, counted};
 
@@ -27,6 +30,8 @@ pub struct Printer {
     clock: Clock,
     interfaces: HashMap<u32, Interface>,
     sequences: packet::Sequences,
+    /// How the bytes of packets are shown, if at all.
+    bytes: Option<Bytes>,
 }
 
 impl Printer {
@@ -41,7 +46,14 @@ impl Printer {
             },
             interfaces: HashMap::new(),
             sequences: packet::Sequences::default(),
+            bytes: None,
         }
+    }
+
+    /// Shows the bytes of packets below their lines.
+    #[must_use]
+    pub fn with_bytes(self, bytes: Option<Bytes>) -> Self {
+        Self { bytes, ..self }
     }
 
     /// Writes the line of a record that happened at a time: of a packet, an
@@ -97,14 +109,15 @@ impl Printer {
         let Some(interface) = interface else {
             return write!(to, " of an interface that was not described");
         };
-        match headers::parse(interface.link_type, &packet.data, packet.wire_bytes) {
+        let headers = headers::parse(interface.link_type, &packet.data, packet.wire_bytes);
+        match &headers {
             Headers::Segment(segment) => {
                 let scope = interface.netns.unwrap_or(0);
                 let captured_bytes = packet.data.len();
-                packet::write_segment(&segment, captured_bytes, &mut self.sequences, scope, to)?;
+                packet::write_segment(segment, captured_bytes, &mut self.sequences, scope, to)?;
             }
-            Headers::Fragment(fragment) => packet::write_fragment(&fragment, to)?,
-            Headers::TunnelFragment(fragment) => packet::write_tunnel_fragment(&fragment, to)?,
+            Headers::Fragment(fragment) => packet::write_fragment(fragment, to)?,
+            Headers::TunnelFragment(fragment) => packet::write_tunnel_fragment(fragment, to)?,
             Headers::Other(other) => {
                 match other {
                     Other::NotTcp => write!(to, " not TCP")?,
@@ -115,8 +128,11 @@ impl Printer {
                 write!(to, ", {} bytes", packet.wire_bytes)?;
             }
         }
-        annotation.map_or(Ok(()), |annotation| {
-            write_owners(packet.direction, annotation, to)
+        if let Some(annotation) = annotation {
+            write_owners(packet.direction, annotation, to)?;
+        }
+        self.bytes.map_or(Ok(()), |bytes| {
+            bytes.write(&headers, &packet.data, packet.wire_bytes, to)
         })
     }
 
