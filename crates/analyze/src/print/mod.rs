@@ -159,7 +159,7 @@ impl Printer {
 }
 
 /// The owners of a packet in its direction, the other host's end left out:
-/// `curl[811] connect`, `> nginx[900] accept`, or both.
+/// `curl[811] (connect)`, `> nginx[900] (accept)`, or both.
 fn write_owners(
     direction: Option<Direction>,
     annotation: &Annotation<'_>,
@@ -170,7 +170,7 @@ fn write_owners(
         Some(Direction::Out) | None => (annotation.owner, annotation.peer),
     };
     let mut write = |mark: &str, owner: Option<Owner<'_>>| match owner {
-        Some(owner) => write!(to, "{mark}{} {}", name(owner.process), owner.provenance),
+        Some(owner) => write!(to, "{mark}{} ({})", name(owner.process), owner.provenance),
         None => Ok(()),
     };
     write("  ", sender)?;
