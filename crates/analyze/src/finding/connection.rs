@@ -88,15 +88,21 @@ fn broken_off(connection: &Connection) -> Option<Finding> {
         // the capture.
         ConnState::Rej if tcp.history.contains('h') => (FindingKind::Reset, tcp.is_left_by_orig()),
         ConnState::Rej if tcp.history.contains('S') => (FindingKind::Refused, None),
-        ConnState::Rsto | ConnState::Rstos0 if !tcp.is_closed_before_reset(true) => {
-            (FindingKind::Reset, Some(true))
-        }
-        ConnState::Rstr | ConnState::Rstrh if !tcp.is_closed_before_reset(false) => {
-            (FindingKind::Reset, Some(false))
-        }
-        _ => return None,
+        _ => return reset(connection),
     };
     Some(of(connection, kind, by_orig))
+}
+
+/// A reset of a connection that was established, or to be, by an end that had not closed
+/// it.
+fn reset(connection: &Connection) -> Option<Finding> {
+    let tcp = &connection.tcp;
+    let by_orig = tcp.is_reset_by_orig()?;
+    let left_ns = tcp.left_ns.filter(|_| tcp.is_left_by_reset());
+    (!tcp.is_closed_before_reset(by_orig)).then(|| Finding {
+        last_ns: left_ns.unwrap_or(tcp.last_ns),
+        ..of(connection, FindingKind::Reset, Some(by_orig))
+    })
 }
 
 /// A port that is used again though it is in TIME-WAIT.

@@ -121,6 +121,20 @@ impl Connection {
         self.left().is_some_and(|kind| "Rr".contains(kind))
     }
 
+    /// Whether it was the originator that reset it first, after it was established or in
+    /// the midst of that; none if it did not end so. (Zeek's state has the latter of two
+    /// resets, which is as a rule how Linux answers what still comes after the first.)
+    #[must_use]
+    pub fn is_reset_by_orig(&self) -> Option<bool> {
+        let by_state = match self.state {
+            ConnState::Rsto | ConnState::Rstos0 => true,
+            ConnState::Rstr | ConnState::Rstrh => false,
+            _ => return None,
+        };
+        let first = self.history.chars().find(|kind| "Rr".contains(*kind));
+        Some(first.map_or(by_state, |kind| kind.is_ascii_uppercase()))
+    }
+
     /// Whether an end had closed it before it reset it, as Linux does with what comes
     /// for a socket that is closed.
     #[must_use]

@@ -2,6 +2,7 @@
 
 use tcprec_analyze::finding::FindingKind;
 use tcprec_analyze::pipeline::Pipeline;
+use tcprec_analyze::tcp::ConnState;
 use tcprec_shared::headers::LinkType;
 use tcprec_shared::record::{Capture, Direction, End, Interface, Packet, Record, SCHEMA};
 
@@ -315,6 +316,30 @@ fn refused_is_who_asked() {
     ];
     assert_eq!(found_after_handshake(&resets), [(Reset, Some(true))]);
     assert_eq!(found_of(&resets), []);
+}
+
+/// What still comes for a socket that was reset is answered with another reset.
+#[test]
+fn who_reset_first_is_to_blame() {
+    let (asked, gone) = (1 + GET.len() as u32, 1001);
+    let reset = (800, (true, RST | ACK, asked, gone, ""));
+    let after = [
+        (5, (true, ACK, 1, 1001, GET)),
+        reset,
+        (20_000, (true, FIN | ACK, asked, gone, "")),
+        (20_001, (false, RST, gone, 0, "")),
+    ];
+    let steps = [&HANDSHAKE[..], &after].concat();
+    let mut pipeline = pipeline();
+    for (ms, step) in steps {
+        let packet = segment(ms * 1_000_000, step);
+        pipeline.push(&Record::Packet(packet), &mut ());
+    }
+    let report = pipeline.finish(&mut ());
+    assert_eq!(report.connections[0].tcp.state, ConnState::Rstr);
+    let found = report.findings.iter();
+    let found = found.map(|it| (it.kind, it.by_orig, it.duration_ns() / 1_000_000));
+    assert_eq!(found.collect::<Vec<_>>(), [(Reset, Some(true), 800)]);
 }
 
 /// Its length is announced, and all of it was acknowledged.
