@@ -3,9 +3,11 @@
 
 use tcprec_shared::headers::TcpFlags;
 
+use super::options;
 use super::packet::Packet;
 use super::pair::{Pair, Side};
 use super::rare::Rare;
+use super::seq::Seq;
 use super::{Stall, StallCause};
 
 /// At most so many are kept of a connection: the first.
@@ -32,19 +34,10 @@ struct Found {
     /// Of each end, since when its peer's window is zero, and what its peer had by
     /// then.
     closed: Pair<Option<(i64, i64)>>,
-    /// What each end sent again after a timeout though it had been acknowledged, until
-    /// it is known whether that held it up.
-    needless: Pair<Option<Needless>>,
+    /// What each end sent again after a timeout though the other end had it, for the ACK
+    /// was lost, until it is known whether that held it up.
+    needless: Pair<Option<Stall>>,
     stalls: Vec<(Side, Stall)>,
-}
-
-/// Something that was sent again though it had been acknowledged: the ACK was lost.
-#[derive(Debug, Clone, Copy)]
-struct Needless {
-    /// The packet before it, and itself.
-    from_ns: i64,
-    to_ns: i64,
-    position: i64,
 }
 
 /// What was found of a packet.
@@ -73,10 +66,9 @@ impl Stalls {
         if packet.payload_bytes > 0 || syn {
             let before_ns = self.last_ns[side];
             if sent.is_repair || sent.is_needless {
-                let round_trip_ns = rtt_ns.map_or(0, |rtt_ns| rtt_ns.saturating_mul(3) / 2);
                 // While the window is zero, what is sent again is a probe.
                 if let Some(last_ns) = before_ns
-                    && ts_ns.saturating_sub(last_ns) >= TIMEOUT_NS.max(round_trip_ns)
+                    && ts_ns.saturating_sub(last_ns) >= timeout_ns(rtt_ns)
                     && self.closed(side).is_none()
                 {
                     self.found.make().timeout(side, sent, last_ns, ts_ns);
@@ -104,11 +96,12 @@ impl Stalls {
         } else if packet.window == 0 {
             let closed = &mut self.found.make().closed[other];
             closed.get_or_insert((ts_ns, position));
-        } else if let Some(found) = self.found.get_mut()
-            && let Some((closed_ns, position)) = found.closed[other].take()
-        {
-            found.add(other, StallCause::ZeroWindow, closed_ns, ts_ns, position);
-            self.last_ns[other] = self.last_ns[other].max(Some(ts_ns));
+        } else if let Some(found) = self.found.get_mut() {
+            found.acknowledged(packet, position, timeout_ns(rtt_ns));
+            if let Some((closed_ns, position)) = found.closed[other].take() {
+                found.add(other, StallCause::ZeroWindow, closed_ns, ts_ns, position);
+                self.last_ns[other] = self.last_ns[other].max(Some(ts_ns));
+            }
         }
     }
 
@@ -145,15 +138,35 @@ impl Stalls {
 impl Found {
     #[cold]
     fn timeout(&mut self, side: Side, sent: Sent, from_ns: i64, to_ns: i64) {
-        let position = sent.position;
+        let (cause, position) = (StallCause::Timeout, sent.position);
         if sent.is_needless {
-            self.needless[side] = Some(Needless {
-                from_ns,
-                to_ns,
-                position,
-            });
+            self.needless[side] = stall(cause, from_ns, to_ns, position);
         } else {
-            self.add(side, StallCause::Timeout, from_ns, to_ns, position);
+            self.add(side, cause, from_ns, to_ns, position);
+        }
+    }
+
+    /// An ACK of all before `position`. Where it says that what was sent again after a
+    /// timeout had come before (RFC 2883), no segment was lost but an ACK. That is said
+    /// at once, so a round trip later.
+    fn acknowledged(&mut self, packet: &Packet<'_>, position: i64, within_ns: i64) {
+        let sender = packet.side.other();
+        let Some(&(_, latest)) = self.stalls.last().filter(|(side, _)| *side == sender) else {
+            return;
+        };
+        if latest.cause != StallCause::Timeout
+            || packet.ts_ns.saturating_sub(latest.to_ns) >= within_ns
+        {
+            return;
+        }
+        let Packet { ack, segment, .. } = *packet;
+        let twice = options::came_twice(segment.options, ack).map(|(begin, end)| {
+            let at_byte = |edge: Seq| at_byte(position.saturating_add(edge.since(ack)));
+            at_byte(begin)..at_byte(end)
+        });
+        if twice.is_some_and(|twice| twice.contains(&latest.at_byte)) {
+            self.stalls.pop();
+            self.needless[sender] = Some(latest);
         }
     }
 
@@ -162,20 +175,19 @@ impl Found {
         if let Some(needless) = self.needless[side].take()
             && ts_ns.saturating_sub(needless.to_ns) < TIMEOUT_NS
         {
-            let Needless {
-                from_ns,
-                to_ns,
-                position,
-            } = needless;
-            self.add(side, StallCause::Timeout, from_ns, to_ns, position);
+            self.push(side, needless);
         }
     }
 
     #[cold]
     fn add(&mut self, side: Side, cause: StallCause, from_ns: i64, to_ns: i64, position: i64) {
-        if self.stalls.len() < MAX_STALLS
-            && let Some(stall) = stall(cause, from_ns, to_ns, position)
-        {
+        if let Some(stall) = stall(cause, from_ns, to_ns, position) {
+            self.push(side, stall);
+        }
+    }
+
+    fn push(&mut self, side: Side, stall: Stall) {
+        if self.stalls.len() < MAX_STALLS {
             self.stalls.push((side, stall));
         }
     }
@@ -188,7 +200,19 @@ fn stall(cause: StallCause, from_ns: i64, to_ns: i64, position: i64) -> Option<S
         cause,
         from_ns,
         to_ns,
-        // The first byte has position 1: the SYN stands before it.
-        at_byte: position.saturating_sub(1).max(0).cast_unsigned(),
+        at_byte: at_byte(position),
     })
+}
+
+/// How much payload comes before a position. The first byte has position 1: the SYN
+/// stands before it.
+fn at_byte(position: i64) -> u64 {
+    position.saturating_sub(1).max(0).cast_unsigned()
+}
+
+/// Whoever was silent for so long waited for its timer, or for an answer: a round trip,
+/// and half of one more.
+#[inline(always)]
+fn timeout_ns(round_trip_ns: Option<i64>) -> i64 {
+    TIMEOUT_NS.max(round_trip_ns.map_or(0, |ns| ns.saturating_mul(3) / 2))
 }

@@ -1,6 +1,6 @@
 //! When an end could not send.
 
-use super::{All, CLIENT, SERVER, at, segment};
+use super::{All, CLIENT, SERVER, Segment, at, segment};
 use crate::tcp::{StallCause, Tracker};
 
 /// The stalls of a connection in which the server sends payload of 100 bytes each: when
@@ -55,6 +55,48 @@ fn so_is_a_lost_acknowledgement_if_more_was_to_come() {
     assert_eq!(and(&[(3020, 0, true), (9000, 200, true)]), []);
     // Nor is it a timeout where something was sent before.
     assert_eq!(and(&[(100, 0, true), (110, 200, true)]), []);
+}
+
+/// A request that the client sends again after 210 ms: the stalls, where the server
+/// acknowledges it after so many milliseconds more and says of these bytes that they came
+/// twice, and the client sends the next request after so many.
+fn resent(ms: i64, twice: Option<[u32; 2]>, next_ms: i64) -> Vec<(bool, u64)> {
+    let block = |[begin, end]: [u32; 2]| [begin, end].map(u32::to_be_bytes).concat();
+    let option = twice.map(|twice| [vec![1, 1, 5, 10], block(twice)].concat());
+    let options = option.unwrap_or_default();
+    let ack = Segment {
+        options: &options,
+        ..segment(SERVER, CLIENT, ".", 500, 150, &[])
+    };
+    let (mut all, mut tracker) = (All::default(), Tracker::default());
+    let request = segment(CLIENT, SERVER, "P.", 100, 500, &[b'x'; 50]);
+    for (ms, segment) in [
+        (0, segment(CLIENT, SERVER, "S", 99, 0, &[])),
+        (1, segment(SERVER, CLIENT, "S.", 499, 100, &[])),
+        (2, segment(CLIENT, SERVER, ".", 100, 500, &[])),
+        (10, request),
+        (220, request),
+        (220 + ms, ack),
+        (220 + next_ms, segment(CLIENT, SERVER, "P.", 150, 500, b"y")),
+    ] {
+        tracker.segment(at(ms * 1_000_000), &segment, &mut all);
+    }
+    tracker.finish(&mut all);
+    let stalls = all.connections[0].stalls.iter();
+    stalls.map(|stall| (stall.by_orig, stall.at_byte)).collect()
+}
+
+/// RFC 2883: it was the ACK that was lost, and the client waited for the server anyway.
+#[test]
+fn what_came_twice_was_not_lost() {
+    let lost = vec![(true, 0)];
+    assert_eq!(resent(1, None, 500), lost);
+    assert_eq!(resent(1, Some([100, 150]), 500), []);
+    // Unless it had more to send.
+    assert_eq!(resent(1, Some([100, 150]), 5), lost);
+    // Something else came twice; or so much later that it was another copy.
+    assert_eq!(resent(1, Some([50, 100]), 500), lost);
+    assert_eq!(resent(200, Some([100, 150]), 500), lost);
 }
 
 /// Who asks for a connection again after the answer has passed lost nothing: the answer
