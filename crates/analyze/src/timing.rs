@@ -47,17 +47,13 @@ impl Timing {
         let by_client = |stall: &Stall| stall.by_orig == client_is_orig;
         let is_timeout = |stall: &Stall| stall.cause == StallCause::Timeout;
         // What is lost behind the place of capture has been seen, and is seen
-        // once more: only then the response is on its way.
+        // once more: only then the response is on its way. Its timer may begin after
+        // it, with a probe for the loss of its tail (RFC 8985 section 7).
         let repairs = connection.tcp.stalls.iter();
         let repairs = repairs.filter(|stall| !by_client(stall) && is_timeout(stall));
-        let last_ns = repairs.fold(answered.arrived.last_ns, |last_ns, stall| {
-            let is_of_it = stall.from_ns >= answered.arrived.first_ns && stall.from_ns <= last_ns;
-            if is_of_it {
-                last_ns.max(stall.to_ns)
-            } else {
-                last_ns
-            }
-        });
+        let of_it = repairs.filter(|stall| answered.arrived.spans(stall.sent_ns));
+        let last_ns = of_it.map(|stall| stall.to_ns).max();
+        let last_ns = answered.arrived.last_ns.max(last_ns.unwrap_or(i64::MIN));
         // The server need not wait for the end of the request.
         let sent_ns = asked.arrived.last_ns.min(answered.arrived.first_ns);
         let is_ordered = first_ns <= sent_ns && answered.arrived.first_ns <= last_ns;

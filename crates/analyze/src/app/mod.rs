@@ -165,6 +165,11 @@ impl Default for Arrived {
 }
 
 impl Arrived {
+    /// Whether what came at this time may be of it.
+    pub(crate) const fn spans(&self, at_ns: i64) -> bool {
+        self.first_ns <= at_ns && at_ns <= self.last_ns
+    }
+
     /// With more of them; none if they were never seen.
     fn and(self, at_ns: Option<i64>) -> Self {
         Self {

@@ -155,6 +155,12 @@ impl Analyzer {
         judged
     }
 
+    /// When the segment with this number of an end was first sent, if it still waits for
+    /// its ACK.
+    pub(super) fn sent_ns(&self, side: Side, seq: Seq) -> Option<i64> {
+        self.flows[side].unacked.sent_ns(seq)
+    }
+
     /// The shortest way from one end to the other and back, if both ends were seen
     /// to acknowledge.
     pub(super) fn shortest_round_trip_ns(&self) -> Option<i64> {

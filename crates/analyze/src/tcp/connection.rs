@@ -277,6 +277,8 @@ pub struct Stall {
     pub cause: StallCause,
     /// Since when: its packet before, or its peer's first zero window.
     pub from_ns: i64,
+    /// When what it then sent again was first seen; `from_ns` if that is not known.
+    pub sent_ns: i64,
     /// Until when: it sent again, or its peer's window opened.
     pub to_ns: i64,
     /// How much of its payload came before: what is sent again begins there,

@@ -188,6 +188,7 @@ impl Live {
         };
         let sent = Sent {
             position,
+            is_again: place.is_again,
             // One that was asked for did not wait for a timer.
             is_repair: place.is_repair && is_awaited && judged != Judged::SentFast,
             // A single byte asks whether the other end is still there.
@@ -201,8 +202,10 @@ impl Live {
                 place.is_again || judged.is_again() || self.is_asked_for(place.opened_ns, ts_ns);
             self.bursts.packet(side, position, ts_ns, is_again);
         }
+        let analyzer = &self.analyzer;
+        let rtt_ns = self.handshake.initial_rtt_ns();
         self.stalls
-            .packet(packet, sent, self.handshake.initial_rtt_ns());
+            .packet(packet, sent, rtt_ns, || analyzer.sent_ns(side, packet.seq));
         position
     }
 

@@ -45,7 +45,9 @@ struct Found {
 pub(super) struct Sent {
     /// Position of its first payload byte.
     pub(super) position: i64,
-    /// Whether it was sent before, or fills a hole, and is still waited for.
+    /// Whether all of it was sent before, and seen both times.
+    pub(super) is_again: bool,
+    /// Whether it is that, or fills a hole, and is still waited for.
     pub(super) is_repair: bool,
     /// Whether it was sent before, and is not waited for any more.
     pub(super) is_needless: bool,
@@ -56,7 +58,13 @@ pub(super) struct Sent {
 impl Stalls {
     /// Takes a packet.
     #[inline(always)]
-    pub(super) fn packet(&mut self, packet: &Packet<'_>, sent: Sent, rtt_ns: Option<i64>) {
+    pub(super) fn packet(
+        &mut self,
+        packet: &Packet<'_>,
+        sent: Sent,
+        rtt_ns: Option<i64>,
+        first_sent_ns: impl FnOnce() -> Option<i64>,
+    ) {
         let Packet { side, ts_ns, .. } = *packet;
         let [syn, fin, rst] =
             [TcpFlags::SYN, TcpFlags::FIN, TcpFlags::RST].map(|flag| packet.has(flag));
@@ -71,7 +79,9 @@ impl Stalls {
                     && ts_ns.saturating_sub(last_ns) >= timeout_ns(rtt_ns)
                     && self.closed(side).is_none()
                 {
-                    self.found.make().timeout(side, sent, last_ns, ts_ns);
+                    let first_ns = first_sent_ns().filter(|_| sent.is_again);
+                    let found = self.found.make();
+                    found.timeout(side, sent, [last_ns, ts_ns], first_ns);
                 }
             } else if let Some(found) = self.found.get_mut() {
                 found.goes_on(side, ts_ns);
@@ -137,12 +147,23 @@ impl Stalls {
 
 impl Found {
     #[cold]
-    fn timeout(&mut self, side: Side, sent: Sent, from_ns: i64, to_ns: i64) {
-        let (cause, position) = (StallCause::Timeout, sent.position);
+    fn timeout(
+        &mut self,
+        side: Side,
+        sent: Sent,
+        [from_ns, to_ns]: [i64; 2],
+        first_ns: Option<i64>,
+    ) {
+        let stall = stall(StallCause::Timeout, from_ns, to_ns, sent.position);
+        let stall = stall.map(|stall| Stall {
+            // What was acknowledged does not wait any more, but for the packet itself.
+            sent_ns: first_ns.filter(|ns| *ns < to_ns).unwrap_or(from_ns),
+            ..stall
+        });
         if sent.is_needless {
-            self.needless[side] = stall(cause, from_ns, to_ns, position);
-        } else {
-            self.add(side, cause, from_ns, to_ns, position);
+            self.needless[side] = stall;
+        } else if let Some(stall) = stall {
+            self.push(side, stall);
         }
     }
 
@@ -199,6 +220,7 @@ fn stall(cause: StallCause, from_ns: i64, to_ns: i64, position: i64) -> Option<S
         by_orig: false,
         cause,
         from_ns,
+        sent_ns: from_ns,
         to_ns,
         at_byte: at_byte(position),
     })

@@ -57,6 +57,15 @@ impl Unacked {
         }
     }
 
+    /// When the segment was first sent that holds this number; none if none waits that
+    /// does.
+    pub(super) fn sent_ns(&self, seq: Seq) -> Option<i64> {
+        let others = self.others.get().into_iter();
+        let mut all = self.first.iter().chain(others.flat_map(|it| &it.segments));
+        let (_, ts_ns) = all.find(|(next, _)| next.since(seq) > 0)?;
+        Some(*ts_ns)
+    }
+
     /// Forgets what `ack` covers. Gives when the segment that ends there was
     /// first sent.
     #[inline(always)]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a failure here is a test's
 
+mod losses;
 mod steps;
 
 use std::path::Path;

@@ -11,10 +11,10 @@ use FindingKind::{
     Unanswered, ZeroWindow,
 };
 
-const FIN: u8 = 1;
+pub(super) const FIN: u8 = 1;
 pub(super) const SYN: u8 = 2;
 const RST: u8 = 4;
-const ACK: u8 = 16;
+pub(super) const ACK: u8 = 16;
 
 /// An IPv4 segment between 10.0.0.1:40000 and 10.0.0.2:80: who sends it, its flags,
 /// `seq`, `ack` and payload.
@@ -46,7 +46,7 @@ pub(super) fn segment(
 }
 
 /// A pipeline that knows the interface of these segments.
-fn pipeline() -> Pipeline {
+pub(super) fn pipeline() -> Pipeline {
     let mut pipeline = Pipeline::default();
     pipeline.push(
         &Record::Interface(Interface {
@@ -293,7 +293,7 @@ fn found_of(steps: &[(i64, Step<'_>)]) -> Vec<Blamed> {
     found.map(|it| (it.kind, it.by_orig)).collect()
 }
 
-const HANDSHAKE: [(i64, Step<'_>); 3] = [
+pub(super) const HANDSHAKE: [(i64, Step<'_>); 3] = [
     (0, (true, SYN, 0, 0, "")),
     (1, (false, SYN | ACK, 1000, 1, "")),
     (2, (true, ACK, 1, 1001, "")),
@@ -465,7 +465,7 @@ fn who_sends_again_was_told_of_a_window() {
     assert_eq!(closed(FIN | ACK, &[]), []);
 }
 
-const GET: &str = "GET /a HTTP/1.1\r\n\r\n";
+pub(super) const GET: &str = "GET /a HTTP/1.1\r\n\r\n";
 
 #[test]
 fn requests_without_an_answer_are_found() {

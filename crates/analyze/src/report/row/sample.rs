@@ -187,6 +187,7 @@ fn stalls() -> Vec<Stall> {
         by_orig: true,
         cause: StallCause::Timeout,
         from_ns: 0,
+        sent_ns: 0,
         to_ns: 0,
         at_byte: 0,
     }]
