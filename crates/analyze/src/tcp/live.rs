@@ -1,6 +1,6 @@
 //! A connection that is being followed.
 
-use tcprec_shared::flow::Flow;
+use tcprec_shared::flow::{Endpoint, Flow};
 use tcprec_shared::headers::{Segment, TcpFlags};
 
 use super::analysis::{Analyzer, Judged};
@@ -17,7 +17,7 @@ use super::tracker::Seen;
 use super::turns::{Said, TurnTaking};
 use super::waiting::Waiting;
 use super::{ConnState, Connection, ConnectionId};
-use crate::app::{Budget, Conversation, Hidden, Outcome, Request};
+use crate::app::{Budget, Completion, Conversation, Hidden, Outcome, Request};
 
 /// A connection that is being followed, and all that is known of it so far.
 ///
@@ -311,7 +311,35 @@ impl Live {
 
     /// Takes out the waiting requests that were over by `until_ns`.
     pub(super) fn take_requests(&mut self, until_ns: i64) -> Vec<Request> {
-        self.waiting.take(until_ns)
+        let mut requests = self.waiting.take(until_ns);
+        self.withdraw(&mut requests);
+        requests
+    }
+
+    /// Takes it that a response did not come of which something was sent again after a
+    /// timeout, and was never acknowledged: it was seen to be sent, no more. Where no
+    /// ACKs of either end are seen, nothing tells.
+    fn withdraw(&self, requests: &mut [Request]) {
+        for (side, stall) in self.stalls.timeouts() {
+            let first_byte = self.directions[side].is_acknowledged(stall.at_byte.cast_signed() + 2);
+            if first_byte || self.analyzer.shortest_round_trip_ns().is_none() {
+                continue;
+            }
+            let server = self.endpoint(side);
+            let its = requests.iter_mut().filter(|it| it.server == server);
+            for response in its.filter_map(|it| it.response.as_mut()) {
+                if response.arrived.spans(stall.sent_ns) {
+                    response.completion = Completion::Missing;
+                }
+            }
+        }
+    }
+
+    fn endpoint(&self, side: Side) -> Endpoint {
+        match side {
+            Side::Low => self.flow.low,
+            Side::High => self.flow.high,
+        }
     }
 
     /// What is known of it, and of the requests that were not taken out. It keeps no
@@ -323,7 +351,7 @@ impl Live {
         }
         let connection = self.so_far();
         self.application = Application::Silent;
-        (connection, self.waiting.take(i64::MAX))
+        (connection, self.take_requests(i64::MAX))
     }
 
     /// What is known of it so far.
@@ -335,12 +363,8 @@ impl Live {
         };
         let originator = self.originator();
         let end = |side| {
-            let endpoint = match side {
-                Side::Low => self.flow.low,
-                Side::High => self.flow.high,
-            };
             let (bytes, analysis) = (self.states.size(side), self.analyzer.of(side));
-            self.directions[side].end(endpoint, bytes, analysis)
+            self.directions[side].end(self.endpoint(side), bytes, analysis)
         };
         Connection {
             id: self.id,

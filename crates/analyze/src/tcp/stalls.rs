@@ -115,6 +115,13 @@ impl Stalls {
         }
     }
 
+    /// The timeouts so far, and which end waited.
+    pub(super) fn timeouts(&self) -> impl Iterator<Item = (Side, Stall)> + '_ {
+        let all = self.found.get().into_iter().flat_map(|it| &it.stalls);
+        all.copied()
+            .filter(|(_, stall)| stall.cause == StallCause::Timeout)
+    }
+
     fn closed(&self, side: Side) -> Option<(i64, i64)> {
         self.found.get()?.closed[side]
     }

@@ -1,9 +1,12 @@
 //! What is told of responses, and found, where packets are lost.
 
+use tcprec_analyze::finding::FindingKind;
 use tcprec_analyze::report::Report;
 use tcprec_shared::record::Record;
 
-use super::steps::{ACK, GET, HANDSHAKE, Step, pipeline, segment};
+use FindingKind::{CutOff, Timeout};
+
+use super::steps::{ACK, FIN, GET, HANDSHAKE, Step, pipeline, segment};
 
 /// What is told of a connection whose handshake these segments follow, each at its
 /// millisecond.
@@ -46,4 +49,21 @@ fn the_timer_for_a_lost_tail_begins_with_its_probe() {
     // With the handshake.
     assert_eq!(ms, [507, 204 + 424, 2 + 1140]);
     assert_eq!(report.requests[0].app.is_response_whole(), Some(true));
+}
+
+#[test]
+fn what_is_never_acknowledged_is_not_known_to_have_come() {
+    let asked = 1 + GET.len() as u32;
+    let gives_up = (3000, (true, FIN | ACK, asked, 1001 + 42, ""));
+    for (end, found) in [
+        (vec![], vec![Timeout]),
+        (vec![gives_up], vec![Timeout, CutOff]),
+    ] {
+        let report = lost_tail(&end);
+        let request = &report.requests[0];
+        assert_eq!(request.app.is_response_whole(), Some(false));
+        assert_eq!((request.app.total_ns(), &request.timing), (None, &None));
+        let kinds: Vec<_> = report.findings.iter().map(|it| it.kind).collect();
+        assert_eq!(kinds, found);
+    }
 }
