@@ -24,6 +24,9 @@ pub(super) struct Bursts {
 struct Found {
     current: Packets,
     worst: Packets,
+    /// Position and time of two packets that said something new, the later one first:
+    /// what was sent from there on was sent no earlier.
+    marks: [Option<(i64, i64)>; 2],
 }
 
 /// Packets that were sent again.
@@ -37,20 +40,33 @@ struct Packets {
 
 impl Bursts {
     /// Takes a packet with sequence numbers: where it begins, when it came and
-    /// whether it is sent again.
+    /// whether it is sent again, or is a copy. The shortest round trip tells the two
+    /// apart.
     #[inline(always)]
-    pub(super) fn packet(&mut self, side: Side, position: i64, ts_ns: i64, is_again: bool) {
+    pub(super) fn packet(
+        &mut self,
+        side: Side,
+        position: i64,
+        ts_ns: i64,
+        is_again: bool,
+        round_trip_ns: impl FnOnce() -> Option<i64>,
+    ) {
         let before = self.latest[side].replace((position, ts_ns));
         let is_copy = before
             .is_some_and(|before| before.0 == position && ts_ns.saturating_sub(before.1) < COPY_NS);
         if is_again && !is_copy {
-            self.again(side, position, ts_ns);
+            self.again(side, position, ts_ns, round_trip_ns());
+        } else if !is_again && let Some(found) = self.found.get_mut() {
+            found[side].mark(position, ts_ns, round_trip_ns());
         }
     }
 
     #[cold]
-    fn again(&mut self, side: Side, position: i64, ts_ns: i64) {
+    fn again(&mut self, side: Side, position: i64, ts_ns: i64, round_trip_ns: Option<i64>) {
         let found = &mut self.found.make()[side];
+        if round_trip_ns.is_some_and(|ns| found.is_sent_within(ns / 2, position, ts_ns)) {
+            return;
+        }
         let current = &mut found.current;
         if current.count == 0 || ts_ns.saturating_sub(current.last_ns) > TOGETHER_NS {
             *current = Packets {
@@ -93,6 +109,33 @@ impl Bursts {
     }
 }
 
+impl Found {
+    /// A packet says something new. Marks are a quarter of a round trip apart, so that
+    /// while packets come one of them is older than that, and younger than half a round
+    /// trip: what was sent within the last quarter stands behind it.
+    #[cold]
+    fn mark(&mut self, position: i64, ts_ns: i64, round_trip_ns: Option<i64>) {
+        let [later, earlier] = &mut self.marks;
+        let quarter_ns = round_trip_ns.map_or(0, |ns| ns / 4);
+        let is_due = |mark: (i64, i64)| {
+            // What was overtaken says nothing of what comes behind it.
+            position > mark.0 && ts_ns.saturating_sub(mark.1) >= quarter_ns
+        };
+        if later.is_none_or(is_due) {
+            *earlier = later.replace((position, ts_ns));
+        }
+    }
+
+    /// Whether what is sent again was sent first less than so long ago: until the other
+    /// end can have asked for it, it takes a round trip (timers take longer). Then it is
+    /// a copy that the network made.
+    fn is_sent_within(&self, ns: i64, position: i64, ts_ns: i64) -> bool {
+        let is_behind = |mark: &(i64, i64)| position >= mark.0;
+        let mut marks = self.marks.iter().flatten();
+        marks.any(|mark| is_behind(mark) && ts_ns.saturating_sub(mark.1) < ns)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,7 +145,7 @@ mod tests {
         let mut bursts = Bursts::default();
         let ms = 1_000_000;
         for (at_ms, is_again) in [(0, true), (10, false), (500, true), (2000, true)] {
-            bursts.packet(Side::Low, at_ms, at_ms * ms, is_again);
+            bursts.packet(Side::Low, at_ms, at_ms * ms, is_again, || None);
         }
         let expected = Burst {
             by_orig: false,
@@ -118,8 +161,8 @@ mod tests {
     fn copies_that_the_capture_made_do_not_count() {
         let mut bursts = Bursts::default();
         for count in 0..100 {
-            bursts.packet(Side::Low, count, count * 1000, false);
-            bursts.packet(Side::Low, count, count * 1000 + 500, true);
+            bursts.packet(Side::Low, count, count * 1000, false, || None);
+            bursts.packet(Side::Low, count, count * 1000 + 500, true, || None);
         }
         assert_eq!(bursts.worst(Side::Low), []);
     }

@@ -196,29 +196,20 @@ impl Live {
             acknowledged,
         };
         if (packet.payload_bytes > 0 || syn) && judged != Judged::KeepAlive {
-            // Wireshark takes what is sent again soon for out of order, and
-            // what fills a hole for sent again: both count.
-            let is_again =
-                place.is_again || judged.is_again() || self.is_asked_for(place.opened_ns, ts_ns);
-            self.bursts.packet(side, position, ts_ns, is_again);
+            let analyzer = &self.analyzer;
+            let round_trip_ns = || analyzer.shortest_round_trip_ns();
+            let is_again = place.is_again
+                || place.is_repair
+                    && is_asked_for(place.opened_ns, ts_ns, round_trip_ns())
+                        .unwrap_or_else(|| judged.is_again());
+            self.bursts
+                .packet(side, position, ts_ns, is_again, round_trip_ns);
         }
         let analyzer = &self.analyzer;
         let rtt_ns = self.handshake.initial_rtt_ns();
         self.stalls
             .packet(packet, sent, rtt_ns, || analyzer.sent_ns(side, packet.seq));
         position
-    }
-
-    /// Whether a packet that fills a hole was sent because of the hole. Wherever
-    /// packets are captured, it takes a round trip until the receiver has told of
-    /// the hole and the sender has filled it; a packet that was only overtaken
-    /// comes sooner. Half of the shortest is asked for: times are not exact.
-    #[inline(always)]
-    fn is_asked_for(&self, opened_ns: Option<i64>, ts_ns: i64) -> bool {
-        opened_ns.is_some_and(|opened_ns| {
-            let round_trip_ns = self.analyzer.shortest_round_trip_ns();
-            round_trip_ns.is_some_and(|ns| ts_ns.saturating_sub(opened_ns) >= ns / 2)
-        })
     }
 
     #[inline(never)]
@@ -392,6 +383,15 @@ impl Live {
             turns: self.turns.so_far(),
         }
     }
+}
+
+/// Whether a packet that fills a hole was sent because of the hole; none if that is not
+/// known, and Wireshark's guess has to do. Wherever packets are captured, it takes a round
+/// trip until the receiver has told of the hole and the sender has filled it; a packet
+/// that was only overtaken comes sooner. Half of the shortest is asked for: times are not
+/// exact.
+fn is_asked_for(opened_ns: Option<i64>, ts_ns: i64, round_trip_ns: Option<i64>) -> Option<bool> {
+    Some(ts_ns.saturating_sub(opened_ns?) >= round_trip_ns? / 2)
 }
 
 #[cfg(test)]
