@@ -70,6 +70,18 @@ impl Contrast {
     }
 }
 
+/// How many packets an end can have sent again at most: the kernel knows, where all
+/// events are there. What the wire shows beyond are copies, or were overtaken.
+pub(crate) fn resent_at_most(connection: &Connection, by_orig: bool) -> u64 {
+    let facts = if by_orig {
+        &connection.orig
+    } else {
+        &connection.resp
+    };
+    let kernel = facts.kernel.filter(|_| !connection.incomplete.events);
+    kernel.map_or(u64::MAX, |kernel| kernel.retransmits)
+}
+
 /// Whether packets on average are longer than a segment that the peer takes.
 fn has_long_packets(end: &End, peer: &End) -> bool {
     let mss = peer.syn_options.and_then(|options| options.mss);
@@ -111,6 +123,19 @@ mod tests {
             }),
             None
         );
+    }
+
+    #[test]
+    fn no_more_was_sent_again_than_the_kernel_knows_of() {
+        let mut connection = sample::connection();
+        connection.incomplete = Incomplete::default();
+        kernel_counts(&mut connection, 3);
+        assert_eq!(resent_at_most(&connection, true), 3);
+        connection.incomplete.events = true;
+        assert_eq!(resent_at_most(&connection, true), u64::MAX);
+        connection.incomplete.events = false;
+        connection.orig.kernel = None;
+        assert_eq!(resent_at_most(&connection, true), u64::MAX);
     }
 
     #[test]

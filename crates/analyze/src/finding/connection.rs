@@ -1,6 +1,7 @@
 //! What is worth attention in connections.
 
 use super::{Finding, FindingKind, Findings, LONG_NS, UNANSWERED_NS};
+use crate::contrast::resent_at_most;
 use crate::owner::{Owners, Span};
 use crate::report::Connection;
 use crate::tcp::{self, ConnState, StallCause};
@@ -139,19 +140,18 @@ fn half_open(connection: &Connection, now_ns: i64) -> Option<Finding> {
 
 /// Many packets that were sent again.
 fn bursts(connection: &Connection) -> impl Iterator<Item = Finding> {
-    let bursts = connection.tcp.bursts.iter();
-    let many = bursts.filter(|burst| burst.packets >= MANY_PACKETS);
-    many.map(|burst| Finding {
+    let bursts = connection.tcp.bursts.iter().map(|burst| Finding {
         first_ns: burst.first_ns,
         last_ns: burst.last_ns,
         at_byte: Some(burst.at_byte),
-        packets: Some(burst.packets),
+        packets: Some(burst.packets.min(resent_at_most(connection, burst.by_orig))),
         ..of(
             connection,
             FindingKind::Retransmissions,
             Some(burst.by_orig),
         )
-    })
+    });
+    bursts.filter(|finding| finding.packets >= Some(MANY_PACKETS))
 }
 
 /// Long times in which an end could not send.
@@ -188,14 +188,19 @@ pub(super) fn is_one_sided(connection: &Connection) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::owner::KernelFacts;
     use crate::report::row::sample;
     use crate::tcp::Burst;
 
     #[test]
     fn as_many_as_a_lost_window_are_a_burst() {
-        let found = |packets| {
+        let found = |packets, kernel: Option<u64>| {
             let mut connection = sample::connection();
             connection.incomplete = Default::default();
+            connection.orig.kernel = kernel.map(|retransmits| KernelFacts {
+                retransmits,
+                ..KernelFacts::default()
+            });
             connection.tcp.tls = None;
             connection.tcp.bursts = vec![Burst {
                 by_orig: true,
@@ -209,7 +214,12 @@ mod tests {
             let found = findings.finish(&Owners::new(0)).into_iter();
             found.map(|it| (it.kind, it.packets)).collect::<Vec<_>>()
         };
-        assert_eq!(found(9), []);
-        assert_eq!(found(10), [(FindingKind::Retransmissions, Some(10))]);
+        let resent = |packets| [(FindingKind::Retransmissions, Some(packets))];
+        assert_eq!(found(9, None), []);
+        assert_eq!(found(10, None), resent(10));
+        // What the kernel knows nothing of are copies.
+        assert_eq!(found(30, Some(0)), []);
+        assert_eq!(found(30, Some(20)), resent(20));
+        assert_eq!(found(30, Some(50)), resent(30));
     }
 }
