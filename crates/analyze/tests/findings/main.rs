@@ -112,15 +112,17 @@ fn a_connect_that_finds_no_port_is_found_though_it_sends_nothing() {
     assert_eq!(finding.ends.orig_owner.unwrap().process.pid, 5);
 }
 
-/// What is found where nobody answers a connect() for three seconds, with these packets.
-fn found_of_vain_connect(packets: &str) -> Vec<(FindingKind, u64, bool, i64)> {
+/// What is found where nobody answers a connect() until it fails, in a recording of four
+/// seconds with these packets.
+fn found_of_vain_connect(failed_ns: i64, packets: &str) -> Vec<(FindingKind, u64, bool, i64)> {
     let head = r#"{"type":"capture","schema":{"major":1,"minor":0},"program":"tcprec"}"#;
     let interface = r#"{"type":"interface","id":0,"link_type":101,"netns":1}"#;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("capture.jsonl");
     let events = NO_PORT.replace("\"port\":0", "\"port\":40000");
     let events = events.replacen("\"port\":40000", "\"port\":0", 1); // chosen later
-    let mut events = events.replace("\"ts_ns\":2000", "\"ts_ns\":3000001000");
+    let failed = format!("\"ts_ns\":{failed_ns}");
+    let mut events = events.replace("\"ts_ns\":2000", &failed);
     // A timer gives up.
     let process = r#","process":{"pid":5,"start_ns":1},"old_state":"syn_sent""#;
     events = events.replace(process, r#","old_state":"syn_sent""#);
@@ -150,13 +152,18 @@ fn found_of_vain_connect(packets: &str) -> Vec<(FindingKind, u64, bool, i64)> {
 /// As where no neighbour has the address: then no SYN leaves the host.
 #[test]
 fn nobody_answers_though_there_are_no_packets() {
-    let found = found_of_vain_connect("");
+    let gives_up_ns = 3_000_001_000;
+    let found = found_of_vain_connect(gives_up_ns, "");
     assert_eq!(found, [(Unanswered, 1, false, 3_000_000_000)]);
     // The packets tell the same, and are told of once.
     let syn = segment(2000, (true, SYN, 0, 0, ""));
-    let packet = serde_json::to_string(&Record::Packet(syn)).unwrap();
-    let found = found_of_vain_connect(&(packet + "\n"));
+    let packet = serde_json::to_string(&Record::Packet(syn)).unwrap() + "\n";
+    let found = found_of_vain_connect(gives_up_ns, &packet);
     assert_eq!(found, [(Unanswered, 1, true, 0)]);
+    // As where ICMP says that nobody is there: no answer comes to the SYN.
+    let found = found_of_vain_connect(200_000, &packet);
+    assert_eq!(found, [(Unanswered, 1, true, 0)]);
+    assert_eq!(found_of_vain_connect(200_000, ""), []);
 }
 
 /// In a narrow terminal they take more lines, and lose no word.
