@@ -234,8 +234,8 @@ impl Reader {
                 None
             }
             Err(one) => {
-                self.is_over = !matches!(&one, One::Error(error) if error.is_passing());
-                Some(one)
+                self.is_over = !matches!(&*one, One::Error(error) if error.is_passing());
+                Some(*one)
             }
         };
         self.progress.record(&self.input);
@@ -245,16 +245,17 @@ impl Reader {
         Some(One::Records(batch))
     }
 
-    fn fill(&mut self, batch: &mut Batch) -> Result<bool, One> {
+    fn fill(&mut self, batch: &mut Batch) -> Result<bool, Box<One>> {
+        let failed = |error| Box::new(One::Error(error));
         if self.selection.is_all() {
-            return self.input.fill(batch).map_err(One::Error);
+            return self.input.fill(batch).map_err(failed);
         }
         while batch.is_empty() || !batch.is_full() && self.input.has_next() {
-            let Some(record) = self.input.next().map_err(One::Error)? else {
+            let Some(record) = self.input.next().map_err(failed)? else {
                 return Ok(false);
             };
             let selected = select(&mut self.selection, &self.path, record);
-            if let Some(record) = selected.map_err(One::Failure)? {
+            if let Some(record) = selected.map_err(|failure| Box::new(One::Failure(failure)))? {
                 batch.push(record);
             }
         }
