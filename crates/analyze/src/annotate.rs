@@ -17,6 +17,7 @@ use tcprec_shared::record::{Direction, Event, Packet, Process, ProcessId, Proven
 use tcprec_shared::stream::{Annotation, Owner, ReadError, Source};
 
 use crate::owner::{Claim, End, Owners, Span};
+use crate::pipeline::MAX_INTERFACES;
 
 /// What is known of a record beyond what stands in it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -69,7 +70,9 @@ impl Annotator {
     pub fn note(&mut self, record: &Record<'_>) -> Note<'_> {
         match record {
             Record::Interface(interface) => {
-                self.links.insert(interface.id, interface.link_type);
+                if self.links.len() < MAX_INTERFACES || self.links.contains_key(&interface.id) {
+                    self.links.insert(interface.id, interface.link_type);
+                }
                 Note::default()
             }
             Record::Packet(packet) => Note {
@@ -431,6 +434,25 @@ mod tests {
         let other = ask(&mut annotator, 30);
         assert_eq!(other.0, "");
         assert_ne!(nginx.1, other.1);
+    }
+
+    #[test]
+    fn many_interfaces_take_bounded_memory() {
+        let mut annotator = Annotator::new();
+        for id in 0..2 * MAX_INTERFACES as u32 {
+            let interface = Record::Interface(Interface {
+                id,
+                name: None,
+                link_type: LinkType::RAW,
+                netns: Some(id),
+            });
+            annotator.observe(std::slice::from_ref(&interface));
+            annotator.note(&interface);
+        }
+        assert_eq!(annotator.links.len(), MAX_INTERFACES);
+        let last = MAX_INTERFACES as u32 - 1;
+        let netns = |id| annotator.owners.netns(id);
+        assert_eq!([netns(last), netns(last + 1)], [Some(last), None]);
     }
 
     #[test]

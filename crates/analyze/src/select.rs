@@ -83,7 +83,8 @@ impl Selection {
                         self.programs.len() - 1
                     }
                 };
-                if self.interfaces.len() < MAX_INTERFACES {
+                let known = &self.interfaces;
+                if known.len() < MAX_INTERFACES || known.contains_key(&interface.id) {
                     self.interfaces.insert(interface.id, program);
                 }
                 Some(Record::Interface(interface))

@@ -24,6 +24,7 @@ use tcprec_shared::record::{
 };
 use tcprec_shared::stream::Owner;
 
+use crate::pipeline::MAX_INTERFACES;
 use processes::Processes;
 use sockets::{Found, Socket, Sockets};
 
@@ -172,8 +173,12 @@ impl Owners {
         match record {
             Record::Interface(interface) => {
                 if let Some(netns) = interface.netns {
-                    self.netns.insert(interface.id, netns);
-                    self.recorded.insert(netns);
+                    if self.netns.len() < MAX_INTERFACES || self.netns.contains_key(&interface.id) {
+                        self.netns.insert(interface.id, netns);
+                    }
+                    if self.recorded.len() < MAX_INTERFACES {
+                        self.recorded.insert(netns);
+                    }
                 } else {
                     self.netns.remove(&interface.id);
                 }

@@ -4,6 +4,7 @@ use foldhash::HashMap;
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::Interface;
 
+use super::MAX_INTERFACES;
 use crate::tcp::Seen;
 
 /// The network namespaces, as far as copies are concerned.
@@ -17,6 +18,9 @@ pub(super) struct Namespaces {
 impl Namespaces {
     pub(super) fn interface(&mut self, interface: &Interface) {
         let Some(netns) = interface.netns else { return };
+        if self.interfaces.len() >= MAX_INTERFACES {
+            self.interfaces.retain(|known, _| *known == netns);
+        }
         let known = self.interfaces.entry(netns).or_default();
         if known.len() < 2 && !known.contains(&interface.id) {
             known.push(interface.id);

@@ -22,6 +22,7 @@ use tcprec_shared::stream::{Annotation, Owner};
 pub use self::bytes::Bytes;
 
 use crate::annotate::Note;
+use crate::pipeline::MAX_INTERFACES;
 use crate::report::units::{self, clean, counted};
 
 /// Writes records as lines.
@@ -69,7 +70,10 @@ impl Printer {
     ) -> io::Result<()> {
         match record {
             Record::Interface(interface) => {
-                self.interfaces.insert(interface.id, interface.clone());
+                let known = &mut self.interfaces;
+                if known.len() < MAX_INTERFACES || known.contains_key(&interface.id) {
+                    known.insert(interface.id, interface.clone());
+                }
                 return Ok(());
             }
             Record::Capture(_) | Record::Process(_) => return Ok(()),
