@@ -49,6 +49,8 @@ pub struct Finding {
     pub kind: FindingKind,
     /// How many connections, stalls or requests it was seen on.
     pub count: u64,
+    /// How often it was seen in other recorded namespaces than the process's own.
+    pub(crate) elsewhere: u64,
     /// The connection of the worst case, or of the first.
     pub ends: Ends,
     /// Whether other processes, of the same name, own ends of the other cases.
@@ -73,10 +75,13 @@ pub struct Finding {
 
 impl Finding {
     /// One case of it, between these packets.
-    const fn new(kind: FindingKind, ends: Ends, by_orig: Option<bool>, span: Span) -> Self {
+    fn new(kind: FindingKind, ends: Ends, by_orig: Option<bool>, span: Span) -> Self {
+        let owner = ends.resp_owner.or(ends.orig_owner);
+        let is_elsewhere = owner.is_some_and(|owner| owner.is_elsewhere);
         Self {
             kind,
-            count: 1,
+            count: u64::from(!is_elsewhere),
+            elsewhere: u64::from(is_elsewhere),
             ends,
             of_several: false,
             of_many_ports: false,
@@ -98,6 +103,7 @@ impl Finding {
         let differ = processes(self.ends) != processes(other.ends);
         let of_several = self.of_several || other.of_several || differ;
         let count = self.count + other.count;
+        let elsewhere = self.elsewhere + other.elsewhere;
         // Of equals the first, in whatever order they come.
         let rank = |it: &Self| {
             let first = Reverse((it.ends.id, it.first_ns));
@@ -107,7 +113,19 @@ impl Finding {
             *self = other;
         }
         self.count = count;
+        self.elsewhere = elsewhere;
         self.of_several = of_several;
+    }
+
+    /// It, with how often it was seen: what was recorded in several namespaces counts in
+    /// that of its process, if it was seen there.
+    fn counted(self) -> Self {
+        let count = if self.count == 0 {
+            self.elsewhere
+        } else {
+            self.count
+        };
+        Self { count, ..self }
     }
 
     /// How long the worst case took.
@@ -131,6 +149,7 @@ struct Key {
     route: Option<String>,
     /// Whether it is about payload, and not the handshake.
     has_byte: bool,
+    alert: Option<String>,
 }
 
 /// What is worth attention, so far.
@@ -141,6 +160,8 @@ pub(crate) struct Findings {
     unseen: BTreeMap<(u32, Endpoint, Endpoint), Finding>,
     /// The latest response: on which connection, and when it ended.
     answered: Option<(ConnectionId, i64)>,
+    /// The latest connection with a request that was not wholly answered.
+    lacking: Option<ConnectionId>,
     forgotten: u64,
     /// Whether what is found first is to be kept for [`Self::news`].
     tells_news: bool,
@@ -161,7 +182,8 @@ impl Findings {
         for finding in mem::take(&mut self.unseen).into_values() {
             self.add(finding, owners);
         }
-        let mut all: Vec<_> = self.found.into_iter().collect();
+        let all = self.found.into_iter();
+        let mut all: Vec<_> = all.map(|(key, found)| (key, found.counted())).collect();
         let is_worth = |finding: &Finding| {
             finding.kind != FindingKind::PortReuse || finding.count >= MANY_PORTS
         };
@@ -204,7 +226,7 @@ impl Findings {
             FindingKind::PortReuse | FindingKind::HalfOpen | FindingKind::OneSided
         );
         if self.tells_news && is_early && !is_known {
-            self.news.push(finding.clone());
+            self.news.push(finding.clone().counted());
         }
         self.put(key, finding);
     }
@@ -227,6 +249,7 @@ impl Findings {
             server_port: server.map(|server| server.port),
             route: finding.route.clone(),
             has_byte: finding.at_byte.is_some(),
+            alert: finding.alert.clone(),
         };
         let is_of_port = matches!(finding.kind, FindingKind::Refused | FindingKind::Unanswered);
         if !is_of_port || self.found.contains_key(&key) {
@@ -379,6 +402,26 @@ mod tests {
         };
         assert!(!found([7, 7]));
         assert!(found([7, 8]));
+    }
+
+    #[test]
+    fn what_several_namespaces_saw_counts_in_that_of_its_process() {
+        let count = |seen: &[bool]| {
+            let (mut findings, owners) = (Findings::default(), Owners::new(0));
+            for (number, is_elsewhere) in (0..).zip(seen) {
+                let mut ends = sample::connection().ends();
+                ends.resp_owner = ends.resp_owner.map(|owner| OwnerId {
+                    is_elsewhere: *is_elsewhere,
+                    ..owner
+                });
+                let finding = Finding::new(FindingKind::Reset, ends, None, Span::at(number));
+                findings.add(finding, &owners);
+            }
+            findings.finish(&owners)[0].count
+        };
+        assert_eq!(count(&[false, true, false]), 2);
+        assert_eq!(count(&[true, false]), 1);
+        assert_eq!(count(&[true, true]), 2);
     }
 
     /// What is found where a client connects to these ports, and how often.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use tcprec_shared::flow::Endpoint;
 
-use crate::tcp::ConnectionId;
+use crate::tcp::{Connection, ConnectionId};
 
 mod budget;
 mod conversation;
@@ -110,6 +110,26 @@ impl Request {
             Completion::Missing => Some(false),
             Completion::Unknown | Completion::Unseen => None,
         }
+    }
+
+    /// Whether the client had closed its connection before the response came, and did not
+    /// take it: it answered with a reset.
+    #[must_use]
+    pub fn is_unheard(&self, connection: &Connection) -> bool {
+        let client_is_orig = self.client == connection.orig.endpoint;
+        let client = if client_is_orig {
+            &connection.orig
+        } else {
+            &connection.resp
+        };
+        let is_closed_by_client = connection.is_left_by_orig() == Some(client_is_orig)
+            && !connection.is_left_by_reset()
+            && client.rst_packets > 0;
+        let (left_ns, response) = (connection.left_ns, self.response.as_ref());
+        is_closed_by_client
+            && left_ns
+                .zip(response)
+                .is_some_and(|(left_ns, response)| left_ns < response.arrived.first_ns)
     }
 
     /// Time to the first byte: from the last byte of the request to the first

@@ -27,7 +27,9 @@ impl Findings {
             self.unseen.remove(&(tcp.scope, orig, resp));
         }
         // The reason for a reset, too.
+        let is_answered = tcp.requests > 0 && self.lacking != Some(tcp.id);
         let failed = tls_failed(connection).or_else(|| broken_off(connection));
+        let failed = failed.filter(|it| !is_harmless(it, connection, is_answered));
         for finding in failed.into_iter().chain(port_reuse(connection)) {
             self.add(finding, owners);
         }
@@ -51,7 +53,7 @@ impl Findings {
 }
 
 /// A finding that all of a connection is the evidence for.
-const fn of(connection: &Connection, kind: FindingKind, by_orig: Option<bool>) -> Finding {
+fn of(connection: &Connection, kind: FindingKind, by_orig: Option<bool>) -> Finding {
     let span = Span {
         first_ns: connection.tcp.first_ns,
         last_ns: connection.tcp.last_ns,
@@ -104,6 +106,17 @@ fn reset(connection: &Connection) -> Option<Finding> {
         last_ns: left_ns.unwrap_or(tcp.last_ns),
         ..of(connection, FindingKind::Reset, Some(by_orig))
     })
+}
+
+/// Whether a client resets a connection with which all is done, to save itself the state
+/// TIME-WAIT: nobody said anything, as when it looks whether a server is there, or all of its
+/// requests are answered (`is_answered`), and it has acknowledged that.
+fn is_harmless(finding: &Finding, connection: &Connection, is_answered: bool) -> bool {
+    let (orig, resp) = (&connection.tcp.orig, &connection.tcp.resp);
+    let is_silent = orig.bytes == 0 && resp.bytes == 0;
+    let is_done = is_answered && resp.unacknowledged_bytes == 0;
+    let is_reset = finding.kind == FindingKind::Reset && finding.by_orig == Some(true);
+    is_reset && (is_silent && resp.packets > 0 || is_done)
 }
 
 /// A port that is used again though it is in TIME-WAIT.

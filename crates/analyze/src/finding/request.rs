@@ -34,6 +34,9 @@ impl Findings {
         if let Some(answered) = &request.app.response {
             self.answered = Some((id, answered.arrived.last_ns));
         }
+        if request.app.is_response_whole() != Some(true) {
+            self.lacking = Some(id);
+        }
         let is_short = |timing: &Timing| timing.total_ns() < LONG_NS;
         if request.timing.as_ref().is_some_and(is_short)
             && request.app.is_response_whole() == Some(true)
@@ -59,7 +62,7 @@ impl Findings {
 }
 
 /// A finding of a request that took so long from then on.
-const fn of(
+fn of(
     request: &Request,
     kind: FindingKind,
     by_orig: Option<bool>,
@@ -84,6 +87,7 @@ fn lack(
     let is_seen = !request.incomplete.lacks_packets() && !is_one_sided(connection);
     let kind = match app.response {
         Some(_) if app.is_response_whole() == Some(false) => FindingKind::CutOff,
+        Some(_) if app.is_unheard(&connection.tcp) => FindingKind::NoAnswer,
         None if !app.may_be_answered && is_seen => FindingKind::NoAnswer,
         _ => return None,
     };

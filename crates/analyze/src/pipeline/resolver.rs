@@ -106,7 +106,8 @@ impl<R: Rows> Resolver<'_, R> {
                 response.completion = Completion::Unseen;
             }
         }
-        let timing = Timing::of(&app, connection).filter(|_| !incomplete.lacks_packets());
+        let is_known = !incomplete.lacks_packets() && !app.is_unheard(tcp);
+        let timing = Timing::of(&app, connection).filter(|_| is_known);
         Request {
             app,
             ends: connection.ends(),

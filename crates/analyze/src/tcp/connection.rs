@@ -173,6 +173,8 @@ pub struct End {
     pub gap_bytes: u64,
     /// Payload that was acknowledged, and is in no packet.
     pub unseen_bytes: u64,
+    /// Payload up to its last byte seen that was not acknowledged.
+    pub unacknowledged_bytes: u64,
     /// IP total length of all packets.
     pub ip_bytes: u64,
     /// Packets with SYN.

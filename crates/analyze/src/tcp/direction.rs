@@ -48,6 +48,8 @@ struct Unusual {
     retransmitted_packets: u64,
     duplicate_packets: u64,
     late_packets: u64,
+    /// A reset acknowledged all of the payload.
+    is_known_at_end: bool,
     holes: Holes,
 }
 
@@ -224,6 +226,22 @@ impl Direction {
             .sum()
     }
 
+    /// Takes what a reset acknowledges, which is to be trusted only if it is all.
+    #[inline(never)]
+    pub(super) fn acknowledge_at_end(&mut self, ack: Seq) {
+        if self.payload.end() == Some(self.numbers.position(ack)) {
+            self.unusual.make().is_known_at_end = true;
+        }
+    }
+
+    /// Payload that was seen, and not acknowledged, with the holes in it.
+    fn unacknowledged_bytes(&self) -> u64 {
+        let is_known = self.unusual.get().is_some_and(|it| it.is_known_at_end);
+        let end = self.payload.end().filter(|_| !is_known);
+        let bytes = end.map_or(0, |end| end.saturating_sub(self.settled));
+        u64::try_from(bytes).unwrap_or(0)
+    }
+
     /// What is told of it, with what others found: `bytes` of payload by
     /// sequence numbers, and Wireshark's view.
     pub(super) fn end(
@@ -238,6 +256,7 @@ impl Direction {
             retransmitted_packets,
             duplicate_packets,
             late_packets,
+            is_known_at_end: _,
             holes: _,
         } = self.unusual.get().cloned().unwrap_or_default();
         End {
@@ -250,6 +269,7 @@ impl Direction {
             uniq_bytes: self.uniq_bytes,
             gap_bytes: self.payload.span().saturating_sub(self.uniq_bytes),
             unseen_bytes: self.unseen_bytes(),
+            unacknowledged_bytes: self.unacknowledged_bytes(),
             ip_bytes: self.ip_bytes,
             syn_packets: self.syn_packets,
             fin_packets: self.fin_packets,

@@ -163,6 +163,9 @@ impl Live {
         if ack {
             peer.begin_at(packet.ack + -1);
         }
+        if ack && rst {
+            peer.acknowledge_at_end(packet.ack);
+        }
         // What a reset acknowledges is not to be trusted.
         if ack && !rst {
             let (states, missed_bytes) = (&mut self.states, &mut self.missed_bytes);

@@ -314,8 +314,39 @@ fn refused_is_who_asked() {
         (9, (true, RST | ACK, 1, 1001, "")),
         (9, (false, RST | ACK, 1001, 1, "")),
     ];
-    assert_eq!(found_after_handshake(&resets), [(Reset, Some(true))]);
+    let asked = (3, (true, ACK, 1, 1001, "a"));
+    assert_eq!(
+        found_after_handshake(&[asked, resets[0], resets[1]]),
+        [(Reset, Some(true))]
+    );
     assert_eq!(found_of(&resets), []);
+}
+
+/// As who looks whether a server is there does, or who closes a connection of a pool.
+#[test]
+fn a_client_that_is_done_may_reset() {
+    const ANSWER: &str = "HTTP/1.1 204 No\r\n\r\n";
+    let reset = |by_client, seq, ack| (9, (by_client, RST | ACK, seq, ack, ""));
+    assert_eq!(found_after_handshake(&[reset(true, 1, 1001)]), []);
+    let by_server = found_after_handshake(&[reset(false, 1001, 1)]);
+    assert_eq!(by_server, [(Reset, Some(false))]);
+    let (asked, answered) = (1 + GET.len() as u32, 1001 + ANSWER.len() as u32);
+    let get = (5, (true, ACK, 1, 1001, GET));
+    let answer = (6, (false, ACK, 1001, asked, ANSWER));
+    let found = |steps: &[_]| found_after_handshake(&[&[get], steps].concat());
+    let by_client = [(Reset, Some(true))];
+    assert_eq!(found(&[reset(true, asked, 1001)]), by_client);
+    assert_eq!(found(&[answer, reset(true, asked, answered)]), []);
+    let acknowledged = (7, (true, ACK, asked, answered, ""));
+    assert_eq!(found(&[answer, acknowledged, reset(true, asked, 0)]), []);
+    // Not all of the answer came.
+    assert_eq!(found(&[answer, reset(true, asked, 1001)]), by_client);
+    let again = (8, (true, ACK, asked, answered, GET));
+    let end = asked + GET.len() as u32;
+    assert_eq!(
+        found(&[answer, again, reset(true, end, answered)]),
+        by_client
+    );
 }
 
 /// What still comes for a socket that was reset is answered with another reset.
@@ -499,7 +530,7 @@ fn requests_without_an_answer_are_found() {
         ),
         (901, (true, RST, asked + 1, 0, "")),
     ];
-    assert_eq!(ended(&late), [(SlowServer, Some(false))]);
+    assert_eq!(ended(&late), no_answer(Some(true)));
     let late = [late[0], late[1], (901, (true, RST, asked + 1, 0, ""))];
     assert_eq!(ended(&late), no_answer(Some(true)));
 }

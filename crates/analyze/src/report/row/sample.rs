@@ -159,6 +159,7 @@ fn end() -> End {
         uniq_bytes: 0,
         gap_bytes: 0,
         unseen_bytes: 0,
+        unacknowledged_bytes: 0,
         ip_bytes: 0,
         syn_packets: 0,
         fin_packets: 0,
@@ -253,6 +254,7 @@ pub(crate) fn finding(connection: &Connection) -> Finding {
     Finding {
         kind: FindingKind::Refused,
         count: 0,
+        elsewhere: 0,
         ends: connection.ends(),
         by_orig: Some(true),
         first_ns: 0,
