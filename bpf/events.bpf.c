@@ -93,6 +93,10 @@ int BPF_PROG(received, struct sock *sk)
 	/* A thread of the kernel does it for somebody. */
 	if (bpf_get_current_task_btf()->flags & PF_KTHREAD)
 		return 0;
+	/* What came before may be read of a socket that closed: its user is forgotten,
+	 * and nothing would forget the next one. */
+	if (sk->__sk_common.skc_state == TCP_CLOSE)
+		return 0;
 	if (!change_user(bpf_get_socket_cookie(sk), pid))
 		return 0;
 	event = new_event(&space, EVENT_HANDOVER, netns);

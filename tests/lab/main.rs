@@ -144,6 +144,7 @@ const TESTS: &[(&str, fn())] = tests![
     owners::held_by_bystanders,
     owners::gone_at_once,
     owners::used_again,
+    owners::read_after_the_end,
     resets::of_either_end,
     resets::after_the_end,
     resets::of_a_listener,

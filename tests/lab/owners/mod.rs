@@ -445,3 +445,29 @@ wait_for([server])
 ";
     scene.expect(script, "connect", "accept");
 }
+
+/// What is read of a socket after it closed makes it nobody else's.
+pub(crate) fn read_after_the_end() {
+    let scene = Scene::new();
+    let script = "
+TCP_CLOSE = 7  # linux/tcp_states.h
+def end_of(end):
+    while end.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != TCP_CLOSE:
+        time.sleep(0.001)
+    assert end.recv(16) == b'?'
+    end.close()
+listener = listen()
+for _ in range(3):
+    client = socket.create_connection((LOCAL, port_of(listener)))
+    server = listener.accept()[0]
+    tell(port_of(client), os.getpid(), os.getpid())
+    for end in (client, server):
+        end.send(b'?')
+        end.shutdown(socket.SHUT_WR)
+    end_of(client)
+    end_of(server)
+";
+    scene.expect(script, "connect", "accept");
+    let records = records::read(&scene.capture);
+    assert!(records::of_type(&records, "handover").is_empty());
+}
