@@ -190,7 +190,8 @@ struct trace_event_raw_sys_exit {
 #define IPPROTO_TCP 6
 #define S_IFMT 00170000  /* linux/stat.h */
 #define S_IFSOCK 0140000
-#define PF_KTHREAD 0x00200000 /* linux/sched.h */
+#define PF_WQ_WORKER 0x00000020 /* linux/sched.h */
+#define PF_KTHREAD 0x00200000
 
 /* Kernel's include/net/tcp_states.h. */
 enum {

@@ -53,11 +53,13 @@ static __always_inline void fill_current_task(struct task *out)
  */
 static __always_inline struct task_struct *acting_task(const struct sock *sk)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	__u8 state = sk->__sk_common.skc_state;
 
 	if (state == TCP_TIME_WAIT || state == TCP_NEW_SYN_RECV || !sk->sk_lock.owned)
 		return NULL;
-	return bpf_get_current_task_btf();
+	/* A worker of the kernel does what others left to it, as Multipath TCP does. */
+	return task->flags & PF_WQ_WORKER ? NULL : task;
 }
 
 static __always_inline void fill_acting_task(struct task *out, const struct sock *sk)

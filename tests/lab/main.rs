@@ -145,6 +145,7 @@ const TESTS: &[(&str, fn())] = tests![
     owners::gone_at_once,
     owners::used_again,
     owners::read_after_the_end,
+    owners::of_a_kernel_worker,
     resets::of_either_end,
     resets::after_the_end,
     resets::of_a_listener,

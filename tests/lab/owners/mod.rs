@@ -471,3 +471,38 @@ for _ in range(3):
     let records = records::read(&scene.capture);
     assert!(records::of_type(&records, "handover").is_empty());
 }
+
+/// A worker of the kernel, which acts for the processes of Multipath TCP, owns nothing.
+pub(crate) fn of_a_kernel_worker() {
+    let scene = Scene::new();
+    let script = "
+MPTCP = (socket.AF_INET, socket.SOCK_STREAM, 262)  # IPPROTO_MPTCP of linux/in.h
+listener = socket.socket(*MPTCP)
+listener.bind((LOCAL, 0))
+listener.listen()
+client = socket.socket(*MPTCP)
+client.connect(listener.getsockname())
+server = listener.accept()[0]
+pause()
+client.sendall(b'?')
+server.recv(16)
+tell(port_of(client), os.getpid(), os.getpid())
+client.close()
+server.close()
+";
+    let script = Script::start(&scene.world, &scene.world.server, script);
+    wait_until("the sockets are there", || {
+        scene.world.file("ready").exists()
+    });
+    let recorder = scene.recorder();
+    fs::write(scene.world.file("go"), "").expect("a file");
+    script.finish();
+    scene.world.settle();
+    recorder.stop();
+    let records = records::read(&scene.capture);
+    assert!(!records::of_type(&records, "close").is_empty());
+    let processes = records::of_type(&records, "process").into_iter();
+    let names: Vec<_> = processes.map(|it| it["comm"].as_str()).collect();
+    let is_worker = |name: &Option<&str>| name.is_some_and(|name| name.starts_with("kworker"));
+    assert!(!names.iter().any(is_worker), "{names:?}");
+}
