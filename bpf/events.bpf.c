@@ -62,6 +62,16 @@ int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 	return 0;
 }
 
+/* A socket that a process holds; the stack has no room for it beside an event. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct held_socket {
+		struct sock_head sk;
+	});
+} held SEC(".maps");
+
 static __always_inline void accepted(void *ctx, struct task_struct *task,
 				     const struct sock_head *sk)
 {
@@ -112,21 +122,22 @@ int BPF_PROG(received, struct sock *sk)
 static __always_inline void tell_standard_streams(void *ctx, struct task_struct *task)
 {
 	struct socket_event space, *event;
-	struct sock_head sk;
-	__u32 fd, netns;
+	struct held_socket *it;
+	__u32 key = 0, fd, netns;
 
-	for (fd = 0; fd <= 2; fd++) {
-		if (!read_tcp_socket(task, fd, &sk))
+	it = bpf_map_lookup_elem(&held, &key);
+	for (fd = 0; it && fd <= 2; fd++) {
+		if (!read_tcp_socket(task, fd, &it->sk))
 			continue;
-		netns = netns_of_head(&sk);
+		netns = netns_of_head(&it->sk);
 		if (!is_wanted(netns) ||
-		    !pass_on(HEAD_FIELD(&sk, skc_cookie.counter), BPF_CORE_READ(task, tgid)))
+		    !pass_on(HEAD_FIELD(&it->sk, skc_cookie.counter), BPF_CORE_READ(task, tgid)))
 			continue;
 		event = new_event(&space, EVENT_HANDOVER, netns);
 		if (!event)
 			continue;
 		fill_task(&event->task, task);
-		fill_socket_from_head(event, &sk);
+		fill_socket_from_head(event, &it->sk);
 		submit(ctx, event);
 	}
 }

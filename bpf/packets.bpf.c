@@ -74,42 +74,54 @@ static __always_inline __u64 sender_cookie(struct __sk_buff *skb, __u16 sport)
 	return bpf_get_socket_cookie(skb);
 }
 
+/* The namespace of the interfaces (inode number), and whether packets of sockets
+ * in other namespaces pass them, whose events are recorded too. */
+const volatile __u32 netns = 0;
+const volatile __u32 sees_elsewhere = 0;
+
 /* Whether one end of a packet is a wanted socket. */
 static __always_inline bool is_wanted_end(const struct headers *headers, bool is_sender,
-					  __u64 cookie)
+					  bool is_loopback, __u64 cookie)
 {
 	bool is_first = (headers->flags & (FLAG_SYN | FLAG_ACK)) == FLAG_SYN;
 	struct socket_ends ends = {};
-	bool *is_closed;
+	struct listening_end end = { .netns = netns };
+	bool is_wanted;
+	__u8 *state;
 
 	__builtin_memcpy(ends.local, is_sender ? headers->src : headers->dst, 16);
 	__builtin_memcpy(ends.remote, is_sender ? headers->dst : headers->src, 16);
 	ends.local_port = is_sender ? headers->sport : headers->dport;
 	ends.remote_port = is_sender ? headers->dport : headers->sport;
-	is_closed = bpf_map_lookup_elem(&wanted_ends, &ends);
-	if (is_closed && !(*is_closed && is_first))
-		return true;
-	if (bpf_map_lookup_elem(&wanted_ports, &ends.local_port))
-		return true;
-	if (cookie && bpf_map_lookup_elem(&wanted_cookies, &cookie)) {
+	state = bpf_map_lookup_elem(&wanted_ends, &ends);
+	if (state && (*state == ENDS_OPEN || !is_first))
+		return *state != ENDS_UNWANTED;
+	__builtin_memcpy(end.address, ends.local, 16);
+	end.port = ends.local_port;
+	is_wanted = is_listened_at(&end);
+	if (!is_wanted && sees_elsewhere && !is_loopback) {
+		end.netns = ELSEWHERE;
+		is_wanted = is_listened_at(&end);
+	}
+	if (!is_wanted && cookie && bpf_map_lookup_elem(&wanted_cookies, &cookie)) {
 		/* The SYN tells the port of a socket that connects. */
-		want_ends(&ends, false);
+		set_ends(&ends, ENDS_OPEN);
 		return true;
 	}
-	if (is_closed)
+	if (state)
 		bpf_map_delete_elem(&wanted_ends, &ends);
-	return false;
+	return is_wanted;
 }
 
 /* On loopback both ends are here. */
 static __always_inline bool is_wanted_packet(const struct packet_record *record)
 {
+	bool is_loopback = record->ifindex == LOOPBACK_IFINDEX;
 	bool is_out = record->direction == DIRECTION_OUT;
 
-	if (!by_process || is_wanted_end(&record->headers, is_out, record->cookie))
+	if (!by_process || is_wanted_end(&record->headers, is_out, is_loopback, record->cookie))
 		return true;
-	return record->ifindex == LOOPBACK_IFINDEX &&
-	       is_wanted_end(&record->headers, !is_out, 0);
+	return is_loopback && is_wanted_end(&record->headers, !is_out, is_loopback, 0);
 }
 
 static __always_inline void capture(struct __sk_buff *skb, bool has_ether, enum direction direction,

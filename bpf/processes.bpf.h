@@ -5,6 +5,7 @@
 #ifndef PROCESSES_BPF_H
 #define PROCESSES_BPF_H
 
+#include <linux/errno.h>
 #include <stdbool.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -70,14 +71,14 @@ struct {
 	__type(value, __u64);
 } followed SEC(".maps");
 
-/* The wanted sockets that listen, by cookie, with their ports. The cookies of all
+/* The wanted sockets that listen, by cookie, and where. The cookies of all
  * wanted sockets are an LRU, which many connections empty of those that live long. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, MAX_LISTENERS);
 	__type(key, __u64);
-	__type(value, __u16);
+	__type(value, struct listening_end);
 } wanted_listeners SEC(".maps");
 
 static __always_inline bool is_among(void *processes, const struct task *task)
@@ -100,9 +101,9 @@ static __always_inline bool is_wanted_process(const struct task *task)
 }
 
 /* An IPv4 connection of an IPv6 socket has IPv4 packets. */
-static __always_inline void fill_address(__u8 *to, const __u8 *address, __u8 ip_version)
+static __always_inline void fill_address(__u8 *to, const void *address, __u8 ip_version)
 {
-	const __u32 *words = (const __u32 *)address;
+	const __u32 *words = address;
 
 	if (ip_version == 6 && !words[0] && !words[1] && words[2] == bpf_htonl(0xffff))
 		__builtin_memcpy(to, address + 12, 4);
@@ -110,66 +111,116 @@ static __always_inline void fill_address(__u8 *to, const __u8 *address, __u8 ip_
 		__builtin_memcpy(to, address, 16);
 }
 
-static __always_inline void add_listener(__u64 cookie, __u16 port)
-{
-	__u32 *count, one = 1;
+/* With -i any: the namespace of the interfaces; 0: each namespace with events has
+ * its own. */
+const volatile __u32 interfaces_netns = 0;
 
-	/* Several processes may hold it. */
-	if (bpf_map_update_elem(&wanted_listeners, &cookie, &port, BPF_NOEXIST))
-		return;
-	/* Another CPU may add the first at the same time. */
-	if (!bpf_map_update_elem(&wanted_ports, &port, &one, BPF_NOEXIST))
-		return;
-	count = bpf_map_lookup_elem(&wanted_ports, &port);
-	if (count)
-		__sync_fetch_and_add(count, 1);
+static __always_inline __u32 packets_netns(__u32 netns)
+{
+	return !interfaces_netns || netns == interfaces_netns ? netns : ELSEWHERE;
 }
 
-static __always_inline void remove_listener(__u64 cookie, __u16 port)
+static __always_inline void fill_listening_end(struct listening_end *end,
+					       const struct socket_event *event)
 {
+	fill_address(end->address, event->local, event->ip_version);
+	end->netns = packets_netns(event->netns);
+	end->port = event->local_port;
+}
+
+static __always_inline void add_listener(__u64 cookie, const struct listening_end *end)
+{
+	struct listeners_on_port *on_port = bpf_map_lookup_elem(&wanted_ports, &end->port);
+	__u32 *count, one = 1;
+	long error;
+
+	/* Several processes may hold it. */
+	error = bpf_map_update_elem(&wanted_listeners, &cookie, end, BPF_NOEXIST);
+	if (!on_port || error == -EEXIST)
+		return;
+	/* Another CPU may add the first at the same time. */
+	if (error || bpf_map_update_elem(&listening_ends, end, &one, BPF_NOEXIST)) {
+		count = error ? NULL : bpf_map_lookup_elem(&listening_ends, end);
+		__sync_fetch_and_add(count ?: &on_port->without_entry, 1);
+	}
+	__sync_fetch_and_add(&on_port->sockets, 1);
+}
+
+static __always_inline void remove_listener(__u64 cookie)
+{
+	struct listening_end *end = bpf_map_lookup_elem(&wanted_listeners, &cookie);
+	struct listeners_on_port *on_port;
 	__u32 *count;
 
-	if (bpf_map_delete_elem(&wanted_listeners, &cookie))
+	if (!end)
 		return;
-	count = bpf_map_lookup_elem(&wanted_ports, &port);
-	if (!count)
-		return;
-	__sync_fetch_and_add(count, -1);
-	if (!*(volatile __u32 *)count)
-		bpf_map_delete_elem(&wanted_ports, &port);
+	on_port = bpf_map_lookup_elem(&wanted_ports, &end->port);
+	count = bpf_map_lookup_elem(&listening_ends, end);
+	if (on_port) {
+		__sync_fetch_and_add(count ?: &on_port->without_entry, -1);
+		__sync_fetch_and_add(&on_port->sockets, -1);
+	}
+	if (count && !*(volatile __u32 *)count)
+		bpf_map_delete_elem(&listening_ends, end);
+	bpf_map_delete_elem(&wanted_listeners, &cookie);
+}
+
+static __always_inline void fill_socket_ends(struct socket_ends *ends,
+					     const struct socket_event *event)
+{
+	fill_address(ends->local, event->local, event->ip_version);
+	fill_address(ends->remote, event->remote, event->ip_version);
+	ends->local_port = event->local_port;
+	ends->remote_port = event->remote_port;
+}
+
+/* Whether a process took the connection that is not wanted. */
+static __always_inline bool is_unwanted(const struct socket_event *event,
+					const struct socket_ends *ends)
+{
+	__u8 *state = bpf_map_lookup_elem(&wanted_ends, ends);
+
+	/* Before it is established no process can have taken it: it was another. */
+	return state && *state == ENDS_UNWANTED && event->old_state != TCP_SYN_RECV;
 }
 
 /*
  * Whether an event is of a wanted socket: one that a wanted process acts on,
- * that it acted on before, or that came to a port it listens on. What is
- * learned of the socket is remembered for its packets.
+ * that it acted on before, or that came to where it listens and was not taken by
+ * another. What is learned of the socket is remembered for its packets.
  */
 static __always_inline bool is_wanted_event(const struct socket_event *event)
 {
 	bool listens = event->new_state == TCP_LISTEN;
 	bool listened = event->old_state == TCP_LISTEN;
+	bool has_ends = event->local_port && event->remote_port;
 	bool is_known = bpf_map_lookup_elem(&wanted_cookies, &event->cookie) ||
 			bpf_map_lookup_elem(&wanted_listeners, &event->cookie);
+	struct listening_end end = {};
 	struct socket_ends ends = {};
 	__u8 yes = 1;
 
-	/* Others may listen on the same port. */
-	if (!is_known && !is_wanted_process(&event->task) &&
-	    (listens || listened || !bpf_map_lookup_elem(&wanted_ports, &event->local_port)))
-		return false;
+	fill_listening_end(&end, event);
+	fill_socket_ends(&ends, event);
+	if (!is_wanted_process(&event->task)) {
+		/* Others may listen on the same port. */
+		if (!is_known && (listens || listened || !is_listened_at(&end) ||
+				  is_unwanted(event, &ends)))
+			return false;
+		if (event->kind == EVENT_ACCEPT) {
+			bpf_map_delete_elem(&wanted_cookies, &event->cookie);
+			set_ends(&ends, ENDS_UNWANTED);
+			return false;
+		}
+	}
 	if (event->cookie)
 		bpf_map_update_elem(&wanted_cookies, &event->cookie, &yes, BPF_ANY);
 	if (listens)
-		add_listener(event->cookie, event->local_port);
+		add_listener(event->cookie, &end);
 	else if (listened)
-		remove_listener(event->cookie, event->local_port);
-	if (event->local_port && event->remote_port) {
-		fill_address(ends.local, event->local, event->ip_version);
-		fill_address(ends.remote, event->remote, event->ip_version);
-		ends.local_port = event->local_port;
-		ends.remote_port = event->remote_port;
-		want_ends(&ends, event->new_state == TCP_CLOSE);
-	}
+		remove_listener(event->cookie);
+	if (has_ends)
+		set_ends(&ends, event->new_state == TCP_CLOSE ? ENDS_CLOSED : ENDS_OPEN);
 	return true;
 }
 

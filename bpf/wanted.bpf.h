@@ -22,13 +22,22 @@ struct socket_ends {
 	__u16 remote_port;
 };
 
-/* With whether the socket is closed: its last packets are still to come, but a
- * SYN between the same ends begins another connection, maybe of another process. */
+/* What is known of a socket between two ends. */
+enum ends_state {
+	ENDS_OPEN = 1,
+	/* Its last packets are still to come, but a SYN begins another connection
+	 * between the same ends, maybe of another process. */
+	ENDS_CLOSED,
+	/* It came to a wanted listener's port, and a process took it that is not
+	 * wanted: no more is, until a SYN begins another. */
+	ENDS_UNWANTED,
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1);
 	__type(key, struct socket_ends);
-	__type(value, bool);
+	__type(value, __u8); /* enum ends_state */
 } wanted_ends SEC(".maps");
 
 /* Of a socket that connects nothing else is known yet. */
@@ -39,18 +48,63 @@ struct {
 	__type(value, __u8);
 } wanted_cookies SEC(".maps");
 
-/* How many wanted sockets listen on a port: a connection comes before it is
- * accepted. */
+/*
+ * Where wanted sockets listen: a connection comes before it is accepted. A
+ * wildcard address is all zeros, of IPv4 and IPv6 alike, for an IPv6 socket takes
+ * both.
+ */
+struct listening_end {
+	__u8 address[16];
+	__u32 netns; /* inode number; ELSEWHERE: of one whose interfaces are not recorded */
+	__u32 port;
+};
+
+/* A container's packets pass its host's interfaces, whose programs cannot tell
+ * which container's they are. */
+#define ELSEWHERE 0
+
+/* How many wanted sockets listen there. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1);
-	__type(key, __u16);
+	__type(key, struct listening_end);
 	__type(value, __u32);
+} listening_ends SEC(".maps");
+
+/* The same of a port, at whatever address: most packets come to none, which is
+ * found out without hashing. */
+struct listeners_on_port {
+	__u32 sockets;
+	/* For which `listening_ends` had no room: then all that comes to the port is
+	 * wanted, until a process takes it that is not. */
+	__u32 without_entry;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct listeners_on_port);
 } wanted_ports SEC(".maps");
 
-static __always_inline void want_ends(const struct socket_ends *ends, bool is_closed)
+/* Whether one listens at an address, or at all. */
+static __always_inline bool is_listened_at(const struct listening_end *end)
 {
-	bpf_map_update_elem(&wanted_ends, ends, &is_closed, BPF_ANY);
+	struct listening_end at_all = { .netns = end->netns, .port = end->port };
+	struct listeners_on_port *on_port = bpf_map_lookup_elem(&wanted_ports, &end->port);
+
+	if (!on_port || !on_port->sockets)
+		return false;
+	return on_port->without_entry || bpf_map_lookup_elem(&listening_ends, &at_all) ||
+	       bpf_map_lookup_elem(&listening_ends, end);
+}
+
+static __always_inline void set_ends(const struct socket_ends *ends, enum ends_state state)
+{
+	__u8 value = state;
+
+	bpf_map_update_elem(&wanted_ends, ends, &value, BPF_ANY);
 }
 
 #endif

@@ -19,6 +19,7 @@ mod interfaces;
 mod keeper;
 mod leftovers;
 mod links;
+mod listeners;
 mod live;
 mod load;
 mod namespaces;
@@ -122,6 +123,10 @@ const TESTS: &[(&str, fn())] = tests![
     wanted::of_a_port_used_again,
     wanted::of_a_pid_used_again,
     wanted::followed_from_the_start,
+    listeners::at_another_address,
+    listeners::of_several_processes,
+    listeners::many,
+    listeners::in_another_namespace,
     namespaces::elsewhere,
     namespaces::same_ends,
     namespaces::told_apart,

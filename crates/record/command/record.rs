@@ -133,7 +133,8 @@ pub struct Record {
 
     /// Only sockets of this process; may be given more than once. Where
     /// several of --pid, --comm, --uid and --cgroup are given, a process must
-    /// be one of each
+    /// be one of each. What comes to where it listens is recorded until another
+    /// process accepts it
     #[arg(help_heading = PROCESSES, long = "pid", value_name = "PID", value_parser = pid, allow_negative_numbers = true)]
     pids: Vec<u32>,
 

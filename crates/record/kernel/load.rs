@@ -33,10 +33,11 @@ macro_rules! tell {
     }};
 }
 
-/// Loads the packet programs; none is attached yet. Those of another network
-/// namespace, loaded before, share the sockets that are wanted.
+/// Loads the packet programs of a network namespace; none is attached yet. Those of
+/// another, loaded before, share the sockets that are wanted.
 pub(super) fn load_packets(
     options: &Options,
+    netns: u32,
     before: Option<&PacketsSkel<'static>>,
 ) -> Result<PacketsSkel<'static>, KernelError> {
     let load = || -> libbpf_rs::Result<_> {
@@ -46,6 +47,8 @@ pub(super) fn load_packets(
             .for_packets(options.buffer_bytes, options.snap)?;
         if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
             tell!(rodata, size);
+            rodata.netns = netns;
+            rodata.sees_elsewhere = options.events_of.is_empty().into();
             rodata.has_cpu_rings = layout.is_ring().into();
             rodata.segment_shift = layout.segment_shift();
             rodata.ring_segments = layout.ring_segments();
@@ -142,6 +145,10 @@ fn load_typed(
     let mut open = EventsSkelBuilder::default().open(object())?;
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
         rodata.wanted_netns = wanted_netns(&options.events_of);
+        rodata.interfaces_netns = match &*options.namespaces {
+            [namespace] if options.events_of.is_empty() => namespace.inode(),
+            _ => 0,
+        };
         tell!(rodata, size);
     }
     options.wanted.open_events(&mut open, packets)?;

@@ -185,7 +185,7 @@ struct Packets {
 
 impl Packets {
     fn load(options: &Options, netns: u32, before: Option<&Self>) -> Result<Self, KernelError> {
-        let mut programs = load_packets(options, before.map(|before| &before.programs))?;
+        let mut programs = load_packets(options, netns, before.map(|before| &before.programs))?;
         let slot = programs.maps.bss_data.as_deref_mut();
         let slot = self::slot(slot.map(|bss| &raw mut bss.loss_slot))?;
         Ok(Self {

@@ -64,7 +64,7 @@ impl Runner {
             layer: Ok(layer),
             ..device()
         };
-        let skeleton = load_packets(&options, None).unwrap();
+        let skeleton = load_packets(&options, 0, None).unwrap();
         let maps = &skeleton.maps;
         let (size, layout) = transport
             .for_packets(options.buffer_bytes, options.snap)
@@ -161,7 +161,7 @@ fn cookie(socket: &TcpStream) -> u64 {
 #[ignore = "needs root"]
 fn a_closed_socket_has_no_user() {
     let options = options(Transport::Ring, Snap::Adaptive, 1 << 20);
-    let packets = load_packets(&options, None).unwrap();
+    let packets = load_packets(&options, 0, None).unwrap();
     let mut events = load_events(&options, &packets, &mut Vec::new()).unwrap();
     let (mut links, mut attached) = (Vec::new(), Attached::default());
     attach_events(events.object_mut(), |_| true, &mut links, &mut attached).unwrap();

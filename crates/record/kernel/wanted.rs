@@ -17,7 +17,10 @@ use super::skeleton::packets::{OpenPacketsSkel, PacketsSkel};
 
 /// Sockets whose packets are known to be wanted; the least recent make room.
 const MAX_SOCKETS: u32 = 1 << 16;
-const MAX_PORTS: u32 = 1 << 10;
+/// As many as there can be ports: who listens at more addresses and ports is known by the
+/// ports alone.
+const MAX_LISTENERS: u32 = 1 << 16;
+const PORTS: u32 = 1 << 16;
 /// The kernel's TASK_COMM_LEN, with a zero at the end.
 const COMM_BYTES: usize = 16;
 const YES: [u8; 1] = [1];
@@ -124,11 +127,14 @@ impl Wanted {
             maps.wanted_ends.reuse_fd(shared.wanted_ends.as_fd())?;
             maps.wanted_cookies
                 .reuse_fd(shared.wanted_cookies.as_fd())?;
+            maps.listening_ends
+                .reuse_fd(shared.listening_ends.as_fd())?;
             return maps.wanted_ports.reuse_fd(shared.wanted_ports.as_fd());
         }
         maps.wanted_ends.set_max_entries(MAX_SOCKETS)?;
         maps.wanted_cookies.set_max_entries(MAX_SOCKETS)?;
-        maps.wanted_ports.set_max_entries(MAX_PORTS)
+        maps.listening_ends.set_max_entries(MAX_LISTENERS)?;
+        maps.wanted_ports.set_max_entries(PORTS)
     }
 
     /// Prepares the events' programs: they share the maps of sockets with the
@@ -156,6 +162,8 @@ impl Wanted {
         maps.wanted_ends.reuse_fd(shared.wanted_ends.as_fd())?;
         maps.wanted_cookies
             .reuse_fd(shared.wanted_cookies.as_fd())?;
+        maps.listening_ends
+            .reuse_fd(shared.listening_ends.as_fd())?;
         maps.wanted_ports.reuse_fd(shared.wanted_ports.as_fd())
     }
 

@@ -1,0 +1,262 @@
+//! Recordings of some of the processes that listen: on other addresses of a port, and
+//! with one listener for several.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::netns::Namespace;
+use crate::process::{Process, wait_until};
+use crate::recorder::Recorder;
+use crate::records;
+use crate::world::World;
+
+/// What the scripts have in common.
+const ACTORS: &str = "
+import os, resource, select, socket, sys
+
+def name(comm):
+    with open('/proc/self/comm', 'w') as file:
+        file.write(comm)
+
+def listen(address='10.77.0.2', port=8080):
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((address, port))
+    listener.listen(64)
+    return listener
+
+def serve(listener, count):
+    for _ in range(count):
+        end, _ = listener.accept()
+        end.recv(1000)
+        end.sendall(b'HTTP/1.0 204 No Content\\r\\n\\r\\n')
+        end.close()
+
+def ready():
+    print('ready', file=sys.stderr, flush=True)
+";
+
+fn start(world: &World, host: &Namespace, script: &str) -> Process {
+    let mut command = Command::new("python3");
+    command.args(["-c", &format!("{ACTORS}\n{script}")]);
+    let process = world.start(host, command);
+    wait_until("the script is ready", || process.errors().contains("ready"));
+    process
+}
+
+fn ask(world: &World, address: &str) {
+    let url = format!("http://{address}:8080/");
+    world
+        .run(&world.client, "curl", &["--silent", &url])
+        .expect_code(0);
+}
+
+/// Two recordings at once: of what is told by the first options, and by the second.
+struct Two<'a> {
+    world: &'a World,
+    recorders: [Recorder; 2],
+}
+
+impl<'a> Two<'a> {
+    fn start(world: &'a World, host: &Namespace, options: [&[&str]; 2]) -> Self {
+        let start = |(number, options): (usize, &[&str])| {
+            let output = world.file(&format!("{number}.jsonl")).display().to_string();
+            let arguments = [&["-o", &output][..], options].concat();
+            Recorder::start(world, host, &arguments)
+        };
+        let [first, second] = options;
+        Self {
+            world,
+            recorders: [start((0, first)), start((1, second))],
+        }
+    }
+
+    /// The packets of both, by the client's ports.
+    fn stop(self) -> [Connections; 2] {
+        self.world.settle();
+        for recorder in self.recorders {
+            recorder.stop();
+        }
+        ["0.jsonl", "1.jsonl"].map(|name| connections(&self.world.file(name)))
+    }
+}
+
+/// The packets of each connection, in their order, by the client's port.
+type Connections = BTreeMap<u64, Vec<Value>>;
+
+fn connections(path: &Path) -> Connections {
+    let records = records::read(path);
+    let mut connections = Connections::new();
+    for packet in records::of_type(&records, "packet") {
+        let ports = ["src", "dst"].map(|end| packet["kernel"][end]["port"].as_u64());
+        // Clients have the higher ones.
+        let port = ports.into_iter().flatten().max().expect("a port");
+        let mut packet = packet.clone();
+        // Two recordings see it one after the other.
+        packet["ts_ns"] = Value::Null;
+        connections.entry(port).or_default().push(packet);
+    }
+    connections
+}
+
+/// What another process serves on the same port of another address is not recorded.
+pub(crate) fn at_another_address() {
+    let world = World::new();
+    world.server.ip("address add 10.77.0.3/24 dev eth0");
+    let wanted = "name('lab-wanted')\nlistener = listen()\nready()\nserve(listener, 3)";
+    let other = "listener = listen('10.77.0.3')\nready()\nserve(listener, 3)";
+    let servers = [wanted, other].map(|script| start(&world, &world.server, script));
+    let both = Two::start(
+        &world,
+        &world.server,
+        [
+            &["-i", "eth0", "host 10.77.0.2 and port 8080"],
+            &["-i", "eth0", "--comm", "lab-wanted"],
+        ],
+    );
+    for _ in 0..3 {
+        ask(&world, "10.77.0.2");
+        ask(&world, "10.77.0.3");
+    }
+    for server in servers {
+        server.finish().expect_code(0);
+    }
+    let [expected, found] = both.stop();
+    assert_eq!(expected.len(), 3);
+    assert_eq!(expected, found);
+}
+
+/// Of several processes with one listener: what another one takes ends there.
+pub(crate) fn of_several_processes() {
+    let world = World::new();
+    let script = "
+listener = listen()
+to_child, from_child = socket.socketpair()
+if not os.fork():
+    name('lab-other')
+    for _ in range(3):
+        from_child.recv(1)
+        serve(listener, 1)
+        from_child.send(b'.')
+    os._exit(0)
+name('lab-wanted')
+ready()
+for _ in range(3):
+    to_child.send(b'.')
+    to_child.recv(1)
+    serve(listener, 1)
+";
+    let server = start(&world, &world.server, script);
+    let both = Two::start(
+        &world,
+        &world.server,
+        [
+            &["-i", "eth0", "port 8080"],
+            &["-i", "eth0", "--comm", "lab-wanted"],
+        ],
+    );
+    for _ in 0..6 {
+        ask(&world, "10.77.0.2");
+    }
+    server.finish().expect_code(0);
+    let [all, found] = both.stop();
+    assert_eq!(all.len(), 6);
+    let mut whole = 0;
+    for (port, packets) in all {
+        let recorded = found.get(&port);
+        if recorded == Some(&packets) {
+            whole += 1;
+            continue;
+        }
+        // Before it is accepted it may be any process's.
+        let is_of_server = |packet: &&Value| packet["direction"] == "out";
+        let after = recorded.into_iter().flatten().filter(is_of_server);
+        let after: Vec<_> = after
+            .skip(1)
+            .filter(|it| it["kernel"]["flags"] != 16)
+            .collect();
+        assert!(after.is_empty(), "{after:?}");
+    }
+    assert_eq!(whole, 3);
+}
+
+/// More listeners than are usual.
+pub(crate) fn many() {
+    const COUNT: usize = 1500;
+    let world = World::new();
+    let script = format!(
+        "
+resource.setrlimit(resource.RLIMIT_NOFILE, (4000, 4000))
+listeners = [listen('', 10000 + number) for number in range({COUNT})]
+ready()
+for listener in listeners:
+    serve(listener, 1)
+"
+    );
+    let server = start(&world, &world.server, &script);
+    let pid = server.pid().to_string();
+    let both = Two::start(
+        &world,
+        &world.server,
+        [&["-i", "eth0"], &["-i", "eth0", "--pid", &pid]],
+    );
+    let script = format!(
+        "
+for number in range({COUNT}):
+    end = socket.create_connection(('10.77.0.2', 10000 + number))
+    end.sendall(b'?')
+    end.recv(100)
+    end.close()
+"
+    );
+    let client = start(&world, &world.client, &format!("ready()\n{script}"));
+    client.finish().expect_code(0);
+    server.finish().expect_code(0);
+    let [all, found] = both.stop();
+    assert!(all.len() > COUNT / 2);
+    assert_eq!(all, found);
+}
+
+/// A process in a namespace whose interfaces are not recorded, as a container's: its
+/// host forwards to it.
+pub(crate) fn in_another_namespace() {
+    let world = World::new();
+    let container = Namespace::new();
+    let to_container = format!(
+        "link add veth0 type veth peer name eth0 netns {}",
+        container.path()
+    );
+    world.server.ip(&to_container);
+    world.server.ip("link set veth0 up");
+    world.server.ip("address add 10.78.0.1/24 dev veth0");
+    container.ip("link set eth0 up");
+    container.ip("address add 10.78.0.2/24 dev eth0");
+    container.ip("route add default via 10.78.0.1");
+    world.client.ip("route add 10.78.0.0/24 via 10.77.0.2");
+    let forward = ["-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"];
+    world.run(&world.server, "sh", &forward).expect_code(0);
+    let script = "name('lab-wanted')\nlistener = listen('')\nready()\nserve(listener, 2)";
+    let server = start(&world, &container, script);
+    let both = Two::start(
+        &world,
+        &world.server,
+        [
+            &["-i", "eth0", "port 8080"],
+            &["-i", "any", "--comm", "lab-wanted"],
+        ],
+    );
+    for _ in 0..2 {
+        ask(&world, "10.78.0.2");
+    }
+    server.finish().expect_code(0);
+    let [expected, found] = both.stop();
+    assert_eq!(expected.len(), 2);
+    let bytes = |connections: Connections| {
+        let packets = connections.into_values().flatten();
+        packets.map(|mut it| it["data"].take()).collect::<Vec<_>>()
+    };
+    assert_eq!(bytes(expected), bytes(found));
+}
