@@ -13,6 +13,7 @@
  * fork, exit, where followed        tp_btf/sched_process_{fork,exit}
  */
 #include <linux/bpf.h>
+#include <linux/ptrace.h>
 #include <linux/types.h>
 #include <stdbool.h>
 #include <bpf/bpf_core_read.h>
@@ -69,8 +70,41 @@ struct {
 	__type(key, __u32);
 	__type(value, struct held_socket {
 		struct sock_head sk;
+		struct listening_end end;
 	});
 } held SEC(".maps");
+
+/* A wanted process may have a listener from another that is not, as systemd gives
+ * them to what it starts, and a server to its workers. */
+static __always_inline void want_listener(const struct task_struct *task, __u32 fd)
+{
+	struct held_socket *it;
+	__u64 cookie;
+	__u32 key = 0;
+
+	it = bpf_map_lookup_elem(&held, &key);
+	if (!it || !read_tcp_socket(task, fd, &it->sk) ||
+	    HEAD_FIELD(&it->sk, skc_state) != TCP_LISTEN)
+		return;
+	/* It was given when the socket began to listen, or by the scan. */
+	cookie = HEAD_FIELD(&it->sk, skc_cookie.counter);
+	if (!cookie || !is_wanted(netns_of_head(&it->sk)))
+		return;
+	fill_listening_end_from_head(&it->end, &it->sk);
+	add_listener(cookie, &it->end);
+}
+
+/* The listener that a system call accepts from is its first argument, which stays
+ * where the call's beginning left it (the helper came with Linux 5.15). */
+static __always_inline void want_accepting_listener(struct task_struct *task)
+{
+	struct pt_regs *registers;
+
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return;
+	registers = (struct pt_regs *)bpf_task_pt_regs(task);
+	want_listener(task, PT_REGS_PARM1_SYSCALL(registers));
+}
 
 static __always_inline void accepted(void *ctx, struct task_struct *task,
 				     const struct sock_head *sk)
@@ -81,6 +115,8 @@ static __always_inline void accepted(void *ctx, struct task_struct *task,
 		return;
 	fill_task(&event->task, task);
 	fill_socket_from_head(event, sk);
+	if (by_process && is_wanted_process(&event->task) && !is_from_listener(event))
+		want_accepting_listener(task);
 	/* What its client has reset is closed already, and will not be forgotten again. */
 	if (submit(ctx, event) && event->new_state != TCP_CLOSE)
 		set_user(event->cookie, event->task.pid);
@@ -244,6 +280,10 @@ int BPF_PROG(send_reset, struct sock *sk, struct sk_buff *skb)
 	return 0;
 }
 
+/* Among so many descriptors a program's listeners are looked for when it starts: the
+ * verifier goes through each. systemd's begin with 3 (sd_listen_fds(3)). */
+#define MAX_PASSED_FDS 32
+
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
@@ -262,6 +302,8 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	fill_task(&event->task, task);
 	if (by_process && !is_wanted_process(&event->task))
 		return 0;
+	for (__u32 fd = 0; by_process && fd < MAX_PASSED_FDS; fd++)
+		want_listener(task, fd);
 	bpf_probe_read_kernel_str(event->filename, FILENAME_BYTES, BPF_CORE_READ(bprm, filename));
 	start = BPF_CORE_READ(task, mm, arg_start);
 	length = BPF_CORE_READ(task, mm, arg_end) - start;

@@ -11,6 +11,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "core.bpf.h"
+#include "sockets.bpf.h"
 #include "tcprec.h"
 #include "wanted.bpf.h"
 
@@ -126,6 +127,29 @@ static __always_inline void fill_listening_end(struct listening_end *end,
 	fill_address(end->address, event->local, event->ip_version);
 	end->netns = packets_netns(event->netns);
 	end->port = event->local_port;
+}
+
+static __always_inline void fill_listening_end_from_head(struct listening_end *end,
+							 const struct sock_head *sk)
+{
+	__u32 netns = netns_of_head(sk);
+
+	__builtin_memset(end, 0, sizeof(*end));
+	if (HEAD_FIELD(sk, skc_family) == AF_INET)
+		*(__be32 *)end->address = HEAD_FIELD(sk, skc_rcv_saddr);
+	else
+		fill_address(end->address, &HEAD_FIELD(sk, skc_v6_rcv_saddr), 6);
+	end->netns = packets_netns(netns);
+	end->port = HEAD_FIELD(sk, skc_num);
+}
+
+/* Whether a wanted socket listens where a connection came to. */
+static __always_inline bool is_from_listener(const struct socket_event *event)
+{
+	struct listening_end end = {};
+
+	fill_listening_end(&end, event);
+	return is_listened_at(&end);
 }
 
 static __always_inline void add_listener(__u64 cookie, const struct listening_end *end)

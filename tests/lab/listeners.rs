@@ -1,7 +1,8 @@
-//! Recordings of some of the processes that listen: on other addresses of a port, and
-//! with one listener for several.
+//! Recordings of some of the processes that listen: on other addresses of a port, with
+//! one listener for several, with one that another process made.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
@@ -40,8 +41,13 @@ def ready():
 ";
 
 fn start(world: &World, host: &Namespace, script: &str) -> Process {
+    start_with(world, host, script, &[])
+}
+
+fn start_with(world: &World, host: &Namespace, script: &str, arguments: &[&str]) -> Process {
     let mut command = Command::new("python3");
     command.args(["-c", &format!("{ACTORS}\n{script}")]);
+    command.args(arguments);
     let process = world.start(host, command);
     wait_until("the script is ready", || process.errors().contains("ready"));
     process
@@ -181,6 +187,72 @@ for _ in range(3):
         assert!(after.is_empty(), "{after:?}");
     }
     assert_eq!(whole, 3);
+}
+
+/// A listener that a process got from another is known when its program starts.
+pub(crate) fn got_before_the_program() {
+    let [all, found] = got_from_another(
+        "
+go = sys.argv[1]
+if not os.fork():
+    os.set_inheritable(listener.fileno(), True)
+    os.dup2(listener.fileno(), 3)
+    serve = 'serve(socket.socket(fileno=3), 3)'
+    os.execl(go, go, '-c', sys.argv[2] + 'ready();' + serve)
+os.wait()
+",
+    );
+    assert_eq!(all, found);
+}
+
+/// Or else from the first connection on that the process takes.
+pub(crate) fn got_without_a_program() {
+    let [all, found] = got_from_another(
+        "
+if not os.fork():
+    name('lab-wanted')
+    ready()
+    serve(listener, 3)
+    os._exit(0)
+os.wait()
+",
+    );
+    let whole = all
+        .iter()
+        .filter(|(port, packets)| found.get(port) == Some(packets));
+    assert_eq!(whole.count(), 2);
+    assert_eq!(found.len(), 3);
+}
+
+/// Three connections to a listener that a script made while it is recorded: all of it,
+/// and what is of processes with the name `lab-wanted`.
+fn got_from_another(script: &str) -> [Connections; 2] {
+    let world = World::new();
+    let both = Two::start(
+        &world,
+        &world.server,
+        [
+            &["-i", "eth0", "port 8080"],
+            &["-i", "eth0", "--comm", "lab-wanted"],
+        ],
+    );
+    let wanted = world.file("lab-wanted");
+    let python = world.run(
+        &world.server,
+        "python3",
+        &["-c", "import sys; print(sys.executable)"],
+    );
+    symlink(python.expect_code(0).output.trim(), &wanted).expect("a link");
+    let script = format!("listener = listen()\n{script}");
+    let arguments = [wanted.to_str().expect("a path in UTF-8"), ACTORS];
+    let server = start_with(&world, &world.server, &script, &arguments);
+    for _ in 0..3 {
+        ask(&world, "10.77.0.2");
+    }
+    server.finish().expect_code(0);
+    let both = both.stop();
+    assert_eq!(both[0].len(), 3);
+    both
 }
 
 /// More listeners than are usual.

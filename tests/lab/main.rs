@@ -125,6 +125,8 @@ const TESTS: &[(&str, fn())] = tests![
     wanted::followed_from_the_start,
     listeners::at_another_address,
     listeners::of_several_processes,
+    listeners::got_before_the_program,
+    listeners::got_without_a_program,
     listeners::many,
     listeners::in_another_namespace,
     namespaces::elsewhere,
