@@ -8,6 +8,7 @@
  * link layer: `ether`, or `ip` where packets begin with the IP header.
  */
 #include <linux/bpf.h>
+#include <linux/in.h>
 #include <linux/types.h>
 #include <stdbool.h>
 #include <bpf/bpf_endian.h>
@@ -60,18 +61,29 @@ struct packet_record *unused_packet_record __attribute__((unused));
 #define LOOPBACK_IFINDEX 1 /* in every namespace (kernel's linux/netdevice.h) */
 #define PACKET_OUTGOING 4  /* linux/if_packet.h */
 #define TCX_NEXT -1	   /* linux/bpf.h since 6.6 */
+#define SOCK_STREAM 1	   /* linux/net.h */
+#define AF_INET 2	   /* linux/socket.h */
 #define FLAG_SYN 0x02	   /* RFC 9293, 3.1 */
 #define FLAG_ACK 0x10
 
-/* Cookie of the local socket that sends this packet. Resets that no socket
- * sends leave by a socket of the kernel's own: its port is another. */
-static __always_inline __u64 sender_cookie(struct __sk_buff *skb, __u16 sport)
+/*
+ * The local TCP socket that sends this packet; its address and port are others than
+ * the packet's where they were translated (NAT). Resets that no socket sends leave by
+ * a raw socket of the kernel's own, packets of a virtual machine by that of its tap
+ * device. What stands for a socket before it is established, or in TIME-WAIT, is
+ * not a full one, and TCP's alone.
+ */
+static __always_inline struct bpf_sock *sender(struct __sk_buff *skb, __u16 sport)
 {
-	struct bpf_sock *sk = skb->sk;
+	struct bpf_sock *sk = skb->sk, *full;
 
-	if (!sk || sk->src_port != sport)
-		return 0;
-	return bpf_get_socket_cookie(skb);
+	/* Nearly always. */
+	if (!sk || sk->src_port == sport)
+		return sk;
+	if (sk->state == BPF_TCP_NEW_SYN_RECV || sk->state == BPF_TCP_TIME_WAIT)
+		return sk;
+	full = bpf_sk_fullsock(sk);
+	return full && full->type == SOCK_STREAM && full->protocol == IPPROTO_TCP ? sk : NULL;
 }
 
 /* The namespace of the interfaces (inode number), and whether packets of sockets
@@ -79,13 +91,33 @@ static __always_inline __u64 sender_cookie(struct __sk_buff *skb, __u16 sport)
 const volatile __u32 netns = 0;
 const volatile __u32 sees_elsewhere = 0;
 
-/* Whether one end of a packet is a wanted socket. */
+/* Whether a wanted socket listens where a socket is: its own end, for that of its
+ * packets may be a translated one. */
+static __always_inline bool is_from_listener(const struct bpf_sock *sk)
+{
+	struct listening_end end = { .netns = netns, .port = sk->src_port };
+	__u32 words[4];
+
+	if (sk->family == AF_INET) {
+		*(__u32 *)end.address = sk->src_ip4;
+	} else {
+		words[0] = sk->src_ip6[0];
+		words[1] = sk->src_ip6[1];
+		words[2] = sk->src_ip6[2];
+		words[3] = sk->src_ip6[3];
+		fill_address(end.address, words, 6);
+	}
+	return is_listened_at(&end);
+}
+
+/* Whether one end of a packet is a wanted socket; that of the sender, if it is known. */
 static __always_inline bool is_wanted_end(const struct headers *headers, bool is_sender,
-					  bool is_loopback, __u64 cookie)
+					  bool is_loopback, __u64 cookie,
+					  const struct bpf_sock *sk)
 {
 	bool is_first = (headers->flags & (FLAG_SYN | FLAG_ACK)) == FLAG_SYN;
-	struct socket_ends ends = {};
 	struct listening_end end = { .netns = netns };
+	struct socket_ends ends = {};
 	bool is_wanted;
 	__u8 *state;
 
@@ -103,8 +135,10 @@ static __always_inline bool is_wanted_end(const struct headers *headers, bool is
 		end.netns = ELSEWHERE;
 		is_wanted = is_listened_at(&end);
 	}
-	if (!is_wanted && cookie && bpf_map_lookup_elem(&wanted_cookies, &cookie)) {
-		/* The SYN tells the port of a socket that connects. */
+	if (!is_wanted && sk &&
+	    (bpf_map_lookup_elem(&wanted_cookies, &cookie) || is_from_listener(sk))) {
+		/* The SYN tells the port of a socket that connects, and any packet a
+		 * translated end. */
 		set_ends(&ends, ENDS_OPEN);
 		return true;
 	}
@@ -114,14 +148,16 @@ static __always_inline bool is_wanted_end(const struct headers *headers, bool is
 }
 
 /* On loopback both ends are here. */
-static __always_inline bool is_wanted_packet(const struct packet_record *record)
+static __always_inline bool is_wanted_packet(const struct packet_record *record,
+					     const struct bpf_sock *sk)
 {
 	bool is_loopback = record->ifindex == LOOPBACK_IFINDEX;
 	bool is_out = record->direction == DIRECTION_OUT;
 
-	if (!by_process || is_wanted_end(&record->headers, is_out, is_loopback, record->cookie))
+	if (!by_process ||
+	    is_wanted_end(&record->headers, is_out, is_loopback, record->cookie, sk))
 		return true;
-	return is_loopback && is_wanted_end(&record->headers, !is_out, is_loopback, 0);
+	return is_loopback && is_wanted_end(&record->headers, !is_out, is_loopback, 0, NULL);
 }
 
 static __always_inline void capture(struct __sk_buff *skb, bool has_ether, enum direction direction,
@@ -133,6 +169,7 @@ static __always_inline void capture(struct __sk_buff *skb, bool has_ether, enum 
 	struct packet_record *record = ring ? next_packet(ring, cpu) : NULL;
 	__u64 now = now_boot_ns();
 	__u32 tag_bytes = 0, length;
+	struct bpf_sock *sk = NULL;
 	__u8 *data;
 	long error;
 
@@ -144,14 +181,14 @@ static __always_inline void capture(struct __sk_buff *skb, bool has_ether, enum 
 		tag_bytes = VLAN_TAG_BYTES;
 
 	record->boot_ns = now;
-	record->cookie = 0;
 	if (is_tcx && direction == DIRECTION_OUT)
-		record->cookie = sender_cookie(skb, record->headers.sport);
+		sk = sender(skb, record->headers.sport);
+	record->cookie = sk ? bpf_get_socket_cookie(skb) : 0;
 	record->ifindex = skb->ifindex;
 	record->wire_bytes = skb->len + tag_bytes;
 	record->direction = direction;
 	record->headers.header_bytes += tag_bytes;
-	if (!is_wanted_packet(record))
+	if (!is_wanted_packet(record, sk))
 		return;
 	count_seen(record->wire_bytes);
 

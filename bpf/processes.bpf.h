@@ -7,7 +7,6 @@
 
 #include <linux/errno.h>
 #include <stdbool.h>
-#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #include "core.bpf.h"
@@ -99,17 +98,6 @@ static __always_inline bool is_wanted_process(const struct task *task)
 	       (!by_comm || bpf_map_lookup_elem(&wanted_comms, task->comm)) &&
 	       (!by_uid || bpf_map_lookup_elem(&wanted_uids, &task->uid)) &&
 	       (!by_cgroup || bpf_map_lookup_elem(&wanted_cgroups, &task->cgroup_id));
-}
-
-/* An IPv4 connection of an IPv6 socket has IPv4 packets. */
-static __always_inline void fill_address(__u8 *to, const void *address, __u8 ip_version)
-{
-	const __u32 *words = address;
-
-	if (ip_version == 6 && !words[0] && !words[1] && words[2] == bpf_htonl(0xffff))
-		__builtin_memcpy(to, address + 12, 4);
-	else
-		__builtin_memcpy(to, address, 16);
 }
 
 /* With -i any: the namespace of the interfaces; 0: each namespace with events has

@@ -9,6 +9,7 @@
 #define WANTED_BPF_H
 
 #include <stdbool.h>
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 /* Whether only some processes are wanted. */
@@ -87,6 +88,17 @@ struct {
 	__type(key, __u32);
 	__type(value, struct listeners_on_port);
 } wanted_ports SEC(".maps");
+
+/* An IPv4 connection of an IPv6 socket has IPv4 packets. */
+static __always_inline void fill_address(__u8 *to, const void *address, __u8 ip_version)
+{
+	const __u32 *words = address;
+
+	if (ip_version == 6 && !words[0] && !words[1] && words[2] == bpf_htonl(0xffff))
+		__builtin_memcpy(to, address + 12, 4);
+	else
+		__builtin_memcpy(to, address, 16);
+}
 
 /* Whether one listens at an address, or at all. */
 static __always_inline bool is_listened_at(const struct listening_end *end)

@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use crate::netns::Namespace;
 use crate::process::{Process, wait_until};
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, analyze};
 use crate::records;
+use crate::report::Owner;
 use crate::world::World;
 
 /// What the scripts have in common.
@@ -331,4 +332,43 @@ pub(crate) fn in_another_namespace() {
         packets.map(|mut it| it["data"].take()).collect::<Vec<_>>()
     };
     assert_eq!(bytes(expected), bytes(found));
+}
+
+/// Packets have another port than the socket that sends them: the sender is known all the
+/// same, but for the SYN, which nobody here sent.
+pub(crate) fn behind_translation() {
+    let world = World::new();
+    let rules = "add table ip lab; \
+                 add chain ip lab way { type nat hook prerouting priority -100; }; \
+                 add rule ip lab way tcp dport 8080 redirect to :8081";
+    world.run(&world.server, "nft", &[rules]).expect_code(0);
+    let wanted = "name('lab-wanted')\nlistener = listen(port=8081)\nready()\nserve(listener, 2)";
+    let other = "name('lab-other')\nlistener = listen()\nready()\nserve(listener, 2)";
+    let [wanted, other] = [wanted, other].map(|script| start(&world, &world.server, script));
+    let both = Two::start(
+        &world,
+        &world.server,
+        [
+            &["-i", "eth0", "port 8080"],
+            &["-i", "eth0", "--comm", "lab-wanted"],
+        ],
+    );
+    for _ in 0..2 {
+        ask(&world, "10.77.0.2");
+    }
+    let pid = wanted.pid();
+    wanted.finish().expect_code(0);
+    other.stop();
+    let [all, found] = both.stop();
+    assert_eq!(all.len(), 2);
+    for (port, packets) in all {
+        assert_eq!(found.get(&port).map(Vec::as_slice), packets.get(1..));
+    }
+    for file in ["0.jsonl", "1.jsonl"] {
+        let report = analyze(&world, &world.file(file));
+        for connection in report.of_kind("conn") {
+            let server = Owner::of(connection, "resp").expect("an owner");
+            assert_eq!(server, Owner::new(pid, "lab-wanted", "accept"));
+        }
+    }
 }

@@ -56,7 +56,7 @@ use nix::unistd::geteuid;
 
 /// What the tests run, beside the recorder itself.
 const PROGRAMS: &[&str] = &[
-    "cc", "curl", "ip", "iperf3", "jq", "nginx", "openssl", "python3", "setcap", "tcpdump",
+    "cc", "curl", "ip", "iperf3", "jq", "nft", "nginx", "openssl", "python3", "setcap", "tcpdump",
     "tshark", "wrk", "zstdcat",
 ];
 
@@ -129,6 +129,7 @@ const TESTS: &[(&str, fn())] = tests![
     listeners::got_without_a_program,
     listeners::many,
     listeners::in_another_namespace,
+    listeners::behind_translation,
     namespaces::elsewhere,
     namespaces::same_ends,
     namespaces::told_apart,

@@ -302,7 +302,11 @@ impl Owners {
     fn holder(&self, end: &End, socket: Option<&Socket>) -> Option<(ProcessId, Provenance)> {
         socket.and_then(Socket::claim).or_else(|| {
             let netns = self.listening_netns(end, socket)?;
-            let listener = self.sockets.listener(netns, end.local, end.span)?;
+            // Of a translated end the socket's own.
+            let own = socket.map(Socket::local).filter(|local| local.port != 0);
+            let listener = self
+                .sockets
+                .listener(netns, own.unwrap_or(end.local), end.span)?;
             Some((listener, Provenance::Guess))
         })
     }

@@ -308,7 +308,8 @@ impl Sockets {
     }
 
     /// The incarnation that an end is: by cookie, else the one on the same
-    /// tuple that shares the most time with it, else the nearest in time.
+    /// tuple that shares the most time with it, else the nearest in time; else that
+    /// of the cookie on another tuple, for ends are translated on the way (NAT).
     ///
     /// Where no socket of the namespace is the end, and `is_local` does not say
     /// that one must be, one of another namespace stands for it (a container's,
@@ -322,18 +323,38 @@ impl Sockets {
             };
         }
         let ids = self.by_tuple.get(&(end.local, end.remote));
-        Found {
-            socket: self.nearest(ids, end, is_local),
-            span: self.span_of_nearest(ids, end),
+        match self.nearest(ids, end, is_local) {
+            Some(socket) => Found {
+                socket: Some(socket),
+                span: self.span_of_nearest(ids, end),
+            },
+            None => Found {
+                socket: self.translated(end),
+                span: if end.cookie.is_some() {
+                    end.span
+                } else {
+                    self.span_of_nearest(ids, end)
+                },
+            },
         }
     }
 
     fn of_cookie(&self, end: &End) -> Option<&Socket> {
+        self.with_cookie(end)
+            .filter(|it| it.local.port == 0 || it.is_between(end.local, end.remote))
+    }
+
+    /// A socket that sent the packets at that time, whatever their ends are. A cookie
+    /// goes along when a socket connects anew.
+    fn translated(&self, end: &End) -> Option<&Socket> {
+        self.with_cookie(end)
+            .filter(|socket| socket.nearness(end.span).1 == 0)
+    }
+
+    fn with_cookie(&self, end: &End) -> Option<&Socket> {
         let id = *self.by_cookie.get(&(end.netns, end.cookie?))?;
-        self.sockets.get(id).filter(|socket| {
-            socket.kind == SocketKind::Connection
-                && (socket.local.port == 0 || socket.is_between(end.local, end.remote))
-        })
+        let socket = self.sockets.get(id);
+        socket.filter(|socket| socket.kind == SocketKind::Connection)
     }
 
     fn nearest(&self, ids: &[Id], end: &End, is_local: impl Fn() -> bool) -> Option<&Socket> {

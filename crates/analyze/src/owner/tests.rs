@@ -158,6 +158,33 @@ fn accept_comes_late_and_until_then_the_listener_is_a_guess() {
 }
 
 #[test]
+fn a_translated_end_is_known_by_its_cookie() {
+    const TRANSLATED: &str = "10.0.0.2:8080";
+    let mut table = Table::new();
+    for (cookie, process, local) in [(1, 900, SERVER), (2, 901, TRANSLATED)] {
+        table.see(Event {
+            cookie: Some(cookie),
+            process: Some(pid(process)),
+            ..event(EventKind::Listen, 0, local, NONE)
+        });
+    }
+    table.see(Event {
+        cookie: Some(3),
+        old_state: Some(TcpState::SynRecv),
+        ..event(EventKind::State, 1, TRANSLATED, CLIENT)
+    });
+    let mut asked = end(SERVER, CLIENT, 1, 2);
+    asked.cookie = Some(3);
+    assert_eq!(table.owner(&asked), Some((901, Provenance::Guess)));
+    table.see(Event {
+        cookie: Some(3),
+        process: Some(pid(902)),
+        ..event(EventKind::Accept, 2, TRANSLATED, CLIENT)
+    });
+    assert_eq!(table.owner(&asked), Some((902, Provenance::Accept)));
+}
+
+#[test]
 fn the_most_specific_listener_is_guessed() {
     let mut table = Table::new();
     let mut listen = |cookie, process, local: &str, ts| {
