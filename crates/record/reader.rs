@@ -117,6 +117,7 @@ impl Reader {
             }
             if now >= next_tick {
                 next_tick = now + TICK;
+                self.look_at_hooks(watcher);
                 self.tick()?;
                 for found in self.progress.take_news() {
                     watcher.note(&found);
@@ -194,6 +195,22 @@ impl Reader {
             };
             if self.interfaces.leave_out(device) {
                 watcher.note(&why_not);
+            }
+        }
+    }
+
+    /// Tells where another program stands before this one's. To attach in front again would
+    /// miss packets between, and two recorders would never come to an end.
+    fn look_at_hooks(&mut self, watcher: &mut dyn Watcher) {
+        for device in self.interfaces.present() {
+            // One that was deleted is found out by the look at the interfaces.
+            if self.kernel.has_fallen_behind(device).unwrap_or(false) {
+                watcher.note(&format!(
+                    "another program was attached in front of tcprec's at {}: packets that it \
+                     lets pass (TCX_PASS) or drops are not seen, and not counted as lost; a \
+                     recording that is begun anew is in front again",
+                    self.interfaces.called(device)
+                ));
             }
         }
     }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::netns::Namespace;
-use crate::process::wait_until;
+use crate::process::{Process, wait_until};
 use crate::recorder::{Recorder, TCPREC, analyze, convert};
 use crate::records::{self, of_type};
 use crate::report::Ends;
@@ -219,10 +219,9 @@ pub(crate) fn by_number() {
     assert!(!ended.errors.contains("is gone"), "{}", ended.errors);
 }
 
-/// A program of others that lets all packets pass, attached first: behind it no other of
-/// the tcx kind is asked.
-pub(crate) fn behind_another_program() {
-    const SCRIPT: &str = "
+/// Lets all packets of `eth0` pass by a program of the tcx kind; how it is attached is an
+/// argument.
+const PASS_ALL: &str = "
 import ctypes, os, socket, struct, sys
 bpf = {'x86_64': 321, 'aarch64': 280}[os.uname().machine]
 libc = ctypes.CDLL(None, use_errno=True)
@@ -237,30 +236,71 @@ code = ctypes.create_string_buffer(struct.pack('<BBhi', 0xb7, 0, 0, 0) + struct.
 license = ctypes.create_string_buffer(b'GPL')
 program = call(5, struct.pack('<IIQQ', 3, 2, ctypes.addressof(code), ctypes.addressof(license)))
 # BPF_LINK_CREATE of BPF_TCX_INGRESS and BPF_TCX_EGRESS
-links = [call(28, struct.pack('<IIII', program, socket.if_nametoindex('eth0'), kind, 0)) for kind in (46, 47)]
+links = [call(28, struct.pack('<IIII', program, socket.if_nametoindex('eth0'), kind, int(sys.argv[1]))) for kind in (46, 47)]
 print('attached', file=sys.stderr, flush=True)
 sys.stdin.read()
 ";
-    let world = World::new();
-    let nginx = Nginx::start(&world, &world.server);
+
+/// Attaches such a program on the client; these flags are of linux/bpf.h.
+fn pass_all(world: &World, flags: u32) -> Process {
     let held = world.file("held");
     nix::unistd::mkfifo(&held, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
-    let script = format!("exec python3 -c \"{SCRIPT}\" <>{}", held.display());
+    let script = format!(
+        "exec python3 -c \"{PASS_ALL}\" {flags} <>{}",
+        held.display()
+    );
     let mut command = Command::new("bash");
     command.args(["-c", &script]);
     let other = world.start(&world.client, command);
     wait_until("the other program is attached", || {
         other.errors().contains("attached")
     });
+    other
+}
+
+/// Behind a program of others that lets all packets pass, attached first, no other of the
+/// tcx kind is asked.
+pub(crate) fn behind_another_program() {
+    let world = World::new();
+    let nginx = Nginx::start(&world, &world.server);
+    let other = pass_all(&world, 0);
     let output = world.file("capture.jsonl").display().to_string();
     let arguments = ["-i", "eth0", "--hook", "tcx", "-o", &output];
     let recorder = Recorder::start(&world, &world.client, &arguments);
     let mut traffic = some_of_everything(&world, &world.client, World::SERVER);
     traffic.join_log(&nginx);
     world.settle();
-    recorder.stop();
+    let ended = recorder.stop();
+    assert!(!ended.errors.contains("in front"), "{}", ended.errors);
     other.stop();
     analyze(&world, &world.file("capture.jsonl")).expect(&traffic, Ends::Client);
+}
+
+/// One that is attached in front later is told, once.
+pub(crate) fn before_another_program() {
+    const BPF_F_BEFORE: u32 = 1 << 3;
+    for is_elsewhere in [false, true] {
+        let world = World::new();
+        let output = world.file("capture.jsonl").display().to_string();
+        let (host, netns) = if is_elsewhere {
+            (
+                &world.server,
+                vec!["--netns".to_owned(), world.client.path()],
+            )
+        } else {
+            (&world.client, Vec::new())
+        };
+        let arguments = ["-i", "eth0", "--hook", "tcx", "-o", &output].map(str::to_owned);
+        let recorder = Recorder::start(&world, host, &[&arguments[..], &netns].concat());
+        let other = pass_all(&world, BPF_F_BEFORE);
+        let told = "in front of tcprec's at eth0";
+        wait_until(told, || recorder.errors().contains(told));
+        // Two more looks.
+        thread::sleep(Duration::from_secs(2));
+        let errors = recorder.stop().errors;
+        assert_eq!(errors.matches(told).count(), 1, "{errors}");
+        other.stop();
+    }
 }
 
 /// Without free descriptors interfaces cannot be looked at, with a few none be attached

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read as _};
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use libbpf_rs::{Iter, Link, Object, ProgramMut, libbpf_sys};
@@ -55,6 +56,8 @@ pub(super) fn attach_events(
 /// What is attached to an interface. Dropping it detaches.
 pub(super) struct Hooked {
     attachment: Attachment,
+    /// Whether another program is asked before it, as of the last look.
+    is_behind: bool,
     /// What is attached in the packet program's place.
     _prefilter: Option<Prefilter>,
 }
@@ -63,6 +66,22 @@ impl Hooked {
     /// Whether it is at this interface no more.
     pub(super) fn has_lost(&self, device: &Device) -> io::Result<bool> {
         Ok(self.attachment.interface()? != Some(device.index))
+    }
+
+    /// Whether another program is asked before it, which was not so at the last look.
+    pub(super) fn has_fallen_behind(
+        &mut self,
+        namespaces: &[Namespace],
+        device: &Device,
+    ) -> io::Result<bool> {
+        let Some((link, attach_type)) = self.attachment.link()? else {
+            return Ok(false);
+        };
+        let index = device.index;
+        let first =
+            of(namespaces, device)?.run(move || hooks::first_of_tcx(index, attach_type))??;
+        let was_behind = mem::replace(&mut self.is_behind, first != link);
+        Ok(self.is_behind && !was_behind)
     }
 }
 
@@ -187,6 +206,7 @@ fn hook(
     let first = prefilter.as_ref().map_or(program.as_fd(), AsFd::as_fd);
     Ok(Hooked {
         attachment: attach(first)?,
+        is_behind: false,
         _prefilter: prefilter,
     })
 }
@@ -198,9 +218,14 @@ fn inside(
     program: BorrowedFd<'_>,
     attach: impl FnOnce(BorrowedFd<'_>, &Device) -> io::Result<Attachment> + Send + 'static,
 ) -> io::Result<Attachment> {
-    let is_its = |namespace: &&Namespace| namespace.inode() == device.netns;
-    let namespace = options.namespaces.iter().find(is_its);
-    let namespace = namespace.ok_or(io::ErrorKind::NotFound)?;
+    let namespace = of(&options.namespaces, device)?;
     let (program, device) = (program.try_clone_to_owned()?, device.clone());
     namespace.run(move || attach(program.as_fd(), &device))?
+}
+
+/// The network namespace of an interface.
+fn of<'a>(namespaces: &'a [Namespace], device: &Device) -> io::Result<&'a Namespace> {
+    let is_its = |namespace: &&Namespace| namespace.inode() == device.netns;
+    let namespace = namespaces.iter().find(is_its);
+    namespace.ok_or_else(|| io::ErrorKind::NotFound.into())
 }

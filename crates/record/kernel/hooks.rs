@@ -13,7 +13,7 @@ use super::tracefs;
 /// A packet program at an interface.
 #[derive(Debug)]
 pub(super) enum Attachment {
-    Tcx(OwnedFd),
+    Tcx(OwnedFd, libbpf_sys::bpf_attach_type),
     /// A packet socket.
     Socket(OwnedFd),
 }
@@ -23,17 +23,8 @@ impl Attachment {
     /// packet socket does not go along to another network namespace, tcx does.
     pub(super) fn interface(&self) -> io::Result<Option<u32>> {
         let index = match self {
-            Self::Tcx(link) => {
-                let mut info = libbpf_sys::bpf_link_info::default();
-                let mut info_bytes = u32::try_from(size_of_val(&info)).map_err(io::Error::other)?;
-                // SAFETY: the information lives over the call, and its size is given.
-                check(unsafe {
-                    libbpf_sys::bpf_link_get_info_by_fd(
-                        link.as_raw_fd(),
-                        &raw mut info,
-                        &raw mut info_bytes,
-                    )
-                })?;
+            Self::Tcx(link, _) => {
+                let info = link_info(link)?;
                 // SAFETY: it is the member that a link of tcx fills.
                 unsafe { info.__bindgen_anon_1.tcx.ifindex }
             }
@@ -54,6 +45,49 @@ impl Attachment {
             }
         };
         Ok((index != 0).then_some(index))
+    }
+
+    /// The number and the kind of its link, for [`first_of_tcx`]; none of what stands in
+    /// no row.
+    pub(super) fn link(&self) -> io::Result<Option<(u32, libbpf_sys::bpf_attach_type)>> {
+        match self {
+            Self::Tcx(link, attach_type) => Ok(Some((link_info(link)?.id, *attach_type))),
+            Self::Socket(_) => Ok(None),
+        }
+    }
+}
+
+fn link_info(link: &OwnedFd) -> io::Result<libbpf_sys::bpf_link_info> {
+    let mut info = libbpf_sys::bpf_link_info::default();
+    let mut info_bytes = u32::try_from(size_of_val(&info)).map_err(io::Error::other)?;
+    // SAFETY: the information lives over the call, and its size is given.
+    check(unsafe {
+        libbpf_sys::bpf_link_get_info_by_fd(link.as_raw_fd(), &raw mut info, &raw mut info_bytes)
+    })?;
+    Ok(info)
+}
+
+/// The number of the link that is asked first of those at an interface, in the network
+/// namespace that this runs in; 0 of a program without a link, or where there is none.
+pub(super) fn first_of_tcx(
+    interface: u32,
+    attach_type: libbpf_sys::bpf_attach_type,
+) -> io::Result<u32> {
+    let mut first = 0;
+    let mut options = libbpf_sys::bpf_prog_query_opts {
+        sz: size_of::<libbpf_sys::bpf_prog_query_opts>() as _,
+        link_ids: &raw mut first,
+        ..Default::default()
+    };
+    options.__bindgen_anon_1.count = 1;
+    let interface = i32::try_from(interface).map_err(io::Error::other)?;
+    // SAFETY: the options, and the one number that there is room for, live over the call.
+    let asked =
+        check(unsafe { libbpf_sys::bpf_prog_query_opts(interface, attach_type, &raw mut options) });
+    match asked {
+        // There are more than one.
+        Err(error) if error.raw_os_error() != Some(libc::ENOSPC) => Err(error),
+        _ => Ok(first),
     }
 }
 
@@ -79,7 +113,7 @@ pub(super) fn tcx(
             &raw const options,
         )
     };
-    owned(fd.into()).map(Attachment::Tcx)
+    owned(fd.into()).map(|link| Attachment::Tcx(link, attach_type))
 }
 
 /// Opens a packet socket on an interface that hands each packet to a program,

@@ -406,6 +406,23 @@ impl Kernel {
         first.map_or(Ok(true), |hooked| hooked.has_lost(device))
     }
 
+    /// Whether another program was attached in front at an interface, since this was asked
+    /// last. What it does not pass on is not seen.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn has_fallen_behind(&mut self, device: &Device) -> io::Result<bool> {
+        let namespaces = &self.options.namespaces;
+        let of_this = |packets: &&mut Packets| packets.netns == device.netns;
+        let packets = self.packets.iter_mut().find(of_this);
+        let hooks = packets.and_then(|packets| packets.hooks.get_mut(&device.index));
+        let mut is_behind = false;
+        for hooked in hooks.into_iter().flatten() {
+            is_behind |= hooked.has_fallen_behind(namespaces, device)?;
+        }
+        Ok(is_behind)
+    }
+
     /// Detaches from an interface that is gone: tcx would follow it into another
     /// network namespace.
     pub(crate) fn release(&mut self, device: &Device) {
