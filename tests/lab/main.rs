@@ -123,6 +123,7 @@ const TESTS: &[(&str, fn())] = tests![
     wanted::of_a_port_used_again,
     wanted::of_a_pid_used_again,
     wanted::followed_from_the_start,
+    wanted::of_a_hidden_control_group,
     listeners::at_another_address,
     listeners::of_several_processes,
     listeners::got_before_the_program,

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::netns::Namespace;
 use crate::process::{AS_PID, wait_until};
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, TCPREC};
 use crate::records;
 use crate::traffic::some_of_everything;
 use crate::web::Nginx;
@@ -375,4 +375,24 @@ pub(crate) fn followed_from_the_start() {
     let records = records::read(&file);
     let connects = records::of_type(&records, "connect").len();
     assert_eq!(connects.to_string(), count.trim());
+}
+
+/// Control groups are found also where none is mounted, as under `ip netns exec`.
+pub(crate) fn of_a_hidden_control_group() {
+    let world = World::without_cable();
+    let own = fs::read_to_string("/proc/self/cgroup").expect("the own control groups");
+    let own = own.lines().find_map(|line| line.strip_prefix("0::"));
+    let own = own.expect("the unified hierarchy");
+    let output = world.file("capture.jsonl").display().to_string();
+    for own in [own.to_owned(), format!("/sys/fs/cgroup{own}")] {
+        let record = format!("{TCPREC} record -i lo -o {output} --cgroup {own}");
+        let connect = "-- bash -c '! : </dev/tcp/127.0.0.1/1'";
+        let script = format!("umount -l /sys/fs/cgroup; exec {record} {connect}");
+        let arguments = ["--mount", "sh", "-c", &script];
+        world
+            .run(&world.server, "unshare", &arguments)
+            .expect_code(0);
+        let records = records::read(&world.file("capture.jsonl"));
+        assert_eq!(records::of_type(&records, "connect").len(), 1);
+    }
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -265,15 +265,17 @@ fn name(comm: &str) -> [u8; COMM_BYTES] {
     name
 }
 
-/// The kernel's number of a control group: its folder's inode.
+/// The kernel's number of a control group: its folder's inode. The root may be mounted
+/// nowhere that this process can see (`ip netns exec` hides what is below /sys).
 fn cgroup_id(path: &Path) -> io::Result<u64> {
-    let root = host::cgroup_mount()?.unwrap_or_else(|| "/sys/fs/cgroup".into());
-    let whole = if path.starts_with(&root) {
-        path.to_owned()
-    } else {
-        root.join(path.strip_prefix("/").unwrap_or(path))
-    };
-    let folder = fs::metadata(&whole)
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", whole.display())))?;
+    let named = host::cgroup_mount()?.unwrap_or_else(|| "/sys/fs/cgroup".into());
+    let below = path.strip_prefix(&named);
+    let below = below.or_else(|_| path.strip_prefix("/")).unwrap_or(path);
+    let root = host::cgroup_root()?;
+    let folder = PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd())).join(below);
+    let folder = fs::metadata(folder).map_err(|error| {
+        let whole = named.join(below);
+        io::Error::new(error.kind(), format!("{}: {error}", whole.display()))
+    })?;
     Ok(folder.ino())
 }
