@@ -308,7 +308,15 @@ fn filter(recording: &Recording, recorded: &Recorded) -> Result<Option<Filter>, 
     filter
         .map(|expression| Filter::new(expression, recorded.devices()))
         .transpose()
-        .map_err(|error| RecordError::Usage(error.to_string()))
+        .map_err(|error| match error.to_string() {
+            // libpcap compiles as for a file, and says so.
+            message if message.contains("inbound/outbound") => RecordError::Usage(
+                "filter: inbound and outbound are no part of a packet; -Q in and -Q out take \
+                 packets of one way"
+                    .to_owned(),
+            ),
+            message => RecordError::Usage(message),
+        })
 }
 
 fn capture(recording: &Recording, options: &Options, clock: Clock, attached: &Attached) -> Capture {

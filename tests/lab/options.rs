@@ -240,7 +240,7 @@ pub(crate) fn misuse() {
     let link = world.file("link.jsonl").display().to_string();
     fs::write(&existing, "").expect("a file");
     std::os::unix::fs::symlink(&existing, &link).expect("a link");
-    let cases: [(&[&str], &str); 15] = [
+    let cases: [(&[&str], &str); 16] = [
         (
             &["-o", &output, "-o", &again],
             "capture.jsonl: is given twice",
@@ -269,6 +269,7 @@ pub(crate) fn misuse() {
             "no user tcprec-never",
         ),
         (&["-nr", &existing], "`tcprec print`"),
+        (&["-o", &output, "inbound"], "-Q in"),
     ];
     for (arguments, named) in cases {
         let arguments = [&["record", "-i", "lo"], arguments].concat();
