@@ -220,10 +220,8 @@ impl Direction {
         if acknowledged.start >= acknowledged.end {
             return 0;
         }
-        self.payload
-            .holes(acknowledged)
-            .map(|hole| hole.len())
-            .sum()
+        let holes = self.payload.holes(acknowledged);
+        holes.map(Range::len).sum()
     }
 
     /// Takes what a reset acknowledges, which is to be trusted only if it is all.
