@@ -292,8 +292,11 @@ pub(crate) fn before_another_program() {
         };
         let arguments = ["-i", "eth0", "--hook", "tcx", "-o", &output].map(str::to_owned);
         let recorder = Recorder::start(&world, host, &[&arguments[..], &netns].concat());
-        let other = pass_all(&world, BPF_F_BEFORE);
         let told = "in front of tcprec's at eth0";
+        // Two looks without anybody.
+        thread::sleep(Duration::from_secs(2));
+        assert!(!recorder.errors().contains(told), "{}", recorder.errors());
+        let other = pass_all(&world, BPF_F_BEFORE);
         wait_until(told, || recorder.errors().contains(told));
         // Two more looks.
         thread::sleep(Duration::from_secs(2));

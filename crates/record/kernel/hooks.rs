@@ -73,15 +73,17 @@ pub(super) fn first_of_tcx(
     interface: u32,
     attach_type: libbpf_sys::bpf_attach_type,
 ) -> io::Result<u32> {
-    let mut first = 0;
+    let (mut first, mut program) = (0, 0);
     let mut options = libbpf_sys::bpf_prog_query_opts {
         sz: size_of::<libbpf_sys::bpf_prog_query_opts>() as _,
         link_ids: &raw mut first,
+        // Without room for programs the kernel tells nothing (bpf_mprog_query).
+        prog_ids: &raw mut program,
         ..Default::default()
     };
     options.__bindgen_anon_1.count = 1;
     let interface = i32::try_from(interface).map_err(io::Error::other)?;
-    // SAFETY: the options, and the one number that there is room for, live over the call.
+    // SAFETY: the options, and the numbers that there is room for, live over the call.
     let asked =
         check(unsafe { libbpf_sys::bpf_prog_query_opts(interface, attach_type, &raw mut options) });
     match asked {
