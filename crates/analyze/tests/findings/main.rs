@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a failure here is a test's
 
 mod losses;
+mod requests;
 mod steps;
 
 use std::path::Path;

@@ -7,13 +7,12 @@ use tcprec_shared::headers::LinkType;
 use tcprec_shared::record::{Capture, Direction, End, Interface, Packet, Record, SCHEMA};
 
 use FindingKind::{
-    CutOff, HalfOpen, NoAnswer, PortReuse, Refused, Reset, SlowServer, Timeout, TlsFailed,
-    Unanswered, ZeroWindow,
+    HalfOpen, PortReuse, Refused, Reset, Timeout, TlsFailed, Unanswered, ZeroWindow,
 };
 
 pub(super) const FIN: u8 = 1;
 pub(super) const SYN: u8 = 2;
-const RST: u8 = 4;
+pub(super) const RST: u8 = 4;
 pub(super) const ACK: u8 = 16;
 
 /// An IPv4 segment between 10.0.0.1:40000 and 10.0.0.2:80: who sends it, its flags,
@@ -94,116 +93,7 @@ fn a_client_that_uses_its_port_again_and_again_is_found() {
 }
 
 /// What is found, and whether it is the originator's doing.
-type Blamed = (FindingKind, Option<bool>);
-
-/// What is said of a response that begins so, and of the connection that ends with
-/// one end's packet: the findings, whether all of the response came, and whether its
-/// time is told.
-fn found_of_response(response: &str, end: Option<(bool, u8)>) -> (Vec<Blamed>, Option<bool>, bool) {
-    found_of_response_and(response, end, 0)
-}
-
-/// The same, where so many bytes more were sent that are in no packet.
-fn found_of_response_and(
-    response: &str,
-    end: Option<(bool, u8)>,
-    unseen_bytes: u32,
-) -> (Vec<Blamed>, Option<bool>, bool) {
-    const REQUEST: &str = "GET /a HTTP/1.1\r\nHost: b\r\n\r\n";
-    let mut pipeline = pipeline();
-    let client = 1 + u32::try_from(REQUEST.len()).unwrap();
-    let server = 1001 + u32::try_from(response.len()).unwrap();
-    let mut steps = vec![
-        (true, SYN, 0, 0, ""),
-        (false, SYN | ACK, 1000, 1, ""),
-        (true, ACK, 1, 1001, ""),
-        (true, ACK, 1, 1001, REQUEST),
-        (false, ACK, 1001, client, response),
-        (true, ACK, client, server, ""),
-    ];
-    let server = server + unseen_bytes;
-    steps.extend(end.map(|(from_client, flags)| {
-        let (seq, ack) = if from_client {
-            (client, server)
-        } else {
-            (server, client)
-        };
-        (from_client, flags | ACK, seq, ack, "")
-    }));
-    for (place, step) in (0..).zip(steps) {
-        let packet = segment(place * 1_000_000, step);
-        pipeline.push(&Record::Packet(packet), &mut ());
-    }
-    let report = pipeline.finish(&mut ());
-    let found = report.findings.iter().map(|it| (it.kind, it.by_orig));
-    assert_eq!(report.requests.len(), 1);
-    let request = &report.requests[0];
-    let is_timed = request.timing.is_some();
-    assert_eq!(request.app.total_ns().is_some(), is_timed);
-    (found.collect(), request.app.is_response_whole(), is_timed)
-}
-
-/// A server's answer gets lost on the way, not in the capture: its later packets say that
-/// it was sent, and the client leaves without having acknowledged any of it.
-#[test]
-fn what_the_client_left_without_is_no_answer() {
-    const REQUEST: &str = "GET /a HTTP/1.1\r\nHost: b\r\n\r\n";
-    let client = 1 + u32::try_from(REQUEST.len()).unwrap();
-    let found = |acknowledged| {
-        let steps = [
-            (true, SYN, 0, 0, ""),
-            (false, SYN | ACK, 1000, 1, ""),
-            (true, ACK, 1, 1001, ""),
-            (true, ACK, 1, 1001, REQUEST),
-            (true, FIN | ACK, client, acknowledged, ""),
-            (false, FIN | ACK, 3001, client + 1, ""),
-        ];
-        let mut pipeline = pipeline();
-        for (place, step) in (0..).zip(steps) {
-            pipeline.push(&Record::Packet(segment(place * 1_000_000, step)), &mut ());
-        }
-        let report = pipeline.finish(&mut ());
-        let found = report.findings.iter().map(|it| (it.kind, it.by_orig));
-        found.collect::<Vec<_>>()
-    };
-    assert_eq!(found(1001), [(NoAnswer, Some(true))]);
-    // All of it came, and was not captured.
-    assert_eq!(found(3001), []);
-}
-
-#[test]
-fn responses_that_are_cut_off_are_found_and_have_no_time() {
-    let head = |header: &str, body: &str| format!("HTTP/1.1 200 OK\r\n{header}\r\n{body}");
-    let short = head("Content-Length: 100\r\n", "abc");
-    let chunks = head("Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n");
-    let (by_client, by_server) = ((CutOff, Some(true)), (CutOff, Some(false)));
-    for cut in [&short, &chunks] {
-        let of = |end| found_of_response(cut, end);
-        assert_eq!(
-            of(Some((false, FIN))),
-            (vec![by_server], Some(false), false)
-        );
-        assert_eq!(of(Some((true, FIN))), (vec![by_client], Some(false), false));
-        let reset = (Reset, Some(false));
-        assert_eq!(of(Some((false, RST))), (vec![reset], Some(false), false));
-        // It goes on when the capture ends: nobody's fault.
-        assert_eq!(of(None), (vec![], Some(false), false));
-    }
-    // The FIN tells of more than was captured.
-    let found = found_of_response_and(&short, Some((false, FIN)), 97);
-    assert_eq!(found, (vec![], None, false));
-    // Whole, whoever closes.
-    let whole = head("Content-Length: 3\r\n", "abc");
-    for end in [None, Some((true, FIN)), Some((false, FIN))] {
-        assert_eq!(found_of_response(&whole, end), (vec![], Some(true), true));
-    }
-    // Until the server closes.
-    let open = head("", "abc");
-    let of = |end| found_of_response(&open, end);
-    assert_eq!(of(Some((false, FIN))), (vec![], Some(true), true));
-    assert_eq!(of(Some((true, FIN))), (vec![by_client], Some(false), false));
-    assert_eq!(of(None), (vec![], Some(false), false));
-}
+pub(super) type Blamed = (FindingKind, Option<bool>);
 
 /// A client that speaks TLS to a server that does not: the reset is not the cause.
 #[test]
@@ -300,7 +190,7 @@ pub(super) const HANDSHAKE: [(i64, Step<'_>); 3] = [
 ];
 
 /// With what follows the handshake.
-fn found_after_handshake(steps: &[(i64, Step<'_>)]) -> Vec<Blamed> {
+pub(super) fn found_after_handshake(steps: &[(i64, Step<'_>)]) -> Vec<Blamed> {
     found_of(&[&HANDSHAKE, steps].concat())
 }
 
@@ -371,38 +261,6 @@ fn who_reset_first_is_to_blame() {
     let found = report.findings.iter();
     let found = found.map(|it| (it.kind, it.by_orig, it.duration_ns() / 1_000_000));
     assert_eq!(found.collect::<Vec<_>>(), [(Reset, Some(true), 800)]);
-}
-
-/// Its length is announced, and all of it was acknowledged.
-#[test]
-fn no_wait_is_told_of_a_request_whose_end_was_not_captured() {
-    let head = "POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n";
-    let end = 1 + u32::try_from(head.len()).unwrap();
-    let answer = "HTTP/1.1 204 .\r\n\r\n";
-    let told = |is_captured: bool, goes_on: bool| {
-        let mut steps = HANDSHAKE.to_vec();
-        steps.push((10, (true, ACK, 1, 1001, head)));
-        if is_captured {
-            steps.push((11, (true, ACK, end, 1001, "body")));
-        }
-        steps.push((20, (false, ACK, 1001, end + 4, answer)));
-        steps.push((21, (true, ACK, end + 4, 1021, "")));
-        if goes_on {
-            steps.push((30, (true, ACK, end + 4, 1021, "GET / HTTP/1.1\r\n\r\n")));
-        }
-        let mut pipeline = pipeline();
-        for (ms, step) in steps {
-            let packet = segment(ms * 1_000_000, step);
-            pipeline.push(&Record::Packet(packet), &mut ());
-        }
-        let first = pipeline.finish(&mut ()).requests.remove(0);
-        assert!(first.app.total_ns().is_some());
-        [first.app.ttfb_ns().is_some(), first.timing.is_some()]
-    };
-    for goes_on in [false, true] {
-        assert_eq!(told(true, goes_on), [true; 2], "{goes_on}");
-        assert_eq!(told(false, goes_on), [false; 2], "{goes_on}");
-    }
 }
 
 /// RFC 5961 section 4.2: a SYN is answered by an ACK where a connection is known.
@@ -497,66 +355,3 @@ fn who_sends_again_was_told_of_a_window() {
 }
 
 pub(super) const GET: &str = "GET /a HTTP/1.1\r\n\r\n";
-
-#[test]
-fn requests_without_an_answer_are_found() {
-    let asked = 1 + GET.len() as u32;
-    let begun = [
-        (5, (true, ACK, 1, 1001, GET)),
-        (6, (false, ACK, 1001, asked, "")),
-    ];
-    let ended = |end: &[(i64, Step<'_>)]| found_after_handshake(&[&begun, end].concat());
-    let no_answer = |by_orig| vec![(NoAnswer, by_orig)];
-    let (gives_up, closes) = (
-        (505, (true, FIN | ACK, asked, 1001, "")),
-        (505, (false, FIN | ACK, 1001, asked, "")),
-    );
-    assert_eq!(ended(&[]), no_answer(None));
-    let mut found = ended(&[gives_up]);
-    found.retain(|(kind, _)| *kind != HalfOpen);
-    assert_eq!(found, no_answer(Some(true)));
-    let closed = [closes, (506, (true, FIN | ACK, asked, 1002, ""))];
-    assert_eq!(ended(&closed), no_answer(Some(false)));
-    // The reset says as much.
-    let reset = (505, (false, RST | ACK, 1001, asked, ""));
-    assert_eq!(ended(&[reset]), [(Reset, Some(false))]);
-    // What comes for a socket that is closed is reset.
-    let late = [
-        gives_up,
-        (506, (false, ACK, 1001, asked + 1, "")),
-        (
-            900,
-            (false, ACK, 1001, asked + 1, "HTTP/1.1 204 No\r\n\r\n"),
-        ),
-        (901, (true, RST, asked + 1, 0, "")),
-    ];
-    assert_eq!(ended(&late), no_answer(Some(true)));
-    let late = [late[0], late[1], (901, (true, RST, asked + 1, 0, ""))];
-    assert_eq!(ended(&late), no_answer(Some(true)));
-}
-
-#[test]
-fn who_waits_behind_a_slow_answer_is_not_slow() {
-    let two = [GET, GET].concat();
-    let asked = 1 + two.len() as u32;
-    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-    let next = 1001 + answer.len() as u32;
-    // How many were slow, of two that are asked for at once.
-    let slow = |second_ms| {
-        let answered = [
-            (5, (true, ACK, 1, 1001, two.as_str())),
-            (405, (false, ACK, 1001, asked, answer)),
-            (second_ms, (false, ACK, next, asked, answer)),
-        ];
-        let mut pipeline = pipeline();
-        for (ms, step) in HANDSHAKE.into_iter().chain(answered) {
-            let packet = segment(ms * 1_000_000, step);
-            pipeline.push(&Record::Packet(packet), &mut ());
-        }
-        let findings = pipeline.finish(&mut ()).findings;
-        assert_eq!((findings.len(), findings[0].kind), (1, SlowServer));
-        findings[0].count
-    };
-    assert_eq!(slow(406), 1);
-    assert_eq!(slow(805), 2);
-}
