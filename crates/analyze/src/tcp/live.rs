@@ -315,8 +315,8 @@ impl Live {
     /// ACKs of either end are seen, nothing tells.
     fn withdraw(&self, requests: &mut [Request]) {
         for (side, stall) in self.stalls.timeouts() {
-            let first_byte = self.directions[side].is_acknowledged(stall.at_byte.cast_signed() + 2);
-            if first_byte || self.analyzer.shortest_round_trip_ns().is_none() {
+            let has_come = self.directions[side].is_acknowledged(stall.at_byte.cast_signed() + 2);
+            if has_come || self.analyzer.shortest_round_trip_ns().is_none() {
                 continue;
             }
             let server = self.endpoint(side);

@@ -54,7 +54,7 @@ const HIDDEN_ALERT: [u8; 5] = [23, 3, 3, 0, 2 + 1 + 16];
 const DATA: [u8; 3] = [23, 3, 3];
 const HEADER_BYTES: u32 = 5;
 
-/// The turns of a connection so far. Few connections have any: most are HTTP's.
+/// The turns of a connection so far. One that HTTP is read of has none.
 #[derive(Debug, Default)]
 pub(super) struct TurnTaking(Rare<State>);
 
@@ -64,7 +64,7 @@ struct State {
     hidden: Option<Hidden>,
     /// What the client sent, and was not answered so far.
     open: Option<Question>,
-    /// Up to where the client and the server have sent.
+    /// Up to where the server and the client have sent.
     until: [i64; 2],
     tickets: Tickets,
     turns: Turns,
