@@ -85,7 +85,7 @@ def capture(options, folder, path):
         # All into the ring at once, rather than lost: the loads do not wait.
         command = [options.tcprec, "record", "-i", f"{record.LINK}0", "-s", str(record.SNAP), "-o", path]
         with open(os.path.join(folder, "log"), "w+") as log:
-            recorder = subprocess.Popen([*lab.on(server), *command], stderr=log)
+            recorder = lab.start([*lab.on(server), *command], stderr=log)
             record.wait_until(lambda: "recording on" in open(log.name).read())
             counted = 0
             for load in record.loads(1)[:3]:

@@ -64,8 +64,14 @@ class Lab:
     """Two hosts: processes of this one, each holding a network namespace."""
 
     def __init__(self, folder):
-        self.folder = folder
         self.started = []
+        try:
+            self.come_up(os.path.abspath(folder))
+        except BaseException:
+            self.close()
+            raise
+
+    def come_up(self, folder):
         self.hosts = [self.start(["unshare", "--net", "sleep", "infinity"]) for _ in range(2)]
         for host in self.hosts:
             wait_until(lambda: os.readlink(f"/proc/{host.pid}/ns/net") != os.readlink("/proc/self/ns/net"))
