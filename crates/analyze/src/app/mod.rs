@@ -122,13 +122,10 @@ impl Request {
         } else {
             &connection.resp
         };
-        let is_closed_by_client = connection.is_left_by_orig() == Some(client_is_orig)
+        client.rst_packets > 0
+            && connection.is_left_by_orig() == Some(client_is_orig)
             && !connection.is_left_by_reset()
-            && client.rst_packets > 0;
-        let (left_ns, response) = (connection.left_ns, self.response.as_ref());
-        is_closed_by_client
-            && left_ns
-                .zip(response)
+            && (connection.left_ns.zip(self.response.as_ref()))
                 .is_some_and(|(left_ns, response)| left_ns < response.arrived.first_ns)
     }
 

@@ -104,8 +104,9 @@ impl Connection {
     }
 
     /// How it was left first, as a letter of the history; none if no end did.
-    fn left(&self) -> Option<char> {
-        self.history.chars().find(|kind| "FRfr".contains(*kind))
+    fn left(&self) -> Option<u8> {
+        let is_end = |kind: &u8| matches!(kind, b'F' | b'R' | b'f' | b'r');
+        self.history.bytes().find(is_end)
     }
 
     /// Whether it was the originator that closed or reset it first; none if neither
@@ -118,7 +119,7 @@ impl Connection {
     /// Whether it was reset before an end had closed it.
     #[must_use]
     pub fn is_left_by_reset(&self) -> bool {
-        self.left().is_some_and(|kind| "Rr".contains(kind))
+        matches!(self.left(), Some(b'R' | b'r'))
     }
 
     /// Whether it was the originator that reset it first, after it was established or in

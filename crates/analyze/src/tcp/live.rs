@@ -210,8 +210,10 @@ impl Live {
         }
         let analyzer = &self.analyzer;
         let rtt_ns = self.handshake.initial_rtt_ns();
-        self.stalls
-            .packet(packet, sent, rtt_ns, || analyzer.sent_ns(side, packet.seq));
+        // By value: of a packet whose address is kept nothing would be constant.
+        let seq = packet.seq;
+        let first_sent_ns = move || analyzer.sent_ns(side, seq);
+        self.stalls.packet(packet, sent, rtt_ns, first_sent_ns);
         position
     }
 
