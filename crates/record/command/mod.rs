@@ -1,6 +1,7 @@
 //! The subcommands that need a kernel: one file each, arguments and run.
 
 mod doctor;
+mod outputs;
 mod record;
 mod teller;
 mod top;

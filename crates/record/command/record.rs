@@ -1,39 +1,29 @@
 //! `tcprec record`: arguments and the exit code. What is said while it runs is
 //! in [`super::teller`].
 
-use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::fs;
-use std::io::{self, BufWriter, Write as _};
-use std::num::{NonZeroU32, NonZeroU64};
-use std::os::unix::fs::FileTypeExt as _;
-use std::path::{Path, PathBuf};
+use std::io::{self, Write as _};
+use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, Args, FromArgMatches as _, ValueEnum};
-use jiff::tz::TimeZone;
 use tcprec_analyze::command::number::{count, pid};
-use tcprec_analyze::command::{Failure, FilterArgs, ReportFormat, ReportOptions, Reporter};
-use tcprec_analyze::condition::Condition;
-use tcprec_analyze::print::Printer;
-use tcprec_shared::format::{Format, is_standard_stream};
+use tcprec_analyze::command::{Failure, FilterArgs};
 use tcprec_shared::record::Direction;
 
+use super::outputs::Outputs;
 use super::teller::Teller;
 use super::values::{buffer, duration, snap, uid};
 use crate::interfaces;
 use crate::kernel::{self, EventHooks, Hook, Snap, Transport, Wanted};
-use crate::output::{CaptureFile, Output};
 use crate::recorder::{self, RecordError, Recording};
 use crate::rights::SETCAP;
-use crate::rotation::{Names, Rotation, period, size};
 
 // The groups that the options stand in.
 const WHAT: &str = "What to record";
-const OUTPUT: &str = "Where to";
-const SERIES: &str = "Series of files";
 const PROCESSES: &str = "Some processes only";
 const ENDS: &str = "Until when";
 const KERNEL: &str = "How the kernel is asked";
@@ -69,18 +59,8 @@ pub struct Record {
     #[arg(help_heading = WHAT, long = "netns", value_name = "NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
     namespaces: Vec<String>,
 
-    /// File to write; may be given more than once: where one fails, as on a full
-    /// disk, recording goes on with the others. The extension tells the format:
-    /// .jsonl, .jsonl.zst, .pcapng or .pcapng.zst. `-` is JSON lines to the
-    /// standard output
-    #[arg(
-        help_heading = OUTPUT,
-        short = 'o',
-        long = "output",
-        visible_short_alias = 'w',
-        value_name = "FILE"
-    )]
-    outputs: Vec<PathBuf>,
+    #[command(flatten)]
+    outputs: Outputs,
 
     /// Keep so many bytes of each packet, counted from its link header; 0
     /// keeps all. `adaptive` keeps the first bytes of each message (the heads of
@@ -91,27 +71,6 @@ pub struct Record {
     /// Stop after so many packets
     #[arg(help_heading = ENDS, short = 'c', long = "count", value_name = "PACKETS", value_parser = count::<NonZeroU64>, allow_negative_numbers = true)]
     count: Option<NonZeroU64>,
-
-    /// Go on in another file when this one is larger: millions of bytes, or
-    /// with a unit, as 512k, 10M, 1GiB (powers of 1024), 10MB. Where very many
-    /// sockets are open, which each file begins with, it is larger. The next are
-    /// called cap.1.jsonl.zst, cap.2.jsonl.zst, ...; `tcprec analyze cap` reads
-    /// all of them as one. What earlier recordings of that name left stays, and
-    /// is read with them: the numbers go on behind it
-    #[arg(help_heading = SERIES, short = 'C', long = "file-size", value_name = "SIZE", value_parser = size, allow_negative_numbers = true)]
-    file_size: Option<u64>,
-
-    /// Go on in another file after so many seconds. The name may hold the time
-    /// at which a file begins, as in cap-%Y%m%d-%H%M%S.jsonl.zst (strftime); a
-    /// name that is there already gets a number
-    #[arg(help_heading = SERIES, short = 'G', long = "file-time", value_name = "SECONDS", value_parser = period, allow_negative_numbers = true)]
-    file_time: Option<Duration>,
-
-    /// With -C keep so many files, those of earlier recordings of that name among
-    /// them: the oldest one makes room for the next, so their numbers begin anew
-    /// with 0. With -G alone stop after so many files
-    #[arg(help_heading = SERIES, short = 'W', long = "file-count", value_name = "COUNT", value_parser = count::<NonZeroU32>, allow_negative_numbers = true)]
-    file_count: Option<NonZeroU32>,
 
     /// Stop after this time, as 10s, 5m or 1h30m
     #[arg(help_heading = ENDS, long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
@@ -173,29 +132,6 @@ pub struct Record {
     #[arg(help_heading = KERNEL, long, value_enum, default_value_t = Transport::Auto)]
     transport: Transport,
 
-    /// Print each record as one line, as `tcprec print` does
-    #[arg(help_heading = OUTPUT, long)]
-    print: bool,
-
-    /// Analyze meanwhile: what is worth attention is told on the standard error
-    /// as it is found, and at the end stands the report of `tcprec analyze` on
-    /// the standard output
-    #[arg(
-        help_heading = OUTPUT,
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "text"
-    )]
-    analyze: Option<ReportFormat>,
-
-    /// With --analyze: only connections, requests and findings of which this
-    /// holds, as 'status >= 500'; `tcprec analyze --help` names the fields
-    #[arg(help_heading = OUTPUT, long = "where", value_name = "CONDITION", requires = "analyze")]
-    condition: Option<Condition>,
-
     /// List the interfaces and stop
     #[arg(help_heading = None, short = 'D', long = "list-interfaces")]
     list: bool,
@@ -254,14 +190,7 @@ impl Record {
         if self.list {
             return list(&self.namespaces).map(|()| 0);
         }
-        if self.outputs.is_empty() && !self.print && self.analyze.is_none() {
-            return Err(Failure::Usage(
-                "say where to record to: -o FILE (as cap.jsonl.zst or cap.pcapng), --print or \
-                 --analyze"
-                    .to_owned(),
-            ));
-        }
-        self.check_outputs()?;
+        self.outputs.check()?;
         if self.follow_forks && self.wanted().is_all() {
             return Err(Failure::Usage(
                 "--follow-forks takes the processes that others start: say whose, with --pid, \
@@ -269,33 +198,18 @@ impl Record {
                     .to_owned(),
             ));
         }
-        for output in &self.outputs {
-            Format::to_write(output)
-                .map_err(|error| Failure::Usage(format!("{}: {error}", output.display())))?;
-        }
-        let rotation = self.rotation()?;
+        let rotation = self.outputs.rotation()?;
         kernel::set_verbose(self.verbose);
         let recording = self.recording()?;
         let outputs = self.outputs;
-        let mut teller = Teller::new(&outputs);
-        let (print, analyze, condition) = (self.print, self.analyze, self.condition);
-        let open = |ts_ns| {
-            let mut opened = open(&outputs, rotation.as_ref(), print, ts_ns)?;
-            opened.extend(analyze.map(|format| {
-                Output::Report(Box::new(Reporter::new(ReportOptions {
-                    format,
-                    condition: condition.clone(),
-                    ..ReportOptions::default()
-                })))
-            }));
-            Ok(opened)
-        };
-        for path in outputs.iter().filter(|path| is_fifo(path)) {
+        let mut teller = Teller::new(outputs.files());
+        for path in outputs.fifos() {
             let path = path.display();
             teller.say(&format!(
                 "{path} is a FIFO: recording begins when somebody reads it"
             ));
         }
+        let open = |ts_ns| outputs.open(rotation.as_ref(), ts_ns);
         match recorder::record(&recording, open, &mut teller) {
             Ok(summary) => {
                 teller.ended(&summary);
@@ -353,7 +267,7 @@ impl Record {
             },
             wanted: self.wanted(),
             packet_limit: self.count.map(NonZeroU64::get),
-            is_series: self.file_size.is_some() || self.file_time.is_some(),
+            is_series: self.outputs.is_series(),
             duration: self.duration,
             command: self.command.clone(),
         })
@@ -368,104 +282,6 @@ impl Record {
             follow_forks: self.follow_forks,
         }
     }
-
-    /// Nothing stands between the lines of something else, nor over another's.
-    fn check_outputs(&self) -> Result<(), Failure> {
-        let has_stdout = self.outputs.iter().any(|path| is_standard_stream(path));
-        let mut files = HashSet::new();
-        for path in &self.outputs {
-            if !files.insert(place(path)) {
-                return Err(Failure::Usage(format!(
-                    "{}: is given twice; give each output a file of its own",
-                    path.display()
-                )));
-            }
-        }
-        if self.print && has_stdout {
-            return Err(Failure::Usage(
-                "the lines of --print are for the standard output, which -o - takes".to_owned(),
-            ));
-        }
-        let has_lines = self.print && self.analyze != Some(ReportFormat::Text);
-        if self.analyze.is_some() && (has_stdout || has_lines) {
-            return Err(Failure::Usage(
-                "the report of --analyze is for the standard output, which is taken".to_owned(),
-            ));
-        }
-        Ok(())
-    }
-
-    /// When to begin another file, and the names of those of each output.
-    fn rotation(&self) -> Result<Option<(Rotation, Vec<Names>)>, Failure> {
-        let rotation = Rotation {
-            max_bytes: self.file_size,
-            period: self.file_time,
-            files: self.file_count,
-        };
-        if self.file_size.is_none() && self.file_time.is_none() {
-            return match self.file_count {
-                None => Ok(None),
-                Some(_) => Err(Failure::Usage(
-                    "-W says how many files; say with -C or -G when the next one begins".to_owned(),
-                )),
-            };
-        }
-        let names = self.outputs.iter().map(|path| {
-            if is_standard_stream(path) {
-                return Err("-C and -G need a file, not the standard output".to_owned());
-            }
-            let format = Format::to_write(path).map_err(|error| error.to_string())?;
-            Names::new(path, &format.to_string(), &rotation, TimeZone::system())
-                .map_err(|error| format!("{}: {error}", path.display()))
-        });
-        let names: Result<_, _> = names.collect();
-        Ok(Some((rotation, names.map_err(Failure::Usage)?)))
-    }
-}
-
-/// Whether opening it waits for somebody who reads.
-fn is_fifo(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
-}
-
-fn open(
-    paths: &[PathBuf],
-    rotation: Option<&(Rotation, Vec<Names>)>,
-    print: bool,
-    ts_ns: i64,
-) -> Result<Vec<Output>, RecordError> {
-    let mut outputs = Vec::new();
-    for (index, path) in paths.iter().enumerate() {
-        let rotation = rotation.and_then(|(rotation, names)| {
-            let names = names.get(index)?;
-            Some((*rotation, names.clone()))
-        });
-        let capture = CaptureFile::create(path, rotation, ts_ns)
-            .map_err(|(name, error)| RecordError::Usage(format!("cannot write {name}: {error}")))?;
-        outputs.push(Output::Capture(Box::new(capture)));
-    }
-    if print {
-        outputs.push(Output::Lines {
-            printer: Printer::new(TimeZone::system()),
-            to: Box::new(BufWriter::new(io::stdout())),
-        });
-    }
-    Ok(outputs)
-}
-
-/// A path that names the same file, however it was given, if that can be told.
-fn place(path: &Path) -> PathBuf {
-    if let Ok(existing) = fs::canonicalize(path) {
-        return existing;
-    }
-    let folder = match path.parent() {
-        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
-        Some(folder) => folder,
-        None => return path.to_owned(),
-    };
-    let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
-    path.file_name()
-        .map_or_else(|| path.to_owned(), |name| folder.join(name))
 }
 
 /// As a shell tells it: the code, or 128 and the signal.

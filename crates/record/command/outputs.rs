@@ -1,0 +1,226 @@
+//! Where a recording goes: the options that say so, and what they open.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, BufWriter};
+use std::num::NonZeroU32;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use jiff::tz::TimeZone;
+use tcprec_analyze::command::number::count;
+use tcprec_analyze::command::{Failure, ReportFormat, ReportOptions, Reporter};
+use tcprec_analyze::condition::Condition;
+use tcprec_analyze::print::Printer;
+use tcprec_shared::format::{Format, is_standard_stream};
+
+use crate::output::{CaptureFile, Output};
+use crate::recorder::RecordError;
+use crate::rotation::{Names, Rotation, period, size};
+
+// The groups that the options stand in.
+const OUTPUT: &str = "Where to";
+const SERIES: &str = "Series of files";
+
+/// The options.
+#[derive(Debug, Args)]
+pub(super) struct Outputs {
+    /// File to write; may be given more than once: where one fails, as on a full
+    /// disk, recording goes on with the others. The extension tells the format:
+    /// .jsonl, .jsonl.zst, .pcapng or .pcapng.zst. `-` is JSON lines to the
+    /// standard output
+    #[arg(
+        help_heading = OUTPUT,
+        short = 'o',
+        long = "output",
+        visible_short_alias = 'w',
+        value_name = "FILE"
+    )]
+    files: Vec<PathBuf>,
+
+    /// Go on in another file when this one is larger: millions of bytes, or
+    /// with a unit, as 512k, 10M, 1GiB (powers of 1024), 10MB. Where very many
+    /// sockets are open, which each file begins with, it is larger. The next are
+    /// called cap.1.jsonl.zst, cap.2.jsonl.zst, ...; `tcprec analyze cap` reads
+    /// all of them as one. What earlier recordings of that name left stays, and
+    /// is read with them: the numbers go on behind it
+    #[arg(help_heading = SERIES, short = 'C', long = "file-size", value_name = "SIZE", value_parser = size, allow_negative_numbers = true)]
+    file_size: Option<u64>,
+
+    /// Go on in another file after so many seconds. The name may hold the time
+    /// at which a file begins, as in cap-%Y%m%d-%H%M%S.jsonl.zst (strftime); a
+    /// name that is there already gets a number
+    #[arg(help_heading = SERIES, short = 'G', long = "file-time", value_name = "SECONDS", value_parser = period, allow_negative_numbers = true)]
+    file_time: Option<Duration>,
+
+    /// With -C keep so many files, those of earlier recordings of that name among
+    /// them: the oldest one makes room for the next, so their numbers begin anew
+    /// with 0. With -G alone stop after so many files
+    #[arg(help_heading = SERIES, short = 'W', long = "file-count", value_name = "COUNT", value_parser = count::<NonZeroU32>, allow_negative_numbers = true)]
+    file_count: Option<NonZeroU32>,
+
+    /// Print each record as one line, as `tcprec print` does
+    #[arg(help_heading = OUTPUT, long)]
+    print: bool,
+
+    /// Analyze meanwhile: what is worth attention is told on the standard error
+    /// as it is found, and at the end stands the report of `tcprec analyze` on
+    /// the standard output
+    #[arg(
+        help_heading = OUTPUT,
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "text"
+    )]
+    analyze: Option<ReportFormat>,
+
+    /// With --analyze: only connections, requests and findings of which this
+    /// holds, as 'status >= 500'; `tcprec analyze --help` names the fields
+    #[arg(help_heading = OUTPUT, long = "where", value_name = "CONDITION", requires = "analyze")]
+    condition: Option<Condition>,
+}
+
+impl Outputs {
+    /// What captures are written to.
+    pub(super) fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// Whether files are created later.
+    pub(super) const fn is_series(&self) -> bool {
+        self.file_size.is_some() || self.file_time.is_some()
+    }
+
+    /// The files whose opening waits for somebody who reads.
+    pub(super) fn fifos(&self) -> impl Iterator<Item = &Path> {
+        let is_fifo =
+            |path: &&Path| fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
+        self.files.iter().map(PathBuf::as_path).filter(is_fifo)
+    }
+
+    /// Nothing stands between the lines of something else, nor over another's.
+    ///
+    /// # Errors
+    /// What is wrong with the options, with the remedy.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        if self.files.is_empty() && !self.print && self.analyze.is_none() {
+            return Err(Failure::Usage(
+                "say where to record to: -o FILE (as cap.jsonl.zst or cap.pcapng), --print or \
+                 --analyze"
+                    .to_owned(),
+            ));
+        }
+        let has_stdout = self.files.iter().any(|path| is_standard_stream(path));
+        let mut places = HashSet::new();
+        for path in &self.files {
+            if !places.insert(place(path)) {
+                return Err(Failure::Usage(format!(
+                    "{}: is given twice; give each output a file of its own",
+                    path.display()
+                )));
+            }
+        }
+        if self.print && has_stdout {
+            return Err(Failure::Usage(
+                "the lines of --print are for the standard output, which -o - takes".to_owned(),
+            ));
+        }
+        let has_lines = self.print && self.analyze != Some(ReportFormat::Text);
+        if self.analyze.is_some() && (has_stdout || has_lines) {
+            return Err(Failure::Usage(
+                "the report of --analyze is for the standard output, which is taken".to_owned(),
+            ));
+        }
+        for path in &self.files {
+            Format::to_write(path)
+                .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+        }
+        Ok(())
+    }
+
+    /// When to begin another file, and the names of those of each output.
+    ///
+    /// # Errors
+    /// What is wrong with the options, with the remedy.
+    pub(super) fn rotation(&self) -> Result<Option<(Rotation, Vec<Names>)>, Failure> {
+        let rotation = Rotation {
+            max_bytes: self.file_size,
+            period: self.file_time,
+            files: self.file_count,
+        };
+        if !self.is_series() {
+            return match self.file_count {
+                None => Ok(None),
+                Some(_) => Err(Failure::Usage(
+                    "-W says how many files; say with -C or -G when the next one begins".to_owned(),
+                )),
+            };
+        }
+        let names = self.files.iter().map(|path| {
+            if is_standard_stream(path) {
+                return Err("-C and -G need a file, not the standard output".to_owned());
+            }
+            let format = Format::to_write(path).map_err(|error| error.to_string())?;
+            Names::new(path, &format.to_string(), &rotation, TimeZone::system())
+                .map_err(|error| format!("{}: {error}", path.display()))
+        });
+        let names: Result<_, _> = names.collect();
+        Ok(Some((rotation, names.map_err(Failure::Usage)?)))
+    }
+
+    /// Opens all, of a recording that begins at `ts_ns`.
+    ///
+    /// # Errors
+    /// With the name of the file.
+    pub(super) fn open(
+        self,
+        rotation: Option<&(Rotation, Vec<Names>)>,
+        ts_ns: i64,
+    ) -> Result<Vec<Output>, RecordError> {
+        let mut outputs = Vec::new();
+        for (index, path) in self.files.iter().enumerate() {
+            let rotation = rotation.and_then(|(rotation, names)| {
+                let names = names.get(index)?;
+                Some((*rotation, names.clone()))
+            });
+            let capture = CaptureFile::create(path, rotation, ts_ns).map_err(|(name, error)| {
+                RecordError::Usage(format!("cannot write {name}: {error}"))
+            })?;
+            outputs.push(Output::Capture(Box::new(capture)));
+        }
+        if self.print {
+            outputs.push(Output::Lines {
+                printer: Printer::new(TimeZone::system()),
+                to: Box::new(BufWriter::new(io::stdout())),
+            });
+        }
+        outputs.extend(self.analyze.map(|format| {
+            Output::Report(Box::new(Reporter::new(ReportOptions {
+                format,
+                condition: self.condition,
+                ..ReportOptions::default()
+            })))
+        }));
+        Ok(outputs)
+    }
+}
+
+/// A path that names the same file, however it was given, if that can be told.
+fn place(path: &Path) -> PathBuf {
+    if let Ok(existing) = fs::canonicalize(path) {
+        return existing;
+    }
+    let folder = match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => return path.to_owned(),
+    };
+    let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    path.file_name()
+        .map_or_else(|| path.to_owned(), |name| folder.join(name))
+}
