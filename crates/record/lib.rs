@@ -8,6 +8,7 @@ mod container;
 mod doctor;
 mod interfaces;
 mod kernel;
+mod lock;
 mod output;
 mod processes;
 mod reader;

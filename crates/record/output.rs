@@ -19,6 +19,7 @@ use tcprec_shared::stream::Sink;
 use thiserror::Error;
 
 use crate::books::Held;
+use crate::lock::Lock;
 use crate::processes::Processes;
 use crate::rotation::{Names, Rotation};
 
@@ -139,6 +140,7 @@ pub(crate) struct CaptureFile {
     name: String,
     /// The file that is written.
     path: PathBuf,
+    _lock: Lock,
     sink: Box<dyn Sink + Send>,
     is_annotated: bool,
     /// How much of the file is written.
@@ -232,6 +234,7 @@ impl CaptureFile {
                 Some(series)
             }
         };
+        let lock = Lock::take(&path).map_err(|error| (path.display().to_string(), error.into()))?;
         let written_bytes = Arc::default();
         let file_bytes = series.as_ref().and_then(|series| series.rotation.max_bytes);
         let sink = format::create_counted(&path, Arc::clone(&written_bytes), file_bytes)
@@ -240,6 +243,7 @@ impl CaptureFile {
         Ok(Self {
             name,
             path,
+            _lock: lock,
             sink,
             is_annotated: container.is_ok_and(|container| container == Container::Pcapng),
             written_bytes,
@@ -303,6 +307,7 @@ impl CaptureFile {
         })?;
         // First the next file, then the end of this one, which says that there
         // is a next.
+        let lock = Lock::take(&path).map_err(|source| failed(&path, source))?;
         let written_bytes = Arc::default();
         let file_bytes = series.rotation.max_bytes;
         let sink = format::create_counted(&path, Arc::clone(&written_bytes), file_bytes);
@@ -335,6 +340,8 @@ impl CaptureFile {
         // From now on it is a capture, whatever happens.
         let flushed = self.sink.flush();
         self.checked(flushed)?;
+        // Not before: whoever begins to record asks only of files that hold something.
+        self._lock = lock;
         if let Some(series) = &mut self.series {
             series.head_bytes = self.whole_bytes;
         }

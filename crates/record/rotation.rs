@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::iter;
 use std::mem;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -11,10 +12,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tcprec_shared::format;
+use tcprec_shared::format::{self, Format, is_standard_stream};
 
 /// When another file is begun.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Rotation {
     /// When the file is larger than this (`-C`).
     pub(crate) max_bytes: Option<u64>,
@@ -238,6 +239,19 @@ impl Names {
         let at = at.to_zoned(self.zone.clone());
         jiff::fmt::strtime::format(&self.stem, &at).map_err(|error| error.to_string())
     }
+}
+
+/// The files in which recordings of a name may be, so far: those that are read as one.
+pub(crate) fn files_of(path: &Path, rotation: &Rotation) -> Vec<PathBuf> {
+    if is_standard_stream(path) {
+        return Vec::new();
+    }
+    let extension = Format::to_write(path).map(|format| format.to_string());
+    let names = extension
+        .ok()
+        .and_then(|it| Names::new(path, &it, rotation, TimeZone::UTC).ok());
+    let found = names.iter().flat_map(Names::found).map(|(path, _)| path);
+    iter::once(path.to_owned()).chain(found).collect()
 }
 
 /// Whether there is a file that is not to be written over. A recorder that was killed as it

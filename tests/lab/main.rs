@@ -24,6 +24,7 @@ mod live;
 mod load;
 mod namespaces;
 mod netns;
+mod one_name;
 mod options;
 mod overload;
 mod owners;
@@ -179,6 +180,10 @@ const TESTS: &[(&str, fn())] = tests![
     rotation::closed_sockets,
     rotation::many_sockets,
     rotation::misuse,
+    one_name::is_refused,
+    one_name::is_refused_later,
+    one_name::is_free_after_a_kill,
+    one_name::is_free_of_a_device,
     survival::killed_at_any_moment,
     survival::ended_by_signals,
     survival::reader_gone,

@@ -1,6 +1,7 @@
 //! Where a recording goes: the options that say so, and what they open.
 
 use std::collections::HashSet;
+use std::fmt::Display;
 use std::fs;
 use std::io::{self, BufWriter};
 use std::num::NonZeroU32;
@@ -16,9 +17,10 @@ use tcprec_analyze::condition::Condition;
 use tcprec_analyze::print::Printer;
 use tcprec_shared::format::{Format, is_standard_stream};
 
+use crate::lock;
 use crate::output::{CaptureFile, Output};
 use crate::recorder::RecordError;
-use crate::rotation::{Names, Rotation, period, size};
+use crate::rotation::{Names, Rotation, files_of, period, size};
 
 // The groups that the options stand in.
 const OUTPUT: &str = "Where to";
@@ -30,7 +32,7 @@ pub(super) struct Outputs {
     /// File to write; may be given more than once: where one fails, as on a full
     /// disk, recording goes on with the others. The extension tells the format:
     /// .jsonl, .jsonl.zst, .pcapng or .pcapng.zst. `-` is JSON lines to the
-    /// standard output
+    /// standard output. No two recorders write to one name at once
     #[arg(
         help_heading = OUTPUT,
         short = 'o',
@@ -182,15 +184,20 @@ impl Outputs {
         rotation: Option<&(Rotation, Vec<Names>)>,
         ts_ns: i64,
     ) -> Result<Vec<Output>, RecordError> {
+        let each = rotation.map_or_else(Rotation::default, |(rotation, _)| *rotation);
+        // Before any is touched. A ring's next file would take the place of another one.
+        let mut files = self.files.iter().flat_map(|path| files_of(path, &each));
+        if let Some(held) = files.find(|file| lock::is_held(file)) {
+            return Err(cannot_write(&held.display(), &lock::IS_HELD));
+        }
         let mut outputs = Vec::new();
         for (index, path) in self.files.iter().enumerate() {
             let rotation = rotation.and_then(|(rotation, names)| {
                 let names = names.get(index)?;
                 Some((*rotation, names.clone()))
             });
-            let capture = CaptureFile::create(path, rotation, ts_ns).map_err(|(name, error)| {
-                RecordError::Usage(format!("cannot write {name}: {error}"))
-            })?;
+            let capture = CaptureFile::create(path, rotation, ts_ns)
+                .map_err(|(name, error)| cannot_write(&name, &error))?;
             outputs.push(Output::Capture(Box::new(capture)));
         }
         if self.print {
@@ -208,6 +215,10 @@ impl Outputs {
         }));
         Ok(outputs)
     }
+}
+
+fn cannot_write(name: &dyn Display, error: &dyn Display) -> RecordError {
+    RecordError::Usage(format!("cannot write {name}: {error}"))
 }
 
 /// A path that names the same file, however it was given, if that can be told.
