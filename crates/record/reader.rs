@@ -2,6 +2,7 @@
 //! something ends it. It never waits for the writing side, but for empty
 //! batches and at the end.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::mem;
 use std::process::Child;
@@ -35,6 +36,8 @@ pub(crate) enum Message {
     Losses(Losses),
     /// An interface that came.
     Interface(Device),
+    /// One where a program of others was attached in front.
+    Behind(Device),
     /// A second went by.
     Tick {
         ts_ns: i64,
@@ -61,6 +64,8 @@ pub(crate) struct Reader {
     pub(crate) stop: Stop,
     pub(crate) child: Option<Child>,
     pub(crate) started: Instant,
+    /// Where programs of others were attached in front.
+    pub(crate) behind: BTreeSet<String>,
 }
 
 /// How a recording ended.
@@ -68,6 +73,7 @@ pub(crate) struct Ended {
     pub(crate) reason: &'static str,
     /// What the programs saw: packets, events.
     pub(crate) seen: (u64, u64),
+    pub(crate) behind: BTreeSet<String>,
     pub(crate) closed: Closed,
 }
 
@@ -205,12 +211,14 @@ impl Reader {
         for device in self.interfaces.present() {
             // One that was deleted is found out by the look at the interfaces.
             if self.kernel.has_fallen_behind(device).unwrap_or(false) {
+                let name = self.interfaces.called(device);
                 watcher.note(&format!(
-                    "another program was attached in front of tcprec's at {}: packets that it \
-                     lets pass (TCX_PASS) or drops are not seen, and not counted as lost; a \
-                     recording that is begun anew is in front again",
-                    self.interfaces.called(device)
+                    "another program was attached in front of tcprec's at {name}: packets that \
+                     it lets pass (TCX_PASS) or drops are not seen, and not counted as lost; a \
+                     recording that is begun anew is in front again"
                 ));
+                self.behind.insert(name);
+                self.send(Message::Behind(device.clone()));
             }
         }
     }
@@ -264,6 +272,7 @@ impl Reader {
         Ok(Ended {
             reason: read?,
             seen: self.kernel.seen()?,
+            behind: self.behind,
             closed,
         })
     }

@@ -2,6 +2,7 @@
 //! which one reads ([`crate::reader`]) and the other writes ([`crate::writer`]),
 //! and account.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::io;
 use std::path::Path;
@@ -104,6 +105,8 @@ pub(crate) struct Summary {
     pub(crate) totals: Totals,
     /// Where there are no packets.
     pub(crate) elsewhere: Elsewhere,
+    /// The interfaces where programs of others stood in front.
+    pub(crate) behind: BTreeSet<String>,
     /// What the captures came to.
     pub(crate) written: Vec<Written>,
     pub(crate) reason: &'static str,
@@ -269,6 +272,7 @@ pub(crate) fn record(
         stop,
         child,
         started: Instant::now(),
+        behind: BTreeSet::new(),
     };
     let read = reader.run(recording.duration, watcher);
     let child = reader.child.take();
@@ -278,6 +282,7 @@ pub(crate) fn record(
     let Ended {
         reason,
         seen,
+        behind,
         mut closed,
     } = ended?;
     // `| head` has seen enough.
@@ -287,6 +292,7 @@ pub(crate) fn record(
         failures: closed.failures,
         totals: closed.totals,
         elsewhere: closed.elsewhere,
+        behind,
         written: closed.written,
         reason,
         unaccounted: closed.totals.unaccounted(seen.0, seen.1),
@@ -413,6 +419,7 @@ fn write(
             }
             Message::Losses(losses) => writer.losses(&losses),
             Message::Interface(device) => writer.interface(device),
+            Message::Behind(device) => writer.fall_behind(&device),
             Message::Tick { ts_ns } => writer.flush(ts_ns),
             Message::Finish { reason, ts_ns } => end = (reason, ts_ns),
         }

@@ -195,6 +195,12 @@ impl Writer {
         self.write(interface.as_slice());
     }
 
+    /// Writes that programs of others stand in front at an interface.
+    pub(crate) fn fall_behind(&mut self, device: &Device) {
+        let interface = self.decoder.recorded.fall_behind(device);
+        self.write(interface.map(Record::Interface).as_slice());
+    }
+
     /// Ends the files in good order.
     pub(crate) fn finish(mut self, reason: &str, ts_ns: i64) -> Closed {
         let end = self.totals.end(reason, ts_ns);

@@ -302,8 +302,59 @@ pub(crate) fn before_another_program() {
         thread::sleep(Duration::from_secs(2));
         let errors = recorder.stop().errors;
         assert_eq!(errors.matches(told).count(), 1, "{errors}");
+        let last = errors.lines().last().expect("a line");
+        let unknown = "none lost of what came to tcprec: programs in front of it at eth0";
+        assert!(last.contains(unknown), "{last}");
         other.stop();
+        assert!(is_behind(&world), "not told in the file");
     }
+}
+
+/// Whether the report says that a program stood in front at an interface, also where the
+/// capture went through the other format.
+fn is_behind(world: &World) -> bool {
+    let [capture, there, back] =
+        ["capture.jsonl", "there.pcapng", "back.jsonl"].map(|name| world.file(name));
+    convert(world, &capture, &there);
+    convert(world, &there, &back);
+    assert_eq!(records::read(&capture), records::read(&back));
+    let report = analyze(world, &capture);
+    let capture = report.of_kind("capture").next().expect("a capture");
+    let interfaces = capture["interfaces"].as_array().expect("interfaces");
+    interfaces
+        .iter()
+        .any(|interface| interface["behind"] == true)
+}
+
+/// Another recorder in front passes on whatever comes: it is no program that is told, and
+/// hides none.
+pub(crate) fn before_another_recorder() {
+    const BPF_F_BEFORE: u32 = 1 << 3;
+    let world = World::new();
+    let output = world.file("capture.jsonl").display().to_string();
+    let start = |output: &str| {
+        let arguments = ["-i", "eth0", "--hook", "tcx", "-o", output, "port", "80"];
+        Recorder::start(&world, &world.client, &arguments)
+    };
+    let recorder = start(&output);
+    let other = start(&world.file("other.jsonl").display().to_string());
+    // Two looks.
+    thread::sleep(Duration::from_secs(2));
+    assert!(
+        !recorder.errors().contains("in front"),
+        "{}",
+        recorder.errors()
+    );
+    let ended = start(&world.file("third.jsonl").display().to_string()).stop();
+    assert!(ended.errors.contains("none lost;"), "{}", ended.errors);
+    let program = pass_all(&world, BPF_F_BEFORE);
+    let told = "in front of tcprec's at eth0";
+    wait_until(told, || recorder.errors().contains(told));
+    wait_until(told, || other.errors().contains(told));
+    program.stop();
+    recorder.stop();
+    other.stop();
+    assert!(is_behind(&world), "not told in the file");
 }
 
 /// Without free descriptors interfaces cannot be looked at, with a few none be attached

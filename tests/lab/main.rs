@@ -204,6 +204,7 @@ const TESTS: &[(&str, fn())] = tests![
     interfaces::by_number,
     interfaces::behind_another_program,
     interfaces::before_another_program,
+    interfaces::before_another_recorder,
     interfaces::few_descriptors,
     interfaces::many,
     doctor::agrees_with_the_recorder,

@@ -354,6 +354,7 @@ mod tests {
             name: None,
             link_type: LinkType::RAW,
             netns: Some(NETNS),
+            behind: false,
         })];
         all.extend(records);
         let mut ahead = LookAhead::new(Records(all.into_iter()));
@@ -383,6 +384,7 @@ mod tests {
             name: None,
             link_type: LinkType::RAW,
             netns: Some(NETNS),
+            behind: false,
         });
         let mut annotator = Annotator::new();
         annotator.note(&interface);
@@ -445,6 +447,7 @@ mod tests {
                 name: None,
                 link_type: LinkType::RAW,
                 netns: Some(id),
+                behind: false,
             });
             annotator.observe(std::slice::from_ref(&interface));
             annotator.note(&interface);

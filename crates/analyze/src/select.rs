@@ -227,6 +227,7 @@ mod tests {
             name: None,
             link_type,
             netns: None,
+            behind: false,
         })
     }
 

@@ -197,6 +197,7 @@ fn record() -> impl Strategy<Value = Record<'static>> {
                 name,
                 link_type: LinkType::ETHERNET,
                 netns,
+                behind: false,
             })
         });
     let process =

@@ -76,6 +76,15 @@ impl Teller {
                 units::count(lost)
             },
         );
+        if !summary.behind.is_empty() {
+            let names = summary.behind.iter().map(String::as_str);
+            let names = names.collect::<Vec<_>>().join(", ");
+            // Writing to a string does not fail.
+            let _ = write!(
+                text,
+                " of what came to tcprec: programs in front of it at {names} may have taken packets"
+            );
+        }
         for Written {
             name,
             files,

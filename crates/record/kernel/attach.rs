@@ -12,7 +12,7 @@ use super::filter::{Kind, Prefilter};
 use super::hooks::Attachment;
 use super::namespace::Namespace;
 use super::skeleton::packets::PacketsSkel;
-use super::{Attached, Device, Hook, KernelError, Layer, Options, hooks};
+use super::{Attached, Device, Hook, KernelError, Layer, Options, hooks, recorders};
 
 /// Attaches each program that is chosen, by its section's name, and reads the scan.
 pub(super) fn attach_events(
@@ -56,8 +56,8 @@ pub(super) fn attach_events(
 /// What is attached to an interface. Dropping it detaches.
 pub(super) struct Hooked {
     attachment: Attachment,
-    /// Whether another program is asked before it, as of the last look.
-    is_behind: bool,
+    /// The links of the programs that were asked before it at the last look.
+    in_front: Vec<u32>,
     /// What is attached in the packet program's place.
     _prefilter: Option<Prefilter>,
 }
@@ -68,20 +68,23 @@ impl Hooked {
         Ok(self.attachment.interface()? != Some(device.index))
     }
 
-    /// Whether another program is asked before it, which was not so at the last look.
+    /// Whether a program is asked before it that was not at the last look, and is not
+    /// another recorder's.
     pub(super) fn has_fallen_behind(
         &mut self,
         namespaces: &[Namespace],
         device: &Device,
     ) -> io::Result<bool> {
-        let Some((link, attach_type)) = self.attachment.link()? else {
+        let Some((own, attach_type)) = self.attachment.link()? else {
             return Ok(false);
         };
         let index = device.index;
-        let first =
-            of(namespaces, device)?.run(move || hooks::first_of_tcx(index, attach_type))??;
-        let was_behind = mem::replace(&mut self.is_behind, first != link);
-        Ok(self.is_behind && !was_behind)
+        let row = of(namespaces, device)?.run(move || hooks::tcx_row(index, attach_type))??;
+        let place = row.iter().position(|link| *link == own);
+        let in_front = row.into_iter().take(place.unwrap_or(0)).collect();
+        let before = mem::replace(&mut self.in_front, in_front);
+        let mut new = self.in_front.iter().filter(|link| !before.contains(link));
+        Ok(new.any(|link| !recorders::have(*link)))
     }
 }
 
@@ -206,7 +209,7 @@ fn hook(
     let first = prefilter.as_ref().map_or(program.as_fd(), AsFd::as_fd);
     Ok(Hooked {
         attachment: attach(first)?,
-        is_behind: false,
+        in_front: Vec::new(),
         _prefilter: prefilter,
     })
 }

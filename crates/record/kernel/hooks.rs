@@ -47,8 +47,8 @@ impl Attachment {
         Ok((index != 0).then_some(index))
     }
 
-    /// The number and the kind of its link, for [`first_of_tcx`]; none of what stands in
-    /// no row.
+    /// The number and the kind of its link, for [`tcx_row`]; none of what stands in no
+    /// row.
     pub(super) fn link(&self) -> io::Result<Option<(u32, libbpf_sys::bpf_attach_type)>> {
         match self {
             Self::Tcx(link, attach_type) => Ok(Some((link_info(link)?.id, *attach_type))),
@@ -67,30 +67,30 @@ fn link_info(link: &OwnedFd) -> io::Result<libbpf_sys::bpf_link_info> {
     Ok(info)
 }
 
-/// The number of the link that is asked first of those at an interface, in the network
-/// namespace that this runs in; 0 of a program without a link, or where there is none.
-pub(super) fn first_of_tcx(
+/// The numbers of the links at an interface, in the order in which they are asked, in the
+/// network namespace that this runs in; 0 of a program without a link.
+pub(super) fn tcx_row(
     interface: u32,
     attach_type: libbpf_sys::bpf_attach_type,
-) -> io::Result<u32> {
-    let (mut first, mut program) = (0, 0);
+) -> io::Result<Vec<u32>> {
+    // BPF_MPROG_MAX in the kernel's linux/bpf_mprog.h.
+    const MOST: usize = 64;
+    let (mut links, mut programs) = ([0; MOST], [0; MOST]);
     let mut options = libbpf_sys::bpf_prog_query_opts {
         sz: size_of::<libbpf_sys::bpf_prog_query_opts>() as _,
-        link_ids: &raw mut first,
+        link_ids: links.as_mut_ptr(),
         // Without room for programs the kernel tells nothing (bpf_mprog_query).
-        prog_ids: &raw mut program,
+        prog_ids: programs.as_mut_ptr(),
         ..Default::default()
     };
-    options.__bindgen_anon_1.count = 1;
+    options.__bindgen_anon_1.count = MOST as _;
     let interface = i32::try_from(interface).map_err(io::Error::other)?;
     // SAFETY: the options, and the numbers that there is room for, live over the call.
-    let asked =
-        check(unsafe { libbpf_sys::bpf_prog_query_opts(interface, attach_type, &raw mut options) });
-    match asked {
-        // There are more than one.
-        Err(error) if error.raw_os_error() != Some(libc::ENOSPC) => Err(error),
-        _ => Ok(first),
-    }
+    check(unsafe { libbpf_sys::bpf_prog_query_opts(interface, attach_type, &raw mut options) })?;
+    // SAFETY: it is the member that the call has written.
+    let count = unsafe { options.__bindgen_anon_1.count };
+    let count = usize::try_from(count).map_err(io::Error::other)?;
+    Ok(links.into_iter().take(count).collect())
 }
 
 /// Attaches a program of the tcx kind (Linux 6.6) to an interface, before those that are

@@ -6,7 +6,7 @@ use std::mem;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixDatagram;
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use nix::net::if_::if_nameindex;
 use tcprec_shared::headers::LinkType;
 use tcprec_shared::record::Interface;
@@ -198,6 +198,8 @@ pub(crate) struct Recorded {
     /// The capture's numbers, by the namespace and the kernel's number: each packet
     /// asks. Of several that had the same one after the other, the latest.
     ids: HashMap<(u32, u32), u32>,
+    /// Those where programs of others stand in front of the recorder's.
+    behind: HashSet<u32>,
     /// The layer that all packets are brought to.
     layer: Layer,
 }
@@ -211,6 +213,7 @@ impl Recorded {
         Self {
             devices,
             ids,
+            behind: HashSet::default(),
             layer: if mixed { Layer::Ether } else { Layer::Ip },
         }
     }
@@ -228,6 +231,13 @@ impl Recorded {
         self.ids.insert(device.key(), id);
         self.devices.push(device);
         Some(interface)
+    }
+
+    /// Programs of others stand in front at an interface: gives its record anew.
+    pub(crate) fn fall_behind(&mut self, device: &Device) -> Option<Interface> {
+        let id = *self.ids.get(&device.key())?;
+        self.behind.insert(id);
+        self.records().find(|interface| interface.id == id)
     }
 
     pub(crate) fn devices(&self) -> &[Device] {
@@ -258,6 +268,7 @@ impl Recorded {
                 Layer::Ip => LinkType::RAW,
             },
             netns: Some(device.netns),
+            behind: self.behind.contains(&id),
         }
     }
 }
@@ -347,5 +358,15 @@ mod tests {
         assert!(watched.look(Vec::new(), &[]).gone.is_empty());
         watched.look(devices.to_vec(), &[]);
         assert!(watched.leave_out(devices[0].clone()));
+    }
+
+    #[test]
+    fn one_that_fell_behind_stays_so() {
+        let mut recorded = Recorded::new(vec![device(1, "lo"), device(2, "eth0")]);
+        let told = recorded.fall_behind(&device(2, "eth0")).unwrap();
+        assert!(told.behind && told.id == 1);
+        let behind: Vec<_> = recorded.records().map(|it| it.behind).collect();
+        assert_eq!(behind, [false, true]);
+        assert_eq!(recorded.fall_behind(&device(3, "eth1")), None);
     }
 }

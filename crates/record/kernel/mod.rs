@@ -21,6 +21,7 @@ mod misses;
 mod namespace;
 mod packet_rings;
 mod perf;
+mod recorders;
 mod rings;
 mod skeleton;
 #[cfg(test)]
@@ -406,8 +407,8 @@ impl Kernel {
         first.map_or(Ok(true), |hooked| hooked.has_lost(device))
     }
 
-    /// Whether another program was attached in front at an interface, since this was asked
-    /// last. What it does not pass on is not seen.
+    /// Whether another program than a recorder's was attached in front at an interface,
+    /// since this was asked last. What it does not pass on is not seen.
     ///
     /// # Errors
     /// The kernel's.

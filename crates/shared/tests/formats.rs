@@ -194,6 +194,7 @@ fn write_recording(mut sink: Box<dyn Sink + Send>) -> Result<(), Failed> {
             name: Some(name.into()),
             link_type: LinkType::ETHERNET,
             netns: Some(4_026_531_840),
+            behind: false,
         }))?;
     }
     write(Record::Process(curl.clone()))?;

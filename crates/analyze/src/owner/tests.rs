@@ -106,6 +106,7 @@ fn an_outgoing_packet_tells_the_port() {
         name: None,
         link_type: LinkType::ETHERNET,
         netns: Some(NS),
+        behind: false,
     }));
     table.see(Event {
         cookie: Some(7),

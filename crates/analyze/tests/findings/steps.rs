@@ -53,6 +53,7 @@ pub(super) fn pipeline() -> Pipeline {
             name: None,
             link_type: LinkType::RAW,
             netns: None,
+            behind: false,
         }),
         &mut (),
     );

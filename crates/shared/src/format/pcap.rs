@@ -103,6 +103,7 @@ impl Reader {
                     name: None,
                     link_type,
                     netns: None,
+                    behind: false,
                 }),
                 Record::Capture(Box::new(Capture {
                     program: "unknown program (pcap)".into(),

@@ -12,7 +12,7 @@ use crate::headers::LinkType;
 ///
 /// A reader takes any file with the same `major`, whatever its `minor`:
 /// unknown record types and fields are passed over.
-pub const SCHEMA: Schema = Schema { major: 1, minor: 3 };
+pub const SCHEMA: Schema = Schema { major: 1, minor: 4 };
 
 /// A schema version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,4 +147,8 @@ pub struct Interface {
     /// The network namespace it is in: the inode number of its nsfs file.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub netns: Option<u32>,
+    /// From here on, at the latest, another program stood in front of the recorder's. The
+    /// packets that it took are in no file, and not among what was lost.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub behind: bool,
 }

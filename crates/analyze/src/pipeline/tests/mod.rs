@@ -21,6 +21,7 @@ fn interface(id: u32, netns: Option<u32>) -> Record<'static> {
         name: None,
         link_type: LinkType::RAW,
         netns,
+        behind: false,
     })
 }
 

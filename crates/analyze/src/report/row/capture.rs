@@ -87,6 +87,8 @@ struct InterfaceRow<'a> {
     name: Option<&'a str>,
     link_type: LinkType,
     netns: Option<u32>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    behind: bool,
     packets: u64,
     wire_bytes: u64,
     copied_packets: u64,
@@ -188,6 +190,7 @@ fn interface(summary: &InterfaceSummary) -> InterfaceRow<'_> {
         name: summary.interface.name.as_deref(),
         link_type: summary.interface.link_type,
         netns: summary.interface.netns,
+        behind: summary.interface.behind,
         packets: summary.packets,
         wire_bytes: summary.wire_bytes,
         copied_packets: summary.copies,

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 use tcprec_shared::filter::expression;
-use tcprec_shared::record::{Capture, Direction, LossCause};
+use tcprec_shared::record::{Capture, Direction, Interface, LossCause};
 
 use super::table::{Cell, GAP, Kind, Table};
 use super::{BAD, BOLD, DIM, GOOD, Text, WARN};
@@ -76,6 +76,7 @@ impl Text<'_> {
         }
         lines.extend(self.attributed().map(|share| ("owners", share)));
         lines.extend(self.lost().into_iter().map(|loss| ("lost", loss)));
+        lines.extend(self.not_seen().map(|line| ("not seen", line)));
         let ended = match &capture.ending {
             Ending::Unknown => None,
             Ending::Complete(end) if end.reason.is_empty() => Some("in good order".into()),
@@ -128,10 +129,7 @@ impl Text<'_> {
         }
         let shown = self.looks.rows.map_or(usize::MAX, |_| SHOWN);
         for on in used.iter().take(shown) {
-            let name = match &on.interface.name {
-                Some(name) => name.clone(),
-                None => format!("interface {}", on.interface.id),
-            };
+            let name = interface_name(&on.interface);
             let packets = counted(on.packets, "packet");
             let line = format!("{name}: {packets}, {}", units::bytes(on.wire_bytes));
             lines.push(("", line.into()));
@@ -279,6 +277,17 @@ impl Text<'_> {
         }
     }
 
+    /// Where programs in front of the recorder's kept it from seeing everything.
+    fn not_seen(&self) -> Option<Cell> {
+        let behind = self.report.interfaces.iter().map(|on| &on.interface);
+        let behind = behind.filter(|interface| interface.behind);
+        let names: BTreeSet<_> = behind.map(interface_name).collect();
+        let names = names.into_iter().collect::<Vec<_>>().join(", ");
+        let line =
+            format!("packets that programs in front of the recorder's may have taken at {names}");
+        (!names.is_empty()).then(|| Cell::styled(&line, WARN))
+    }
+
     fn loss(&self, loss: &LossSummary) -> String {
         let why = match loss.cause {
             LossCause::RingFull => "the kernel's ring buffer was full",
@@ -345,6 +354,11 @@ impl Text<'_> {
     }
 }
 
+fn interface_name(interface: &Interface) -> String {
+    let name = interface.name.clone();
+    name.unwrap_or_else(|| format!("interface {}", interface.id))
+}
+
 /// Who made a capture and where, as `tcprec 0.1.0 on web1 (Linux 6.18.0)`.
 fn by(made: &Capture) -> String {
     let mut by = made.program.clone();
@@ -362,11 +376,44 @@ fn by(made: &Capture) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tcprec_shared::headers::LinkType;
     use tcprec_shared::record::End;
 
     use super::super::written;
     use super::*;
-    use crate::report::{CaptureSummary, Report};
+    use crate::report::{CaptureSummary, InterfaceSummary, Report};
+
+    #[test]
+    fn what_others_took_is_not_seen() {
+        let interface = |id, behind| InterfaceSummary {
+            interface: Interface {
+                id,
+                name: (id != 2).then(|| format!("eth{id}")),
+                link_type: LinkType::ETHERNET,
+                netns: None,
+                behind,
+            },
+            packets: 0,
+            wire_bytes: 0,
+            copies: 0,
+        };
+        let told = |interfaces: [InterfaceSummary; 3]| {
+            let report = Report {
+                interfaces: interfaces.into(),
+                ..Report::default()
+            };
+            let text = written(&report, None);
+            let line = text.lines().find(|line| line.contains("not seen"));
+            line.map(|line| line.trim().to_owned())
+        };
+        let all = [(0, true), (1, false), (2, true)].map(|(id, behind)| interface(id, behind));
+        assert_eq!(
+            told(all).unwrap(),
+            "not seen  packets that programs in front of the recorder's may have taken at eth0, \
+             interface 2"
+        );
+        assert_eq!(told([0, 1, 2].map(|id| interface(id, false))), None);
+    }
 
     /// The first line about a capture.
     fn first_line(capture: CaptureSummary) -> String {

@@ -176,6 +176,7 @@ impl Reader {
             name: None,
             link_type: LinkType(link_type),
             netns: None,
+            behind: false,
         };
         let mut own = None;
         for (code, value) in Options(fields) {

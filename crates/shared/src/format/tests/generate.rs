@@ -83,6 +83,7 @@ pub(super) fn example() -> Stream {
             name: Some("eth0".into()),
             link_type: LinkType::ETHERNET,
             netns: Some(4_026_531_840),
+            behind: false,
         }),
         Record::Process(process.clone()),
         Record::Event(Event {
@@ -258,14 +259,19 @@ fn capture() -> impl Strategy<Value = Capture> {
 
 fn interface() -> impl Strategy<Value = Interface> {
     let link_type = prop_oneof![Just(LinkType::ETHERNET), any::<u16>().prop_map(LinkType)];
-    (option::of(text()), link_type, option::of(any::<u32>())).prop_map(
-        |(name, link_type, netns)| Interface {
+    (
+        option::of(text()),
+        link_type,
+        option::of(any::<u32>()),
+        any::<bool>(),
+    )
+        .prop_map(|(name, link_type, netns, behind)| Interface {
             id: 0,
             name,
             link_type,
             netns,
-        },
-    )
+            behind,
+        })
 }
 
 fn process_id() -> impl Strategy<Value = ProcessId> {
