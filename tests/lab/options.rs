@@ -208,20 +208,23 @@ pub(crate) fn printing() {
     let nginx = Nginx::start(&world, &world.server);
     let capture = world.file("capture.jsonl.zst");
     let output = capture.to_str().expect("a path in UTF-8");
-    let recorder = Recorder::start(
-        &world,
-        &world.server,
-        &["-i", "lo", "-o", output, "--print"],
-    );
+    let arguments = ["-i", "lo", "-o", output, "--print", "-X"];
+    let recorder = Recorder::start(&world, &world.server, &arguments);
     some_of_everything(&world, &world.server, LOOPBACK).join_log(&nginx);
     world.settle();
     let live = recorder.stop().output;
-    let replayed = tcprec(&world, &world.server, &["print", output])
+    let replayed = tcprec(&world, &world.server, &["print", "-X", output])
         .expect_code(0)
         .output;
     assert!(live.contains("curl"), "{live}");
+    assert!(live.contains("\n\t0x0010:  "), "{live}");
     let without_owners = |text: &str| -> Vec<String> {
-        let cut = |line: &str| line.split("  ").next().unwrap_or_default().to_owned();
+        // The lines of bytes begin with a tab.
+        let is_of_record = |line: &str| !line.starts_with('\t');
+        let cut = |line: &str| match line.split_once("  ") {
+            Some((record, _)) if is_of_record(line) => record.to_owned(),
+            _ => line.to_owned(),
+        };
         text.lines().map(cut).collect()
     };
     assert_eq!(without_owners(&live), without_owners(&replayed));
@@ -240,7 +243,7 @@ pub(crate) fn misuse() {
     let link = world.file("link.jsonl").display().to_string();
     fs::write(&existing, "").expect("a file");
     std::os::unix::fs::symlink(&existing, &link).expect("a link");
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 17] = [
         (
             &["-o", &output, "-o", &again],
             "capture.jsonl: is given twice",
@@ -250,6 +253,7 @@ pub(crate) fn misuse() {
             "link.jsonl: is given twice",
         ),
         (&["-o", "-", "--print"], "the standard output"),
+        (&["-o", &output, "-A"], "--print"),
         (&["-o", &output, "--follow-forks"], "--comm"),
         (&["-o", &output, "--comm", ""], "--comm"),
         (&["-o", &output, "-c", "0"], "at least 1"),

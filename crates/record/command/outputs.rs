@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::Args;
 use jiff::tz::TimeZone;
 use tcprec_analyze::command::number::count;
-use tcprec_analyze::command::{Failure, ReportFormat, ReportOptions, Reporter};
+use tcprec_analyze::command::{BytesArgs, Failure, ReportFormat, ReportOptions, Reporter};
 use tcprec_analyze::condition::Condition;
 use tcprec_analyze::print::Printer;
 use tcprec_shared::format::{Format, is_standard_stream};
@@ -66,6 +66,9 @@ pub(super) struct Outputs {
     /// Print each record as one line, as `tcprec print` does
     #[arg(help_heading = OUTPUT, long)]
     print: bool,
+
+    #[command(flatten, next_help_heading = OUTPUT)]
+    bytes: BytesArgs,
 
     /// Analyze meanwhile: what is worth attention is told on the standard error
     /// as it is found, and at the end stands the report of `tcprec analyze` on
@@ -130,6 +133,12 @@ impl Outputs {
         if self.print && has_stdout {
             return Err(Failure::Usage(
                 "the lines of --print are for the standard output, which -o - takes".to_owned(),
+            ));
+        }
+        if !self.print && self.bytes.bytes().is_some() {
+            return Err(Failure::Usage(
+                "-A, -x and -X show the bytes of packets that are printed: give --print too"
+                    .to_owned(),
             ));
         }
         let has_lines = self.print && self.analyze != Some(ReportFormat::Text);
@@ -202,7 +211,7 @@ impl Outputs {
         }
         if self.print {
             outputs.push(Output::Lines {
-                printer: Printer::new(TimeZone::system()),
+                printer: Printer::new(TimeZone::system()).with_bytes(self.bytes.bytes()),
                 to: Box::new(BufWriter::new(io::stdout())),
             });
         }

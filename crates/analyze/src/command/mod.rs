@@ -2,6 +2,7 @@
 //! them. Here is what they share: how they fail, and how they read.
 
 mod analyze;
+mod bytes;
 mod chosen;
 mod convert;
 mod filter;
@@ -27,6 +28,7 @@ use thiserror::Error;
 
 use crate::select::Selection;
 
+pub use bytes::BytesArgs;
 pub use filter::FilterArgs;
 pub use reporter::{ReportFormat, ReportOptions, Reporter};
 

@@ -8,9 +8,9 @@ use tcprec_shared::record::Record;
 
 use super::chosen::Chosen;
 use super::number::count;
-use super::{CAPTURE_HELP, Failure, FilterArgs, TcpdumpArgs, open, read_on, zone};
+use super::{BytesArgs, CAPTURE_HELP, Failure, FilterArgs, TcpdumpArgs, open, read_on, zone};
 use crate::annotate::LookAhead;
-use crate::print::{Bytes, Printer};
+use crate::print::Printer;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -21,32 +21,13 @@ pub struct Args {
     /// Stop after so many packets
     #[arg(short = 'c', long, value_name = "PACKETS", value_parser = count::<NonZeroU64>, allow_negative_numbers = true)]
     count: Option<NonZeroU64>,
-    /// Show the bytes of each packet as text, from its IP header on
-    #[arg(short = 'A')]
-    text: bool,
-    /// Show them in hex
-    #[arg(short = 'x')]
-    hex: bool,
-    /// Show them in hex and as text
-    #[arg(short = 'X')]
-    hex_and_text: bool,
+    #[command(flatten)]
+    bytes: BytesArgs,
     /// Show times in UTC instead of local time
     #[arg(long)]
     utc: bool,
     #[command(flatten)]
     _tcpdump: TcpdumpArgs,
-}
-
-impl Args {
-    /// Of several ways the one that tcpdump takes.
-    fn bytes(&self) -> Option<Bytes> {
-        let ways = [
-            (self.hex_and_text, Bytes::HexAndText),
-            (self.hex, Bytes::Hex),
-            (self.text, Bytes::Text),
-        ];
-        ways.into_iter().find_map(|(is, way)| is.then_some(way))
-    }
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
@@ -55,7 +36,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     // A stream may come from a running recording: what it brings is shown at once.
     let is_stream = input.total_bytes().is_none();
     let mut input = LookAhead::new(input);
-    let mut printer = Printer::new(zone(args.utc)).with_bytes(args.bytes());
+    let mut printer = Printer::new(zone(args.utc)).with_bytes(args.bytes.bytes());
     let most_packets = args.count.map_or(u64::MAX, NonZeroU64::get);
     let mut to = BufWriter::new(io::stdout().lock());
     let mut packets = 0;
