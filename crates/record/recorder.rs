@@ -57,6 +57,8 @@ pub(crate) struct Recording {
     pub(crate) duration: Option<Duration>,
     /// Whether files are created later.
     pub(crate) is_series: bool,
+    /// Whether others can read at once what was taken from the kernel.
+    pub(crate) is_packet_buffered: bool,
     /// Run this and stop when it ends.
     pub(crate) command: Vec<String>,
 }
@@ -225,7 +227,8 @@ pub(crate) fn record(
         attached.classic.take(),
         recording.packet_limit,
         Arc::clone(&progress),
-    );
+    )
+    .flushing_batches(recording.is_packet_buffered);
     // At once: a file without it is nothing.
     writer.begin();
     // The command keeps the user's rights.

@@ -74,6 +74,8 @@ pub(crate) struct Writer {
     sockets: Option<Sockets>,
     /// Stop after so many packets.
     limit: Option<u64>,
+    /// Whether what a batch holds is readable for others at once.
+    flushes_batches: bool,
     /// A series has all the files it may have.
     is_full: bool,
     totals: Totals,
@@ -119,11 +121,21 @@ impl Writer {
             capture,
             sockets: is_series.then(Sockets::default),
             limit,
+            flushes_batches: false,
             is_full: false,
             totals: Totals::default(),
             elsewhere: Elsewhere::default(),
             progress,
             failures: Vec::new(),
+        }
+    }
+
+    /// Makes what each batch holds readable for others at once, if asked for, rather than
+    /// each second.
+    pub(crate) fn flushing_batches(self, flushes_batches: bool) -> Self {
+        Self {
+            flushes_batches,
+            ..self
         }
     }
 
@@ -152,7 +164,7 @@ impl Writer {
         self.each_output(Output::flush);
     }
 
-    /// Writes a batch; lines are shown at once. Records wait for the others only
+    /// Writes a batch. Records wait for the others only
     /// where these may tell more of them: many in memory cost more than all that is
     /// done to make them.
     pub(crate) fn batch(&mut self, batch: &Batch) {
@@ -169,6 +181,9 @@ impl Writer {
         }
         self.totals.events.left_out = self.decoder.left_out_events;
         self.write(&records);
+        if self.flushes_batches {
+            self.each_output(Output::flush);
+        }
         self.spare = recycled(records);
     }
 

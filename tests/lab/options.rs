@@ -282,9 +282,9 @@ pub(crate) fn misuse() {
         assert!(first.contains(named), "{arguments:?}: {}", ended.errors);
     }
     // Behind `--` stands a command, and no value.
-    let unknown = ["record", "-i", "lo", "-o", &output, "-U"];
+    let unknown = ["record", "-i", "lo", "-o", &output, "-Y"];
     let ended = tcprec(&world, &world.server, &unknown).expect_code(2);
-    assert!(ended.errors.contains("'-U'"), "{}", ended.errors);
+    assert!(ended.errors.contains("'-Y'"), "{}", ended.errors);
     assert!(!ended.errors.contains("as a value"), "{}", ended.errors);
     let nobody = ["top", "--pid", "4194305"];
     let ended = tcprec(&world, &world.server, &nobody).expect_code(2);

@@ -42,6 +42,11 @@ pub(super) struct Outputs {
     )]
     files: Vec<PathBuf>,
 
+    /// Write what was recorded as soon as it comes from the kernel, ten times a second,
+    /// rather than once a second: for who reads along. Compressed files become larger
+    #[arg(help_heading = OUTPUT, short = 'U', long = "packet-buffered")]
+    is_packet_buffered: bool,
+
     /// Go on in another file when this one is larger: millions of bytes, or
     /// with a unit, as 512k, 10M, 1GiB (powers of 1024), 10MB. Where very many
     /// sockets are open, which each file begins with, it is larger. The next are
@@ -99,6 +104,11 @@ impl Outputs {
     /// Whether files are created later.
     pub(super) const fn is_series(&self) -> bool {
         self.file_size.is_some() || self.file_time.is_some()
+    }
+
+    /// Whether what was recorded is to be written at once.
+    pub(super) const fn is_packet_buffered(&self) -> bool {
+        self.is_packet_buffered
     }
 
     /// The files whose opening waits for somebody who reads.

@@ -268,6 +268,7 @@ impl Record {
             wanted: self.wanted(),
             packet_limit: self.count.map(NonZeroU64::get),
             is_series: self.outputs.is_series(),
+            is_packet_buffered: self.outputs.is_packet_buffered(),
             duration: self.duration,
             command: self.command.clone(),
         })

@@ -1,4 +1,7 @@
+use std::fs;
+
 use super::*;
+use crate::output::CaptureFile;
 
 fn loss(lost: Lost, count: u64) -> Record<'static> {
     Record::Loss(Loss {
@@ -40,4 +43,39 @@ fn each_loss_is_entered_where_it_belongs() {
     assert_eq!(writer.totals.unaccounted(1, 10), 0);
     assert_eq!(writer.totals.unaccounted(2, 10), 1);
     assert_eq!(writer.totals.unaccounted(1, 12), 2);
+}
+
+/// A batch with what is a packet of no interface: the record of a loss.
+fn batch() -> Batch {
+    let mut batch = Batch::default();
+    batch.push(Ring::Packets { netns: 1 }, &[0; 8]);
+    batch
+}
+
+#[test]
+fn batches_are_readable_at_once_if_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    for (flushes, name) in [
+        (false, "cap.jsonl"),
+        (true, "cap.1.jsonl"),
+        (true, "cap.jsonl.zst"),
+    ] {
+        let path = folder.path().join(name);
+        let capture = CaptureFile::create(&path, None, 0).unwrap();
+        let mut writer = Writer::new(
+            vec![Output::Capture(Box::new(capture))],
+            Recorded::new(Vec::new()),
+            Clock { offset_ns: 0 },
+            Capture::default(),
+            None,
+            None,
+            Arc::default(),
+        )
+        .flushing_batches(flushes);
+        writer.begin();
+        let before = fs::metadata(&path).unwrap().len();
+        writer.batch(&batch());
+        let after = fs::metadata(&path).unwrap().len();
+        assert_eq!(after > before, flushes, "{name}");
+    }
 }
