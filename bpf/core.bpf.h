@@ -179,6 +179,12 @@ struct trace_event_raw_tcp_retransmit_skb {
 #define RETRANSMIT_FAILED(ctx)                                                                     \
 	(bpf_core_field_exists(struct trace_event_raw_tcp_retransmit_skb, err) && (int)(ctx)[2])
 
+struct trace_event_raw_sys_enter {
+	__u64 common;
+	long id;
+	unsigned long args[6];
+};
+
 struct trace_event_raw_sys_exit {
 	__u64 common;
 	long id;
@@ -188,6 +194,7 @@ struct trace_event_raw_sys_exit {
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
+#define EPOLL_CTL_ADD 1 /* linux/eventpoll.h */
 #define S_IFMT 00170000  /* linux/stat.h */
 #define S_IFSOCK 0140000
 #define PF_WQ_WORKER 0x00000020 /* linux/sched.h */

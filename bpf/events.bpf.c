@@ -11,9 +11,10 @@
  * reset                             tp_btf/tcp_{send,receive}_reset
  * exec                              tp_btf/sched_process_exec
  * fork, exit, where followed        tp_btf/sched_process_{fork,exit}
+ * who waits for connections,        tracepoint/syscalls/sys_enter_{accept{,4},epoll_ctl}
+ *   where not all are wanted
  */
 #include <linux/bpf.h>
-#include <linux/ptrace.h>
 #include <linux/types.h>
 #include <stdbool.h>
 #include <bpf/bpf_core_read.h>
@@ -94,16 +95,34 @@ static __always_inline void want_listener(const struct task_struct *task, __u32 
 	add_listener(cookie, &it->end);
 }
 
-/* The listener that a system call accepts from is its first argument, which stays
- * where the call's beginning left it (the helper came with Linux 5.15). */
-static __always_inline void want_accepting_listener(struct task_struct *task)
+/* Who waits for connections says so before the first one comes: it blocks in accept, or
+ * waits for several sockets at once. */
+static __always_inline int want_listener_of_current(__u32 fd)
 {
-	struct pt_regs *registers;
+	struct task task = {};
 
-	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
-		return;
-	registers = (struct pt_regs *)bpf_task_pt_regs(task);
-	want_listener(task, PT_REGS_PARM1_SYSCALL(registers));
+	fill_current_task(&task);
+	if (is_wanted_process(&task))
+		want_listener(bpf_get_current_task_btf(), fd);
+	return 0;
+}
+
+SEC("tracepoint/syscalls/sys_enter_accept")
+int enter_accept(struct trace_event_raw_sys_enter *ctx)
+{
+	return want_listener_of_current(ctx->args[0]);
+}
+
+SEC("tracepoint/syscalls/sys_enter_accept4")
+int enter_accept4(struct trace_event_raw_sys_enter *ctx)
+{
+	return want_listener_of_current(ctx->args[0]);
+}
+
+SEC("tracepoint/syscalls/sys_enter_epoll_ctl")
+int enter_epoll_ctl(struct trace_event_raw_sys_enter *ctx)
+{
+	return ctx->args[1] == EPOLL_CTL_ADD ? want_listener_of_current(ctx->args[2]) : 0;
 }
 
 static __always_inline void accepted(void *ctx, struct task_struct *task,
@@ -115,8 +134,6 @@ static __always_inline void accepted(void *ctx, struct task_struct *task,
 		return;
 	fill_task(&event->task, task);
 	fill_socket_from_head(event, sk);
-	if (by_process && is_wanted_process(&event->task) && !is_from_listener(event))
-		want_accepting_listener(task);
 	/* What its client has reset is closed already, and will not be forgotten again. */
 	if (submit(ctx, event) && event->new_state != TCP_CLOSE)
 		set_user(event->cookie, event->task.pid);

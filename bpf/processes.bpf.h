@@ -131,15 +131,6 @@ static __always_inline void fill_listening_end_from_head(struct listening_end *e
 	end->port = HEAD_FIELD(sk, skc_num);
 }
 
-/* Whether a wanted socket listens where a connection came to. */
-static __always_inline bool is_from_listener(const struct socket_event *event)
-{
-	struct listening_end end = {};
-
-	fill_listening_end(&end, event);
-	return is_listened_at(&end);
-}
-
 static __always_inline void add_listener(__u64 cookie, const struct listening_end *end)
 {
 	struct listeners_on_port *on_port = bpf_map_lookup_elem(&wanted_ports, &end->port);

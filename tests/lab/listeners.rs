@@ -206,23 +206,52 @@ os.wait()
     assert_eq!(all, found);
 }
 
-/// Or else from the first connection on that the process takes.
+/// Or else as soon as the process waits for connections, in accept or for several sockets
+/// at once.
 pub(crate) fn got_without_a_program() {
-    let [all, found] = got_from_another(
-        "
-if not os.fork():
-    name('lab-wanted')
-    ready()
-    serve(listener, 3)
-    os._exit(0)
-os.wait()
-",
-    );
+    // A call that does not wait has certainly begun.
+    let accept = "
+    listener.setblocking(False)
+    try:
+        listener.accept()
+    except BlockingIOError:
+        listener.setblocking(True)
+";
+    let epoll = "
+    several = select.epoll()
+    several.register(listener)
+";
+    for wait in [accept, epoll] {
+        let [all, found] = got_by_a_child(wait);
+        assert_eq!(all, found, "{wait}");
+    }
+}
+
+/// One that waits in another way is known from the first connection on that it takes.
+pub(crate) fn got_and_selected() {
+    let [all, found] = got_by_a_child("");
     let whole = all
         .iter()
         .filter(|(port, packets)| found.get(port) == Some(packets));
     assert_eq!(whole.count(), 2);
     assert_eq!(found.len(), 3);
+}
+
+/// A child that takes a name, does something, and then takes what comes.
+fn got_by_a_child(wait: &str) -> [Connections; 2] {
+    got_from_another(&format!(
+        "
+if not os.fork():
+    name('lab-wanted')
+{wait}
+    ready()
+    for _ in range(3):
+        select.select([listener], [], [])
+        serve(listener, 1)
+    os._exit(0)
+os.wait()
+"
+    ))
 }
 
 /// Three connections to a listener that a script made while it is recorded: all of it,

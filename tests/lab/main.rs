@@ -129,6 +129,7 @@ const TESTS: &[(&str, fn())] = tests![
     listeners::of_several_processes,
     listeners::got_before_the_program,
     listeners::got_without_a_program,
+    listeners::got_and_selected,
     listeners::many,
     listeners::in_another_namespace,
     listeners::behind_translation,

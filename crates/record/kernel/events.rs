@@ -25,9 +25,9 @@ pub(crate) enum EventHooks {
 /// The programs of the events, loaded.
 pub(super) enum Events {
     /// `bpf/events.bpf.c`.
-    Btf(EventsSkel<'static>),
+    Btf(Box<EventsSkel<'static>>),
     /// `bpf/tracepoints.bpf.c`.
-    Tracepoints(TracepointsSkel<'static>),
+    Tracepoints(Box<TracepointsSkel<'static>>),
 }
 
 /// The same of either object.

@@ -169,7 +169,7 @@ fn load_typed(
             });
         }
     }
-    open.load().map(Events::Btf)
+    open.load().map(Box::new).map(Events::Btf)
 }
 
 /// Those without: where the fields are, tracefs tells.
@@ -224,7 +224,7 @@ fn load_classic(
         }
     }
     size.set(&mut open.maps.ring, &mut open.maps.cpu_rings)?;
-    open.load().map(Events::Tracepoints)
+    open.load().map(Box::new).map(Events::Tracepoints)
 }
 
 /// Tells the programs where a field is.

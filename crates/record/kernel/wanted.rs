@@ -147,6 +147,9 @@ impl Wanted {
         let is_followed = self.follow_forks && !self.is_all();
         open.progs.process_fork.set_autoload(is_followed);
         open.progs.process_exit.set_autoload(is_followed);
+        open.progs.enter_accept.set_autoload(!self.is_all());
+        open.progs.enter_accept4.set_autoload(!self.is_all());
+        open.progs.enter_epoll_ctl.set_autoload(!self.is_all());
         if self.is_all() {
             return Ok(());
         }
