@@ -9,7 +9,7 @@ use tcprec_shared::stream::ReadError;
 use super::number::count;
 use super::reading::{Step, read};
 use super::reporter::{ReportFormat, ReportOptions, Reporter};
-use super::{CAPTURE_HELP, Failure, FilterArgs, TcpdumpArgs, open, read_on};
+use super::{CAPTURE_HELP, Captures, Failure, FilterArgs, TcpdumpArgs};
 use crate::condition::{self, Condition};
 
 #[derive(Debug, clap::Args)]
@@ -41,46 +41,41 @@ pub struct Args {
     _tcpdump: TcpdumpArgs,
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
+pub(super) fn run(mut args: Args) -> Result<(), Failure> {
+    let captures = Captures::new(args.capture, args.filter.take_captures());
     let selection = args.filter.selection()?;
-    let input = open(&args.capture)?;
+    let input = captures.open()?;
     let mut reporter = Reporter::new(ReportOptions {
         format: args.format,
         all: args.all,
         slow: args.slow.map(NonZero::get),
         utc: args.utc,
         no_requests: args.no_requests,
-        condition: args.condition.clone(),
+        condition: args.condition,
     });
     let mut whole = Ok(());
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     if threads > 1 {
         reporter = reporter.with_threads();
     }
-    read(
-        input,
-        selection,
-        &args.capture,
-        threads,
-        |step| match step {
-            Step::Records(batches) => Ok(reporter.take(batches)?),
-            Step::Wait => Ok(reporter.settle()?),
-            Step::Error(error) => {
-                let spare = reporter.settle()?;
-                // Damaged records are told in the report, all in one line.
-                reporter.read_error(&error);
-                if !error.is_passing() {
-                    read_on(&args.capture, &error)?;
-                    if matches!(error, ReadError::Io(_)) {
-                        let what = format!("the report is not whole: {error}");
-                        whole = Err(Failure::Failed(what));
-                    }
+    read(input, selection, &captures, threads, |step| match step {
+        Step::Records(batches) => Ok(reporter.take(batches)?),
+        Step::Wait => Ok(reporter.settle()?),
+        Step::Error(error) => {
+            let spare = reporter.settle()?;
+            // Damaged records are told in the report, all in one line.
+            reporter.read_error(&error);
+            if !error.is_passing() {
+                captures.read_on(&error)?;
+                if matches!(error, ReadError::Io(_)) {
+                    let what = format!("the report is not whole: {error}");
+                    whole = Err(Failure::Failed(what));
                 }
-                Ok(spare)
             }
-            Step::Failure(failure) => Err(failure),
-        },
-    )?;
+            Ok(spare)
+        }
+        Step::Failure(failure) => Err(failure),
+    })?;
     reporter.finish()?;
     whole
 }

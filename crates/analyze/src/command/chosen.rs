@@ -5,11 +5,10 @@
 //! filtered for that.
 
 use std::collections::HashSet;
-use std::path::Path;
 
 use tcprec_shared::record::{Process, ProcessId, Record};
 
-use super::{Failure, select};
+use super::{Captures, Failure, select};
 use crate::annotate::Annotator;
 use crate::select::Selection;
 
@@ -19,17 +18,17 @@ const MAX_TOLD: usize = 1 << 16;
 /// Chooses records.
 pub(super) struct Chosen<'a> {
     selection: Selection,
-    path: &'a Path,
+    captures: &'a Captures,
     /// The processes that a chosen event named.
     told: HashSet<ProcessId>,
 }
 
 impl<'a> Chosen<'a> {
-    /// Chooses records of the capture at `path`.
-    pub(super) fn new(selection: Selection, path: &'a Path) -> Self {
+    /// Chooses records of these captures.
+    pub(super) fn new(selection: Selection, captures: &'a Captures) -> Self {
         Self {
             selection: selection.choosing_events(),
-            path,
+            captures,
             told: HashSet::new(),
         }
     }
@@ -64,7 +63,7 @@ impl<'a> Chosen<'a> {
         if !is_chosen {
             return Ok(None);
         }
-        let chosen = select(&mut self.selection, self.path, record)?;
+        let chosen = select(&mut self.selection, self.captures, record)?;
         Ok(chosen.map(|record| (told, record)))
     }
 

@@ -11,34 +11,41 @@ use tcprec_shared::stream::{Annotation, Sink};
 use super::chosen::Chosen;
 use super::left_out::LeftOut;
 use super::progress::Progress;
-use super::{CAPTURE_HELP, Failure, FilterArgs, open, read_on, warn};
+use super::{CAPTURE_HELP, Captures, Failure, FilterArgs, warn};
 use crate::annotate::LookAhead;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[arg(help = CAPTURE_HELP)]
     input: PathBuf,
-    /// The file to write, its format by its extension; `-` is JSON lines to the standard output
+    /// The file to write, its format by its extension; `-` is JSON lines to the standard
+    /// output. Behind several captures it is the last, and is not there yet
     output: PathBuf,
     #[command(flatten)]
     filter: FilterArgs,
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut chosen = Chosen::new(args.filter.selection()?, &args.input);
-    let input = open(&args.input)?;
-    if input
-        .files()
-        .iter()
-        .any(|input| is_same_file(input, &args.output))
-    {
+pub(super) fn run(mut args: Args) -> Result<(), Failure> {
+    let mut paths = vec![args.output];
+    paths.extend(args.filter.take_captures());
+    let path = paths.pop().unwrap_or_default();
+    let has_several_inputs = !paths.is_empty();
+    let captures = Captures::new(args.input, paths);
+    let mut chosen = Chosen::new(args.filter.selection()?, &captures);
+    let input = captures.open()?;
+    let name = path.display();
+    let mut inputs = input.files().iter();
+    if inputs.any(|input| is_same_file(input, &path)) {
         return Err(Failure::Usage(format!(
-            "{}: is the input; give another file to write",
-            args.output.display()
+            "{name}: is the input; give another file to write"
         )));
     }
-    let name = args.output.display();
-    let sink = format::create(&args.output).map_err(|error| {
+    if has_several_inputs && path.is_file() {
+        return Err(Failure::Usage(format!(
+            "{name}: is there already, and may be meant as an input; give another file to write"
+        )));
+    }
+    let sink = format::create(&path).map_err(|error| {
         Failure::Usage(match error {
             CreateError::Io(error) => format!("cannot write {name}: {error}"),
             error => format!("{name}: {error}"),
@@ -46,7 +53,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     })?;
     let mut input = LookAhead::new(input);
     let mut output = Output {
-        args,
+        captures: &captures,
+        path: &path,
         sink,
         left_out: LeftOut::default(),
     };
@@ -63,7 +71,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
                 }
             }
             Ok(None) => break,
-            Err(error) => read_on(&args.input, &error)?,
+            Err(error) => captures.read_on(&error)?,
         }
         progress.record(input.source());
     }
@@ -73,7 +81,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 
 /// The file that is written.
 struct Output<'a> {
-    args: &'a Args,
+    captures: &'a Captures,
+    path: &'a Path,
     sink: Box<dyn Sink + Send>,
     left_out: LeftOut,
 }
@@ -85,7 +94,8 @@ impl Output<'_> {
         annotation: Option<&Annotation<'_>>,
     ) -> Result<(), Failure> {
         let Self {
-            args,
+            captures,
+            path,
             sink,
             left_out,
         } = self;
@@ -107,10 +117,9 @@ impl Output<'_> {
             }
             // Other records are what packets are understood by.
             (Err(error), _) if is_unfit(&error) => Err(Failure::Failed(format!(
-                "{}: {error}; JSON lines (.jsonl) have room for any",
-                args.input.display()
+                "{captures}: {error}; JSON lines (.jsonl) have room for any"
             ))),
-            (written, _) => written.map_err(|error| unwritten(&args.output, error)),
+            (written, _) => written.map_err(|error| unwritten(path, error)),
         }
     }
 
@@ -118,9 +127,9 @@ impl Output<'_> {
         self.left_out
             .write_loss(&mut *self.sink)
             .and_then(|()| self.sink.finish())
-            .map_err(|error| unwritten(&self.args.output, error))?;
+            .map_err(|error| unwritten(self.path, error))?;
         if let Some(first) = &self.left_out.first {
-            let (from, name) = (self.args.input.display(), self.args.output.display());
+            let (from, name) = (self.captures, self.path.display());
             warn(&match self.left_out.count {
                 1 => format!("{from}: a packet was left out, which {name} cannot hold: {first}"),
                 count => format!(

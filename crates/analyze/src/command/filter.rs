@@ -1,9 +1,11 @@
 //! The filter on a command line: which packets are wanted.
 
+use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use tcprec_shared::filter::expression;
+use tcprec_shared::format;
 
 use super::Failure;
 use super::number::port;
@@ -18,15 +20,10 @@ pub struct FilterArgs {
     /// would not pass, and `convert` the processes of these; for `record` and `analyze`
     /// all are kept, to tell whose the packets are
     #[arg(value_name = "EXPRESSION")]
-    words: Vec<String>,
+    words: Vec<OsString>,
 
     /// Read the filter from a file, where # begins a comment
-    #[arg(
-        short = 'F',
-        long = "filter-file",
-        value_name = "FILE",
-        conflicts_with = "words"
-    )]
+    #[arg(short = 'F', long = "filter-file", value_name = "FILE")]
     file: Option<PathBuf>,
 
     /// Leave out this TCP port; may be given more than once
@@ -43,17 +40,31 @@ impl FilterArgs {
     /// All that is wanted as one expression; none where that is everything.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// The file cannot be read, or another filter is given beside it.
     pub fn expression(&self) -> Result<Option<String>, Failure> {
+        let words: Vec<_> = self.words.iter().map(|it| it.to_string_lossy()).collect();
         let given = match &self.file {
+            Some(_) if !words.is_empty() => {
+                return Err(Failure::Usage(format!(
+                    "the filter is in a file (-F), and here is another: {}",
+                    words.join(" ")
+                )));
+            }
             Some(path) => read(path)?,
-            None => self.words.join(" "),
+            None => words.join(" "),
         };
         let given = Some(given.trim()).filter(|given| !given.is_empty());
         let given = given.map(str::to_owned);
         let given = expression::both(given, expression::without_ports(&self.ignored_ports));
         let http = self.http_only.then(expression::http);
         Ok(expression::both(given, http))
+    }
+
+    /// Takes out the captures that stand before the filter.
+    pub(super) fn take_captures(&mut self) -> Vec<PathBuf> {
+        let words = self.words.iter();
+        let count = words.take_while(|word| is_capture(word)).count();
+        self.words.drain(..count).map(PathBuf::from).collect()
     }
 
     /// What the expression selects.
@@ -63,18 +74,27 @@ impl FilterArgs {
     pub(super) fn selection(&self) -> Result<Selection, Failure> {
         let selection = Selection::new(self.expression()?);
         selection.map_err(|error| {
-            let hint = match self.words.first() {
-                Some(word) if Path::new(word).exists() => {
-                    format!(
-                        "\n{word} was taken for a filter; several files are read by their \
-                         folder, or those of a series by the name without what numbers them"
-                    )
-                }
-                _ => String::new(),
+            let mut words = self.words.iter().map(Path::new);
+            let hint = match words.find(|word| word.exists()) {
+                Some(word) => format!(
+                    "\n{} was taken for a part of the filter; captures stand before it, and \
+                     a folder has a / in its name",
+                    word.display()
+                ),
+                None => String::new(),
             };
             Failure::Usage(format!("{error}{hint}"))
         })
     }
+}
+
+/// Whether a word behind a capture is another one. `src` begins a filter, and is a folder in
+/// many places.
+fn is_capture(word: &OsString) -> bool {
+    let path = Path::new(word);
+    let is_path = word.to_string_lossy().contains(path::is_separator);
+    let is_there = path.is_file() || is_path && path.exists();
+    is_there || format::has_extension(path) || format::is_standard_stream(path)
 }
 
 /// The expression in a file, without its comments.

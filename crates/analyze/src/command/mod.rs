@@ -3,6 +3,7 @@
 
 mod analyze;
 mod bytes;
+mod captures;
 mod chosen;
 mod convert;
 mod filter;
@@ -16,16 +17,14 @@ mod reporter;
 use std::env;
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{ArgAction, Subcommand};
 use jiff::tz::TimeZone;
-use tcprec_shared::format::{self, Input};
 use tcprec_shared::record::Record;
-use tcprec_shared::stream::ReadError;
 use thiserror::Error;
 
+use self::captures::Captures;
 use crate::select::Selection;
 
 pub use bytes::BytesArgs;
@@ -41,7 +40,9 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// What a capture to read may be.
 const CAPTURE_HELP: &str = "A capture of any format, by its content: a file; all files of a \
     series by the name without what numbers them, as `cap` for cap.jsonl, cap.1.jsonl, ...; a \
-    folder of captures; or `-`, the standard input";
+    folder of captures; or `-`, the standard input. Several, as *.pcap, are read as one, in the \
+    order in which they begin: the first words that are files or are called as captures are, \
+    and folders with a / in their name";
 
 /// What can be done with a capture anywhere, without root.
 #[derive(Debug, Subcommand)]
@@ -61,9 +62,9 @@ impl Offline {
     /// See [`Failure`]. A reader of the output that goes away (`| head`) is no error.
     pub fn run(self) -> Result<u8, Failure> {
         let result = match self {
-            Self::Analyze(args) => analyze::run(&args),
-            Self::Print(args) => print::run(&args),
-            Self::Convert(args) => convert::run(&args),
+            Self::Analyze(args) => analyze::run(args),
+            Self::Print(args) => print::run(args),
+            Self::Convert(args) => convert::run(args),
         };
         match result {
             Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
@@ -135,65 +136,18 @@ fn warn(what: &dyn Display) {
     let _ = writeln!(io::stderr(), "tcprec: {what}");
 }
 
-fn open(path: &Path) -> Result<Input, Failure> {
-    let input = format::open(path).map_err(|error| unreadable(path, &error))?;
-    let doubled = input.doubled_files();
-    if !doubled.is_empty() {
-        let names = doubled.iter().map(|path| path.display().to_string());
-        let names = names.collect::<Vec<_>>().join(", ");
-        warn(&format_args!(
-            "{}: the same recording once more, and not read: {names}",
-            path.display()
-        ));
-    }
-    Ok(input)
-}
-
-fn unreadable(path: &Path, error: &ReadError) -> Failure {
-    let remedy = match error {
-        ReadError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            "; a recording is its recorder's alone (root's): sudo chown makes it yours"
-        }
-        _ => "",
-    };
-    Failure::Usage(format!("{}: {error}{remedy}", path.display()))
-}
-
 /// The records of a capture that are selected.
 ///
 /// # Errors
 /// The expression makes no sense for this capture.
 fn select<'a>(
     selection: &mut Selection,
-    path: &Path,
+    captures: &Captures,
     record: Record<'a>,
 ) -> Result<Option<Record<'a>>, Failure> {
     selection
         .select(record)
-        .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
-}
-
-/// What to do about an error in the middle of a capture.
-///
-/// # Errors
-/// The capture cannot be read at all. All others are warned of here: what was
-/// read before a cut is good.
-fn read_on(path: &Path, error: &ReadError) -> Result<(), Failure> {
-    match error {
-        ReadError::Unsupported(_) => return Err(unreadable(path, error)),
-        ReadError::Io(_) => warn(&format_args!(
-            "{}: cannot be read further: {error}",
-            path.display()
-        )),
-        ReadError::Truncated { .. } => warn(&format_args!(
-            "{}: {error}; all before it was read",
-            path.display()
-        )),
-        ReadError::Damaged { .. } => {
-            warn(&format_args!("{}: {error}; passed over", path.display()));
-        }
-    }
-    Ok(())
+        .map_err(|error| Failure::Usage(format!("{captures}: {error}")))
 }
 
 /// The time zone to show times in.

@@ -8,7 +8,7 @@ use tcprec_shared::record::Record;
 
 use super::chosen::Chosen;
 use super::number::count;
-use super::{BytesArgs, CAPTURE_HELP, Failure, FilterArgs, TcpdumpArgs, open, read_on, zone};
+use super::{BytesArgs, CAPTURE_HELP, Captures, Failure, FilterArgs, TcpdumpArgs, zone};
 use crate::annotate::LookAhead;
 use crate::print::Printer;
 
@@ -30,9 +30,10 @@ pub struct Args {
     _tcpdump: TcpdumpArgs,
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut chosen = Chosen::new(args.filter.selection()?, &args.capture);
-    let input = open(&args.capture)?;
+pub(super) fn run(mut args: Args) -> Result<(), Failure> {
+    let captures = Captures::new(args.capture, args.filter.take_captures());
+    let mut chosen = Chosen::new(args.filter.selection()?, &captures);
+    let input = captures.open()?;
     // A stream may come from a running recording: what it brings is shown at once.
     let is_stream = input.total_bytes().is_none();
     let mut input = LookAhead::new(input);
@@ -53,7 +54,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
                 }
             }
             Ok(None) => break,
-            Err(error) => read_on(&args.capture, &error)?,
+            Err(error) => captures.read_on(&error)?,
         }
     }
     to.flush()?;

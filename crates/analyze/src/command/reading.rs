@@ -1,7 +1,6 @@
 //! A capture in batches of the records that are selected, read while those before are
 //! worked on where there are several cores.
 
-use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError};
 use std::thread;
 
@@ -10,7 +9,7 @@ use tcprec_shared::format::Input;
 use tcprec_shared::stream::{ReadError, Source as _};
 
 use super::progress::Progress;
-use super::{Failure, select};
+use super::{Captures, Failure, select};
 use crate::select::Selection;
 
 /// At most so many batches wait for whoever works on them.
@@ -54,7 +53,7 @@ impl From<One> for Step {
     }
 }
 
-/// Reads all of `input`, which stands at `path`, with so many threads. What comes goes
+/// Reads all of `input`, which is these captures, with so many threads. What comes goes
 /// to `take`, which gives batches back that it does not need any more.
 ///
 /// # Errors
@@ -62,7 +61,7 @@ impl From<One> for Step {
 pub(super) fn read(
     input: Input,
     selection: Selection,
-    path: &Path,
+    captures: &Captures,
     threads: usize,
     take: impl FnMut(Step) -> Result<Vec<Batch>, Failure> + Send,
 ) -> Result<(), Failure> {
@@ -71,7 +70,7 @@ pub(super) fn read(
     let reader = Reader {
         input,
         selection,
-        path: path.to_owned(),
+        captures: captures.clone(),
         packets_together: PACKETS_OF_A_THREAD * threads,
         progress: Progress::new(),
         after: None,
@@ -164,7 +163,7 @@ fn give_back(spare: Vec<Batch>, to: &Sender<Batch>) {
 struct Reader {
     input: Input,
     selection: Selection,
-    path: PathBuf,
+    captures: Captures,
     packets_together: usize,
     progress: Progress,
     /// What comes after the records that were given last.
@@ -254,7 +253,7 @@ impl Reader {
             let Some(record) = self.input.next().map_err(failed)? else {
                 return Ok(false);
             };
-            let selected = select(&mut self.selection, &self.path, record);
+            let selected = select(&mut self.selection, &self.captures, record);
             if let Some(record) = selected.map_err(|failure| Box::new(One::Failure(failure)))? {
                 batch.push(record);
             }

@@ -30,6 +30,12 @@ pub(super) fn rank(file: &Path) -> usize {
     place.unwrap_or(EXTENSIONS.len())
 }
 
+/// Whether a file is called as a capture is.
+#[must_use]
+pub fn has_extension(file: &Path) -> bool {
+    rank(file) < EXTENSIONS.len()
+}
+
 /// What is meant by a path.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {

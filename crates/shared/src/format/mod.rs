@@ -19,7 +19,8 @@ mod text;
 mod window;
 
 pub use create::{CreateError, UnknownFormat, create, create_counted, create_writer};
-pub use open::{Input, open, open_reader};
+pub use find::has_extension;
+pub use open::{Input, open, open_all, open_reader};
 pub use series::recorded;
 
 /// Whether a path is `-`: the standard input, or the standard output, and no file.

@@ -1,5 +1,6 @@
 //! Opening captures by their content.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
 use std::num::NonZero;
@@ -134,21 +135,73 @@ pub fn open(path: &Path) -> Result<Input, ReadError> {
             let opened = open_file(&file, Arc::clone(&read_bytes))?;
             Ok(opened.into_input(read_bytes, vec![file]))
         }
-        Found::Series(files) => open_series(Parts::of(without_empty(files))),
-        Found::Folder(files) => {
-            let mut captures = Vec::new();
-            for file in files {
-                let content = File::open(&file)
-                    .map_err(ReadError::Io)
-                    .and_then(|input| identify(input, Arc::default()))
-                    .map_err(|error| series::named(&file, error))?;
-                if let Content::Capture(..) = content {
-                    captures.push(file);
+        Found::Series(files) => open_series(files),
+        Found::Folder(files) => open_series(captures(files)?),
+    }
+}
+
+/// Opens what is at each of `paths`, as [`open`] does what is at one, as one capture. A
+/// file that is meant more than once is read once.
+///
+/// # Errors
+/// As [`open`], with the path. A stream can be read only alone.
+pub fn open_all(paths: &[PathBuf]) -> Result<Input, ReadError> {
+    if let [path] = paths {
+        return open(path);
+    }
+    let mut files = Vec::new();
+    for path in paths {
+        files.extend(files_at(path).map_err(|error| series::named(path, error))?);
+    }
+    let mut known = BTreeSet::new();
+    files.retain(|file| known.insert(file.canonicalize().unwrap_or_else(|_| file.clone())));
+    open_series(files)
+}
+
+/// The files at one of several paths.
+fn files_at(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
+    let alone = || ReadError::Unsupported("a stream is read alone, without other files".into());
+    if is_standard_stream(path) {
+        return Err(alone());
+    }
+    match find(path)? {
+        // What is looked at of a pipe is gone.
+        Found::File(file) if !file.is_file() => Err(alone()),
+        Found::File(file) => {
+            let is_empty = file.metadata()?.len() == 0;
+            match glance(&file) {
+                // Of what is cut or empty the rest is read.
+                Err(error) if !is_empty && !matches!(error, ReadError::Truncated { .. }) => {
+                    Err(error)
                 }
+                _ => Ok(vec![file]),
             }
-            open_series(Parts::of(without_empty(captures)))
+        }
+        Found::Series(files) => Ok(files),
+        Found::Folder(files) => captures(files),
+    }
+}
+
+fn no_captures() -> ReadError {
+    ReadError::Unsupported("no captures in this folder".into())
+}
+
+/// The captures among the files of a folder.
+fn captures(files: Vec<PathBuf>) -> Result<Vec<PathBuf>, ReadError> {
+    let mut captures = Vec::new();
+    for file in files {
+        let content = File::open(&file)
+            .map_err(ReadError::Io)
+            .and_then(|input| identify(input, Arc::default()))
+            .map_err(|error| series::named(&file, error))?;
+        if let Content::Capture(..) = content {
+            captures.push(file);
         }
     }
+    if captures.is_empty() {
+        return Err(no_captures());
+    }
+    Ok(captures)
 }
 
 /// Opens a capture that is read from `input`.
@@ -170,15 +223,18 @@ fn without_empty(mut files: Vec<PathBuf>) -> Vec<PathBuf> {
     files
 }
 
-fn open_series(mut parts: Parts) -> Result<Input, ReadError> {
+fn open_series(files: Vec<PathBuf>) -> Result<Input, ReadError> {
+    let mut parts = Parts::of(without_empty(files));
     let doubled_files = parts.take_doubled();
     let read_bytes = Arc::default();
     let files = parts.in_order();
     let Some(first) = files.first() else {
-        return Err(ReadError::Unsupported("no captures in this folder".into()));
+        return Err(no_captures());
     };
     let opened = Opened {
-        format: glance(first)?.format,
+        format: glance(first)
+            .map_err(|error| series::named(first, error))?
+            .format,
         source: Box::new(Series::new(files.clone(), Arc::clone(&read_bytes))),
     };
     Ok(Input {

@@ -228,6 +228,67 @@ fn a_folder_is_read_by_time_and_other_files_are_left_alone() {
     assert!(matches!(open(empty.path()), Err(ReadError::Unsupported(_))));
 }
 
+#[test]
+fn several_paths_are_one_capture() {
+    let folder = folder();
+    let file = |name: &str| folder.path().join(name);
+    fs::create_dir(file("day")).unwrap();
+    part_of(1, &file("late.pcapng"), 0, 500);
+    part_of(2, &file("early.jsonl"), 0, 50);
+    part_of(3, &file("day/first.jsonl"), 0, 5);
+    part_of(4, &file("series.1.jsonl"), 0, 70);
+    part_of(4, &file("series.2.jsonl"), 1, 71);
+    // As recorders leave them that are killed.
+    fs::write(file("empty.pcap"), "").unwrap();
+    fs::write(
+        file("cut.pcap"),
+        [0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0],
+    )
+    .unwrap();
+    fs::write(file("day/README"), "text").unwrap();
+    let names = [
+        "late.pcapng",
+        "day",
+        "early.jsonl",
+        "series",
+        "empty.pcap",
+        "cut.pcap",
+    ];
+    // Some of them once more.
+    let paths: Vec<_> = names
+        .iter()
+        .chain(&["day/first.jsonl", "day/../early.jsonl"])
+        .collect();
+    let paths: Vec<_> = paths.into_iter().map(|name| file(name)).collect();
+    let input = open_all(&paths).unwrap();
+    let expected = [
+        "day/first.jsonl",
+        "early.jsonl",
+        "series.1.jsonl",
+        "series.2.jsonl",
+        "late.pcapng",
+        "cut.pcap",
+    ];
+    assert_eq!(input.files(), expected.map(file));
+
+    let early = file("early.jsonl");
+    for (other, told) in [
+        ("missing", "missing: no such file"),
+        ("day/README", "README: this is text"),
+    ] {
+        let error = open_all(&[early.clone(), file(other)]).err().unwrap();
+        assert!(error.to_string().contains(told), "{error}");
+    }
+    let error = open_all(&[early, "-".into()]).err().unwrap();
+    assert!(error.to_string().starts_with("-: a stream"), "{error}");
+    let error = open_all(&[file("empty.pcap"), file("day/../empty.pcap")]);
+    let error = error.err().unwrap().to_string();
+    assert!(
+        error.contains("empty.pcap: this is an empty file"),
+        "{error}"
+    );
+}
+
 /// As `record -o r.jsonl.zst -o r.pcapng` leaves it, and `convert`.
 #[test]
 fn a_recording_is_read_once() {
