@@ -10,7 +10,7 @@ use crate::finding::Findings;
 use crate::latency::{Durations, Latencies, TurnLatencies};
 use crate::owner::Owners;
 use crate::report::{
-    Connection, Keep, OwnerId, Part, ProcessSummary, Report, Request, Totals, Volume,
+    Connection, Keep, OwnerId, Part, ProcessSummary, Report, Request, Sort, Totals, Volume,
 };
 use crate::tcp::ConnectionId;
 
@@ -28,7 +28,8 @@ pub(crate) struct Summary {
     pub(crate) findings: Findings,
     latencies: Latencies,
     turns: TurnLatencies,
-    connections: First<ConnectionId, Connection>,
+    sort: Sort,
+    connections: First<(Reverse<u64>, ConnectionId), Connection>,
     requests: First<Began, Request>,
     slowest: First<(Reverse<i64>, Began), Request>,
 }
@@ -47,6 +48,7 @@ impl Summary {
             findings: Findings::default(),
             latencies: Latencies::default(),
             turns: TurnLatencies::default(),
+            sort: keep.sort,
             connections: First::new(keep.rows),
             requests: First::new(keep.rows),
             slowest: First::new(Some(keep.slowest)),
@@ -82,8 +84,8 @@ impl Summary {
         self.count(connection.orig.owner, made);
         self.count(connection.resp.owner, taken);
         self.turns.add(connection, owners);
-        self.connections
-            .add(connection.tcp.id, || connection.clone());
+        let place = (Reverse(self.sort.amount(connection)), connection.tcp.id);
+        self.connections.add(place, || connection.clone());
     }
 
     /// Takes a finished request.
@@ -229,6 +231,7 @@ impl<K: Ord, T> First<K, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::row::sample;
 
     #[test]
     fn processes_that_did_least_are_forgotten() {
@@ -242,6 +245,46 @@ mod tests {
         assert_eq!(forget_half(&mut processes), 2);
         assert_eq!(processes.into_keys().collect::<Vec<_>>(), [1, 3, 5].map(id));
         assert_eq!(forget_half(&mut BTreeMap::new()), 0);
+    }
+
+    #[test]
+    fn connections_are_kept_by_what_they_are_sorted_by() {
+        let kept = |sort| {
+            let (rows, slowest) = (Some(3), 0);
+            let mut summary = Summary::new(Keep {
+                rows,
+                sort,
+                slowest,
+            });
+            let owners = Owners::new(0);
+            for (id, [duration_ns, packets, bytes, resent]) in (0..).zip([
+                [1, 2, 3, 4],
+                [9, 2, 3, 4],
+                [5, 8, 3, 5],
+                [9, 2, 7, 0],
+                [1, 6, 3, 4],
+                [1, 2, 4, 6],
+            ]) {
+                let mut connection = sample::connection();
+                connection.tcp.id = ConnectionId(id);
+                connection.tcp.duration_ns = duration_ns;
+                connection.tcp.orig.packets = packets.unsigned_abs();
+                connection.tcp.resp.bytes = bytes.unsigned_abs();
+                // Of this end the wire's count is taken, of the other the kernel's.
+                connection.orig.kernel = None;
+                connection.tcp.orig.retransmitted_packets = resent.unsigned_abs();
+                summary.connection(&connection, &owners);
+            }
+            let mut report = Report::default();
+            summary.finish(&owners, &mut report);
+            let kept = report.connections.iter().map(|it| it.tcp.id.0);
+            kept.collect::<Vec<_>>()
+        };
+        assert_eq!(kept(Sort::Start), [0, 1, 2]);
+        assert_eq!(kept(Sort::Duration), [1, 3, 2]);
+        assert_eq!(kept(Sort::Packets), [2, 4, 0]);
+        assert_eq!(kept(Sort::Bytes), [3, 5, 0]);
+        assert_eq!(kept(Sort::Retransmits), [5, 2, 0]);
     }
 
     #[test]

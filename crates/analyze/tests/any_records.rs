@@ -14,7 +14,7 @@ use proptest::sample::select;
 use tcprec_analyze::annotate::Annotator;
 use tcprec_analyze::pipeline::Pipeline;
 use tcprec_analyze::print::{Bytes, Printer};
-use tcprec_analyze::report::{Keep, json, jsonl, text};
+use tcprec_analyze::report::{Keep, Sort, json, jsonl, text};
 use tcprec_analyze::tcp::Limits;
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::headers::LinkType;
@@ -264,8 +264,8 @@ fn everything(records: &[Record<'static>], width: usize) -> Vec<u8> {
         ..Limits::default()
     };
     let keep = Keep {
-        rows: None,
         slowest: 3,
+        ..Keep::default()
     };
     let mut pipeline = Pipeline::new(limits, keep);
     let mut lines = jsonl::Writer::new(Vec::new());
@@ -285,6 +285,7 @@ fn everything(records: &[Record<'static>], width: usize) -> Vec<u8> {
         color: false,
         zone: TimeZone::UTC,
         rows: Some(3),
+        sort: Sort::default(),
         slow: true,
         all_option: "--all",
     };

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use tcprec_analyze::pipeline::Pipeline;
-use tcprec_analyze::report::{Keep, json, jsonl};
+use tcprec_analyze::report::{Keep, Sort, json, jsonl};
 use tcprec_analyze::tcp::Limits;
 use tcprec_shared::batch::Batch;
 use tcprec_shared::format;
@@ -95,6 +95,7 @@ fn check(capture: &Path) -> Result<(), Failed> {
 fn pipeline(limits: Limits) -> (Pipeline, jsonl::Writer<Vec<u8>>) {
     let keep = Keep {
         rows: None,
+        sort: Sort::Bytes,
         slowest: 3,
     };
     (Pipeline::new(limits, keep), jsonl::Writer::new(Vec::new()))

@@ -11,6 +11,7 @@ use super::reading::{Step, read};
 use super::reporter::{ReportFormat, ReportOptions, Reporter};
 use super::{CAPTURE_HELP, Captures, Failure, FilterArgs, TcpdumpArgs};
 use crate::condition::{self, Condition};
+use crate::report::Sort;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -24,6 +25,9 @@ pub struct Args {
     /// Show all rows of each table in the text
     #[arg(long)]
     all: bool,
+    /// Which connections are shown first, in the text
+    #[arg(long, value_name = "BY", value_enum, default_value_t)]
+    sort: Sort,
     /// Show where the time of the N slowest requests went, in the text
     #[arg(long, value_name = "N", value_parser = count::<NonZeroUsize>, allow_negative_numbers = true)]
     slow: Option<NonZeroUsize>,
@@ -48,6 +52,7 @@ pub(super) fn run(mut args: Args) -> Result<(), Failure> {
     let mut reporter = Reporter::new(ReportOptions {
         format: args.format,
         all: args.all,
+        sort: args.sort,
         slow: args.slow.map(NonZero::get),
         utc: args.utc,
         no_requests: args.no_requests,

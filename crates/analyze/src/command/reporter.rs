@@ -13,7 +13,7 @@ use super::{has_color, zone};
 use crate::condition::Condition;
 use crate::pipeline::Pipeline;
 use crate::report::text::{self, Looks};
-use crate::report::{Keep, json, jsonl};
+use crate::report::{Keep, Sort, json, jsonl};
 use crate::tcp::Limits;
 
 /// So many rows of each table are shown if not all are asked for.
@@ -41,6 +41,8 @@ pub struct ReportOptions {
     pub format: ReportFormat,
     /// All rows of each table stand in the text, not only the first.
     pub all: bool,
+    /// The order of the connections in the text.
+    pub sort: Sort,
     /// Where the time of so many of the slowest requests went stands in the text.
     pub slow: Option<usize>,
     /// Times are in UTC, not in local time.
@@ -78,10 +80,14 @@ impl Reporter {
             ReportFormat::Jsonl => (To::Lines(jsonl::Writer::new(stdout)), Some(0)),
         };
         let is_text = options.format == ReportFormat::Text;
-        let keep = Keep {
+        let mut keep = Keep {
             rows,
-            slowest: options.slow.filter(|_| is_text).unwrap_or(0),
+            ..Keep::default()
         };
+        if is_text {
+            keep.sort = options.sort;
+            keep.slowest = options.slow.unwrap_or(0);
+        }
         let condition = options.condition.clone();
         let condition = condition.map(|condition| condition.in_zone(zone(options.utc)));
         let mut pipeline = Pipeline::new(Limits::default(), keep).selecting(condition);
@@ -207,6 +213,7 @@ fn looks(options: &ReportOptions) -> Looks {
         color: has_color(),
         zone: zone(options.utc),
         rows: (!options.all).then_some(ROWS),
+        sort: options.sort,
         slow: options.slow.is_some(),
         all_option: "--all",
     }

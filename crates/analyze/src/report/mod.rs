@@ -9,8 +9,11 @@ pub(crate) mod findings;
 pub mod json;
 pub mod jsonl;
 pub(crate) mod row;
+mod sort;
 pub mod text;
 pub mod units;
+
+pub use self::sort::Sort;
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -48,6 +51,8 @@ impl Rows for () {
 pub struct Keep {
     /// So many connections and so many requests, the first; none for all.
     pub rows: Option<usize>,
+    /// The order of the connections.
+    pub sort: Sort,
     /// So many of the slowest requests.
     pub slowest: usize,
 }
@@ -67,7 +72,7 @@ pub struct Report {
     pub totals: Totals,
     /// What is worth attention, the gravest first.
     pub findings: Vec<Finding>,
-    /// The connections that are [kept](Keep), in the order of their first packets.
+    /// The connections that are [kept](Keep), in the order that was asked for.
     pub connections: Vec<Connection>,
     /// The requests that are kept, in the order they began.
     pub requests: Vec<Request>,
@@ -363,6 +368,16 @@ impl Connection {
             orig_owner: self.orig.owner,
             resp_owner: self.resp.owner,
         }
+    }
+
+    /// How many packets each end sent again: the kernel's count where it is known.
+    #[must_use]
+    pub fn resent_packets(&self) -> [u64; 2] {
+        let ends = [(&self.orig, &self.tcp.orig), (&self.resp, &self.tcp.resp)];
+        ends.map(|(facts, end)| {
+            let kernel = facts.kernel.map(|kernel| kernel.retransmits);
+            kernel.unwrap_or(end.retransmitted_packets)
+        })
     }
 }
 

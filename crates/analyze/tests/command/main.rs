@@ -231,6 +231,7 @@ fn what_is_asked_for_wrongly_is_told_what_is_right() {
     for (args, told) in [
         (&["analyze", path, "--slow", "x"][..], "at least 1"),
         (&["analyze", path, "--slow", "-3"], "at least 1"),
+        (&["analyze", path, "--sort", "x"], "retransmits"),
         (&["analyze", path, "--ignore-port", "70000"], "up to 65535"),
         (&["print", path, "-c", "0"], "at least 1"),
         (&["print", path, "-F", nowhere], "the filter in "),
@@ -381,6 +382,34 @@ fn several_recordings_in_a_folder_are_told_as_such() {
         again.display()
     );
     assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
+}
+
+/// What is shown first; programs get the same as ever.
+#[test]
+fn connections_are_shown_in_the_order_that_is_asked_for() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
+    let capture = fixtures.join("findings/input.pcap");
+    let run_with = |args: &[&str]| {
+        let args = [&["analyze", "--utc", text(&capture)], args].concat();
+        String::from_utf8(run(&args).stdout).unwrap()
+    };
+    let states = |by: &str| {
+        let report = run_with(&["--sort", by]);
+        let connections = report.lines().skip_while(|line| !line.starts_with("Conn"));
+        let rows = connections.filter(|line| line.starts_with("  00:"));
+        let states = rows.take(2).map(|line| line[15..30].trim().to_owned());
+        states.collect::<Vec<_>>()
+    };
+    assert_eq!(states("start"), ["no answer", "refused"]);
+    assert_eq!(states("duration"), ["no answer", "closed"]);
+    assert_eq!(states("packets"), ["closed", "closed"]);
+    assert_eq!(states("bytes"), ["closed", "client closed"]);
+    assert_eq!(states("retransmits"), ["no answer", "refused"]);
+    assert!(run_with(&["--sort=bytes"]).contains("  the most bytes first\n"));
+    assert!(!run_with(&[]).contains(" first\n"));
+    for format in ["--format=json", "--format=jsonl"] {
+        assert_eq!(run_with(&[format, "--sort=bytes"]), run_with(&[format]));
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use tcprec_analyze::finding::FindingKind;
 use tcprec_analyze::pipeline::Pipeline;
-use tcprec_analyze::report::text;
+use tcprec_analyze::report::{Sort, text};
 use tcprec_shared::format;
 use tcprec_shared::record::{End, Record};
 use tcprec_shared::stream::Source as _;
@@ -183,6 +183,7 @@ fn they_are_told_whole() {
             color: false,
             zone: jiff::tz::TimeZone::UTC,
             rows: None,
+            sort: Sort::Start,
             slow: false,
             all_option: "--all",
         };

@@ -23,6 +23,7 @@ impl Text<'_> {
         if all == 0 {
             return Ok(());
         }
+        self.note(to, self.looks.sort.note())?;
         let mut table = Table::new([
             ("START", Kind::Text),
             ("STATE", Kind::Text),
@@ -56,10 +57,8 @@ impl Text<'_> {
         // What was not seen may have been lost.
         let unsure = incomplete.lacks_packets() && !tcp.state.is_over();
         let state = format!("{state}{}", if unsure { "?" } else { "" });
-        let figures = |end: &tcp::End, facts: &EndFacts| {
-            let resent = facts
-                .kernel
-                .map_or(end.retransmitted_packets, |kernel| kernel.retransmits);
+        let [orig_resent, resp_resent] = connection.resent_packets();
+        let figures = |end: &tcp::End, facts: &EndFacts, resent: u64| {
             let rtt = facts.kernel.and_then(|kernel| kernel.tcp);
             let rtt = rtt.and_then(|tcp| tcp.round_trip_ns());
             let rtt = rtt.map_or(String::new(), units::duration);
@@ -81,7 +80,7 @@ impl Text<'_> {
             self.owner(orig.owner),
             tls_first,
         ];
-        row.extend(figures(&tcp.orig, orig));
+        row.extend(figures(&tcp.orig, orig, orig_resent));
         row.push(missing(*incomplete));
         table.row(row);
         let mut row: Vec<Cell> = vec![
@@ -91,7 +90,7 @@ impl Text<'_> {
             self.owner(resp.owner),
             tls_second,
         ];
-        row.extend(figures(&tcp.resp, resp));
+        row.extend(figures(&tcp.resp, resp, resp_resent));
         table.row(row);
     }
 }

@@ -24,7 +24,7 @@ use jiff::tz::TimeZone;
 use tcprec_shared::record::ProcessId;
 
 use self::table::{Cell, Table};
-use super::{OwnerId, Report, units};
+use super::{OwnerId, Report, Sort, units};
 use crate::gaps::Incomplete;
 
 const BOLD: Style = Style::new().bold();
@@ -44,6 +44,8 @@ pub struct Looks {
     pub zone: TimeZone,
     /// At most so many rows of each table; none for all.
     pub rows: Option<usize>,
+    /// The order of the connections that the report keeps.
+    pub sort: Sort,
     /// Show where the time of the slowest requests went that the report keeps.
     pub slow: bool,
     /// What the reader can do to see all rows, as `--all`.
@@ -173,6 +175,7 @@ fn written(report: &Report, width: Option<usize>) -> String {
         color: false,
         zone: TimeZone::UTC,
         rows: None,
+        sort: Sort::Start,
         slow: false,
         all_option: "",
     };
