@@ -22,6 +22,7 @@ pub mod pipeline;
 pub mod print;
 pub mod report;
 pub mod select;
+pub mod services;
 mod summary;
 pub mod tcp;
 pub mod timing;

@@ -12,6 +12,7 @@ use crate::owner::Owners;
 use crate::report::{
     Connection, Keep, OwnerId, Part, ProcessSummary, Report, Request, Sort, Totals, Volume,
 };
+use crate::services::Services;
 use crate::tcp::ConnectionId;
 
 /// The sums of at most so many processes are kept: where there are more, the half
@@ -28,6 +29,7 @@ pub(crate) struct Summary {
     pub(crate) findings: Findings,
     latencies: Latencies,
     turns: TurnLatencies,
+    services: Services,
     sort: Sort,
     connections: First<(Reverse<u64>, ConnectionId), Connection>,
     requests: First<Began, Request>,
@@ -48,6 +50,7 @@ impl Summary {
             findings: Findings::default(),
             latencies: Latencies::default(),
             turns: TurnLatencies::default(),
+            services: Services::default(),
             sort: keep.sort,
             connections: First::new(keep.rows),
             requests: First::new(keep.rows),
@@ -84,6 +87,7 @@ impl Summary {
         self.count(connection.orig.owner, made);
         self.count(connection.resp.owner, taken);
         self.turns.add(connection, owners);
+        self.services.add(connection, owners);
         let place = (Reverse(self.sort.amount(connection)), connection.tcp.id);
         self.connections.add(place, || connection.clone());
     }
@@ -139,9 +143,11 @@ impl Summary {
         let left_out = &mut report.capture.left_out;
         left_out.findings = self.findings.forgotten();
         left_out.latencies = self.latencies.forgotten_groups() + self.turns.forgotten_groups();
+        left_out.services = self.services.forgotten_groups();
         report.findings = self.findings.finish(owners);
         report.latencies = self.latencies.finish();
         report.turns = self.turns.finish();
+        report.services = self.services.finish();
         report.connections = self.connections.finish();
         report.requests = self.requests.finish();
         report.slowest = self.slowest.finish();

@@ -46,6 +46,20 @@ impl Durations {
             .for_each(|(ns, count)| self.add_many(ns, count));
     }
 
+    /// Adds all of another's.
+    pub(crate) fn join(&mut self, other: Self) {
+        let max_ns = self.max_ns.max(other.max_ns);
+        for ns in other.exact_ns {
+            self.add(ns);
+        }
+        for class in other.classes.iter().flat_map(Histogram::iter_recorded) {
+            let ns = i64::try_from(class.value_iterated_to()).unwrap_or(i64::MAX);
+            self.add_many(ns, class.count_at_value().into());
+        }
+        // That of a class may be a little longer.
+        self.max_ns = max_ns;
+    }
+
     fn add_many(&mut self, ns: i64, count: u64) {
         self.count += count;
         self.max_ns = self.max_ns.max(Some(ns));
@@ -118,6 +132,18 @@ mod tests {
         let one = durations([-7]).quantiles();
         assert_eq!((one.p50_ns, one.max_ns), (-7, -7));
         assert_eq!(durations([]).quantiles(), Quantiles::default());
+    }
+
+    #[test]
+    fn what_is_joined_has_the_quantiles_of_all() {
+        for (one, other) in [(700, 300), (700, 5_000), (5_000, 700), (5_000, 5_000)] {
+            let range = |from: i64, count| (from..from + count).map(|ms| ms * 1_000_000 + 1);
+            let mut joined = durations(range(0, one));
+            joined.join(durations(range(one, other)));
+            assert_eq!(joined.count(), durations(range(0, one + other)).count());
+            let all = durations(range(0, one + other)).quantiles();
+            assert_eq!(joined.quantiles(), all);
+        }
     }
 
     #[test]

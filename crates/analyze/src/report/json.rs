@@ -23,7 +23,7 @@ impl Serialize for Document<'_> {
         use serde::ser::SerializeStruct as _;
 
         let Self(report) = *self;
-        let mut document = to.serialize_struct("Document", 8)?;
+        let mut document = to.serialize_struct("Document", 9)?;
         document.serialize_field("capture", &row::capture(report))?;
         document.serialize_field("losses", &List(|| report.losses.iter().map(row::loss)))?;
         let names = report;
@@ -50,6 +50,8 @@ impl Serialize for Document<'_> {
         };
         document.serialize_field("latencies", &List(latencies))?;
         document.serialize_field("turns", &List(|| report.turns.iter().map(row::turns)))?;
+        let services = || report.services.iter().map(row::service);
+        document.serialize_field("services", &List(services))?;
         document.end()
     }
 }

@@ -64,6 +64,9 @@ impl<W: Write> Writer<W> {
         for turns in &report.turns {
             self.object(&row::turns(turns));
         }
+        for service in &report.services {
+            self.object(&row::service(service));
+        }
         for process in report.processes.values() {
             self.object(&row::process(process));
         }

@@ -28,6 +28,7 @@ use crate::finding::Finding;
 use crate::gaps::Incomplete;
 use crate::latency::{Latency, Quantiles, TurnLatency};
 use crate::owner::{KernelFacts, Owners};
+use crate::services::Service;
 use crate::tcp::{self, ConnState, ConnectionId};
 use crate::timing::Timing;
 
@@ -78,6 +79,8 @@ pub struct Report {
     pub requests: Vec<Request>,
     /// The slowest requests that are kept, the slowest first.
     pub slowest: Vec<Request>,
+    /// Who talks to whom.
+    pub services: Vec<Service>,
     /// How long requests took.
     pub latencies: Vec<Latency>,
     /// How long the answers of what cannot be read took.
@@ -191,6 +194,8 @@ pub struct LeftOut {
     pub findings: u64,
     /// Groups of requests whose times were forgotten, the smallest.
     pub latencies: u64,
+    /// Groups of connections that were forgotten, the smallest.
+    pub services: u64,
     /// Processes that own an end of a connection, and were forgotten.
     pub processes: u64,
 }

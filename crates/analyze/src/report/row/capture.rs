@@ -58,6 +58,8 @@ pub(in crate::report) struct CaptureRow<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     forgotten_latencies: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    forgotten_services: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     forgotten_processes: Option<u64>,
 }
 
@@ -112,6 +114,7 @@ pub(in crate::report) fn capture(report: &Report) -> CaptureRow<'_> {
         evicted_connections,
         findings,
         latencies,
+        services,
         processes,
     } = capture.left_out;
     let duration = |first: i64| Some(capture.last_ns?.saturating_sub(first));
@@ -160,6 +163,7 @@ pub(in crate::report) fn capture(report: &Report) -> CaptureRow<'_> {
         evicted_connections,
         forgotten_findings: Some(findings).filter(|count| *count > 0),
         forgotten_latencies: Some(latencies).filter(|count| *count > 0),
+        forgotten_services: Some(services).filter(|count| *count > 0),
         forgotten_processes: Some(processes).filter(|count| *count > 0),
     }
 }

@@ -175,6 +175,7 @@ impl Text<'_> {
             evicted_connections,
             findings,
             latencies,
+            services,
             processes,
         } = self.report.capture.left_out;
         let parts = [
@@ -190,6 +191,12 @@ impl Text<'_> {
                 "group",
                 "groups",
                 "of requests left out of the latencies",
+            ),
+            (
+                services,
+                "group",
+                "groups",
+                "of connections left out of the services",
             ),
             (processes, "process", "processes", "forgotten"),
         ];

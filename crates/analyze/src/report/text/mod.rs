@@ -1,7 +1,7 @@
 //! The report for people.
 //!
 //! First what was recorded and what was lost, then what is worth attention and
-//! who talked, then the
+//! who talked, and to whom, then the
 //! connections, one line for each end, then the requests, how long they
 //! took, how long what is no request did, and which requests were the slowest. Each has its module;
 //! here is what they share.
@@ -12,6 +12,7 @@ mod findings;
 mod latency;
 mod processes;
 mod requests;
+mod services;
 mod slow;
 mod table;
 mod turns;
@@ -65,6 +66,7 @@ pub fn write(report: &Report, looks: &Looks, to: &mut dyn Write) -> io::Result<(
     text.capture(to)?;
     text.findings(to)?;
     text.processes(to)?;
+    text.services(to)?;
     text.connections(to)?;
     text.requests(to)?;
     text.latencies(to)?;
