@@ -5,6 +5,7 @@
 //! what was seen to happen.
 
 mod connection;
+mod errors;
 mod kind;
 mod request;
 
@@ -19,8 +20,9 @@ use tcprec_shared::record::{Event, EventKind, Provenance, TcpState};
 
 pub use self::kind::FindingKind;
 
+use self::errors::ServerErrors;
 use crate::owner::{Owners, Span};
-use crate::report::{Ends, OwnerId};
+use crate::report::{Ends, Outcome, OwnerId};
 use crate::tcp::ConnectionId;
 
 /// At most so many are kept; beyond, the half that is the least grave, or the
@@ -71,6 +73,10 @@ pub struct Finding {
     pub alert: Option<String>,
     /// Method and path of the requests.
     pub route: Option<String>,
+    /// What came of the request.
+    pub outcome: Option<Outcome>,
+    /// How many requests the server answered, in whatever way.
+    pub answers: Option<u64>,
 }
 
 impl Finding {
@@ -92,6 +98,8 @@ impl Finding {
             packets: None,
             alert: None,
             route: None,
+            outcome: None,
+            answers: None,
         }
     }
 
@@ -162,6 +170,7 @@ pub(crate) struct Findings {
     answered: Option<(ConnectionId, i64)>,
     /// The latest connection with a request that was not wholly answered.
     lacking: Option<ConnectionId>,
+    errors: ServerErrors,
     forgotten: u64,
     /// Whether what is found first is to be kept for [`Self::news`].
     tells_news: bool,
@@ -180,6 +189,9 @@ impl Findings {
     /// All of them, the gravest first.
     pub(crate) fn finish(mut self, owners: &Owners) -> Vec<Finding> {
         for finding in mem::take(&mut self.unseen).into_values() {
+            self.add(finding, owners);
+        }
+        for finding in mem::take(&mut self.errors).finish() {
             self.add(finding, owners);
         }
         let all = self.found.into_iter();

@@ -14,6 +14,8 @@ pub enum FindingKind {
     NoFreePort,
     /// A TLS handshake came to no good end.
     TlsFailed,
+    /// A server answered many requests with an error of its own.
+    ServerErrors,
     /// An end reset a connection.
     Reset,
     /// An end waited for a retransmission timeout.

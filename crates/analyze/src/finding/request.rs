@@ -28,6 +28,7 @@ impl Findings {
         owners: &Owners,
         now_ns: i64,
     ) {
+        self.forgotten += self.errors.take(request);
         let id = connection.tcp.id;
         let is_alone = request.app.stream.is_none();
         let before = self.answered.filter(|(on, _)| is_alone && *on == id);

@@ -1,7 +1,7 @@
 //! Findings in words.
 
 use super::row::Names;
-use super::{OwnerId, units};
+use super::{Outcome, OwnerId, units};
 use crate::finding::{Finding, FindingKind};
 use tcprec_shared::flow::Endpoint;
 
@@ -47,6 +47,17 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
             }
             None => format!("the TLS handshake of {client} with {server} came to no end"),
         },
+        FindingKind::ServerErrors => {
+            let answers = finding.answers.unwrap_or(finding.count);
+            let outcome = finding.outcome.and_then(Outcome::status);
+            format!(
+                "{server} answered {} of {} with errors ({}), first {route} of {client} with {}",
+                units::count(finding.count),
+                units::counted(answers, "request"),
+                units::share(finding.count, answers),
+                outcome.unwrap_or_default(),
+            )
+        }
         FindingKind::Reset => format!("{by} reset its connection with {other}, {time} old"),
         FindingKind::Timeout if finding.at_byte.is_none() => match finding.by_orig {
             Some(false) => {
@@ -91,6 +102,7 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
     };
     match finding.count {
         1 => text,
+        _ if finding.kind == FindingKind::ServerErrors => text,
         many => {
             let shown = match finding.kind {
                 FindingKind::Unanswered if finding.duration_ns() > 0 => ", this the longest",
@@ -155,6 +167,29 @@ mod tests {
             "the SYN-ACK of 10.0.0.2:80 to 10.0.0.1 was not acknowledged for 1.00 s"
         );
         assert!(told(stalled(true, Some(0))).ends_with(" at byte 0"));
+    }
+
+    #[test]
+    fn errors_are_told_with_their_share_and_the_first() {
+        let errors = |answers, outcome, route: Option<&str>| {
+            told(Finding {
+                count: 37,
+                answers: Some(answers),
+                outcome: Some(outcome),
+                route: route.map(str::to_owned),
+                ..finding(FindingKind::ServerErrors)
+            })
+        };
+        assert_eq!(
+            errors(1_200, Outcome::Status(503), Some("GET /a")),
+            "10.0.0.2:80 answered 37 of 1,200 requests with errors (3.0 %), \
+             first GET /a of 10.0.0.1 with 503"
+        );
+        assert_eq!(
+            errors(37, Outcome::GrpcFailed(Some(200), 14), None),
+            "10.0.0.2:80 answered 37 of 37 requests with errors (100.0 %), \
+             first a request of 10.0.0.1 with 200 grpc 14"
+        );
     }
 
     #[test]

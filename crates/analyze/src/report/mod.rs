@@ -149,6 +149,33 @@ pub enum Outcome {
     Unknown,
 }
 
+impl Outcome {
+    /// Whether it is the server's fault: a status of 5xx, or one of gRPC that stands for
+    /// such (google/rpc/code.proto: unknown, deadline exceeded, unimplemented, internal,
+    /// unavailable, data loss).
+    #[must_use]
+    pub const fn is_server_error(self) -> bool {
+        match self {
+            Self::Status(status) | Self::GrpcFailed(Some(status @ 500..), _) => {
+                matches!(status, 500..600)
+            }
+            Self::GrpcFailed(_, failure) => matches!(failure, 2 | 4 | 12..=15),
+            Self::Answered | Self::Reset | Self::Unanswered | Self::Unknown => false,
+        }
+    }
+
+    /// The status of HTTP, and that of gRPC where it is a failure, as `200 grpc 14`.
+    #[must_use]
+    pub fn status(self) -> Option<String> {
+        match self {
+            Self::Status(status) => Some(status.to_string()),
+            Self::GrpcFailed(Some(status), failure) => Some(format!("{status} grpc {failure}")),
+            Self::GrpcFailed(None, failure) => Some(format!("? grpc {failure}")),
+            Self::Answered | Self::Reset | Self::Unanswered | Self::Unknown => None,
+        }
+    }
+}
+
 /// What was recorded, and how completely.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct CaptureSummary {

@@ -26,6 +26,12 @@ pub fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{plural}", count(number))
 }
 
+/// A share of a whole, rounded down, so that 100 % is all: `99.9 %`.
+pub fn share(part: u64, of: u64) -> String {
+    let tenths = u128::from(part) * 1000 / u128::from(of.max(1));
+    format!("{}.{} %", tenths / 10, tenths % 10)
+}
+
 /// Bytes with three digits and a decimal unit: `999 B`, `1.23 kB`, `45.6 MB`.
 #[allow(clippy::cast_precision_loss)] // three digits are left of it
 pub fn bytes(bytes: u64) -> String {

@@ -1,12 +1,15 @@
 //! What is found of requests, packet by packet.
 
-use tcprec_analyze::finding::FindingKind;
+use std::iter;
+
+use tcprec_analyze::finding::{Finding, FindingKind};
+use tcprec_analyze::report::Outcome;
 use tcprec_shared::record::Record;
 
 use super::steps::{
     ACK, Blamed, FIN, GET, HANDSHAKE, RST, SYN, Step, found_after_handshake, pipeline, segment,
 };
-use FindingKind::{CutOff, HalfOpen, NoAnswer, Reset, SlowServer};
+use FindingKind::{CutOff, HalfOpen, NoAnswer, Reset, ServerErrors, SlowServer};
 
 /// What is said of a response that begins so, and of the connection that ends with
 /// one end's packet: the findings, whether all of the response came, and whether its
@@ -184,6 +187,51 @@ fn requests_without_an_answer_are_found() {
     assert_eq!(ended(&late), no_answer(Some(true)));
     let late = [late[0], late[1], (901, (true, RST, asked + 1, 0, ""))];
     assert_eq!(ended(&late), no_answer(Some(true)));
+}
+
+/// What is found of requests on one connection that are answered with these statuses, one
+/// each millisecond.
+fn found_of_statuses(statuses: impl IntoIterator<Item = u16>) -> Vec<Finding> {
+    let mut pipeline = pipeline();
+    let (mut asked, mut answered) = (1, 1001);
+    let mut push = |ms: i64, step: Step<'_>| {
+        let packet = segment(ms * 1_000_000, step);
+        pipeline.push(&Record::Packet(packet), &mut ());
+    };
+    for (ms, step) in HANDSHAKE {
+        push(ms, step);
+    }
+    for (ms, status) in (3..).zip(statuses) {
+        push(ms, (true, ACK, asked, answered, GET));
+        asked += GET.len() as u32;
+        let answer = format!("HTTP/1.1 {status} .\r\nContent-Length: 0\r\n\r\n");
+        push(ms, (false, ACK, answered, asked, &answer));
+        answered += answer.len() as u32;
+    }
+    pipeline.finish(&mut ()).findings
+}
+
+#[test]
+fn many_errors_of_a_server_are_found() {
+    let of = |good: usize, bad: usize| {
+        let statuses = iter::repeat_n(200, good).chain(iter::repeat_n(503, bad));
+        found_of_statuses(statuses)
+    };
+    let [found] = &of(5, 5)[..] else {
+        panic!("{:?}", of(5, 5));
+    };
+    assert_eq!(found.kind, ServerErrors);
+    assert_eq!((found.count, found.answers), (5, Some(10)));
+    assert_eq!(found.by_orig, Some(false));
+    assert_eq!(found.outcome, Some(Outcome::Status(503)));
+    assert_eq!((found.first_ns, found.last_ns), (8_000_000, 12_000_000));
+    // Anybody makes one, and none of these is the server's.
+    assert_eq!(of(0, 4), []);
+    assert_eq!(found_of_statuses([404, 429, 499, 302, 200, 600]), []);
+    assert_eq!(found_of_statuses([400; 20]), []);
+    // Few of many.
+    assert_eq!(of(4_995, 5).len(), 1);
+    assert_eq!(of(4_996, 5), []);
 }
 
 #[test]

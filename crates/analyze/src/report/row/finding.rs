@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 use super::fields::{self, Fields, Row};
 use super::{Names, end_word, ids, owners, seconds};
 use crate::finding::Finding;
+use crate::report::Outcome;
 use crate::report::findings::sentence;
 
 /// A [`Finding`].
@@ -37,6 +38,17 @@ impl Row for FindingRow<'_> {
         }
         if let Some(route) = &finding.route {
             to.field("route", route)?;
+        }
+        if let Some(answers) = finding.answers {
+            to.field("answers", &answers)?;
+        }
+        match finding.outcome {
+            Some(Outcome::Status(status)) => to.field("status_code", &status)?,
+            Some(Outcome::GrpcFailed(status, failure)) => {
+                to.field("status_code", &status)?;
+                to.field("grpc_status", &failure)?;
+            }
+            _ => {}
         }
         if finding.of_several {
             to.field("of_several", &true)?;

@@ -16,7 +16,7 @@ use crate::app::{
 use crate::finding::{Finding, FindingKind};
 use crate::gaps::Incomplete;
 use crate::owner::KernelFacts;
-use crate::report::{Connection, EndFacts, OwnerId, Request};
+use crate::report::{Connection, EndFacts, Outcome, OwnerId, Request};
 use crate::tcp::{
     self, Analysis, ConnState, ConnectionId, End, RoundTrips, Stall, StallCause, SynOptions,
 };
@@ -194,7 +194,7 @@ fn stalls() -> Vec<Stall> {
     }]
 }
 
-pub(super) fn request(connection: &Connection) -> Request {
+pub(crate) fn request(connection: &Connection) -> Request {
     Request {
         app: app::Request {
             connection: ConnectionId(0),
@@ -265,5 +265,7 @@ pub(crate) fn finding(connection: &Connection) -> Finding {
         packets: Some(0),
         alert: Some(String::new()),
         route: Some(String::new()),
+        outcome: Some(Outcome::GrpcFailed(Some(0), 0)),
+        answers: Some(0),
     }
 }

@@ -326,13 +326,8 @@ impl Text<'_> {
         if !self.report.capture.has_events() || all.connections == 0 {
             return None;
         }
-        let share = |part: u64, of: u64| {
-            // Rounded down: 100 % is all.
-            let tenths = u128::from(part) * 1000 / u128::from(of.max(1));
-            format!("{}.{} %", tenths / 10, tenths % 10)
-        };
-        let packets = share(attributed.packets, all.packets);
-        let bytes = share(attributed.bytes, all.bytes);
+        let packets = units::share(attributed.packets, all.packets);
+        let bytes = units::share(attributed.bytes, all.bytes);
         let mut line = format!("known of {packets} of the connections' packets");
         if all.bytes > 0 {
             let _ = write!(line, ", {bytes} of their payload");

@@ -19,8 +19,9 @@ impl Text<'_> {
         }
         let by_outcome = totals.requests.iter().map(|(outcome, count)| {
             let outcome = match outcome {
-                Outcome::Status(status) => format!("with {status}"),
-                Outcome::GrpcFailed(status, failure) => format!("with {}", grpc(*status, *failure)),
+                Outcome::Status(_) | Outcome::GrpcFailed(..) => {
+                    format!("with {}", outcome.status().unwrap_or_default())
+                }
                 Outcome::Reset => "reset".into(),
                 Outcome::Answered => "with a status that is not known".into(),
                 Outcome::Unanswered => "unanswered".into(),
@@ -122,19 +123,14 @@ impl Text<'_> {
 /// What came of a request: the status of HTTP, that of gRPC where it is a failure, and
 /// why it was broken off.
 fn status(request: &Request) -> Cell {
-    let (status, style) = match request.outcome() {
+    let outcome = request.outcome();
+    let status = outcome.status().unwrap_or_default();
+    let (status, style) = match outcome {
         Outcome::Unknown | Outcome::Answered => ("?".into(), WARN),
         Outcome::Unanswered => ("none".into(), BAD),
-        Outcome::Status(status) => {
-            let style = match status {
-                ..400 => Style::new(),
-                400..500 => WARN,
-                _ => BAD,
-            };
-            (status.to_string(), style)
-        }
-        Outcome::GrpcFailed(status, failure) => (grpc(status, failure), BAD),
-        Outcome::Reset => (String::new(), BAD),
+        Outcome::Status(..400) => (status, Style::new()),
+        Outcome::Status(400..500) => (status, WARN),
+        Outcome::Status(_) | Outcome::GrpcFailed(..) | Outcome::Reset => (status, BAD),
     };
     match request.broken_off() {
         None => Cell::styled(&status, style),
@@ -143,12 +139,6 @@ fn status(request: &Request) -> Cell {
             Cell::styled(line.trim_start(), BAD)
         }
     }
-}
-
-/// A failed call of gRPC, as `200 grpc 14`.
-fn grpc(status: Option<u16>, failure: u32) -> String {
-    let status = status.map_or_else(|| "?".into(), |status| status.to_string());
-    format!("{status} grpc {failure}")
 }
 
 #[cfg(test)]
