@@ -102,12 +102,6 @@ impl Capture {
         let recording = self.recording();
         recording.is_some() && recording == other.recording()
     }
-
-    /// Whether this file goes on with the recording of an earlier one.
-    #[must_use]
-    pub fn continues(&self, earlier: &Self) -> bool {
-        self.is_of_same_recording(earlier) && self.sequence > earlier.sequence
-    }
 }
 
 /// What tells a recording from others. It takes little memory, whatever stands in a file.
