@@ -310,6 +310,10 @@ mod tests {
     }
 
     const NETNS: u32 = 7;
+    const SERVER: ProcessId = ProcessId {
+        pid: 1,
+        start_ns: 0,
+    };
 
     fn syn(ts_ns: i64) -> Record<'static> {
         let data = [
@@ -335,10 +339,7 @@ mod tests {
             netns: NETNS,
             local: Endpoint::new([10, 0, 0, 2].into(), 80),
             remote: Endpoint::new([10, 0, 0, 1].into(), 1000),
-            process: Some(ProcessId {
-                pid: 1,
-                start_ns: 0,
-            }),
+            process: Some(SERVER),
             tid: None,
             old_state: None,
             new_state: None,
@@ -397,17 +398,8 @@ mod tests {
         assert_eq!(ask(&mut annotator, 2), first);
 
         annotator.observe(&[Record::Process(Process {
-            id: ProcessId {
-                pid: 1,
-                start_ns: 0,
-            },
-            ppid: None,
-            uid: None,
             comm: "nginx".to_owned(),
-            exe: None,
-            argv: Vec::new(),
-            cgroup: None,
-            container: None,
+            ..Process::nameless(SERVER)
         })]);
         let (comm, number) = ask(&mut annotator, 3);
         assert_eq!(comm, "nginx");
@@ -424,10 +416,7 @@ mod tests {
             }),
             Record::Event(Event {
                 ts_ns: 20,
-                process: Some(ProcessId {
-                    pid: 2,
-                    start_ns: 0,
-                }),
+                process: Some(ProcessId { pid: 2, ..SERVER }),
                 ..event
             }),
         ]);
@@ -461,17 +450,8 @@ mod tests {
     #[test]
     fn what_is_no_packet_takes_memory_too() {
         let process = Record::Process(Process {
-            id: ProcessId {
-                pid: 1,
-                start_ns: 0,
-            },
-            ppid: None,
-            uid: None,
-            comm: String::new(),
             exe: Some("x".repeat(AHEAD_BYTES / 4)),
-            argv: Vec::new(),
-            cgroup: None,
-            container: None,
+            ..Process::nameless(SERVER)
         });
         let mut records = vec![accept(0)];
         records.resize(100, process);

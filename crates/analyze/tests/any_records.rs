@@ -203,14 +203,9 @@ fn record() -> impl Strategy<Value = Record<'static>> {
     let process =
         (process_id(), any::<String>(), vec(any::<String>(), 0..3)).prop_map(|(id, comm, argv)| {
             Record::Process(Process {
-                id,
-                ppid: None,
-                uid: None,
                 comm,
-                exe: None,
                 argv,
-                cgroup: None,
-                container: None,
+                ..Process::nameless(id)
             })
         });
     let loss = (any::<u64>(), any::<u64>(), time(), time()).prop_map(

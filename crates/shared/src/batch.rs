@@ -236,18 +236,13 @@ mod tests {
     fn records_that_are_no_packets_have_their_weight() {
         let mut batch = Batch::default();
         let words = MAX_BYTES / size_of::<String>() / 2;
+        let id = ProcessId {
+            pid: 1,
+            start_ns: 0,
+        };
         let process = Record::Process(Process {
-            id: ProcessId {
-                pid: 1,
-                start_ns: 0,
-            },
-            ppid: None,
-            uid: None,
-            comm: String::new(),
-            exe: None,
             argv: vec![String::new(); words],
-            cgroup: None,
-            container: None,
+            ..Process::nameless(id)
         });
         for _ in 0..2 {
             batch.push(process.clone());

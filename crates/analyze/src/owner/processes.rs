@@ -60,7 +60,7 @@ impl Processes {
         match self.known.get_mut(&id) {
             Some(known) => known.has_acted = true,
             // Its record was lost, or is late.
-            None => self.insert(nameless(id)),
+            None => self.insert(Process::nameless(id)),
         }
     }
 
@@ -97,7 +97,7 @@ impl Processes {
                     ppid,
                     uid,
                     comm,
-                    ..nameless(oldest)
+                    ..Process::nameless(oldest)
                 };
                 self.bytes -= words_bytes;
                 self.order.push_back(oldest);
@@ -131,20 +131,6 @@ fn words_bytes(process: &Process) -> usize {
     of(exe) + of(cgroup) + of(container) + arguments.sum::<usize>()
 }
 
-/// A process of which no more is known.
-fn nameless(id: ProcessId) -> Process {
-    Process {
-        id,
-        ppid: None,
-        uid: None,
-        comm: String::new(),
-        exe: None,
-        argv: Vec::new(),
-        cgroup: None,
-        container: None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,7 +143,7 @@ mod tests {
         Process {
             comm: format!("c{pid}"),
             argv: vec!["a".repeat(76)],
-            ..nameless(id(pid))
+            ..Process::nameless(id(pid))
         }
     }
 
@@ -165,7 +151,7 @@ mod tests {
     fn those_that_act_are_remembered_longest() {
         let mut processes = Processes::within(10 * NAMED_BYTES);
         for pid in 0..1000 {
-            processes.insert(nameless(id(pid)));
+            processes.insert(Process::nameless(id(pid)));
             processes.act(id(0));
         }
         assert!(processes.get(id(0)).is_some());

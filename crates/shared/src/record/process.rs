@@ -43,6 +43,23 @@ pub struct Process {
     pub container: Option<String>,
 }
 
+impl Process {
+    /// A process of which no more is known.
+    #[must_use]
+    pub const fn nameless(id: ProcessId) -> Self {
+        Self {
+            id,
+            ppid: None,
+            uid: None,
+            comm: String::new(),
+            exe: None,
+            argv: Vec::new(),
+            cgroup: None,
+            container: None,
+        }
+    }
+}
+
 /// How the owner of an endpoint is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]

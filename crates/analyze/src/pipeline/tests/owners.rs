@@ -70,13 +70,7 @@ fn a_row_that_a_condition_leaves_in_names_its_process() {
 
 fn process(id: ProcessId) -> Process {
     Process {
-        id,
-        ppid: None,
-        uid: None,
         comm: "curl".into(),
-        exe: None,
-        argv: Vec::new(),
-        cgroup: None,
-        container: None,
+        ..Process::nameless(id)
     }
 }

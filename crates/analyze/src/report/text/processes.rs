@@ -146,14 +146,10 @@ mod tests {
             start_ns: 0,
         };
         let process = Process {
-            id,
-            ppid: None,
             uid: Some(1000),
             comm: "a-name-of-15-by".into(),
-            exe: None,
             argv: vec!["an-argument".into(); 9],
-            cgroup: None,
-            container: None,
+            ..Process::nameless(id)
         };
         let report = Report {
             processes: [(id, ProcessSummary { process, part })].into(),
