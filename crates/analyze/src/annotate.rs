@@ -13,11 +13,12 @@ use answers::{Answer, Answers, Way};
 use foldhash::HashMap;
 use tcprec_shared::flow::{Endpoint, Flow};
 use tcprec_shared::headers::{self, Headers, LinkType};
-use tcprec_shared::record::{Direction, Event, Packet, Process, ProcessId, Provenance, Record};
+use tcprec_shared::record::{
+    Direction, Event, MAX_INTERFACES, Packet, Process, ProcessId, Provenance, Record,
+};
 use tcprec_shared::stream::{Annotation, Owner, ReadError, Source};
 
 use crate::owner::{Claim, End, Owners, Span};
-use crate::pipeline::MAX_INTERFACES;
 
 /// What is known of a record beyond what stands in it.
 #[derive(Debug, Clone, Copy, Default)]

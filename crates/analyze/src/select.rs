@@ -11,9 +11,8 @@ use std::net::IpAddr;
 use tcprec_shared::filter::{CompileError, Program, compile};
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::headers::LinkType;
-use tcprec_shared::record::{Capture, End, Event, Packet, Record};
+use tcprec_shared::record::{Capture, End, Event, MAX_INTERFACES, Packet, Record};
 
-use crate::pipeline::MAX_INTERFACES;
 use crate::totals::Totals;
 
 /// Passes the records of a capture that an expression selects, or all.

@@ -20,11 +20,11 @@ use std::net::IpAddr;
 use foldhash::{HashMap, HashSet};
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::{
-    Direction, Event, EventKind, Packet, Process, ProcessId, Provenance, Record, TcpFacts,
+    Direction, Event, EventKind, MAX_INTERFACES, Packet, Process, ProcessId, Provenance, Record,
+    TcpFacts,
 };
 use tcprec_shared::stream::Owner;
 
-use crate::pipeline::MAX_INTERFACES;
 use processes::Processes;
 use sockets::{Found, Socket, Sockets};
 

@@ -2,9 +2,8 @@
 
 use foldhash::HashMap;
 use tcprec_shared::flow::Endpoint;
-use tcprec_shared::record::Interface;
+use tcprec_shared::record::{Interface, MAX_INTERFACES};
 
-use super::MAX_INTERFACES;
 use crate::tcp::Seen;
 
 /// The network namespaces, as far as copies are concerned.

@@ -2,14 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use tcprec_shared::record::Interface;
+use tcprec_shared::record::{Interface, MAX_INTERFACES};
 
 use super::part::Traffic;
 use crate::report::InterfaceSummary;
-
-/// At most so many interfaces are known, here and wherever a table of them is kept; packets
-/// of others are not analyzed.
-pub(crate) const MAX_INTERFACES: usize = 1 << 16;
 
 /// The interfaces by their ids.
 #[derive(Debug, Default)]

@@ -26,8 +26,6 @@ use tcprec_shared::batch::{Batch, Other};
 use tcprec_shared::record::Record;
 use tcprec_shared::stream::ReadError;
 
-pub(crate) use self::interfaces::MAX_INTERFACES;
-
 use self::books::Books;
 use self::part::Part;
 use self::shards::{Outcome, Shards};

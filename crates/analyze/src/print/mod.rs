@@ -14,15 +14,14 @@ use jiff::tz::TimeZone;
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::headers::{self, Headers, Other};
 use tcprec_shared::record::{
-    Direction, End, Event, EventKind, Interface, Loss, LossCause, Packet, Process, Record,
-    TcpFacts, TcpState,
+    Direction, End, Event, EventKind, Interface, Loss, LossCause, MAX_INTERFACES, Packet, Process,
+    Record, TcpFacts, TcpState,
 };
 use tcprec_shared::stream::{Annotation, Owner};
 
 pub use self::bytes::Bytes;
 
 use crate::annotate::Note;
-use crate::pipeline::MAX_INTERFACES;
 use crate::report::units::{self, clean, counted};
 
 /// Writes records as lines.

@@ -116,6 +116,10 @@ pub struct RecordingId {
 /// files more than anybody keeps.
 pub const MAX_RECORDINGS: usize = 1 << 12;
 
+/// At most so many interfaces are known, wherever a table of them is kept; what passed
+/// others is not looked at.
+pub const MAX_INTERFACES: usize = 1 << 16;
+
 /// The kernel's boot ids are UUIDs of this length.
 const BOOT_ID_CHARS: usize = 36;
 

@@ -18,7 +18,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-pub use capture::{Capture, Interface, MAX_RECORDINGS, MissingHook, RecordingId, SCHEMA, Schema};
+pub use capture::{
+    Capture, Interface, MAX_INTERFACES, MAX_RECORDINGS, MissingHook, RecordingId, SCHEMA, Schema,
+};
 pub use event::{Event, EventKind, TcpFacts, TcpState};
 pub use loss::{End, Loss, LossCause, Lost};
 pub use packet::{Direction, KernelParse, Packet};
