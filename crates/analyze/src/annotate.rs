@@ -18,7 +18,8 @@ use tcprec_shared::record::{
 };
 use tcprec_shared::stream::{Annotation, Owner, ReadError, Source};
 
-use crate::owner::{Claim, End, Owners, Span};
+use crate::owner::{Claim, End, Owners};
+use crate::span::Span;
 
 /// What is known of a record beyond what stands in it.
 #[derive(Debug, Clone, Copy, Default)]

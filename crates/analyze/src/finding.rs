@@ -21,8 +21,9 @@ use tcprec_shared::record::{Event, EventKind, Provenance, TcpState};
 pub use self::kind::FindingKind;
 
 use self::errors::ServerErrors;
-use crate::owner::{Owners, Span};
+use crate::owner::Owners;
 use crate::report::{Ends, Outcome, OwnerId};
+use crate::span::Span;
 use crate::tcp::ConnectionId;
 
 /// At most so many are kept; beyond, the half that is the least grave, or the

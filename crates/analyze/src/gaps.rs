@@ -4,7 +4,7 @@
 //! whoever reads a connection or a request asks here first. What was lost, and
 //! why, is told by [`crate::report`].
 
-use crate::owner::Span;
+use crate::span::Span;
 use crate::tcp;
 
 /// At most so many stretches are told apart; beyond, neighbours become one.

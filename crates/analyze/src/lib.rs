@@ -23,6 +23,7 @@ pub mod print;
 pub mod report;
 pub mod select;
 pub mod services;
+mod span;
 mod summary;
 pub mod tcp;
 pub mod timing;

@@ -2,8 +2,9 @@
 
 use super::{Finding, FindingKind, Findings, LONG_NS, UNANSWERED_NS};
 use crate::contrast::resent_at_most;
-use crate::owner::{Owners, Span};
+use crate::owner::Owners;
 use crate::report::Connection;
+use crate::span::Span;
 use crate::tcp::{self, ConnState, StallCause};
 
 /// A connection that only one end has closed is left over after this time.

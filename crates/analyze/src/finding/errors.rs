@@ -7,7 +7,7 @@ use tcprec_shared::flow::Endpoint;
 
 use super::{Finding, FindingKind};
 use crate::latency::route;
-use crate::owner::Span;
+use crate::span::Span;
 use crate::report::{Outcome, Request};
 
 /// So many errors of a server are worth a word: anybody makes one.

@@ -4,8 +4,9 @@ use super::connection::is_one_sided;
 use super::{Finding, FindingKind, Findings, LONG_NS};
 use crate::app::{self, Arrived};
 use crate::latency::route;
-use crate::owner::{Owners, Span};
+use crate::owner::Owners;
 use crate::report::{Connection, Request};
+use crate::span::Span;
 use crate::tcp::ConnState;
 use crate::timing::Timing;
 

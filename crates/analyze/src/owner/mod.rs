@@ -25,6 +25,7 @@ use tcprec_shared::record::{
 };
 use tcprec_shared::stream::Owner;
 
+use crate::span::Span;
 use processes::Processes;
 use sockets::{Found, Socket, Sockets};
 
@@ -45,38 +46,6 @@ pub struct End {
     pub cookie: Option<u64>,
     /// When the packets were seen: the first and the last.
     pub span: Span,
-}
-
-/// A stretch of time, both ends included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    /// When it begins.
-    pub first_ns: i64,
-    /// When it ends.
-    pub last_ns: i64,
-}
-
-impl Span {
-    /// One moment.
-    #[must_use]
-    pub const fn at(ts_ns: i64) -> Self {
-        Self {
-            first_ns: ts_ns,
-            last_ns: ts_ns,
-        }
-    }
-
-    /// All of time.
-    pub const ALWAYS: Self = Self {
-        first_ns: i64::MIN,
-        last_ns: i64::MAX,
-    };
-
-    /// Whether a moment is in it.
-    #[must_use]
-    pub const fn contains(self, ts_ns: i64) -> bool {
-        self.first_ns <= ts_ns && ts_ns <= self.last_ns
-    }
 }
 
 /// The answer to who owns an end.

@@ -11,7 +11,8 @@ use tcprec_shared::record::{Event, EventKind, ProcessId, Provenance, TcpState};
 
 use super::entries::{Entries, Id, Index};
 use super::holders::Holders;
-use super::{End, KernelFacts, Span};
+use super::{End, KernelFacts};
+use crate::span::Span;
 
 /// At most so many sockets are known; beyond, the oldest eighth is forgotten though
 /// some are open: no host comes near it, and a hostile file cannot fill the memory.

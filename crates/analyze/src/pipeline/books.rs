@@ -19,10 +19,11 @@ use super::shards::{Outcome, Shards};
 use crate::condition::Condition;
 use crate::finding::Findings;
 use crate::gaps::Gaps;
-use crate::owner::{Owners, Span};
+use crate::owner::Owners;
 use crate::report::findings::sentence;
 use crate::report::row::FindingRow;
 use crate::report::{Ending, Keep, LossSummary, Report, Rows};
+use crate::span::Span;
 use crate::summary::{Summary, name_processes};
 
 /// So old is what is told while a recording goes on: a loss of records is known
