@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::report::{Connection, EndFacts};
+use crate::resolved::{Connection, EndFacts};
 use crate::tcp::End;
 
 /// What stands between the kernel's count and the wire's.

@@ -22,7 +22,7 @@ pub use self::kind::FindingKind;
 
 use self::errors::ServerErrors;
 use crate::owner::Owners;
-use crate::report::{Ends, Outcome, OwnerId};
+use crate::resolved::{Ends, Outcome, OwnerId};
 use crate::span::Span;
 use crate::tcp::ConnectionId;
 

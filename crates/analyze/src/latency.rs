@@ -22,7 +22,7 @@ pub use self::durations::Quantiles;
 pub use self::turns::{TurnGroup, TurnLatency};
 pub(crate) use self::turns::{TurnLatencies, quantiles};
 use crate::app::Asked;
-use crate::report::{OwnerId, Request};
+use crate::resolved::{OwnerId, Request};
 
 /// At most so many groups of a kind are kept; beyond, the half with the fewest
 /// requests is forgotten.

@@ -21,6 +21,7 @@ pub mod owner;
 pub mod pipeline;
 pub mod print;
 pub mod report;
+mod resolved;
 pub mod select;
 pub mod services;
 mod span;

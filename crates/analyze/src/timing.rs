@@ -6,7 +6,7 @@
 //! client's alone.
 
 use crate::app::{Completion, Request};
-use crate::report::Connection;
+use crate::resolved::Connection;
 use crate::tcp::{Stall, StallCause};
 
 /// The time of a request, in parts that add up to the whole.

@@ -3,7 +3,7 @@
 use super::{Finding, FindingKind, Findings, LONG_NS, UNANSWERED_NS};
 use crate::contrast::resent_at_most;
 use crate::owner::Owners;
-use crate::report::Connection;
+use crate::resolved::Connection;
 use crate::span::Span;
 use crate::tcp::{self, ConnState, StallCause};
 

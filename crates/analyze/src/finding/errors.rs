@@ -7,8 +7,8 @@ use tcprec_shared::flow::Endpoint;
 
 use super::{Finding, FindingKind};
 use crate::latency::route;
-use crate::span::Span;
 use crate::report::{Outcome, Request};
+use crate::span::Span;
 
 /// So many errors of a server are worth a word: anybody makes one.
 const MANY_ERRORS: u64 = 5;

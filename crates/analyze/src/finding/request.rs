@@ -5,7 +5,7 @@ use super::{Finding, FindingKind, Findings, LONG_NS};
 use crate::app::{self, Arrived};
 use crate::latency::route;
 use crate::owner::Owners;
-use crate::report::{Connection, Request};
+use crate::resolved::{Connection, Request};
 use crate::span::Span;
 use crate::tcp::ConnState;
 use crate::timing::Timing;

@@ -8,7 +8,7 @@ use tcprec_shared::flow::Endpoint;
 use super::durations::{Durations, Quantiles};
 use super::{MAX_GROUPS, short};
 use crate::owner::Owners;
-use crate::report::{Connection, OwnerId};
+use crate::resolved::{Connection, OwnerId};
 use crate::tcp::{Turns, Waits};
 
 /// Whose turns are one group.
