@@ -172,16 +172,11 @@ impl Tracker {
         self.budget = None;
     }
 
-    /// Takes the next segment, and says which connection it belongs to.
-    pub fn segment(
-        &mut self,
-        seen: Seen,
-        segment: &Segment<'_>,
-        observer: &mut impl Observer,
-    ) -> ConnectionId {
+    /// Takes the next segment.
+    pub fn segment(&mut self, seen: Seen, segment: &Segment<'_>, observer: &mut impl Observer) {
         let (ends, side) = Ends::of(seen.scope, segment);
         let hash = ends.hash(&self.hasher);
-        let id = match self.live.find_mut(hash, |live| ends.are_of(live)) {
+        match self.live.find_mut(hash, |live| ends.are_of(live)) {
             Some(live) if !live.is_ended_by(side, segment) => {
                 let (was_over, waiting_bytes) = (live.is_over(), live.waiting_bytes());
                 live.packet(side, seen, segment, self.budget.as_ref());
@@ -197,12 +192,10 @@ impl Tracker {
                 if is_over {
                     self.linger(seen.ts_ns, Lingering::Followed(place));
                 }
-                place.id
             }
             _ => self.begin(hash, ends, side, seen, segment, observer),
-        };
+        }
         self.tidy(seen.ts_ns, observer);
-        id
     }
 
     /// A connection begins with `segment`.
@@ -215,7 +208,7 @@ impl Tracker {
         seen: Seen,
         segment: &Segment<'_>,
         observer: &mut impl Observer,
-    ) -> ConnectionId {
+    ) {
         let before = self.take_out(hash, |live| ends.are_of(live));
         if self.live.len() >= self.limits.connections.max(1) {
             self.evict(observer);
@@ -247,7 +240,6 @@ impl Tracker {
         if is_over {
             self.linger(seen.ts_ns, Lingering::Followed(place));
         }
-        id
     }
 
     /// Ends following a connection, and gives it.
