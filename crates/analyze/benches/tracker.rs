@@ -94,7 +94,9 @@ fn tracker(c: &mut Criterion) {
                         };
                         tracker.segment(seen, segment, &mut Nobody);
                     }
-                    tracker.finish(&mut Nobody);
+                    tracker
+                        .finish()
+                        .for_each(|finished| drop(black_box(finished)));
                 });
             });
         }

@@ -238,7 +238,7 @@ impl Books {
         let mut finish = |finished: &mut Vec<_>| {
             let chunk = chunks.next().unwrap_or_default().iter();
             finished.extend(chunk.filter_map(|&(_, shard)| {
-                let (connection, requests, _) = of_shards.get_mut(shard)?.next()?;
+                let (connection, requests) = of_shards.get_mut(shard)?.next()?;
                 Some((shard, connection, requests))
             }));
         };

@@ -219,7 +219,7 @@ impl Shards {
     /// Finishes all connections, by shard.
     pub(super) fn finish(self) -> Vec<Finishing> {
         let all = self.all.into_iter();
-        all.map(|shard| shard.tracker.finish_each()).collect()
+        all.map(|shard| shard.tracker.finish()).collect()
     }
 }
 

@@ -280,23 +280,15 @@ impl Tracker {
     }
 
     /// Finishes all connections, in the order of their first packets.
-    pub fn finish(self, observer: &mut impl Observer) {
-        for (connection, requests, is_latest) in self.finish_each() {
-            observer.connection(connection, requests, is_latest);
-        }
-    }
-
-    /// As [`Self::finish`], one after the other.
     #[must_use]
-    pub fn finish_each(self) -> Finishing {
-        let followed = self.live.into_iter().map(|live| (live, true));
+    pub fn finish(self) -> Finishing {
         let over = self.over.into_iter().map(|over| over.connection);
         let replaced = over.filter_map(|connection| match connection {
             Lingering::Followed(_) => None,
-            Lingering::Replaced(live) => Some((live, false)),
+            Lingering::Replaced(live) => Some(live),
         });
-        let mut all: Vec<_> = followed.chain(replaced).collect();
-        all.sort_unstable_by_key(|(live, _)| live.id);
+        let mut all: Vec<_> = self.live.into_iter().chain(replaced).collect();
+        all.sort_unstable_by_key(|live| live.id);
         Finishing {
             all: all.into_iter(),
         }
@@ -438,27 +430,25 @@ impl Tracker {
     }
 }
 
-/// Connections that are finished one after the other: gives what an [`Observer`] is to
-/// take.
+/// Connections that are finished one after the other, each with the requests on it that
+/// were not given before.
 #[derive(Debug)]
 pub struct Finishing {
-    all: vec::IntoIter<(Box<Live>, bool)>,
+    all: vec::IntoIter<Box<Live>>,
 }
 
 impl Finishing {
     /// Those that are left, in their order.
     pub fn ids(&self) -> impl Iterator<Item = ConnectionId> {
-        self.all.as_slice().iter().map(|(live, _)| live.id)
+        self.all.as_slice().iter().map(|live| live.id)
     }
 }
 
 impl Iterator for Finishing {
-    type Item = (Connection, Vec<Request>, bool);
+    type Item = (Connection, Vec<Request>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (live, is_latest) = self.all.next()?;
-        let mut live = *live; // as in `Tracker::finish_one`
-        let (connection, requests) = live.finish();
-        Some((connection, requests, is_latest))
+        let mut live = *self.all.next()?; // as in `Tracker::finish_one`
+        Some(live.finish())
     }
 }

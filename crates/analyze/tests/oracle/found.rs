@@ -52,7 +52,9 @@ pub(crate) fn read(capture: &Path) -> Result<Records, Failed> {
             Err(error) => return Err(error.into()),
         }
     }
-    tracker.finish(&mut all);
+    for (connection, requests) in tracker.finish() {
+        all.connection(connection, requests, true);
+    }
     Ok(Records {
         connections: Some(all.connections),
         requests: Some(all.requests),

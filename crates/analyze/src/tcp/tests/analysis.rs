@@ -35,7 +35,7 @@ fn found_of_all(packets: &[Packet]) -> (Analysis, Analysis) {
     for packet in packets {
         tracker.segment(at(packet.0 * 1_000_000), &made(*packet), &mut all);
     }
-    tracker.finish(&mut all);
+    all.finish(tracker);
     let connection = &all.connections[0];
     (connection.orig.analysis, connection.resp.analysis)
 }
@@ -142,7 +142,7 @@ fn a_window_is_scaled_if_both_ends_say_so() {
             }
             tracker.segment(at(packet.0 * 1_000_000), &segment, &mut all);
         }
-        tracker.finish(&mut all);
+        all.finish(tracker);
         // 100 shifted by 3 is all that is sent.
         assert_eq!(all.connections[0].orig.analysis.windows_full, full);
     }
@@ -176,7 +176,7 @@ fn round_trips_are_measured_at_the_end_of_a_segment() {
     for packet in HANDSHAKE.iter().chain(&packets) {
         tracker.segment(at(packet.0 * 1_000_000), &made(*packet), &mut all);
     }
-    tracker.finish(&mut all);
+    all.finish(tracker);
     let times = all.connections[0].orig.round_trips.unwrap();
     // The SYN's 5 ms, 10 and 12.
     assert_eq!(times.count, 3);
@@ -202,7 +202,7 @@ fn thousands_of_segments_are_timed_while_one_is_lost() {
     for (ms, packet) in (0..).zip(packets) {
         tracker.segment(at(ms * 1_000_000), &made(packet), &mut all);
     }
-    tracker.finish(&mut all);
+    all.finish(tracker);
     let times = all.connections[0].orig.round_trips.unwrap();
     // The SYN's, and those of all segments: the lost one's is the shortest.
     assert_eq!(times.count, u64::from(SEGMENTS) + 1);
@@ -223,7 +223,7 @@ fn the_latest_segment_is_timed_where_none_was_answered_before() {
     }
     let answer = made((0, SERVER, "P.", 500, 20_000, 100, 1000));
     tracker.segment(at(203_000_000), &answer, &mut all);
-    tracker.finish(&mut all);
+    all.finish(tracker);
     let client = all.connections[0].orig.round_trips.unwrap();
     assert_eq!((client.count, client.min_ns), (1, 4_000_000));
 }

@@ -73,7 +73,7 @@ proptest! {
             packets += 1;
             wire_bytes += any.payload as u64;
         }
-        tracker.finish(&mut all);
+        all.finish(tracker);
         let ends = || all.connections.iter().flat_map(|it| [&it.orig, &it.resp]);
         prop_assert_eq!(ends().map(|end| end.packets).sum::<u64>(), packets);
         prop_assert_eq!(ends().map(|end| end.wire_bytes).sum::<u64>(), wire_bytes);

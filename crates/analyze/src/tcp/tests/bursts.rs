@@ -29,7 +29,7 @@ fn bursts(pieces: impl Iterator<Item = (i64, u32)>) -> Vec<Burst> {
     for (at_us, segment) in &packets {
         tracker.segment(at(at_us * US), segment, &mut all);
     }
-    tracker.finish(&mut all);
+    all.finish(tracker);
     all.connections.remove(0).bursts
 }
 

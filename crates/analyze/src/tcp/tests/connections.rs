@@ -229,7 +229,7 @@ fn a_scope_keeps_connections_apart() {
         };
         tracker.segment(seen, &segment(CLIENT, SERVER, "S", 1, 0, b""), &mut all);
     }
-    tracker.finish(&mut all);
+    all.finish(tracker);
     let told: Vec<_> = all
         .connections
         .iter()
@@ -277,7 +277,7 @@ fn too_many_connections_are_finished_early() {
     }
     assert_eq!(tracker.evicted_connections(), all.connections.len() as u64);
     assert!((140..156).contains(&all.connections.len()));
-    tracker.finish(&mut all);
+    all.finish(tracker);
     assert_eq!(all.connections.len(), 156);
     let first = all.connections.iter().find(|it| it.id.0 == 0).unwrap();
     assert_eq!(first.orig.packets, 157);

@@ -47,7 +47,7 @@ fn track<'a>(pieces: impl IntoIterator<Item = Headers<'a>>) -> (Option<Connectio
             made.push(count);
         }
     }
-    tracker.finish(&mut all);
+    all.finish(tracker);
     (all.connections.pop(), made)
 }
 

@@ -64,6 +64,14 @@ struct All {
     requests: Vec<Request>,
 }
 
+impl All {
+    fn finish(&mut self, tracker: Tracker) {
+        for (connection, requests) in tracker.finish() {
+            self.connection(connection, requests, true);
+        }
+    }
+}
+
 impl Observer for All {
     fn connection(&mut self, connection: Connection, requests: Vec<Request>, _: bool) {
         self.connections.push(connection);
@@ -89,6 +97,6 @@ fn track<'a>(segments: impl IntoIterator<Item = Segment<'a>>) -> All {
     for (count, segment) in (0..).zip(segments) {
         tracker.segment(at(count * 1_000_000), &segment, &mut all);
     }
-    tracker.finish(&mut all);
+    all.finish(tracker);
     all
 }

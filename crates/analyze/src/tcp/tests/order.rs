@@ -45,7 +45,7 @@ fn what_is_over_waits_for_late_packets() {
     reset(&mut tracker, 102, 440 * SECOND_NS, &mut all);
     assert_eq!(all.connections.len(), 1);
     assert_eq!(all.connections[0].history, "SRr");
-    tracker.finish(&mut all);
+    all.finish(tracker);
     let ids: Vec<_> = all.connections.iter().map(|it| it.id.0).collect();
     assert_eq!(ids, [0, 1, 2]);
 }
@@ -78,7 +78,7 @@ fn what_is_replaced_waits_too() {
     let ack = segment(SERVER, CLIENT, ".", 1, 2001, b"");
     tracker.segment(at(241 * SECOND_NS), &ack, &mut all);
     assert_eq!(all.connections.len(), 1);
-    tracker.finish(&mut all);
+    all.finish(tracker);
     let packets = |end: &super::super::End| end.packets;
     let packets = all.connections.iter().map(|it| packets(&it.resp));
     assert_eq!(packets.collect::<Vec<_>>(), [0, 0, 1]);
@@ -115,7 +115,7 @@ fn too_many_requests_come_before_their_connection() {
         "{}",
         all.requests.len()
     );
-    tracker.finish(&mut all);
+    all.finish(tracker);
     let numbers: Vec<_> = all.requests.iter().map(|it| it.index).collect();
     assert_eq!(numbers, (0..100).collect::<Vec<_>>());
     assert_eq!(all.connections[0].requests, 100);

@@ -22,7 +22,7 @@ fn stalls(sent: &[(i64, u32, bool)]) -> Vec<(StallCause, i64, u64)> {
             take(ms, CLIENT, ".", 100, 600 + byte, &[]);
         }
     }
-    tracker.finish(&mut all);
+    all.finish(tracker);
     let stalls = all.connections[0].stalls.iter();
     let stalls = stalls.inspect(|stall| assert!(!stall.by_orig));
     let told = stalls.map(|stall| {
@@ -81,7 +81,7 @@ fn resent(ms: i64, twice: Option<[u32; 2]>, next_ms: i64) -> Vec<(bool, u64)> {
     ] {
         tracker.segment(at(ms * 1_000_000), &segment, &mut all);
     }
-    tracker.finish(&mut all);
+    all.finish(tracker);
     let stalls = all.connections[0].stalls.iter();
     stalls.map(|stall| (stall.by_orig, stall.at_byte)).collect()
 }
@@ -115,7 +115,7 @@ fn a_lost_answer_to_a_syn_is_the_servers() {
             let segment = segment(from, to, flags, seq, ack, &[]);
             tracker.segment(at(ms * 1_000_000), &segment, &mut all);
         }
-        tracker.finish(&mut all);
+        all.finish(tracker);
         let stalls = all.connections[0].stalls.iter();
         let told = stalls.map(|stall| (stall.by_orig, stall.to_ns - stall.from_ns));
         told.map(|(by_orig, ns)| (by_orig, ns / 1_000_000))
