@@ -13,10 +13,8 @@ use answers::{Answer, Answers, Way};
 use foldhash::HashMap;
 use tcprec_shared::flow::{Endpoint, Flow};
 use tcprec_shared::headers::{self, Headers, LinkType};
-use tcprec_shared::record::{
-    Direction, Event, MAX_INTERFACES, Packet, Process, ProcessId, Provenance, Record,
-};
-use tcprec_shared::stream::{Annotation, Owner, ReadError, Source};
+use tcprec_shared::record::{Direction, Event, MAX_INTERFACES, Packet, Process, ProcessId, Record};
+use tcprec_shared::stream::{Annotation, ReadError, Source};
 
 use crate::owner::{Claim, End, Owners};
 use crate::span::Span;
@@ -128,8 +126,8 @@ impl Annotator {
         };
         let answer = self.answers.numbered(number)?;
         Some(Annotation {
-            owner: self.owner(answer.owner.holder),
-            peer: self.owner(answer.peer.holder),
+            owner: self.owners.owner(answer.owner.holder),
+            peer: self.owners.owner(answer.peer.holder),
             community_id: &answer.community_id,
             number,
         })
@@ -172,14 +170,6 @@ impl Annotator {
             community_id,
             number,
             changes,
-        })
-    }
-
-    fn owner(&self, holder: Option<(ProcessId, Provenance)>) -> Option<Owner<'_>> {
-        let (id, provenance) = holder?;
-        Some(Owner {
-            process: self.owners.process(id)?,
-            provenance,
         })
     }
 

@@ -221,12 +221,6 @@ impl Owners {
         self.netns.get(&interface).copied()
     }
 
-    /// The process that owns an end, and how that is known.
-    #[must_use]
-    pub fn owner(&self, end: &End) -> Option<Owner<'_>> {
-        self.owner_of(end, self.find(end).socket)
-    }
-
     /// What is known of an end.
     #[must_use]
     pub fn facts(&self, end: &End) -> Facts<'_> {
@@ -234,21 +228,22 @@ impl Owners {
         let is_elsewhere =
             |socket: &Socket| socket.netns != end.netns && self.recorded.contains(&socket.netns);
         Facts {
-            owner: self.owner_of(end, socket),
+            owner: self.owner(self.holder(end, socket)),
             is_elsewhere: socket.is_some_and(is_elsewhere),
             kernel: self.kernel_of(end, socket),
         }
     }
 
-    fn owner_of(&self, end: &End, socket: Option<&Socket>) -> Option<Owner<'_>> {
-        let (id, provenance) = self.holder(end, socket)?;
+    /// Who a holder is, and how that is known.
+    pub(crate) fn owner(&self, holder: Option<(ProcessId, Provenance)>) -> Option<Owner<'_>> {
+        let (id, provenance) = holder?;
         Some(Owner {
             process: self.processes.get(id)?,
             provenance,
         })
     }
 
-    /// As [`Self::owner`], and for which packets that is so.
+    /// The process that owns an end, and for which packets that is so.
     #[must_use]
     pub fn claim(&self, end: &End) -> Claim {
         let Found { socket, span } = self.find(end);

@@ -59,7 +59,7 @@ impl Table {
     }
 
     fn owner(&self, end: &End) -> Option<(u32, Provenance)> {
-        let owner = self.0.owner(end)?;
+        let owner = self.0.facts(end).owner?;
         Some((owner.process.id.pid, owner.provenance))
     }
 }
