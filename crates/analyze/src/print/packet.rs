@@ -10,6 +10,7 @@ use tcprec_shared::headers::{Fragment, Segment, TcpFlags, TunnelFragment};
 
 use crate::app;
 use crate::report::units::clean;
+use crate::tcp::options::{self, TcpOption};
 
 /// So many connections are remembered for their sequence numbers; beyond, all
 /// are forgotten, and the numbers of their next packets stand absolute once.
@@ -152,11 +153,11 @@ const fn ip(addr: IpAddr) -> &'static str {
 /// Options by their kinds, in tcpdump's words:
 /// <https://www.iana.org/assignments/tcp-parameters>.
 const OPTIONS: [(u8, &str); 10] = [
-    (2, "mss"),
-    (3, "wscale"),
-    (4, "sackOK"),
-    (5, "sack"),
-    (8, "TS"),
+    (options::MAXIMUM_SEGMENT_SIZE, "mss"),
+    (options::WINDOW_SCALE, "wscale"),
+    (options::SACK_PERMITTED, "sackOK"),
+    (options::SACK, "sack"),
+    (options::TIMESTAMPS, "TS"),
     (19, "md5"),
     (28, "uto"),
     (29, "tcp-ao"),
@@ -166,49 +167,35 @@ const OPTIONS: [(u8, &str); 10] = [
 
 /// Writes the options, those of which all was captured; `ack_base` is what the numbers
 /// of SACK blocks are relative to.
-fn write_options(
-    mut options: &[u8],
-    is_cut: bool,
-    ack_base: u32,
-    to: &mut dyn Write,
-) -> io::Result<()> {
-    if options.is_empty() && !is_cut {
+fn write_options(bytes: &[u8], is_cut: bool, ack_base: u32, to: &mut dyn Write) -> io::Result<()> {
+    if bytes.is_empty() && !is_cut {
         return Ok(());
     }
-    let end = if is_cut { "[|tcp]" } else { "[bad opt]" };
     let mut separator = ", options [";
-    loop {
-        let (text, rest) = match options {
-            [] if is_cut => (end.into(), None),
-            [] => break,
-            [0, ..] => ("eol".into(), None),
-            [1, rest @ ..] => ("nop".into(), Some(rest)),
-            [_, 0 | 1, ..] => ("[bad opt]".into(), None),
-            [kind, length, ..] => match options.split_at_checked(usize::from(*length)) {
-                Some(([_, _, value @ ..], rest)) => (option(*kind, value, ack_base), Some(rest)),
-                _ => (end.into(), None),
-            },
-            [_] => (end.into(), None),
+    for option in options::list(bytes, is_cut) {
+        let text = match option {
+            TcpOption::End => "eol".into(),
+            TcpOption::NoOperation => "nop".into(),
+            TcpOption::Of(kind, value) => text_of(kind, value, ack_base),
+            TcpOption::Malformed => "[bad opt]".into(),
+            TcpOption::Cut => "[|tcp]".into(),
         };
         write!(to, "{separator}{text}")?;
         separator = ",";
-        let Some(rest) = rest else { break };
-        options = rest;
     }
     write!(to, "]")
 }
 
 /// An option, as `mss 1460`; what has no sensible length as its bytes.
-fn option(kind: u8, value: &[u8], ack_base: u32) -> String {
+fn text_of(kind: u8, value: &[u8], ack_base: u32) -> String {
     match (kind, value) {
-        (2, &[high, low]) => format!("mss {}", u16::from_be_bytes([high, low])),
-        (3, [shift]) => format!("wscale {shift}"),
-        (5, blocks) if blocks.len() % 8 == 0 => sack(blocks, ack_base),
-        (8, &[a, b, c, d, e, f, g, h]) => {
-            let (val, ecr) = (
-                u32::from_be_bytes([a, b, c, d]),
-                u32::from_be_bytes([e, f, g, h]),
-            );
+        (options::MAXIMUM_SEGMENT_SIZE, &[high, low]) => {
+            format!("mss {}", u16::from_be_bytes([high, low]))
+        }
+        (options::WINDOW_SCALE, [shift]) => format!("wscale {shift}"),
+        (options::SACK, blocks) if blocks.len() % 8 == 0 => sack(blocks, ack_base),
+        (options::TIMESTAMPS, &[a, b, c, d, e, f, g, h]) => {
+            let [val, ecr] = options::two_numbers([a, b, c, d, e, f, g, h]);
             format!("TS val {val} ecr {ecr}")
         }
         _ => {
@@ -226,15 +213,12 @@ fn option(kind: u8, value: &[u8], ack_base: u32) -> String {
     }
 }
 
-/// SACK blocks (RFC 2018 section 3).
 fn sack(blocks: &[u8], ack_base: u32) -> String {
-    let mut text = format!("sack {} ", blocks.len() / 8);
-    for block in blocks.chunks_exact(8) {
-        if let &[a, b, c, d, e, f, g, h] = block {
-            let [left, right] = [[a, b, c, d], [e, f, g, h]]
-                .map(|number| u32::from_be_bytes(number).wrapping_sub(ack_base));
-            let _ = write!(text, "{{{left}:{right}}}"); // into a String: cannot fail
-        }
+    let (blocks, _) = blocks.as_chunks();
+    let mut text = format!("sack {} ", blocks.len());
+    for block in blocks {
+        let [left, right] = options::two_numbers(*block).map(|edge| edge.wrapping_sub(ack_base));
+        let _ = write!(text, "{{{left}:{right}}}"); // into a String: cannot fail
     }
     text
 }

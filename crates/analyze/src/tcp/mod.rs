@@ -16,7 +16,7 @@ mod handshake;
 mod history;
 mod holes;
 mod live;
-mod options;
+pub(crate) mod options;
 mod packet;
 mod pair;
 mod ports;

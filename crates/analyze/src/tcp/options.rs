@@ -1,5 +1,5 @@
-//! The options of a packet (RFC 9293 section 3.1): those of a SYN, and of an ACK what it
-//! says of packets that came twice.
+//! The options of a segment (RFC 9293 section 3.1): all of them, those of a SYN, and of an
+//! ACK what it says of packets that came twice.
 
 use std::iter;
 
@@ -8,24 +8,65 @@ use super::seq::Seq;
 
 const END: u8 = 0;
 const NO_OPERATION: u8 = 1;
-const MAXIMUM_SEGMENT_SIZE: u8 = 2;
-const WINDOW_SCALE: u8 = 3;
-const SACK_PERMITTED: u8 = 4;
-const SACK: u8 = 5;
-const TIMESTAMPS: u8 = 8;
+pub(crate) const MAXIMUM_SEGMENT_SIZE: u8 = 2;
+pub(crate) const WINDOW_SCALE: u8 = 3;
+pub(crate) const SACK_PERMITTED: u8 = 4;
+pub(crate) const SACK: u8 = 5;
+pub(crate) const TIMESTAMPS: u8 = 8;
+
+/// What stands in a list of options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TcpOption<'a> {
+    End,
+    NoOperation,
+    /// Any other, by its kind, and its value.
+    Of(u8, &'a [u8]),
+    /// Its length makes no sense.
+    Malformed,
+    /// It goes on behind what was captured.
+    Cut,
+}
+
+/// What stands in a list, up to its end or to what cannot be read; `is_cut` says that not
+/// all of it was captured.
+pub(crate) fn list(mut bytes: &[u8], mut is_cut: bool) -> impl Iterator<Item = TcpOption<'_>> {
+    iter::from_fn(move || {
+        let beyond = if is_cut {
+            TcpOption::Cut
+        } else {
+            TcpOption::Malformed
+        };
+        let (option, rest) = match *bytes {
+            [] if is_cut => (TcpOption::Cut, None),
+            [] => return None,
+            [END, ..] => (TcpOption::End, None),
+            [NO_OPERATION, ref rest @ ..] => (TcpOption::NoOperation, Some(rest)),
+            // A length has to leave room for itself.
+            [_, 0 | 1, ..] => (TcpOption::Malformed, None),
+            [kind, length, ..] => match bytes.split_at_checked(length.into()) {
+                Some(([_, _, value @ ..], rest)) => (TcpOption::Of(kind, value), Some(rest)),
+                _ => (beyond, None),
+            },
+            [_] => (beyond, None),
+        };
+        is_cut &= rest.is_some();
+        bytes = rest.unwrap_or_default();
+        Some(option)
+    })
+}
 
 impl SynOptions {
     /// Reads them as far as they were captured and make sense.
     pub(super) fn read(bytes: &[u8]) -> Self {
         let mut options = Self::default();
-        for option in each(bytes) {
-            match *option {
-                [MAXIMUM_SEGMENT_SIZE, _, high, low] => {
+        for option in list(bytes, false) {
+            match option {
+                TcpOption::Of(MAXIMUM_SEGMENT_SIZE, &[high, low]) => {
                     options.mss = Some(u16::from_be_bytes([high, low]));
                 }
-                [WINDOW_SCALE, _, shift] => options.window_scale = Some(shift),
-                [SACK_PERMITTED, _] => options.sack_permitted = true,
-                [TIMESTAMPS, _, ..] if option.len() == 10 => options.timestamps = true,
+                TcpOption::Of(WINDOW_SCALE, &[shift]) => options.window_scale = Some(shift),
+                TcpOption::Of(SACK_PERMITTED, []) => options.sack_permitted = true,
+                TcpOption::Of(TIMESTAMPS, value) => options.timestamps |= value.len() == 8,
                 _ => {}
             }
         }
@@ -36,30 +77,18 @@ impl SynOptions {
 /// What an ACK says to have come twice: the numbers from the first to one past the last.
 /// It is the first block of SACK where that is below the ACK (RFC 2883 section 4).
 pub(super) fn came_twice(options: &[u8], ack: Seq) -> Option<(Seq, Seq)> {
-    let block = each(options).find_map(|option| match *option {
-        [SACK, _, a, b, c, d, e, f, g, h, ..] => Some(([a, b, c, d], [e, f, g, h])),
+    let block = list(options, false).find_map(|option| match option {
+        TcpOption::Of(SACK, blocks) => blocks.first_chunk(),
         _ => None,
     })?;
-    let [begin, end] = [block.0, block.1].map(|edge| Seq(u32::from_be_bytes(edge)));
+    let [begin, end] = two_numbers(*block).map(Seq);
     (end.since(begin) > 0 && end.since(ack) <= 0).then_some((begin, end))
 }
 
-/// Each option with its kind and its length, as far as they were captured and make
-/// sense.
-fn each(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    iter::from_fn(move || {
-        while let [NO_OPERATION, rest @ ..] = bytes {
-            bytes = rest;
-        }
-        let [kind, length, ..] = *bytes else {
-            return None;
-        };
-        // A length has to leave room for itself.
-        let is_one = kind != END && length >= 2;
-        let (option, rest) = bytes.split_at_checked(length.into()).filter(|_| is_one)?;
-        bytes = rest;
-        Some(option)
-    })
+/// The edges of a block of SACK (RFC 2018 section 3), or the two timestamps (RFC 7323
+/// section 3).
+pub(crate) fn two_numbers([a, b, c, d, e, f, g, h]: [u8; 8]) -> [u32; 2] {
+    [[a, b, c, d], [e, f, g, h]].map(u32::from_be_bytes)
 }
 
 #[cfg(test)]
