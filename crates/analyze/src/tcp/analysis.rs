@@ -34,12 +34,12 @@ const MAX_WINDOW_SHIFT: u8 = 14;
 /// What is known of both directions.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Analyzer {
-    flows: Pair<Flow>,
+    senders: Pair<Sender>,
 }
 
 /// What one end sent.
 #[derive(Debug, Clone)]
-struct Flow {
+struct Sender {
     /// Few packets are worth a word.
     found: Rare<Analysis>,
     round_trips: RoundTrips,
@@ -59,7 +59,7 @@ struct Flow {
     unacked: Unacked,
 }
 
-impl Default for Flow {
+impl Default for Sender {
     fn default() -> Self {
         Self {
             found: Rare::default(),
@@ -129,28 +129,28 @@ impl Analyzer {
     /// it. Says what the packet is.
     #[inline(always)]
     pub(super) fn packet(&mut self, packet: &Packet<'_>, initial_rtt_ns: Option<i64>) -> Judged {
-        let (flow, peer) = self.flows.split(packet.side);
+        let (sender, peer) = self.senders.split(packet.side);
         let mut judged = Judged::New;
-        flow.last = flow.look(peer, packet);
-        if packet.ack != flow.last_ack {
-            flow.duplicates = Duplicates::Count(0);
+        sender.last = sender.look(peer, packet);
+        if packet.ack != sender.last_ack {
+            sender.duplicates = Duplicates::Count(0);
         }
         if packet.has(TcpFlags::ACK) {
-            flow.acknowledges_unseen(peer, packet.ack);
+            sender.acknowledges_unseen(peer, packet.ack);
         }
         if packet.is_numbered() {
             let out_of_order_ns = initial_rtt_ns.unwrap_or(OUT_OF_ORDER_NS);
-            judged = flow.judge(peer, packet, out_of_order_ns);
+            judged = sender.judge(peer, packet, out_of_order_ns);
         }
-        flow.advance(packet, peer.seen_next().is_none());
+        sender.advance(packet, peer.seen_next().is_none());
         if let Some(sent_ns) = peer.unacked.acknowledge(packet.ack) {
             peer.round_trip(packet.ts_ns.saturating_sub(sent_ns));
         }
         if let Some(options) = packet.options {
-            flow.after_syn = true;
-            flow.takes_scale(peer, packet.has(TcpFlags::ACK), options);
+            sender.after_syn = true;
+            sender.takes_scale(peer, packet.has(TcpFlags::ACK), options);
         } else if packet.has(TcpFlags::ACK) {
-            flow.after_syn = false;
+            sender.after_syn = false;
         }
         judged
     }
@@ -158,13 +158,13 @@ impl Analyzer {
     /// When the segment with this number of an end was first sent, if it still waits for
     /// its ACK.
     pub(super) fn sent_ns(&self, side: Side, seq: Seq) -> Option<i64> {
-        self.flows[side].unacked.sent_ns(seq)
+        self.senders[side].unacked.sent_ns(seq)
     }
 
     /// The shortest way from one end to the other and back, if both ends were seen
     /// to acknowledge.
     pub(super) fn shortest_round_trip_ns(&self) -> Option<i64> {
-        let Pair { low, high } = &self.flows;
+        let Pair { low, high } = &self.senders;
         let [low, high] = [low.round_trips, high.round_trips];
         (low.count > 0 && high.count > 0).then(|| low.min_ns.saturating_add(high.min_ns))
     }
@@ -172,9 +172,9 @@ impl Analyzer {
     /// What was found of the packets that an end sent, and of the time until
     /// they were acknowledged.
     pub(super) fn of(&self, side: Side) -> (Analysis, Option<RoundTrips>) {
-        let flow = &self.flows[side];
-        let round_trips = (flow.round_trips.count > 0).then_some(flow.round_trips);
-        (flow.found.copied(), round_trips)
+        let sender = &self.senders[side];
+        let round_trips = (sender.round_trips.count > 0).then_some(sender.round_trips);
+        (sender.found.copied(), round_trips)
     }
 }
 
@@ -193,7 +193,7 @@ impl Packet<'_> {
     }
 }
 
-impl Flow {
+impl Sender {
     /// What a packet is by itself and what stands before it.
     #[inline(always)]
     fn look(&mut self, peer: &Self, packet: &Packet<'_>) -> Last {
