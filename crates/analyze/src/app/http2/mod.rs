@@ -11,6 +11,8 @@ mod frames;
 mod hpack;
 mod streams;
 
+use std::mem;
+
 pub use self::streams::{Stream, StreamReset};
 
 use self::fields::Fields;
@@ -89,7 +91,7 @@ impl Http2 {
         let end = |side| End {
             preface_bytes: if side == client { PREFACE.len() } else { 0 },
             frames: Frames::default(),
-            headers: Headers::new(side == client, budget.clone()),
+            headers: Headers::new(budget.clone()),
         };
         Self {
             client,
@@ -131,7 +133,13 @@ impl Http2 {
                 headers.other();
                 data(streams, by_client, fragment);
             }
-            Found::Part(fragment) => headers.fragment(fragment, streams),
+            Found::Part(fragment) => match headers.fragment(fragment) {
+                Some(Told::Reset { stream, code }) => streams.reset(stream, by_client, code),
+                Some(Told::Block(of, fields, arrived)) => {
+                    block(streams, by_client, of, fields, arrived);
+                }
+                None => {}
+            },
             Found::Lost { bytes, arrived_ns } => {
                 if streams.lost(by_client, bytes, arrived_ns) {
                     headers.lose();
@@ -191,11 +199,31 @@ fn data(streams: &mut Streams, by_client: bool, fragment: Fragment<'_>) {
     }
 }
 
+fn block(streams: &mut Streams, by_client: bool, of: Of, fields: Fields, arrived: Arrived) {
+    match of.promised {
+        Some(promised) => streams.promise(promised, fields, arrived),
+        None => streams.headers(of.stream, by_client, fields, arrived),
+    }
+    if of.ends_stream {
+        streams.end(of.stream, by_client);
+    }
+}
+
+/// What a frame that is none of data tells of a stream.
+#[derive(Debug)]
+enum Told {
+    /// A header block that ends with it.
+    Block(Of, Fields, Arrived),
+    Reset {
+        stream: u32,
+        code: u32,
+    },
+}
+
 /// The frames of one direction but for those of data, and the header blocks
 /// that they carry.
 #[derive(Debug)]
 struct Headers {
-    by_client: bool,
     budget: Budget,
     table: Table,
     /// The payload of the frame that is being read.
@@ -242,9 +270,8 @@ struct Of {
 }
 
 impl Headers {
-    fn new(by_client: bool, budget: Budget) -> Self {
+    fn new(budget: Budget) -> Self {
         Self {
-            by_client,
             table: Table::new(budget.clone()),
             payload: Payload::new(&budget),
             budget,
@@ -265,56 +292,58 @@ impl Headers {
         }
     }
 
-    fn fragment(&mut self, fragment: Fragment<'_>, streams: &mut Streams) {
+    fn fragment(&mut self, fragment: Fragment<'_>) -> Option<Told> {
         let is_of_interest = matches!(
             fragment.header.kind,
             kind::HEADERS | kind::RST_STREAM | kind::PUSH_PROMISE | kind::CONTINUATION
         );
         if !is_of_interest {
-            return self.other();
+            self.other();
+            return None;
         }
         if fragment.is_begin && fragment.is_end && fragment.missing == 0 {
-            return self.frame(fragment, fragment.bytes, true, streams);
+            return self.frame(fragment, fragment.bytes, true);
         }
         if fragment.is_begin {
             self.payload = Payload::new(&self.budget);
         }
         self.payload.more(fragment.bytes, fragment.missing == 0);
-        if fragment.is_end {
-            let empty = Payload::new(&self.budget);
-            let payload = std::mem::replace(&mut self.payload, empty);
-            self.frame(fragment, &payload.bytes, payload.is_whole, streams);
+        if !fragment.is_end {
+            return None;
         }
+        let empty = Payload::new(&self.budget);
+        let payload = mem::replace(&mut self.payload, empty);
+        self.frame(fragment, &payload.bytes, payload.is_whole)
     }
 
     /// Takes a frame that has ended, of whose payload `payload` is known.
-    fn frame(
-        &mut self,
-        fragment: Fragment<'_>,
-        payload: &[u8],
-        is_whole: bool,
-        streams: &mut Streams,
-    ) {
+    fn frame(&mut self, fragment: Fragment<'_>, payload: &[u8], is_whole: bool) -> Option<Told> {
         let header = fragment.header;
         if header.kind == kind::CONTINUATION {
-            return match self.block.take() {
-                Some(mut block) if block.of.stream == header.stream => {
-                    block.payload.more(payload, is_whole);
-                    self.block(header, block, fragment.arrived_ns, streams);
-                }
-                _ => self.lose(),
+            let before = self.block.take();
+            let Some(mut block) = before.filter(|block| block.of.stream == header.stream) else {
+                self.lose();
+                return None;
             };
+            block.payload.more(payload, is_whole);
+            if header.has(flag::END_HEADERS) {
+                let Block { of, payload } = block;
+                return self.read(of, &payload.bytes, payload.is_whole, fragment.arrived_ns);
+            }
+            self.block = Some(block);
+            return None;
         }
         self.other();
         if header.kind == kind::RST_STREAM {
-            if let Some(code) = payload.first_chunk() {
-                streams.reset(header.stream, self.by_client, u32::from_be_bytes(*code));
-            }
-            return;
+            return Some(Told::Reset {
+                stream: header.stream,
+                code: u32::from_be_bytes(*payload.first_chunk()?),
+            });
         }
         let is_promise = header.kind == kind::PUSH_PROMISE;
         let Some((promised, block)) = block_of(header, payload) else {
-            return self.lose();
+            self.lose();
+            return None;
         };
         let of = Of {
             stream: header.stream,
@@ -323,27 +352,12 @@ impl Headers {
             first_ns: fragment.first_ns,
         };
         if header.has(flag::END_HEADERS) {
-            return self.read(of, block, is_whole, fragment.arrived_ns, streams);
+            return self.read(of, block, is_whole, fragment.arrived_ns);
         }
         let mut payload = Payload::new(&self.budget);
         payload.more(block, is_whole);
         self.block = Some(Block { of, payload });
-    }
-
-    /// Reads a header block that ends here, or waits for more.
-    fn block(
-        &mut self,
-        header: Header,
-        block: Block,
-        arrived_ns: Option<i64>,
-        streams: &mut Streams,
-    ) {
-        if header.has(flag::END_HEADERS) {
-            let Block { of, payload } = block;
-            self.read(of, &payload.bytes, payload.is_whole, arrived_ns, streams);
-        } else {
-            self.block = Some(block);
-        }
+        None
     }
 
     fn read(
@@ -352,22 +366,12 @@ impl Headers {
         block: &[u8],
         is_whole: bool,
         arrived_ns: Option<i64>,
-        streams: &mut Streams,
-    ) {
+    ) -> Option<Told> {
         let fields = Fields::read(&mut self.table, block, is_whole);
         // One of the two is known: nothing is read of what was never seen.
-        let Some(last_ns) = arrived_ns.or(of.first_ns) else {
-            return;
-        };
+        let last_ns = arrived_ns.or(of.first_ns)?;
         let first_ns = of.first_ns.unwrap_or(last_ns).min(last_ns);
-        let arrived = Arrived { first_ns, last_ns };
-        match of.promised {
-            Some(promised) => streams.promise(promised, fields, arrived),
-            None => streams.headers(of.stream, self.by_client, fields, arrived),
-        }
-        if of.ends_stream {
-            streams.end(of.stream, self.by_client);
-        }
+        Some(Told::Block(of, fields, Arrived { first_ns, last_ns }))
     }
 }
 
