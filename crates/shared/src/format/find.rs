@@ -67,23 +67,18 @@ pub(super) fn find(path: &Path) -> io::Result<Found> {
         Some((stem, *extension))
     });
     let asked = EXTENSIONS.map(|extension| (&*name, extension)).into_iter();
-    let files: Vec<_> = match files_of(folder) {
-        Ok(files) => files.collect(),
-        Err(_) => Vec::new(),
-    };
+    let files: Vec<_> = files_of(folder).into_iter().flatten().collect();
     for (stem, extension) in asked.chain(stems) {
         let mut parts: Vec<_> = files
             .iter()
             .filter(|(name, _)| is_part(name, stem, extension))
             .map(|(_, path)| path.clone())
             .collect();
-        match (parts.len(), parts.pop()) {
-            (1, Some(file)) => return Ok(Found::File(file)),
-            (_, Some(file)) => {
-                parts.push(file);
-                return Ok(Found::Series(parts));
-            }
-            (_, None) => {}
+        if parts.len() > 1 {
+            return Ok(Found::Series(parts));
+        }
+        if let Some(file) = parts.pop() {
+            return Ok(Found::File(file));
         }
     }
     Err(io::Error::new(

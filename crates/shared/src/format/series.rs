@@ -79,7 +79,21 @@ impl Parts {
     /// Brings them in the order in which they were recorded: by their numbers
     /// where they are the files of one recording, else by the first time in them.
     pub(super) fn in_order(self) -> Vec<PathBuf> {
-        in_order(self.0)
+        let mut parts = self.0;
+        let of_first = parts.first().and_then(|(place, _)| place.capture.clone());
+        let is_one_recording = parts.iter().all(|(place, _)| {
+            let both = place.capture.as_ref().zip(of_first.as_ref());
+            both.is_some_and(|(one, first)| one.is_of_same_recording(first))
+        });
+        let mut numbers: Vec<_> = parts.iter().map(|(place, _)| place.sequence()).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let is_numbered = is_one_recording && numbers.len() == parts.len();
+        parts.sort_by_cached_key(|(place, path)| {
+            let number = is_numbered.then(|| place.sequence());
+            (number, place.is_untimed, place.first_ns, path.clone())
+        });
+        parts.into_iter().map(|(_, path)| path).collect()
     }
 }
 
@@ -92,23 +106,6 @@ pub fn recorded(files: Vec<PathBuf>) -> Vec<PathBuf> {
         capture.is_some_and(|capture| capture.is_of_same_recording(capture))
     });
     parts.in_order()
-}
-
-fn in_order(mut parts: Vec<(Place, PathBuf)>) -> Vec<PathBuf> {
-    let of_first = parts.first().and_then(|(place, _)| place.capture.clone());
-    let is_one_recording = parts.iter().all(|(place, _)| {
-        let both = place.capture.as_ref().zip(of_first.as_ref());
-        both.is_some_and(|(one, first)| one.is_of_same_recording(first))
-    });
-    let mut numbers: Vec<_> = parts.iter().map(|(place, _)| place.sequence()).collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    let is_numbered = is_one_recording && numbers.len() == parts.len();
-    parts.sort_by_cached_key(|(place, path)| {
-        let number = is_numbered.then(|| place.sequence());
-        (number, place.is_untimed, place.first_ns, path.clone())
-    });
-    parts.into_iter().map(|(_, path)| path).collect()
 }
 
 /// Where a file belongs among others.
@@ -204,12 +201,11 @@ impl Series {
         }
     }
 
-    /// The file that is being read, or else the next; none after the last.
-    fn part(&mut self) -> Result<Option<&mut Part>, ReadError> {
-        if self.part.is_none() {
-            let Some(path) = self.files.next() else {
-                return Ok(None);
-            };
+    /// Opens the next file, if none is being read and there is one.
+    fn open_next(&mut self) -> Result<(), ReadError> {
+        if self.part.is_none()
+            && let Some(path) = self.files.next()
+        {
             let opened = open_file(&path, Arc::clone(&self.read_bytes));
             let Opened { source, .. } = opened.map_err(|error| named(&path, error))?;
             self.part = Some(Part {
@@ -218,21 +214,21 @@ impl Series {
                 first_id: self.free_id,
             });
         }
-        Ok(self.part.as_mut())
+        Ok(())
     }
 
     /// The next record; the bytes of a packet stand in `data`.
     fn record(&mut self) -> Result<Option<Record<'static>>, ReadError> {
         loop {
-            let mut data = std::mem::take(&mut self.data);
-            let Some(part) = self.part()? else {
+            self.open_next()?;
+            let Some(part) = &mut self.part else {
                 return Ok(None);
             };
             let first_id = part.first_id;
             let record = match part.source.next() {
                 Ok(Some(Record::Packet(packet))) => {
-                    data.clear();
-                    data.extend_from_slice(&packet.data);
+                    self.data.clear();
+                    self.data.extend_from_slice(&packet.data);
                     Record::Packet(Packet {
                         interface: packet.interface.saturating_add(first_id),
                         data: Cow::Borrowed(&[]),
@@ -245,19 +241,16 @@ impl Series {
                     Record::Interface(Interface { id, ..interface })
                 }
                 Ok(Some(Record::Capture(capture))) => {
-                    self.data = data;
                     self.begin_file(&capture);
-                    return Ok(Some(Record::Capture(capture)));
+                    Record::Capture(capture)
                 }
                 Ok(Some(record)) => record.into_owned(),
                 Ok(None) => {
                     self.part = None;
-                    self.data = data;
                     continue;
                 }
                 Err(error) => return Err(self.failed(error)),
             };
-            self.data = data;
             return Ok(Some(record));
         }
     }
