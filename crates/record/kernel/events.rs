@@ -1,14 +1,20 @@
 //! The BPF object of the events, of which there are two: with the kernel's types
-//! (BTF), and without. Here is what they have in common.
+//! (BTF), and without. Here is how one of them is begun, and what they have in common.
 
-use libbpf_rs::Object;
 use libbpf_rs::skel::Skel as _;
+use libbpf_rs::{Link, Object};
+use tcprec_shared::record::MissingHook;
 
+use super::attach::attach_events;
 use super::batch::Ring;
+use super::classic::Classic;
 use super::counters::Counters;
+use super::load::load_events;
 use super::rings::{End, Size};
 use super::skeleton::events::EventsSkel;
+use super::skeleton::packets::PacketsSkel;
 use super::skeleton::tracepoints::TracepointsSkel;
+use super::{Attached, Clock, KernelError, Options};
 
 /// How the kernel's events are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -41,6 +47,45 @@ macro_rules! of_either {
 }
 
 impl Events {
+    /// Loads and attaches them; none where they cannot be had, and are not asked for.
+    pub(super) fn start(
+        options: &Options,
+        packets: &PacketsSkel<'static>,
+        clock: Clock,
+        links: &mut Vec<Link>,
+        attached: &mut Attached,
+    ) -> Result<Option<Self>, KernelError> {
+        let mut events = match load_events(options, packets, &mut attached.missing) {
+            Ok(events) => events,
+            // Events alone tell whose a socket is.
+            Err(reason) if !options.wanted.is_all() || options.event_hooks != EventHooks::Auto => {
+                return Err(KernelError::Events(reason));
+            }
+            Err(reason) => {
+                attached.missing.push(MissingHook {
+                    hook: "kernel events".to_owned(),
+                    reason: reason.to_string(),
+                });
+                return Ok(None);
+            }
+        };
+        if let Self::Btf(typed) = &events {
+            options.wanted.tell(typed)?;
+        }
+        // First, so that no process is started unheard of.
+        let starts = |section: &str| section == "tp_btf/sched_process_fork";
+        attach_events(events.object_mut(), starts, links, attached)?;
+        if let Self::Btf(typed) = &events {
+            options.wanted.follow(typed)?;
+        }
+        let rest = |section: &str| !starts(section);
+        attach_events(events.object_mut(), rest, links, attached)?;
+        if let (Self::Tracepoints(_), [namespace]) = (&events, &*options.namespaces) {
+            attached.classic = Some(Classic::new(namespace, clock)?);
+        }
+        Ok(Some(events))
+    }
+
     pub(super) fn object(&self) -> &Object {
         of_either!(self, skeleton => skeleton.object())
     }

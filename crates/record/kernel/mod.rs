@@ -39,7 +39,7 @@ use libbpf_rs::{Link, PrintLevel};
 use tcprec_shared::record::{Direction, MissingHook};
 use thiserror::Error;
 
-use attach::{Hooks, attach_events, attach_packets};
+use attach::{Hooks, attach_packets};
 pub(crate) use batch::{Batch, Ring};
 pub(crate) use classic::Classic;
 use counters::Counters;
@@ -55,7 +55,7 @@ pub(crate) use host::{
 };
 pub(crate) use interfaces::{Changes, Device, Layer, Recorded, Watched, devices};
 pub(crate) use link_news::LinkNews;
-use load::{load_events, load_packets};
+use load::load_packets;
 use misses::Misses;
 pub(crate) use namespace::Namespace;
 use rings::{End, Rings};
@@ -208,6 +208,22 @@ impl Packets {
         self.hooks = attach_packets(&mut self.programs, options, &devices, attached)?;
         Ok(())
     }
+
+    /// Where they come out.
+    fn end(&self, options: &Options) -> Result<End<'_, 'static>, KernelError> {
+        let maps = &self.programs.maps;
+        let transport = options.transport;
+        let (size, layout) = transport.for_packets(options.buffer_bytes, options.snap)?;
+        Ok(End {
+            ring: Ring::Packets { netns: self.netns },
+            map: &maps.ring,
+            cpu_maps: &maps.cpu_rings,
+            size,
+            packets: layout
+                .is_ring()
+                .then_some(packet_rings::End { maps, layout }),
+        })
+    }
 }
 
 /// What came of attaching.
@@ -252,36 +268,7 @@ impl Kernel {
             .first()
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let mut links = Vec::new();
-        let mut events = match load_events(options, &first.programs, &mut attached.missing) {
-            Ok(mut events) => {
-                if let Events::Btf(typed) = &events {
-                    options.wanted.tell(typed)?;
-                }
-                // First, so that no process is started unheard of.
-                let starts = |section: &str| section == "tp_btf/sched_process_fork";
-                attach_events(events.object_mut(), starts, &mut links, &mut attached)?;
-                if let Events::Btf(typed) = &events {
-                    options.wanted.follow(typed)?;
-                }
-                let rest = |section: &str| !starts(section);
-                attach_events(events.object_mut(), rest, &mut links, &mut attached)?;
-                if let (Events::Tracepoints(_), [namespace]) = (&events, &*options.namespaces) {
-                    attached.classic = Some(Classic::new(namespace, clock)?);
-                }
-                Some(events)
-            }
-            // Events alone tell whose a socket is.
-            Err(reason) if !options.wanted.is_all() || options.event_hooks != EventHooks::Auto => {
-                return Err(KernelError::Events(reason));
-            }
-            Err(reason) => {
-                attached.missing.push(MissingHook {
-                    hook: "kernel events".to_owned(),
-                    reason: reason.to_string(),
-                });
-                None
-            }
-        };
+        let mut events = Events::start(options, &first.programs, clock, &mut links, &mut attached)?;
         for packets in &mut packets {
             packets.attach(options, recorded.devices(), &mut attached)?;
         }
@@ -293,23 +280,8 @@ impl Kernel {
         if let Some(events) = &events {
             ends.push(events.end(options.transport.for_events()?));
         }
-        for Packets {
-            netns, programs, ..
-        } in &packets
-        {
-            let maps = &programs.maps;
-            let (size, layout) = options
-                .transport
-                .for_packets(options.buffer_bytes, options.snap)?;
-            ends.push(End {
-                ring: Ring::Packets { netns: *netns },
-                map: &maps.ring,
-                cpu_maps: &maps.cpu_rings,
-                size,
-                packets: layout
-                    .is_ring()
-                    .then_some(packet_rings::End { maps, layout }),
-            });
+        for packets in &packets {
+            ends.push(packets.end(options)?);
         }
         let rings = Rings::open(options.transport, &ends)?;
         drop(ends);

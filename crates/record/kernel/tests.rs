@@ -16,6 +16,8 @@ use tcprec_shared::headers::{self, LinkType};
 use tcprec_shared::record::{Direction, KernelParse, Packet, Record};
 use tcprec_shared::stream::Source as _;
 
+use super::attach::attach_events;
+use super::load::load_events;
 use super::skeleton::packets::types::packet_record;
 use super::*;
 
