@@ -120,6 +120,30 @@ pub(crate) struct Summary {
     pub(crate) failures: Vec<WriteError>,
 }
 
+impl Summary {
+    fn of(ended: Ended, status: Option<ExitStatus>) -> Self {
+        let Ended {
+            reason,
+            seen,
+            behind,
+            mut closed,
+        } = ended;
+        // `| head` has seen enough.
+        let is_failure = |error: &WriteError| error.source.kind() != io::ErrorKind::BrokenPipe;
+        closed.failures.retain(is_failure);
+        Self {
+            failures: closed.failures,
+            totals: closed.totals,
+            elsewhere: closed.elsewhere,
+            behind,
+            written: closed.written,
+            reason,
+            unaccounted: closed.totals.unaccounted(seen.0, seen.1),
+            status,
+        }
+    }
+}
+
 /// Who is told how it goes.
 pub(crate) trait Watcher {
     /// All hooks are attached.
@@ -210,13 +234,7 @@ pub(crate) fn record(
     let names = recorded.devices().iter();
     let names: Vec<_> = names.map(|device| interfaces.called(device)).collect();
     watcher.started(&names, &attached.hooks, &attached.missing);
-    let series = outputs.iter_mut().filter_map(Output::series);
-    for before in series.filter_map(|series| series.before()) {
-        watcher.note(&format!(
-            "goes on behind {}, which an earlier recording left",
-            before.display()
-        ));
-    }
+    note_earlier(&mut outputs, watcher);
 
     let progress = Arc::new(Progress::default());
     let mut writer = Writer::new(
@@ -231,37 +249,16 @@ pub(crate) fn record(
     .flushing_batches(recording.is_packet_buffered);
     // At once: a file without it is nothing.
     writer.begin();
-    // The command keeps the user's rights.
-    let child = match start_command(&recording.command, usual_descriptors) {
+    let child = match start_command_and_give_up_rights(recording, &options, usual_descriptors) {
         Ok(child) => child,
         Err(error) => {
             writer.finish(End::FAILED, clock.unix_ns(Clock::boot_ns()?));
             return Err(error);
         }
     };
-    // The command is not to run on alone.
-    if let Err(error) = give_up_rights(recording, &options) {
-        if let Some(child) = &child {
-            terminate(child);
-        }
-        writer.finish(End::FAILED, clock.unix_ns(Clock::boot_ns()?));
-        return Err(error);
-    }
     stop.be_patient();
 
-    let (to_writer, messages) = channel();
-    let (to_reader, empties) = channel();
-    let (to_end, closed) = channel();
-    for _ in 0..BATCHES {
-        // The receiver is still here.
-        let _ = to_reader.send(Batch::default());
-    }
-    // Not scoped: one that blocks for good is left behind.
-    thread::spawn(move || {
-        let written = write(writer, &attached.scan, &messages, &to_reader);
-        // The reader may have given up.
-        let _ = to_end.send(written);
-    });
+    let (to_writer, empties, closed) = start_writing(writer, attached.scan);
     let mut reader = Reader {
         kernel,
         recorded,
@@ -282,25 +279,32 @@ pub(crate) fn record(
     let ended = reader.finish(read, &closed);
     // The files are whole; the command may go on for longer than they do.
     let status = child.map(|mut child| child.wait()).transpose()?;
-    let Ended {
-        reason,
-        seen,
-        behind,
-        mut closed,
-    } = ended?;
-    // `| head` has seen enough.
-    let is_failure = |error: &WriteError| error.source.kind() != io::ErrorKind::BrokenPipe;
-    closed.failures.retain(is_failure);
-    Ok(Summary {
-        failures: closed.failures,
-        totals: closed.totals,
-        elsewhere: closed.elsewhere,
-        behind,
-        written: closed.written,
-        reason,
-        unaccounted: closed.totals.unaccounted(seen.0, seen.1),
-        status,
-    })
+    Ok(Summary::of(ended?, status))
+}
+
+/// Tells of the files that the outputs go on behind.
+fn note_earlier(outputs: &mut [Output], watcher: &mut dyn Watcher) {
+    let series = outputs.iter_mut().filter_map(Output::series);
+    for before in series.filter_map(|series| series.before()) {
+        watcher.note(&format!(
+            "goes on behind {}, which an earlier recording left",
+            before.display()
+        ));
+    }
+}
+
+/// The command keeps the user's rights, and is not to run on alone.
+fn start_command_and_give_up_rights(
+    recording: &Recording,
+    options: &Options,
+    usual_descriptors: Option<(rlim_t, rlim_t)>,
+) -> Result<Option<Child>, RecordError> {
+    let child = start_command(&recording.command, usual_descriptors)?;
+    let given_up = give_up_rights(recording, options);
+    if let (Err(_), Some(child)) = (&given_up, &child) {
+        terminate(child);
+    }
+    given_up.map(|()| child)
 }
 
 fn give_up_rights(recording: &Recording, options: &Options) -> Result<(), RecordError> {
@@ -403,6 +407,28 @@ fn start_command(
     child
         .map(Some)
         .map_err(|source| cannot_run(program, source))
+}
+
+/// Starts the writing thread. Gives the ways to it and from it: what it has emptied, and
+/// what it has to say at the end.
+fn start_writing(
+    writer: Writer,
+    scan: Vec<u8>,
+) -> (Sender<Message>, Receiver<Batch>, Receiver<Closed>) {
+    let (to_writer, messages) = channel();
+    let (to_reader, empties) = channel();
+    let (to_end, closed) = channel();
+    for _ in 0..BATCHES {
+        // The receiver is still here.
+        let _ = to_reader.send(Batch::default());
+    }
+    // Not scoped: one that blocks for good is left behind.
+    thread::spawn(move || {
+        let written = write(writer, &scan, &messages, &to_reader);
+        // The reader may have given up.
+        let _ = to_end.send(written);
+    });
+    (to_writer, empties, closed)
 }
 
 fn write(
