@@ -138,7 +138,7 @@ impl Batch {
     }
 
     /// Puts a record that is no packet behind the others.
-    pub fn push_other(&mut self, record: Record<'static>) {
+    pub(crate) fn push_other(&mut self, record: Record<'static>) {
         let after = self.packets.len();
         self.other_bytes += record.heap_bytes();
         self.others.push_back(Other { after, record });
@@ -158,8 +158,7 @@ impl Batch {
     }
 
     /// Whether nothing was taken out of it.
-    #[must_use]
-    pub const fn is_whole(&self) -> bool {
+    pub(crate) const fn is_whole(&self) -> bool {
         self.taken == 0
     }
 
@@ -211,7 +210,7 @@ impl Batch {
     }
 
     /// Takes out the first record; a packet's bytes stay until all is cleared.
-    pub fn take_next(&mut self) -> Option<Record<'_>> {
+    pub(crate) fn take_next(&mut self) -> Option<Record<'_>> {
         if let Some(other) = self.others.pop_front_if(|other| other.after <= self.taken) {
             self.other_bytes -= other.record.heap_bytes();
             return Some(other.record);

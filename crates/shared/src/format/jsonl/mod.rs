@@ -109,9 +109,7 @@ impl Reader {
             detail: format!("a line of more than {MAX_RECORD_BYTES} bytes"),
         })
     }
-}
 
-impl Reader {
     /// The next line; a packet's bytes are put behind what is in `data`.
     fn read(&mut self) -> Result<Option<Line>, ReadError> {
         loop {
