@@ -181,7 +181,7 @@ impl Conversation {
     pub(crate) fn outcome(&self) -> Outcome {
         Outcome {
             requests: self.requests,
-            tls: (self.protocols.tls.as_ref()).and_then(|session| session.facts(self.flow)),
+            tls: (self.protocols.tls.as_ref()).and_then(|session| session.facts(&self.flow)),
         }
     }
 
@@ -200,11 +200,8 @@ impl Conversation {
 
     fn give(&mut self, mut out: impl FnMut(Request)) {
         let Protocols { http1, http2, .. } = &mut self.protocols;
-        let ends = |client| match client {
-            Side::Low => (self.flow.low, self.flow.high),
-            Side::High => (self.flow.high, self.flow.low),
-        };
-        let (client, server) = ends(http1.client().unwrap_or(Side::Low));
+        let ends = |client: Side| [client, client.other()].map(|side| side.endpoint(&self.flow));
+        let [client, server] = ends(http1.client().unwrap_or(Side::Low));
         for finished in http1.finished() {
             out(Request {
                 connection: self.connection,
@@ -222,7 +219,7 @@ impl Conversation {
         let Some(http2) = http2 else {
             return;
         };
-        let (client, server) = ends(http2.client());
+        let [client, server] = ends(http2.client());
         for exchange in http2.finished() {
             out(Request {
                 connection: self.connection,

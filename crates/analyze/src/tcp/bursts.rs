@@ -3,6 +3,7 @@
 use super::Burst;
 use super::pair::{Pair, Side};
 use super::rare::Rare;
+use super::seq::at_byte;
 
 /// Packets that are sent again within so long belong together.
 const TOGETHER_NS: i64 = 1_000_000_000;
@@ -102,8 +103,7 @@ impl Bursts {
                 packets: worst.count,
                 first_ns: worst.first_ns,
                 last_ns: worst.last_ns,
-                // The first byte has position 1: the SYN stands before it.
-                at_byte: worst.position.saturating_sub(1).max(0).cast_unsigned(),
+                at_byte: at_byte(worst.position),
             })
             .collect()
     }

@@ -1,6 +1,6 @@
 //! A connection that is being followed.
 
-use tcprec_shared::flow::{Endpoint, Flow};
+use tcprec_shared::flow::Flow;
 use tcprec_shared::headers::{Segment, TcpFlags};
 
 use super::analysis::{Analyzer, Judged};
@@ -321,20 +321,13 @@ impl Live {
             if has_come || self.analyzer.shortest_round_trip_ns().is_none() {
                 continue;
             }
-            let server = self.endpoint(side);
+            let server = side.endpoint(&self.flow);
             let its = requests.iter_mut().filter(|it| it.server == server);
             for response in its.filter_map(|it| it.response.as_mut()) {
                 if response.arrived.spans(stall.sent_ns) {
                     response.completion = Completion::Missing;
                 }
             }
-        }
-    }
-
-    fn endpoint(&self, side: Side) -> Endpoint {
-        match side {
-            Side::Low => self.flow.low,
-            Side::High => self.flow.high,
         }
     }
 
@@ -360,7 +353,7 @@ impl Live {
         let originator = self.originator();
         let end = |side| {
             let (bytes, analysis) = (self.states.size(side), self.analyzer.of(side));
-            self.directions[side].end(self.endpoint(side), bytes, analysis)
+            self.directions[side].end(side.endpoint(&self.flow), bytes, analysis)
         };
         Connection {
             id: self.id,

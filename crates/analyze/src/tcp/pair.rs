@@ -2,6 +2,8 @@
 
 use std::ops::{Index, IndexMut};
 
+use tcprec_shared::flow::{Endpoint, Flow};
+
 /// One of the two ends, by the order of its endpoint in the flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -17,6 +19,14 @@ impl Side {
         match self {
             Self::Low => Self::High,
             Self::High => Self::Low,
+        }
+    }
+
+    /// Its address and port.
+    pub(crate) const fn endpoint(self, flow: &Flow) -> Endpoint {
+        match self {
+            Self::Low => flow.low,
+            Self::High => flow.high,
         }
     }
 }

@@ -60,6 +60,12 @@ impl Unwrap {
     }
 }
 
+/// How much payload comes before a position. The first byte has position 1: the SYN
+/// stands before it.
+pub(super) fn at_byte(position: i64) -> u64 {
+    position.saturating_sub(1).max(0).cast_unsigned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

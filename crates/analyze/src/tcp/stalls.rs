@@ -7,7 +7,7 @@ use super::options;
 use super::packet::Packet;
 use super::pair::{Pair, Side};
 use super::rare::Rare;
-use super::seq::Seq;
+use super::seq::{Seq, at_byte};
 use super::{Stall, StallCause};
 
 /// At most so many are kept of a connection: the first.
@@ -231,12 +231,6 @@ fn stall(cause: StallCause, from_ns: i64, to_ns: i64, position: i64) -> Option<S
         to_ns,
         at_byte: at_byte(position),
     })
-}
-
-/// How much payload comes before a position. The first byte has position 1: the SYN
-/// stands before it.
-fn at_byte(position: i64) -> u64 {
-    position.saturating_sub(1).max(0).cast_unsigned()
 }
 
 /// Whoever was silent for so long waited for its timer, or for an answer: a round trip,

@@ -13,7 +13,7 @@ mod records;
 
 pub use self::facts::{Alert, CipherSuite, Tls, Version};
 
-use tcprec_shared::flow::{Endpoint, Flow};
+use tcprec_shared::flow::Flow;
 
 use self::hello::{ClientHello, ServerHello};
 use self::messages::{Message, Messages, kind};
@@ -177,15 +177,9 @@ impl Session {
     }
 
     /// What is known; nothing if there was no hello.
-    pub(super) fn facts(&self, flow: Flow) -> Option<Box<Tls>> {
+    pub(super) fn facts(&self, flow: &Flow) -> Option<Box<Tls>> {
         let seen = &self.seen;
         let client = seen.client?;
-        let end = |side| -> Endpoint {
-            match side {
-                Side::Low => flow.low,
-                Side::High => flow.high,
-            }
-        };
         let (asking, answering) = (
             &self.ends[client].progress,
             &self.ends[client.other()].progress,
@@ -196,7 +190,7 @@ impl Session {
         let hides = seen.hides_handshake();
         let sees_all = !hides && (seen.has_certificate || is_established);
         Some(Box::new(Tls {
-            client: end(client),
+            client: client.endpoint(flow),
             offered_version: asked.and_then(|hello| hello.version).map(Version),
             version: answered.map(|hello| Version(hello.version)),
             server_name: asked.and_then(|hello| hello.server_name.clone()),
