@@ -40,7 +40,7 @@ enum State {
 }
 
 /// One end.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Endpoint {
     state: State,
     previous: State,
@@ -55,27 +55,23 @@ struct Endpoint {
     entries: Entries,
 }
 
-impl Default for Endpoint {
-    fn default() -> Self {
-        Self {
-            state: State::Inactive,
-            previous: State::Inactive,
-            start: Seq(0),
-            sent: 0,
-            acked: 0,
-            fin: false,
-            closed: false,
-            entries: Entries::default(),
-        }
-    }
-}
-
 impl Endpoint {
     fn go(&mut self, state: State) {
         if self.state != state {
             self.previous = self.state;
             self.state = state;
         }
+    }
+
+    /// It closes or resets the connection, or both.
+    fn leave(&mut self, fin: bool, rst: bool) {
+        if fin {
+            self.go(State::Closed);
+        }
+        if rst {
+            self.go(State::Reset);
+        }
+        self.closed |= fin || rst;
     }
 
     const fn is_idle(&self) -> bool {
@@ -264,12 +260,7 @@ impl States {
                     }
                     end.go(State::Established);
                 }
-                if fin {
-                    end.go(State::Closed);
-                }
-                if rst {
-                    end.go(State::Reset);
-                }
+                end.leave(fin, rst);
                 if end.state == State::Inactive {
                     if !originator && packet.payload_bytes == 0 && peer.state == State::SynSent {
                         // Some acknowledge a SYN before they answer it.
@@ -280,43 +271,24 @@ impl States {
                         end.go(State::Partial);
                     }
                 }
-                end.closed |= fin || rst;
                 if reversed {
                     self.flip();
                 }
             }
-            State::SynSent | State::SynAckSent => {
-                if fin {
-                    end.go(State::Closed);
-                }
-                if rst {
-                    end.go(State::Reset);
-                }
-                end.closed |= fin || rst;
-            }
+            State::SynSent | State::SynAckSent => end.leave(fin, rst),
             State::Partial | State::Established => {
                 if syn && !ack && before == State::Partial && peer.state == State::Inactive {
                     end.go(State::SynSent);
                 }
-                if fin && !rst {
-                    end.go(State::Closed);
-                    if peer.state == State::Reset && peer.previous == State::Closed {
-                        // FIN, then RST: a normal end after all.
-                        peer.go(State::Closed);
-                    }
+                let fin = fin && !rst;
+                if fin && peer.state == State::Reset && peer.previous == State::Closed {
+                    // FIN, then RST: a normal end after all.
+                    peer.go(State::Closed);
                 }
-                if rst {
-                    end.go(State::Reset);
-                }
-                end.closed |= fin || rst;
+                end.leave(fin, rst);
             }
-            State::Closed => {
-                if rst && peer.state != State::Closed {
-                    end.go(State::Reset);
-                    end.closed = true;
-                }
-            }
-            State::Reset => {}
+            State::Closed if peer.state != State::Closed => end.leave(false, rst),
+            State::Closed | State::Reset => {}
         }
         let Pair { low, high } = &self.ends;
         self.is_over =
