@@ -3,7 +3,7 @@
 //! A packet often comes before the event that names its owner: the handshake
 //! is over before a process accepts. So an [`Annotator`] is shown records
 //! before it is asked for their owners: a recorder shows it what is to be
-//! written next, and what is read from a file goes through [`LookAhead`].
+//! written next, and what is read from a file goes through `LookAhead`.
 
 mod answers;
 
@@ -197,7 +197,7 @@ const AHEAD_BYTES: usize = 16 << 20;
 
 /// Gives records after it has seen those that follow.
 #[derive(Debug)]
-pub struct LookAhead<S> {
+pub(crate) struct LookAhead<S> {
     source: S,
     annotator: Annotator,
     waiting: VecDeque<Record<'static>>,
@@ -209,7 +209,7 @@ pub struct LookAhead<S> {
 
 impl<S: Source> LookAhead<S> {
     /// Looks ahead in a source.
-    pub fn new(source: S) -> Self {
+    pub(crate) fn new(source: S) -> Self {
         Self {
             source,
             annotator: Annotator::new(),
@@ -221,12 +221,12 @@ impl<S: Source> LookAhead<S> {
     }
 
     /// The source, as far as it was read.
-    pub const fn source(&self) -> &S {
+    pub(crate) const fn source(&self) -> &S {
         &self.source
     }
 
     /// The annotator that has seen what follows.
-    pub const fn annotator(&mut self) -> &mut Annotator {
+    pub(crate) const fn annotator(&mut self) -> &mut Annotator {
         &mut self.annotator
     }
 
@@ -236,7 +236,7 @@ impl<S: Source> LookAhead<S> {
     /// # Errors
     /// The source's, as soon as it is met, which is before the records that
     /// were read ahead. After any error it can be asked for more.
-    pub fn next_record(&mut self) -> Result<Option<Record<'static>>, ReadError> {
+    pub(crate) fn next_record(&mut self) -> Result<Option<Record<'static>>, ReadError> {
         while !self.is_read && !self.is_far_enough() {
             match self.source.next() {
                 Ok(Some(record)) => {

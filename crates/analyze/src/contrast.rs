@@ -11,7 +11,7 @@ use crate::tcp::End;
 /// What stands between the kernel's count and the wire's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Contrast {
+pub(crate) enum Contrast {
     /// Packets may be missing in the capture.
     PacketsLost,
     /// Events may be missing in the capture.
@@ -33,7 +33,7 @@ impl Contrast {
     /// Of the originator's, then of the responder's retransmissions; none where
     /// the kernel's count is that of the wire, or is not known.
     #[must_use]
-    pub fn of(connection: &Connection) -> [Option<Self>; 2] {
+    pub(crate) fn of(connection: &Connection) -> [Option<Self>; 2] {
         let (orig, resp) = (&connection.tcp.orig, &connection.tcp.resp);
         [
             Self::at(connection, &connection.orig, orig, resp),

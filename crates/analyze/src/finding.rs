@@ -1,7 +1,7 @@
 //! What is worth a person's attention: few things, each with its evidence.
 //!
 //! What happened often to the same ends is one finding, shown by its worst
-//! case. Nothing is found in what may be missing ([`crate::gaps`]), but for
+//! case. Nothing is found in what may be missing (`gaps`), but for
 //! what was seen to happen.
 
 mod connection;

@@ -48,7 +48,7 @@ impl Incomplete {
 
 /// When records were lost.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Gaps {
+pub(crate) struct Gaps {
     /// When packets were.
     pub packets: Spans,
     /// When events were.
@@ -60,7 +60,7 @@ pub struct Gaps {
 impl Gaps {
     /// What may be missing of a connection.
     #[must_use]
-    pub fn of_connection(&self, connection: &tcp::Connection) -> Incomplete {
+    pub(crate) fn of_connection(&self, connection: &tcp::Connection) -> Incomplete {
         let span = possible(connection);
         let events = Span {
             first_ns: span.first_ns.saturating_sub(EVENT_MARGIN_NS),
@@ -76,7 +76,7 @@ impl Gaps {
     /// What may be missing of a part of a connection, as far as it is known
     /// when it began and ended; `whole` is what may be missing of all of it.
     #[must_use]
-    pub fn of_part(
+    pub(crate) fn of_part(
         &self,
         connection: &tcp::Connection,
         whole: Incomplete,
@@ -116,11 +116,11 @@ fn possible(connection: &tcp::Connection) -> Span {
 
 /// Stretches of time: ascending, and no two of them meet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Spans(Vec<Span>);
+pub(crate) struct Spans(Vec<Span>);
 
 impl Spans {
     /// Adds a stretch.
-    pub fn add(&mut self, span: Span) {
+    pub(crate) fn add(&mut self, span: Span) {
         // Of a damaged record the end may come first.
         let mut span = Span {
             first_ns: span.first_ns.min(span.last_ns),

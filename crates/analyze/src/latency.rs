@@ -18,8 +18,8 @@ use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::ProcessId;
 
 pub(crate) use self::durations::Durations;
-pub use self::durations::Quantiles;
-pub use self::turns::{TurnGroup, TurnLatency};
+pub(crate) use self::durations::Quantiles;
+pub(crate) use self::turns::{TurnGroup, TurnLatency};
 pub(crate) use self::turns::{TurnLatencies, quantiles};
 use crate::app::Asked;
 use crate::resolved::{OwnerId, Request};

@@ -17,7 +17,7 @@ use crate::totals::Totals;
 
 /// Passes the records of a capture that an expression selects, or all.
 #[derive(Debug, Default)]
-pub struct Selection {
+pub(crate) struct Selection {
     expression: Option<String>,
     /// What the expression is for each link type.
     programs: Vec<(LinkType, Program)>,
@@ -35,7 +35,7 @@ impl Selection {
     ///
     /// # Errors
     /// The expression is wrong for any link type.
-    pub fn new(expression: Option<String>) -> Result<Self, CompileError> {
+    pub(crate) fn new(expression: Option<String>) -> Result<Self, CompileError> {
         if let Some(expression) = &expression {
             // Some words are known for wireless links only.
             compile(LinkType::ETHERNET, expression)
@@ -50,14 +50,14 @@ impl Selection {
     /// Totals tell of the events that [concern](Self::concerns) what is selected, and not of
     /// all.
     #[must_use]
-    pub fn choosing_events(mut self) -> Self {
+    pub(crate) fn choosing_events(mut self) -> Self {
         self.chooses_events = true;
         self
     }
 
     /// Whether all records are selected as they are.
     #[must_use]
-    pub const fn is_all(&self) -> bool {
+    pub(crate) const fn is_all(&self) -> bool {
         self.expression.is_none()
     }
 
@@ -66,7 +66,10 @@ impl Selection {
     ///
     /// # Errors
     /// The expression makes no sense for the link type of an interface.
-    pub fn select<'a>(&mut self, record: Record<'a>) -> Result<Option<Record<'a>>, CompileError> {
+    pub(crate) fn select<'a>(
+        &mut self,
+        record: Record<'a>,
+    ) -> Result<Option<Record<'a>>, CompileError> {
         let Some(expression) = &self.expression else {
             return Ok(Some(record));
         };
@@ -133,7 +136,7 @@ impl Selection {
     /// Whether an event is about packets that would pass: whether an ACK
     /// without payload would, from one of its ends to the other, on Ethernet. Those that are
     /// count in the totals, so each is to be asked for once.
-    pub fn concerns(&mut self, event: &Event) -> bool {
+    pub(crate) fn concerns(&mut self, event: &Event) -> bool {
         let Some(expression) = &self.expression else {
             return true;
         };

@@ -2,7 +2,7 @@
 
 /// A stretch of time, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub(crate) struct Span {
     /// When it begins.
     pub first_ns: i64,
     /// When it ends.
@@ -12,7 +12,7 @@ pub struct Span {
 impl Span {
     /// One moment.
     #[must_use]
-    pub const fn at(ts_ns: i64) -> Self {
+    pub(crate) const fn at(ts_ns: i64) -> Self {
         Self {
             first_ns: ts_ns,
             last_ns: ts_ns,
@@ -20,14 +20,14 @@ impl Span {
     }
 
     /// All of time.
-    pub const ALWAYS: Self = Self {
+    pub(crate) const ALWAYS: Self = Self {
         first_ns: i64::MIN,
         last_ns: i64::MAX,
     };
 
     /// Whether a moment is in it.
     #[must_use]
-    pub const fn contains(self, ts_ns: i64) -> bool {
+    pub(crate) const fn contains(self, ts_ns: i64) -> bool {
         self.first_ns <= ts_ns && ts_ns <= self.last_ns
     }
 }

@@ -35,7 +35,7 @@ const MAX_LOCAL_ADDRESSES: usize = 1 << 16;
 
 /// One end of a connection, as a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct End {
+pub(crate) struct End {
     /// The network namespace that the packets were seen in.
     pub netns: u32,
     /// The end asked for.
@@ -50,7 +50,7 @@ pub struct End {
 
 /// The answer to who owns an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// The process, and how that is known.
     pub holder: Option<(ProcessId, Provenance)>,
     /// When packets may have been seen that get the same answer, as long as
@@ -95,7 +95,7 @@ impl KernelFacts {
 
 /// What is known of an end; nothing where nothing told of it.
 #[derive(Debug)]
-pub struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     /// The process that owns it, and how that is known.
     pub owner: Option<Owner<'a>>,
     /// Whether its socket is in another network namespace, whose packets were
@@ -122,8 +122,7 @@ pub struct Owners {
 impl Owners {
     /// Nothing known yet; of the sockets that close, so many will be
     /// remembered. Ask within that number.
-    #[must_use]
-    pub fn new(closed_sockets: usize) -> Self {
+    pub(crate) fn new(closed_sockets: usize) -> Self {
         Self {
             processes: Processes::new(),
             sockets: Sockets::new(closed_sockets),
@@ -135,7 +134,7 @@ impl Owners {
     }
 
     /// Takes in what a record tells of processes and sockets.
-    pub fn observe(&mut self, record: &Record<'_>) {
+    pub(crate) fn observe(&mut self, record: &Record<'_>) {
         if !matches!(record, Record::Packet(_)) {
             self.changes += 1;
         }
@@ -216,14 +215,12 @@ impl Owners {
     }
 
     /// The namespace that the packets of an interface are in, where recorded.
-    #[must_use]
-    pub fn netns(&self, interface: u32) -> Option<u32> {
+    pub(crate) fn netns(&self, interface: u32) -> Option<u32> {
         self.netns.get(&interface).copied()
     }
 
     /// What is known of an end.
-    #[must_use]
-    pub fn facts(&self, end: &End) -> Facts<'_> {
+    pub(crate) fn facts(&self, end: &End) -> Facts<'_> {
         let socket = self.find(end).socket;
         let is_elsewhere =
             |socket: &Socket| socket.netns != end.netns && self.recorded.contains(&socket.netns);
@@ -244,8 +241,7 @@ impl Owners {
     }
 
     /// The process that owns an end, and for which packets that is so.
-    #[must_use]
-    pub fn claim(&self, end: &End) -> Claim {
+    pub(crate) fn claim(&self, end: &End) -> Claim {
         let Found { socket, span } = self.find(end);
         let is_known = socket.and_then(Socket::claim).is_some();
         Claim {
