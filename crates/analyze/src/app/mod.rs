@@ -53,28 +53,25 @@ pub struct Request {
 }
 
 impl Request {
+    /// When its two messages arrived.
+    fn arrived(&self) -> [Option<Arrived>; 2] {
+        let request = self.request.as_ref().map(|message| message.arrived);
+        let response = self.response.as_ref().map(|message| message.arrived);
+        [request, response]
+    }
+
     /// When the last of it was seen.
     #[must_use]
     pub fn last_ns(&self) -> i64 {
-        let request_ns = self.request.as_ref().map(|message| message.arrived.last_ns);
-        let response_ns = self
-            .response
-            .as_ref()
-            .map(|message| message.arrived.last_ns);
-        request_ns.max(response_ns).unwrap_or(i64::MIN)
+        let arrived = self.arrived().into_iter().flatten();
+        arrived.map(|it| it.last_ns).max().unwrap_or(i64::MIN)
     }
 
     /// When it began, as far as it was seen.
     #[must_use]
     pub fn first_ns(&self) -> Option<i64> {
-        let request_ns = self
-            .request
-            .as_ref()
-            .map(|message| message.arrived.first_ns);
-        request_ns.or(self
-            .response
-            .as_ref()
-            .map(|message| message.arrived.first_ns))
+        let [request, response] = self.arrived();
+        Some(request.or(response)?.first_ns)
     }
 
     /// How much memory it takes.
