@@ -23,7 +23,7 @@ pub mod print;
 pub mod report;
 mod resolved;
 mod select;
-pub mod services;
+mod services;
 mod span;
 mod summary;
 pub mod tcp;
