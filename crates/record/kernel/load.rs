@@ -4,9 +4,9 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::mem::MaybeUninit;
 
-use libbpf_rs::OpenObject;
 use libbpf_rs::btf::{Btf, types::Typedef};
 use libbpf_rs::skel::{OpenSkel as _, SkelBuilder as _};
+use libbpf_rs::{ErrorExt as _, OpenObject};
 use tcprec_shared::record::{Direction, MissingHook};
 
 use super::events::{EventHooks, Events};
@@ -75,6 +75,16 @@ fn wanted_netns(events_of: &[u32]) -> [u32; MAX_NAMESPACES] {
     std::array::from_fn(|place| events_of.get(place).copied().unwrap_or(0))
 }
 
+/// Says which kernel it takes, where a kernel that has types does not take the programs.
+fn with_need(error: libbpf_rs::Error) -> libbpf_rs::Error {
+    if error.kind() == libbpf_rs::ErrorKind::InvalidInput && host::has_btf() {
+        // The helper that tells a socket's cookie (kernel commit c5dbb89fc2ac).
+        error.context("Linux 5.12 takes these programs")
+    } else {
+        error
+    }
+}
+
 /// Loads the programs of the events, in the best way that this kernel knows, but
 /// those whose tracepoints it lacks.
 pub(super) fn load_events(
@@ -89,20 +99,15 @@ pub(super) fn load_events(
                 missing.extend(missing_types);
                 return Ok(events);
             }
-            // Classic tracepoints do not tell whose a socket is.
-            Err(error) if options.event_hooks == EventHooks::Btf || !options.wanted.is_all() => {
-                return Err(error);
-            }
             Err(error) => {
-                // The helper that tells a socket's cookie (kernel commit c5dbb89fc2ac).
-                let needs = if host::has_btf() {
-                    " (Linux 5.12 takes these programs)"
-                } else {
-                    ""
-                };
+                let error = with_need(error);
+                // Classic tracepoints do not tell whose a socket is.
+                if options.event_hooks == EventHooks::Btf || !options.wanted.is_all() {
+                    return Err(error);
+                }
                 missing.push(MissingHook {
                     hook: "tp_btf".to_owned(),
-                    reason: format!("{error:#}{needs}; classic tracepoints are used"),
+                    reason: format!("{error:#}; classic tracepoints are used"),
                 });
             }
         }
