@@ -75,13 +75,18 @@ impl FilterArgs {
         let selection = Selection::new(self.expression()?);
         selection.map_err(|error| {
             let mut words = self.words.iter().map(Path::new);
-            let hint = match words.find(|word| word.exists()) {
-                Some(word) => format!(
+            let is_name = |word: &OsString| !word.to_string_lossy().contains(' ');
+            let hint = match (words.find(|word| word.exists()), &*self.words) {
+                (Some(word), _) => format!(
                     "\n{} was taken for a part of the filter; captures stand before it, and \
                      a folder has a / in its name",
                     word.display()
                 ),
-                None => String::new(),
+                (None, [word]) if is_name(word) => {
+                    "\nnor is it a file; of several captures each is told by its whole name"
+                        .to_owned()
+                }
+                (None, _) => String::new(),
             };
             Failure::Usage(format!("{error}{hint}"))
         })

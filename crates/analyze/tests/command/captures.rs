@@ -92,6 +92,12 @@ fn a_filter_follows_the_last_capture() {
         message(&output),
         "tcprec: src/: no captures in this folder\n"
     );
+    let output = run_in(&folder, &["print", "a.jsonl", "b"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        told.contains("nor is it a file; of several captures"),
+        "{told}"
+    );
 }
 
 /// Who lets the shell name all captures of a folder may have forgotten the output.
