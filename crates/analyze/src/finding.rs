@@ -21,6 +21,7 @@ use tcprec_shared::record::{Event, EventKind, Provenance, TcpState};
 pub use self::kind::FindingKind;
 
 use self::errors::ServerErrors;
+use crate::forget;
 use crate::owner::Owners;
 use crate::resolved::{Ends, Outcome, OwnerId};
 use crate::span::Span;
@@ -303,12 +304,10 @@ impl Findings {
     }
 
     fn forget_half(&mut self) {
-        let mut all: Vec<_> = mem::take(&mut self.found).into_iter().collect();
-        all.sort_by_key(|(key, finding)| (key.kind, Reverse(finding.count)));
-        let kept = all.len() / 2;
-        self.forgotten += (all.len() - kept) as u64;
-        all.truncate(kept);
-        self.found = all.into_iter().collect();
+        let rest = forget::half(&mut self.found, |key, finding| {
+            (key.kind, Reverse(finding.count))
+        });
+        self.forgotten += rest.len() as u64;
     }
 
     /// Looks at what the kernel did.

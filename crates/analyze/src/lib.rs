@@ -15,6 +15,7 @@ pub mod command;
 pub mod condition;
 mod contrast;
 pub mod finding;
+mod forget;
 mod gaps;
 mod latency;
 mod owner;

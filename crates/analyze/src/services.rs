@@ -6,11 +6,11 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::mem;
 use std::net::IpAddr;
 
 use tcprec_shared::flow::Endpoint;
 
+use crate::forget;
 use crate::latency::{Durations, Quantiles};
 use crate::owner::Owners;
 use crate::report::{Connection, OwnerId};
@@ -172,10 +172,8 @@ impl Services {
     }
 
     fn forget(&mut self) {
-        let mut all: Vec<_> = mem::take(&mut self.groups).into_iter().collect();
-        all.sort_by_key(|(_, sum)| Reverse(sum.sums.connections));
-        self.forgotten += all.split_off(all.len() / 2).len() as u64;
-        self.groups = all.into_iter().collect();
+        let rest = forget::half(&mut self.groups, |_, sum| Reverse(sum.sums.connections));
+        self.forgotten += rest.len() as u64;
     }
 
     /// How many groups were forgotten to bound the memory.

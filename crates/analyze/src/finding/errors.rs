@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use tcprec_shared::flow::Endpoint;
 
 use super::{Finding, FindingKind};
+use crate::forget;
 use crate::latency::route;
 use crate::report::{Outcome, Request};
 use crate::span::Span;
@@ -66,10 +67,9 @@ impl ServerErrors {
     }
 
     fn forget(&mut self) -> u64 {
-        let mut all: Vec<_> = std::mem::take(&mut self.0).into_iter().collect();
-        all.sort_by_key(|(_, answers)| Reverse((answers.error_count(), answers.all)));
-        let rest = all.split_off(all.len() / 2);
-        self.0 = all.into_iter().collect();
+        let rest = forget::half(&mut self.0, |_, answers| {
+            Reverse((answers.error_count(), answers.all))
+        });
         let rest = rest.iter().filter(|(_, answers)| answers.errors.is_some());
         rest.count() as u64
     }

@@ -7,6 +7,7 @@ use tcprec_shared::flow::Endpoint;
 
 use super::durations::{Durations, Quantiles};
 use super::{MAX_GROUPS, short};
+use crate::forget;
 use crate::owner::Owners;
 use crate::resolved::{Connection, OwnerId};
 use crate::tcp::{Turns, Waits};
@@ -77,10 +78,8 @@ impl TurnLatencies {
 
     /// Forgets the half with the fewest turns.
     fn forget(&mut self) {
-        let mut all: Vec<_> = std::mem::take(&mut self.groups).into_iter().collect();
-        all.sort_by_key(|(_, sum)| Reverse(sum.wait.count()));
-        self.forgotten += all.split_off(all.len() / 2).len() as u64;
-        self.groups = all.into_iter().collect();
+        let rest = forget::half(&mut self.groups, |_, sum| Reverse(sum.wait.count()));
+        self.forgotten += rest.len() as u64;
     }
 
     /// How many groups were forgotten to bound the memory.
