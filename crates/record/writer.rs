@@ -164,9 +164,8 @@ impl Writer {
         self.each_output(Output::flush);
     }
 
-    /// Writes a batch. Records wait for the others only
-    /// where these may tell more of them: many in memory cost more than all that is
-    /// done to make them.
+    /// Writes a batch. Records wait for the others only where these may tell more of
+    /// them: many in memory cost more than all that is done to make them.
     pub(crate) fn batch(&mut self, batch: &Batch) {
         let mut records = recycled(mem::take(&mut self.spare));
         for (ring, raw) in batch.iter() {

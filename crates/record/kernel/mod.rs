@@ -208,22 +208,26 @@ impl Packets {
         self.hooks = attach_packets(&mut self.programs, options, &devices, attached)?;
         Ok(())
     }
+}
 
-    /// Where they come out.
-    fn end(&self, options: &Options) -> Result<End<'_, 'static>, KernelError> {
-        let maps = &self.programs.maps;
-        let transport = options.transport;
-        let (size, layout) = transport.for_packets(options.buffer_bytes, options.snap)?;
-        Ok(End {
-            ring: Ring::Packets { netns: self.netns },
-            map: &maps.ring,
-            cpu_maps: &maps.cpu_rings,
-            size,
-            packets: layout
-                .is_ring()
-                .then_some(packet_rings::End { maps, layout }),
-        })
-    }
+/// Where the packets of a namespace come out.
+fn end_of<'a>(
+    netns: u32,
+    programs: &'a PacketsSkel<'static>,
+    options: &Options,
+) -> Result<End<'a, 'static>, KernelError> {
+    let maps = &programs.maps;
+    let transport = options.transport;
+    let (size, layout) = transport.for_packets(options.buffer_bytes, options.snap)?;
+    Ok(End {
+        ring: Ring::Packets { netns },
+        map: &maps.ring,
+        cpu_maps: &maps.cpu_rings,
+        size,
+        packets: layout
+            .is_ring()
+            .then_some(packet_rings::End { maps, layout }),
+    })
 }
 
 /// What came of attaching.
@@ -281,7 +285,7 @@ impl Kernel {
             ends.push(events.end(options.transport.for_events()?));
         }
         for packets in &packets {
-            ends.push(packets.end(options)?);
+            ends.push(end_of(packets.netns, &packets.programs, options)?);
         }
         let rings = Rings::open(options.transport, &ends)?;
         drop(ends);

@@ -67,21 +67,7 @@ impl Runner {
             ..device()
         };
         let skeleton = load_packets(&options, 0, None).unwrap();
-        let maps = &skeleton.maps;
-        let (size, layout) = transport
-            .for_packets(options.buffer_bytes, options.snap)
-            .unwrap();
-        let end = End {
-            ring: Ring::Packets {
-                netns: device.netns,
-            },
-            map: &maps.ring,
-            cpu_maps: &maps.cpu_rings,
-            size,
-            packets: layout
-                .is_ring()
-                .then_some(packet_rings::End { maps, layout }),
-        };
+        let end = end_of(device.netns, &skeleton, &options).unwrap();
         let rings = Rings::open(transport, &[end]).unwrap();
         Self {
             skeleton,
