@@ -30,12 +30,11 @@ impl Recorder {
     /// Waits until all hooks are attached.
     pub(crate) fn ready(mut process: Process) -> Self {
         wait_until("the recorder is ready", || {
+            // Asked for first: it may be ready and end between both.
+            let has_ended = process.has_ended();
             let errors = process.errors();
             let is_ready = errors.lines().any(|line| line.starts_with(READY));
-            assert!(
-                is_ready || !process.has_ended(),
-                "the recorder ended: {errors}"
-            );
+            assert!(is_ready || !has_ended, "the recorder ended: {errors}");
             is_ready
         });
         Self(process)
