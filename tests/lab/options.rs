@@ -5,8 +5,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use nix::sys::signal::Signal;
-
 use crate::recorder::{Recorder, TCPREC, analyze, tcprec};
 use crate::records;
 use crate::report::{Ends, Owner};
@@ -147,9 +145,9 @@ pub(crate) fn packet_count() {
         &["-i", "lo", "-c", "5", "-o", output],
     );
     // More is waiting by then than is wanted: that is neither recorded nor lost.
-    recorder.signal(Signal::SIGSTOP);
+    recorder.pause();
     some_of_everything(&world, &world.server, LOOPBACK).join_log(&nginx);
-    recorder.signal(Signal::SIGCONT);
+    recorder.go_on();
     let ended = recorder.finish();
     assert!(!ended.errors.contains("in no book"), "{}", ended.errors);
     let records = records::read(&capture);

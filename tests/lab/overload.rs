@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::process::{Process, wait_until};
+use crate::process::Process;
 use crate::recorder::{Recorder, convert};
 use crate::records::{self, of_type};
 use crate::world::World;
@@ -50,9 +49,9 @@ fn flood_with(world: &World, message: &[u8]) {
 /// The same while the recorder stands still: what a fast one might take of a ring
 /// of a few packets depends on the machine.
 fn flood_unread(world: &World, recorder: &Recorder) {
-    recorder.signal(Signal::SIGSTOP);
+    recorder.pause();
     flood(world);
-    recorder.signal(Signal::SIGCONT);
+    recorder.go_on();
 }
 
 /// How many packets the loopback interface has sent.
@@ -310,9 +309,9 @@ pub(crate) fn much_at_once() {
         let arguments = ["-i", "lo", "-s", "0", "--buffer", "64M"];
         let arguments = [&arguments[..], &["--transport", transport, "-o", &output]].concat();
         let recorder = Recorder::start(&world, &world.server, &arguments);
-        recorder.signal(Signal::SIGSTOP);
+        recorder.pause();
         flood_with(&world, &[b'x'; 1000]);
-        recorder.signal(Signal::SIGCONT);
+        recorder.go_on();
         recorder.stop();
         let records = records::read(&capture);
         let timed = records
@@ -342,15 +341,10 @@ pub(crate) fn stopped_reader() {
         let pipe = Pipe::new(&world, "cp", &[]);
         let recorder = pipe.record(&world, transport);
         let before = sent_packets(&world);
-        let is_stopped = || {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", pipe.reader.pid()));
-            stat.is_ok_and(|stat| stat.contains(") T "))
-        };
         let stopped_ns = now_ns();
-        pipe.reader.signal(Signal::SIGSTOP);
-        wait_until("the reader stands still", is_stopped);
+        pipe.reader.pause();
         flood(&world);
-        pipe.reader.signal(Signal::SIGCONT);
+        pipe.reader.go_on();
         recorder.stop();
         let sent = sent_packets(&world) - before;
         pipe.reader.finish().expect_code(0);
@@ -363,19 +357,30 @@ pub(crate) fn stopped_reader() {
 
 /// What takes the recording is slower than what is to be recorded.
 pub(crate) fn slow_output() {
+    // However fast this machine is with either: it takes the records of a dozen packets
+    // while two hundred come.
     const SLOWLY: &str = "\
 import os, sys, time
-pipe, to = os.open(sys.argv[1], os.O_RDONLY), open(sys.argv[2], 'wb')
+
+def sent():
+    with open('/proc/self/net/dev') as table:
+        return next(int(line.split()[2]) for line in table if 'lo:' in line)
+
+over, pipe, to = sys.argv[1], os.open(sys.argv[2], os.O_RDONLY), open(sys.argv[3], 'wb')
 while piece := os.read(pipe, 4096):
     to.write(piece)
-    time.sleep(0.005)
+    enough = sent() + 200
+    while sent() < enough and not os.path.exists(over):
+        time.sleep(0.001)
 ";
     let world = World::without_cable();
-    let pipe = Pipe::new(&world, "python3", &["-c", SLOWLY]);
+    let over = world.file("over").display().to_string();
+    let pipe = Pipe::new(&world, "python3", &["-c", SLOWLY, &over]);
     let began = now_ns();
     let recorder = pipe.record(&world, "ring");
     let before = sent_packets(&world);
     flood(&world);
+    fs::write(&over, "").expect("a file");
     recorder.stop();
     let sent = sent_packets(&world) - before;
     pipe.reader.finish().expect_code(0);

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use crate::netns::Namespace;
@@ -111,8 +112,27 @@ impl Process {
 
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid()).expect("a process id");
-        kill(Pid::from_raw(pid), signal).expect("sending a signal to a child");
+        kill(self.id(), signal).expect("sending a signal to a child");
+    }
+
+    /// Lets it stand still, with all its threads, until [`Process::go_on`].
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+        // The kernel tells of it when the last thread stands still.
+        let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        wait_until(&format!("{} stands still", self.command), || {
+            let state = waitid(Id::Pid(self.id()), flags).expect("the state of a child");
+            matches!(state, WaitStatus::Stopped(..))
+        });
+    }
+
+    /// Lets it go on.
+    pub(crate) fn go_on(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn id(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.pid()).expect("a process id"))
     }
 
     /// Ends it.
@@ -142,6 +162,7 @@ impl Drop for Process {
         }
         // The gentle way first: only so does nginx end its workers.
         self.signal(Signal::SIGTERM);
+        self.go_on();
         let deadline = Instant::now() + PATIENCE;
         while !self.has_ended() && Instant::now() < deadline {
             thread::sleep(PAUSE);

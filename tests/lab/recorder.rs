@@ -72,6 +72,16 @@ impl Recorder {
         self.0.signal(signal);
     }
 
+    /// Lets it stand still until [`Recorder::go_on`].
+    pub(crate) fn pause(&self) {
+        self.0.pause();
+    }
+
+    /// Lets it go on.
+    pub(crate) fn go_on(&self) {
+        self.0.go_on();
+    }
+
     /// What it said so far.
     pub(crate) fn errors(&self) -> String {
         self.0.errors()

@@ -2,8 +2,6 @@
 //! does not know.
 
 use std::process::Command;
-use std::thread;
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -41,10 +39,11 @@ pub(crate) fn twice_together() {
         let output = capture.display().to_string();
         let recorder = Recorder::start(&world, &world.server, &["-i", "lo", "-o", &output]);
         some_of_everything(&world, &world.server, ["127.0.0.1", "::1"]);
+        // Both wait; two of the same would be one.
+        recorder.pause();
         recorder.signal(Signal::SIGINT);
-        // One that waits is the same signal: the first is to be taken.
-        thread::sleep(Duration::from_millis(1));
-        recorder.signal(Signal::SIGINT);
+        recorder.signal(Signal::SIGTERM);
+        recorder.go_on();
         let ended = recorder.finish();
         assert!(ended.errors.contains("none lost"), "{}", ended.errors);
         let records = records::read(&capture);

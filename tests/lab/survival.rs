@@ -349,12 +349,12 @@ pub(crate) fn reading_fails() {
     command.args(["record", "-i", "lo", "-o"]).arg(&capture);
     shim.fail_polls(&mut command, &failure);
     let recorder = Recorder::ready(world.start(&world.server, command));
-    recorder.signal(Signal::SIGSTOP);
+    recorder.pause();
     let mut traffic = some_of_everything(&world, &world.server, ["127.0.0.1", "::1"]);
     traffic.join_log(&nginx);
     world.settle();
     fs::write(&failure, "").expect("a file");
-    recorder.signal(Signal::SIGCONT);
+    recorder.go_on();
     let ended = recorder.finish_anyhow().expect_code(1);
     assert!(ended.errors.contains("Input/output"), "{}", ended.errors);
     assert_eq!(ending(&world, &capture), "failed");
