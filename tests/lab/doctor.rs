@@ -100,8 +100,7 @@ pub(crate) fn without_rights() {
     let world = World::without_cable();
     let everyone = fs::Permissions::from_mode(0o755);
     fs::set_permissions(world.folder(), everyone).expect("a folder for all");
-    let program = world.file("tcprec");
-    fs::copy(TCPREC, &program).expect("a copy of the program");
+    let program = world.copy(TCPREC, "tcprec");
     for format in ["json", "text"] {
         let mut command = Command::new(&program);
         command.args(["doctor", "--format", format]);

@@ -308,8 +308,7 @@ pub(crate) fn not_root() {
     const NOBODY: u32 = 65_534;
     let world = World::without_cable();
     // Where nobody may read it.
-    let program = world.file("tcprec");
-    fs::copy(TCPREC, &program).expect("a copy of tcprec");
+    let program = world.copy(TCPREC, "tcprec");
     let folder = Command::new("chmod")
         .args(["-R", "a+rx"])
         .arg(world.folder())

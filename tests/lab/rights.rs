@@ -130,8 +130,7 @@ pub(crate) fn no_core_dump() {
 pub(crate) fn file_capabilities() {
     let world = World::without_cable();
     let nginx = Nginx::start(&world, &world.server);
-    let program = world.file("tcprec");
-    fs::copy(TCPREC, &program).expect("a copy of the program");
+    let program = world.copy(TCPREC, "tcprec");
     // The ids of the accept tracepoints are in tracefs; where that is not
     // mounted, to open one of its own takes this as well.
     let tracefs = if Path::new("/sys/kernel/tracing/events").exists() {

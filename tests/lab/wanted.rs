@@ -100,22 +100,19 @@ pub(crate) fn followed() {
     let world = World::new();
     let nginx = Nginx::start(&world, &world.server);
     let script = "true; curl --silent --output /dev/null http://10.77.0.2/item/1; true";
+    // A name of its own: any shell would do, and there may be others.
+    let shell = world.copy("/bin/sh", "tcprec-shell");
+    let shell = shell.to_str().expect("a path in UTF-8");
     let mut counts = Vec::new();
     for options in [&["--follow-forks"][..], &[]] {
         let file = world.file("followed.jsonl");
         let output = file.to_str().expect("a path in UTF-8");
-        // A name of its own: any shell would do, and there may be others.
-        let shell = world.file("tcprec-shell");
-        if !shell.exists() {
-            fs::copy("/bin/sh", &shell).expect("a shell");
-        }
         let arguments = [
             &["-i", "eth0", "-o", output, "--comm", "tcprec-shell"][..],
             options,
         ]
         .concat();
         let recorder = Recorder::start(&world, &world.client, &arguments);
-        let shell = shell.to_str().expect("a path in UTF-8");
         world
             .run(&world.client, shell, &["-c", script])
             .expect_code(0);
@@ -255,8 +252,7 @@ ctypes.CDLL(None).syscall(exit, 0)
     let nginx = Nginx::start(&world, &world.server);
     let file = world.file("followed.jsonl");
     let output = file.to_str().expect("a path in UTF-8");
-    let shell = world.file("tcprec-shell");
-    fs::copy("/bin/sh", &shell).expect("a shell");
+    let shell = world.copy("/bin/sh", "tcprec-shell");
     let arguments = ["-i", "eth0", "-o", output, "--comm", "tcprec-shell"];
     let arguments = [&arguments[..], &["--follow-forks"]].concat();
     let recorder = Recorder::start(&world, &world.client, &arguments);

@@ -68,6 +68,15 @@ impl World {
         self.folder().join(name)
     }
 
+    /// A copy of a program. Another process makes it: what this one starts meanwhile, for
+    /// other tests, would hold it open for a moment, and nobody can run what is written to.
+    pub(crate) fn copy(&self, program: &str, name: &str) -> PathBuf {
+        let copy = self.file(name);
+        let to = copy.to_str().expect("a path in UTF-8");
+        self.run(&self.server, "cp", &[program, to]).expect_code(0);
+        copy
+    }
+
     /// Starts a program on a host.
     pub(crate) fn start(&self, host: &Namespace, command: Command) -> Process {
         Process::start(command, host, self.folder())
