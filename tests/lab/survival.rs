@@ -13,9 +13,14 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::Deserialize as _;
+use serde_json::Value;
+use tcprec_shared::record::EventKind;
 
-use crate::process::{Ended, wait_until};
+use crate::keeper;
+use crate::process::{Ended, Process, wait_until};
 use crate::recorder::{Recorder, TCPREC, analyze, tcprec};
 use crate::records;
 use crate::report::{Ends, Report};
@@ -162,8 +167,17 @@ pub(crate) fn full_disk() {
                 .display()
                 .to_string()
         });
-        let more = format!("--duration 4 -o {other}");
-        let errors = on_small_disk(&world, "100k", extension, &more, &saved).errors;
+        let more = format!("-o {other}");
+        let process = on_small_disk(&world, "100k", extension, &more, &saved);
+        under_load(&world, || {
+            wait_until("it is told", || {
+                process.errors().contains("goes on without")
+            });
+        });
+        let shell = Pid::from_raw(i32::try_from(process.pid()).expect("a process id"));
+        let recorder = keeper::children()[&shell][0];
+        kill(recorder, Signal::SIGTERM).expect("ending the recorder");
+        let errors = process.finish().expect_code(1).errors;
         let lines: Vec<_> = errors.lines().collect();
         let [_, at_once, sum, last] = lines[..] else {
             panic!("{extension}: {errors}");
@@ -177,7 +191,7 @@ pub(crate) fn full_disk() {
             "{extension}: {errors}"
         );
         assert!(sum.contains("none lost"), "{extension}: {errors}");
-        assert!(sum.contains("duration reached"), "{extension}: {errors}");
+        assert!(sum.contains("interrupted"), "{extension}: {errors}");
         assert_eq!(told(last), held(&world, &saved), "{extension}: {errors}");
         assert_eq!(told(sum), held(&world, &other), "{extension}: {errors}");
         let expected = if extension == "pcapng.zst" {
@@ -190,9 +204,9 @@ pub(crate) fn full_disk() {
     }
 }
 
-/// Records under load, in all, on a disk of that size, until the recorder fails; what it
-/// wrote there is copied to `saved`.
-fn on_small_disk(world: &World, size: &str, extension: &str, more: &str, saved: &str) -> Ended {
+/// A shell whose recorder writes to a disk of that size; what it wrote there is copied to
+/// `saved`.
+fn on_small_disk(world: &World, size: &str, extension: &str, more: &str, saved: &str) -> Process {
     let mount = world.file("mount").display().to_string();
     // In a mount namespace of its own: nothing is left of the mount.
     let script = format!(
@@ -202,11 +216,7 @@ fn on_small_disk(world: &World, size: &str, extension: &str, more: &str, saved: 
     );
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", &script]);
-    let mut process = world.start(&world.server, command);
-    under_load(world, || {
-        wait_until("the recorder has ended", || process.has_ended());
-    });
-    process.finish().expect_code(1)
+    world.start(&world.server, command)
 }
 
 /// A full disk ends the recording where there is no other output: what did not get
@@ -217,7 +227,8 @@ pub(crate) fn full_disk_alone() {
     for extension in ["jsonl", "jsonl.zst", "pcapng", "pcapng.zst"] {
         let saved = world.file(&format!("saved.{extension}"));
         let saved = saved.to_str().expect("a path in UTF-8");
-        let errors = on_small_disk(&world, "300k", extension, "", saved).errors;
+        let process = on_small_disk(&world, "300k", extension, "", saved);
+        let errors = until_it_fails(&world, process).errors;
         let lines: Vec<_> = errors.lines().collect();
         let [_, sum, last] = lines[..] else {
             panic!("{extension}: {errors}");
@@ -251,7 +262,7 @@ fn held(world: &World, capture: &str) -> [u64; 2] {
     // A file that was cut is read up to there, and says so.
     tcprec(world, &world.server, &["convert", capture, &records]);
     let records = records::read(Path::new(&records));
-    let is_event = |record: &&serde_json::Value| record["new_state"].is_string();
+    let is_event = |record: &&Value| EventKind::deserialize(&record["type"]).is_ok();
     let packets = records::of_type(&records, "packet").len();
     let events = records.iter().filter(is_event).count();
     [packets as u64, events as u64]
@@ -272,21 +283,18 @@ pub(crate) fn refused_writes() {
         });
         let mut command = Command::new(TCPREC);
         let arguments = [
-            "record",
-            "-i",
-            "lo",
-            "-s",
-            "0",
-            "--duration",
-            "3",
-            "-o",
-            &failing,
-            "-o",
-            &other,
+            "record", "-i", "lo", "-s", "0", "-o", &failing, "-o", &other,
         ];
         command.args(arguments);
         shim.fail(&mut command, &format!("/failing.{extension}"), 50_000);
-        expect_failure(&world, command, "Input/output error");
+        let process = world.start(&world.server, command);
+        under_load(&world, || {
+            wait_until("it is told", || {
+                process.errors().contains("goes on without")
+            });
+        });
+        process.signal(Signal::SIGINT);
+        expect_failure(&process.finish().expect_code(1), "Input/output error");
         let expected = if extension == "pcapng.zst" {
             "cut"
         } else {
@@ -305,7 +313,8 @@ pub(crate) fn limited_file_size() {
     let script = format!("ulimit -f 100; exec {TCPREC} record -i lo -s 0 -o {capture}");
     let mut command = Command::new("sh");
     command.args(["-c", &script]);
-    expect_failure(&world, command, "File too large");
+    let process = world.start(&world.server, command);
+    expect_failure(&until_it_fails(&world, process), "File too large");
     assert_eq!(ending(&world, Path::new(&capture)), "abrupt");
 }
 
@@ -319,17 +328,22 @@ pub(crate) fn full_device() {
     let before = mode();
     let mut command = Command::new(TCPREC);
     command.args(["record", "-i", "lo", "-o"]).arg(&capture);
-    expect_failure(&world, command, "No space left");
+    let process = world.start(&world.server, command);
+    expect_failure(&until_it_fails(&world, process), "No space left");
     assert_eq!(mode(), before);
 }
 
-/// Ends by itself under load, with exit code 1 and one line that says why.
-fn expect_failure(world: &World, command: Command, why: &str) {
-    let mut process = world.start(&world.server, command);
+/// Under load it ends by itself, with exit code 1.
+fn until_it_fails(world: &World, mut process: Process) -> Ended {
     under_load(world, || {
         wait_until("the recorder has ended", || process.has_ended());
     });
-    let errors = process.finish().expect_code(1).errors;
+    process.finish().expect_code(1)
+}
+
+/// One line at the end says why.
+fn expect_failure(ended: &Ended, why: &str) {
+    let errors = &ended.errors;
     let last = errors.lines().last().unwrap_or_default();
     assert!(
         last.contains("cannot write") && last.contains(why),
