@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use libbpf_rs::query::ProgInfoIter;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 
 use crate::keeper;
 use crate::netns::Namespace;
@@ -129,9 +130,11 @@ pub(crate) fn killed() {
         );
         Report::parse(&ended.expect_code(0).output)
     };
+    let is_over = |row: &&Value| row["conn_state"] == "SF" || row["conn_state"] == "REJ";
     for capture in &captures {
         wait_until("what was recorded is in the file", || {
-            report(capture).of_kind("http").count() == traffic.requests()
+            let over = report(capture).of_kind("conn").filter(is_over).count();
+            over == traffic.connections.len()
         });
     }
     recorder.kill();

@@ -1,7 +1,10 @@
 //! Packets that are wrapped otherwise than usual.
 
+use std::fs;
+
 use crate::frames::{self, Form};
 use crate::netns::Namespace;
+use crate::process::wait_until;
 use crate::recorder::{Recorder, analyze};
 use crate::report::Ends;
 use crate::traffic::some_of_everything;
@@ -38,12 +41,20 @@ fn by_hand(recorded: fn(&World) -> &Namespace, form: Form) {
         let world = World::new();
         let capture = world.file("capture.pcapng");
         let output = capture.to_str().expect("a path in UTF-8");
+        // Which packets came is looked at while it records.
+        let lines = world.file("capture.jsonl");
+        let at_once = ["-U", "-o", lines.to_str().expect("a path in UTF-8")];
+        let arguments = ["-i", "eth0", "-o", output, "--hook", hook];
         let recorder = Recorder::start(
             &world,
             recorded(&world),
-            &["-i", "eth0", "-o", output, "--hook", hook],
+            &[&arguments[..], &at_once].concat(),
         );
         let sent = frames::send_connection(&world.client, form);
+        wait_until("all frames have arrived", || {
+            let text = fs::read_to_string(&lines).expect("a capture");
+            text.matches(r#"{"type":"packet""#).count() >= sent
+        });
         recorder.stop();
         let report = analyze(&world, &capture);
         report.expect(

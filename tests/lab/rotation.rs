@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::netns::Namespace;
 use crate::owners::Script;
 use crate::process::wait_until;
-use crate::recorder::{Recorder, analyze};
+use crate::recorder::{Recorder, analyze, tcprec};
 use crate::records;
 use crate::report::{Ends, Owner, Report};
 use crate::traffic::some_of_everything;
@@ -16,8 +16,20 @@ use crate::world::World;
 
 const LOOPBACK: [&str; 2] = ["127.0.0.1", "::1"];
 
-/// The files of a series in the order they were written.
+/// The files of a series in the order they were written. A recorder that is killed as it
+/// begins one leaves it empty.
 fn files(world: &World, stem: &str, extension: &str) -> Vec<PathBuf> {
+    let is_begun = |path: &PathBuf| fs::metadata(path).expect("a file").len() > 0;
+    let mut files: Vec<_> = (names(world, stem, extension).into_iter())
+        .filter(is_begun)
+        .map(|path| (sequence(&analyze(world, &path)), path))
+        .collect();
+    files.sort();
+    files.into_iter().map(|(_, path)| path).collect()
+}
+
+/// These files, in no order; the newest may be empty yet.
+fn names(world: &World, stem: &str, extension: &str) -> Vec<PathBuf> {
     let is_part = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let middle = name
@@ -27,12 +39,7 @@ fn files(world: &World, stem: &str, extension: &str) -> Vec<PathBuf> {
     };
     let folder = fs::read_dir(world.folder()).expect("the folder");
     let paths = folder.map(|entry| entry.expect("a file").path());
-    let mut files: Vec<_> = paths
-        .filter(is_part)
-        .map(|path| (sequence(&analyze(world, &path)), path))
-        .collect();
-    files.sort();
-    files.into_iter().map(|(_, path)| path).collect()
+    paths.filter(is_part).collect()
 }
 
 fn capture(report: &Report, field: &str) -> serde_json::Value {
@@ -179,7 +186,12 @@ pub(crate) fn begun_again() {
     };
     let recorder = start();
     fetch(100);
-    wait_until("all is written", || requests() == 100);
+    wait_until("all is written", || {
+        // What is written at this moment may be there in part.
+        let arguments = ["analyze", "--format", "jsonl", &cap.display().to_string()];
+        let report = Report::parse(&tcprec(&world, &world.server, &arguments).output);
+        report.of_kind("http").count() == 100
+    });
     recorder.kill();
     let left = contents();
     assert!(left.len() > 1, "{} files", left.len());
@@ -259,7 +271,7 @@ pub(crate) fn closed_sockets() {
     let script = Script::start(&world, &world.server, ABORT);
     wait_until("all is aborted", || world.file("ready").exists());
     // Events may be on their way when the next one begins.
-    let after_next = files(&world, "cap", ".jsonl").len() + 1;
+    let after_next = names(&world, "cap", ".jsonl").len() + 1;
     let after_next = world.file(&format!("cap.{after_next}.jsonl"));
     wait_until("two more files began", || after_next.exists());
     recorder.stop();
@@ -318,7 +330,7 @@ pub(crate) fn misuse() {
         (&["-C", "1T", "-o", &output], "unit"),
     ] {
         let arguments = [&["record", "-i", "lo"], arguments].concat();
-        let ended = crate::recorder::tcprec(&world, &world.server, &arguments).expect_code(2);
+        let ended = tcprec(&world, &world.server, &arguments).expect_code(2);
         assert!(ended.errors.contains(expected), "{}", ended.errors);
     }
 }
