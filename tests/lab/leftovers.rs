@@ -99,7 +99,7 @@ fn start_server(world: &World) -> Process {
 /// Word, end, count and server's port of each finding.
 fn found(report: &Report) -> Vec<(&str, Option<&str>, u64, u64)> {
     let number = |value: &Value| value.as_u64().expect("a number");
-    let findings = report.of_kind("finding").map(|finding| {
+    let findings = report.findings().map(|finding| {
         let word = finding["finding"].as_str().expect("a word");
         let end = finding["end"].as_str();
         (

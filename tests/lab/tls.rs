@@ -189,7 +189,7 @@ pub(crate) fn handshakes() {
         }
     }
     let findings = report
-        .of_kind("finding")
+        .findings()
         .map(|finding| (finding["finding"].as_str(), finding["alert"].as_str()));
     let expected = calls();
     let expected = expected.iter().filter_map(|call| call.expected.1);
@@ -287,5 +287,5 @@ pub(crate) fn turns() {
         Vec::from_iter(sums),
         [of(Some("lab.test"), 443, 3, 6), of(None, 7000, 1, 3)]
     );
-    assert_eq!(report.of_kind("finding").count(), 0);
+    assert_eq!(report.findings().count(), 0);
 }
