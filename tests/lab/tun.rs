@@ -47,7 +47,10 @@ impl TunCable {
         let carriers = [(a, b), (b, a)].map(|(from, to)| {
             let (from, to, is_over) = (Arc::clone(from), Arc::clone(to), Arc::clone(&is_over));
             let passes = Arc::clone(&passes);
-            thread::spawn(move || carry(&from, &to, &*passes, &is_over))
+            thread::spawn(move || {
+                go_first();
+                carry(&from, &to, &*passes, &is_over);
+            })
         });
         Self {
             is_over,
@@ -63,6 +66,17 @@ impl Drop for TunCable {
             let _ = carrier.join();
         }
     }
+}
+
+/// A cable takes no time, however busy the machine is: else the kernel takes for lost what
+/// waits here.
+#[allow(unsafe_code)]
+fn go_first() {
+    const FIRST: libc::c_int = -20;
+    const THIS_THREAD: libc::id_t = 0;
+    // Without the right to it, it is as fast as the others.
+    // SAFETY: it takes numbers alone.
+    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, THIS_THREAD, FIRST) };
 }
 
 fn carry(mut from: &File, mut to: &File, passes: &Passes, is_over: &AtomicBool) {
