@@ -11,6 +11,7 @@ use crate::process::{Process, wait_until};
 use crate::recorder::{Recorder, TCPREC, analyze, convert};
 use crate::records::{self, of_type};
 use crate::report::Ends;
+use crate::shim::Shim;
 use crate::traffic::some_of_everything;
 use crate::web::Nginx;
 use crate::world::World;
@@ -99,16 +100,21 @@ pub(crate) fn comes() {
 }
 
 /// One that comes is recorded long before a second has passed: what is sent meanwhile is
-/// not.
+/// not. The recorder's seconds are long here, so that none passes because the machine is
+/// busy.
 pub(crate) fn are_noticed_soon() {
-    const COUNT: usize = 8;
+    const COUNT: usize = 3;
+    const SECOND: Duration = Duration::from_secs(20);
     let world = World::without_cable();
+    let shim = Shim::new(&world);
     let output = world.file("capture.jsonl").display().to_string();
     // In a namespace that is entered, as in the recorder's own.
     let netns = world.client.path();
     for arguments in [&["-i", "any"][..], &["-i", "any", "--netns", &netns]] {
-        let output = ["-o", &output];
-        let recorder = Recorder::start(&world, &world.client, &[arguments, &output].concat());
+        let mut command = Command::new(TCPREC);
+        command.arg("record").args(arguments).args(["-o", &output]);
+        shim.slow_down(&mut command, 20);
+        let recorder = Recorder::ready(world.start(&world.client, command));
         let took = (0..COUNT).map(|number| {
             world
                 .client
@@ -121,9 +127,8 @@ pub(crate) fn are_noticed_soon() {
         });
         let mut took: Vec<_> = took.collect();
         took.sort();
-        // The machine may have been busy with others for some.
-        let half = took[COUNT / 2];
-        assert!(half < Duration::from_millis(500), "{took:?}");
+        // For one of them a second may just have been over.
+        assert!(took[COUNT / 2] < SECOND / 2, "{took:?}");
         recorder.stop();
     }
 }

@@ -6,6 +6,7 @@
  * SHIM_AFTER  ... behind so many bytes, the last of them taken in part
  * SHIM_POLL   once this file exists, poll fails with EIO
  * SHIM_STEP   once this file exists, the wall clock is an hour back
+ * SHIM_SLOW   time passes so many times more slowly
  * SHIM_RIGHTS new rights cannot be forgone (PR_SET_NO_NEW_PRIVS)
  */
 #define _GNU_SOURCE
@@ -72,9 +73,15 @@ int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 int clock_gettime(clockid_t clock, struct timespec *time)
 {
 	int (*next)(clockid_t, struct timespec *) = dlsym(RTLD_NEXT, "clock_gettime");
-	const char *step = getenv("SHIM_STEP");
+	const char *step = getenv("SHIM_STEP"), *slow = getenv("SHIM_SLOW");
 	int result = next(clock, time);
 
+	if (clock == CLOCK_MONOTONIC && slow) {
+		long long ns = (time->tv_sec * 1000000000LL + time->tv_nsec) / atol(slow);
+
+		time->tv_sec = ns / 1000000000;
+		time->tv_nsec = ns % 1000000000;
+	}
 	if (clock == CLOCK_REALTIME && step && !access(step, F_OK))
 		time->tv_sec -= 3600;
 	return result;

@@ -37,6 +37,13 @@ impl Shim {
         command.env("LD_PRELOAD", &self.0).env("SHIM_RIGHTS", "1");
     }
 
+    /// Time passes so many times more slowly for it.
+    pub(crate) fn slow_down(&self, command: &mut Command, times: u32) {
+        command
+            .env("LD_PRELOAD", &self.0)
+            .env("SHIM_SLOW", times.to_string());
+    }
+
     /// The wall clock goes back by an hour when a file comes to be.
     pub(crate) fn step(&self, command: &mut Command, file: &Path) {
         command.env("LD_PRELOAD", &self.0).env("SHIM_STEP", file);
