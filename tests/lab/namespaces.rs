@@ -132,11 +132,16 @@ pub(crate) fn told_apart() {
 /// From its host, through all interfaces, a container's processes are seen.
 pub(crate) fn containers() {
     let world = World::new();
+    // All namespaces are looked at: other tests' have the usual addresses.
+    for (host, number) in [(&world.client, 1), (&world.server, 2)] {
+        host.ip(&format!("address add 10.79.0.{number}/24 dev eth0"));
+        host.ip(&format!("address add fd79::{number}/64 dev eth0 nodad"));
+    }
     let nginx = Nginx::start(&world, &world.server);
     let capture = world.file("capture.jsonl");
     let output = capture.to_str().expect("a path in UTF-8");
     let recorder = Recorder::start(&world, &world.client, &["-i", "any", "-o", output]);
-    let mut traffic = some_of_everything(&world, &world.client, World::SERVER);
+    let mut traffic = some_of_everything(&world, &world.client, ["10.79.0.2", "fd79::2"]);
     traffic.join_log(&nginx);
     world.settle();
     recorder.stop();
