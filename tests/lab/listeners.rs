@@ -91,10 +91,12 @@ impl<'a> Two<'a> {
     }
 }
 
-/// The packets of each connection, in their order, by the client's port.
+/// The packets of each connection, those of each end together, its SYN first, by the client's
+/// port.
 type Connections = BTreeMap<u64, Vec<Value>>;
 
 fn connections(path: &Path) -> Connections {
+    const SYN: u64 = 2;
     let records = records::read(path);
     let mut connections = Connections::new();
     for packet in records::of_type(&records, "packet") {
@@ -105,6 +107,18 @@ fn connections(path: &Path) -> Connections {
         // Two recordings see it one after the other.
         packet["ts_ns"] = Value::Null;
         connections.entry(port).or_default().push(packet);
+    }
+    // What is sent at once on two CPUs comes to the one recorder in this order and to the
+    // other in that.
+    for packets in connections.values_mut() {
+        packets.sort_by_key(|packet| {
+            let has_syn = packet["kernel"]["flags"].as_u64().expect("flags") & SYN > 0;
+            (
+                packet["direction"].to_string(),
+                !has_syn,
+                packet.to_string(),
+            )
+        });
     }
     connections
 }
