@@ -40,10 +40,12 @@ read(old_server, 1000)
 def early():
     connection = socket.create_connection(listener.getsockname())
     connection.sendall(b'x' * 2000)
+    open(folder + '/sent', 'w').close()
     read(connection, 500)
 
 def late():
-    time.sleep(0.5)
+    while not os.path.exists(folder + '/sent'):
+        time.sleep(0.01)
     connection, _ = listener.accept()
     read(connection, 2000)
     connection.sendall(b'x' * 500)
@@ -163,7 +165,7 @@ pub(crate) fn names() {
     const CURL: &str = "curl --silent --output /dev/null http://10.77.0.2/item/1";
     let world = World::new();
     let _nginx = Nginx::start(&world, &world.server);
-    let top = counting(&world, &world.client, &["-d", "60"]);
+    let top = counting(&world, &world.client, &["-d", "86400"]);
     let script = format!("{CONNECT}; exec {CURL}");
     let first = world.run(&world.client, "bash", &["-c", &script]);
     let pid = first.expect_code(0).pid;

@@ -143,7 +143,10 @@ time.sleep(1)"
     let [connection] = conns[..] else {
         panic!("one connection was made: {conns:#?}");
     };
-    let owners = ["orig", "resp"].map(|end| Owner::of(connection, end).expect("an owner"));
+    let owners = ["orig", "resp"].map(|end| {
+        Owner::of(connection, end)
+            .unwrap_or_else(|| panic!("{end} has none: {connection}\n{records:#?}"))
+    });
     let [client, server] = owners.map(|owner| (owner.pid, owner.provenance));
     assert_eq!(client, (traffic.connections[0].curl, "connect".to_owned()));
     assert_eq!(server, (nginx.master(), "guess".to_owned()));
