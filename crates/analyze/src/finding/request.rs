@@ -88,8 +88,9 @@ fn lack(
     }
     let is_seen = !request.incomplete.lacks_packets() && !is_one_sided(connection);
     let kind = match app.response {
-        Some(_) if app.is_response_whole() == Some(false) => FindingKind::CutOff,
+        // However much of it came: its client had given up before.
         Some(_) if app.is_unheard(&connection.tcp) => FindingKind::NoAnswer,
+        Some(_) if app.is_response_whole() == Some(false) => FindingKind::CutOff,
         None if !app.may_be_answered && is_seen => FindingKind::NoAnswer,
         _ => return None,
     };

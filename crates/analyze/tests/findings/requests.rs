@@ -185,6 +185,11 @@ fn requests_without_an_answer_are_found() {
         (901, (true, RST, asked + 1, 0, "")),
     ];
     assert_eq!(ended(&late), no_answer(Some(true)));
+    // Not all of it comes: the rest is not sent after the reset.
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n";
+    let begun_late = (900, (false, ACK, 1001, asked + 1, head));
+    let part = [late[0], late[1], begun_late, late[3]];
+    assert_eq!(ended(&part), no_answer(Some(true)));
     let late = [late[0], late[1], (901, (true, RST, asked + 1, 0, ""))];
     assert_eq!(ended(&late), no_answer(Some(true)));
 }
