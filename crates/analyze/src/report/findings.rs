@@ -182,7 +182,7 @@ mod tests {
         };
         assert_eq!(
             errors(1_200, Outcome::Status(503), Some("GET /a")),
-            "10.0.0.2:80 answered 37 of 1,200 requests with errors (3.0 %), \
+            "10.0.0.2:80 answered 37 of 1,200 requests with errors (3.1 %), \
              first GET /a of 10.0.0.1 with 503"
         );
         assert_eq!(

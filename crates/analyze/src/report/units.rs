@@ -26,9 +26,11 @@ pub fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{plural}", count(number))
 }
 
-/// A share of a whole, rounded down, so that 100 % is all: `99.9 %`.
+/// A share of a whole, `99.9 %`; only all of it is 100 %.
 pub fn share(part: u64, of: u64) -> String {
-    let tenths = u128::from(part) * 1000 / u128::from(of.max(1));
+    let (part, of) = (u128::from(part), u128::from(of.max(1)));
+    let rounded = (part * 2000 + of) / (of * 2);
+    let tenths = if part < of { rounded.min(999) } else { rounded };
     format!("{}.{} %", tenths / 10, tenths % 10)
 }
 
@@ -146,6 +148,16 @@ mod tests {
         assert_eq!(duration(59_950_000_000), "1 min 0 s");
         assert_eq!(duration(3_599_600_000_000), "1 h 0 min");
         assert_eq!(duration(i64::MIN), "-2562047 h 47 min");
+    }
+
+    #[test]
+    fn only_all_is_a_hundred_percent() {
+        let shares = [(9, 33), (8, 24), (9_999, 10_000), (1, 1), (0, 5), (0, 0)];
+        let told = shares.map(|(part, of)| share(part, of));
+        assert_eq!(
+            told,
+            ["27.3 %", "33.3 %", "99.9 %", "100.0 %", "0.0 %", "0.0 %"]
+        );
     }
 
     #[test]
