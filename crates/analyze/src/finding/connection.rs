@@ -109,13 +109,16 @@ fn reset(connection: &Connection) -> Option<Finding> {
     })
 }
 
-/// Whether a client resets a connection with which all is done, to save itself the state
-/// TIME-WAIT: nobody said anything, as when it looks whether a server is there, or all of its
-/// requests are answered (`is_answered`), and it has acknowledged that.
+/// Whether a client resets a connection with which all is done: nobody said anything, as
+/// when it looks whether a server is there, or all of its requests are answered
+/// (`is_answered`), or it has closed its session of TLS, and has acknowledged all. It saves
+/// itself the state TIME-WAIT, or does not read the server's farewell any more.
 fn is_harmless(finding: &Finding, connection: &Connection, is_answered: bool) -> bool {
     let (orig, resp) = (&connection.tcp.orig, &connection.tcp.resp);
+    let turns = connection.tcp.turns.as_deref();
+    let is_closed = turns.is_some_and(|turns| turns.is_closed_by_client);
     let is_silent = orig.bytes == 0 && resp.bytes == 0;
-    let is_done = is_answered && resp.unacknowledged_bytes == 0;
+    let is_done = (is_answered || is_closed) && resp.unacknowledged_bytes == 0;
     let is_reset = finding.kind == FindingKind::Reset && finding.by_orig == Some(true);
     is_reset && (is_silent && resp.packets > 0 || is_done)
 }
@@ -205,6 +208,7 @@ mod tests {
     use crate::owner::KernelFacts;
     use crate::report::row::sample;
     use crate::tcp::Burst;
+    use crate::tcp::Turns;
 
     #[test]
     fn as_many_as_a_lost_window_are_a_burst() {
@@ -235,5 +239,22 @@ mod tests {
         assert_eq!(found(30, Some(0)), []);
         assert_eq!(found(30, Some(20)), resent(20));
         assert_eq!(found(30, Some(50)), resent(30));
+    }
+
+    #[test]
+    fn a_client_that_closed_its_session_may_reset_the_rest() {
+        let is_harmless = |is_closed_by_client, by_orig, unacknowledged_bytes| {
+            let mut connection = sample::connection();
+            connection.tcp.resp.unacknowledged_bytes = unacknowledged_bytes;
+            connection.tcp.turns = Some(Box::new(Turns {
+                is_closed_by_client,
+                ..Turns::default()
+            }));
+            let finding = of(&connection, FindingKind::Reset, Some(by_orig));
+            is_harmless(&finding, &connection, false)
+        };
+        assert!(is_harmless(true, true, 0));
+        assert!(!is_harmless(false, true, 0));
+        assert!(!is_harmless(true, false, 0) && !is_harmless(true, true, 1));
     }
 }

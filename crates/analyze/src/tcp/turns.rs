@@ -15,6 +15,9 @@ pub struct Turns {
     pub waits: Waits,
     /// The turn with the longest, of equals the first.
     pub longest: Turn,
+    /// Whether the last that the client sent is an alert of TLS, as that which closes a
+    /// session.
+    pub is_closed_by_client: bool,
 }
 
 /// A turn.
@@ -128,7 +131,14 @@ impl TurnTaking {
         let until = &mut state.until[usize::from(said.by_client)];
         let is_new = end > *until;
         *until = end.max(*until);
-        if !is_new || hidden != Hidden::Unknown && is_alert(said) {
+        if !is_new {
+            return;
+        }
+        let is_alert = hidden != Hidden::Unknown && is_alert(said);
+        if said.by_client {
+            state.turns.is_closed_by_client = is_alert;
+        }
+        if is_alert {
             return;
         }
         if said.by_client && state.tickets == Tickets::Due && is_finished(said) {
@@ -335,6 +345,32 @@ mod tests {
         assert_eq!(waits(Hidden::Tls13, &talk), [9]);
         assert_eq!(waits(Hidden::Tls, &[talk[0], talk[2]]), [0; 0]);
         assert_eq!(waits(Hidden::Unknown, &[talk[0], talk[2]]), [65_000]);
+    }
+
+    #[test]
+    fn a_client_closes_its_session_with_its_last_word() {
+        let is_closed = |hidden, talk: &[(bool, u16)]| {
+            let mut turns = TurnTaking::default();
+            let mut position = 1;
+            for &(by_client, record) in talk {
+                let captured = [&DATA[..], &record.to_be_bytes()].concat();
+                let said = Said {
+                    by_client,
+                    ts_ns: position,
+                    position,
+                    bytes: HEADER_BYTES + u32::from(record),
+                    captured: &captured,
+                };
+                position += i64::from(said.bytes);
+                turns.packet(said, hidden, |_| true);
+            }
+            turns.so_far().is_some_and(|it| it.is_closed_by_client)
+        };
+        let talk = [(true, 90), (false, 80), (true, 19), (false, 19), (true, 90)];
+        assert!(!is_closed(Hidden::Tls13, &talk[..2]));
+        assert!(is_closed(Hidden::Tls13, &talk[..3]) && is_closed(Hidden::Tls13, &talk[..4]));
+        assert!(!is_closed(Hidden::Tls13, &talk));
+        assert!(!is_closed(Hidden::Unknown, &talk[..3]));
     }
 
     #[test]
