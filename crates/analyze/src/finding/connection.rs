@@ -5,7 +5,7 @@ use crate::contrast::resent_at_most;
 use crate::owner::Owners;
 use crate::resolved::Connection;
 use crate::span::Span;
-use crate::tcp::{self, ConnState, StallCause};
+use crate::tcp::{self, ConnState, Stall, StallCause};
 
 /// A connection that only one end has closed is left over after this time.
 const LEFTOVER_NS: i64 = 10_000_000_000;
@@ -171,25 +171,38 @@ fn bursts(connection: &Connection) -> impl Iterator<Item = Finding> {
     bursts.filter(|finding| finding.packets >= Some(MANY_PACKETS))
 }
 
-/// Long times in which an end could not send.
+/// Long times in which an end could not send. Of the handshake that is all the time in
+/// which it was sent again: each time that came to nothing, the next wait is longer.
 fn stalls(connection: &Connection) -> impl Iterator<Item = Finding> {
     let tcp = &connection.tcp;
-    let found = tcp.stalls.iter().map(move |stall| {
-        let is_of_handshake = stall.cause == StallCause::Timeout
+    let is_of_handshake = |stall: &Stall| {
+        stall.cause == StallCause::Timeout
             && tcp.syn_ns.is_some()
-            && tcp.established_ns.is_none_or(|ns| stall.from_ns < ns);
+            && tcp.established_ns.is_none_or(|ns| stall.from_ns < ns)
+    };
+    let mut found: Vec<Finding> = Vec::new();
+    for stall in &tcp.stalls {
         let (kind, by_orig) = match stall.cause {
             StallCause::Timeout => (FindingKind::Timeout, stall.by_orig),
             StallCause::ZeroWindow => (FindingKind::ZeroWindow, !stall.by_orig),
         };
-        Finding {
+        let at_byte = (!is_of_handshake(stall)).then_some(stall.at_byte);
+        let is_same = |it: &&mut Finding| it.at_byte.is_none() && it.by_orig == Some(by_orig);
+        if at_byte.is_none()
+            && let Some(known) = found.iter_mut().find(is_same)
+        {
+            known.last_ns = known.last_ns.max(stall.to_ns);
+            continue;
+        }
+        found.push(Finding {
             first_ns: stall.from_ns,
             last_ns: stall.to_ns,
-            at_byte: (!is_of_handshake).then_some(stall.at_byte),
+            at_byte,
             ..of(connection, kind, Some(by_orig))
-        }
-    });
-    found.filter(|finding| finding.duration_ns() >= LONG_NS)
+        });
+    }
+    found.retain(|finding| finding.duration_ns() >= LONG_NS);
+    found.into_iter()
 }
 
 /// Whether one end sent more than a few packets, and the other must have sent

@@ -83,6 +83,9 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
         FindingKind::NoAnswer if finding.by_orig.is_none() => {
             format!("{server} has not answered {route} of {client} for {time}, to the end")
         }
+        FindingKind::NoAnswer if finding.duration_ns() == 0 => {
+            format!("{by} had closed its connection with {other} when {route} came")
+        }
         FindingKind::NoAnswer => {
             format!(
                 "{by} closed its connection with {other} after {time}, without an answer to {route}"
@@ -167,6 +170,26 @@ mod tests {
             "the SYN-ACK of 10.0.0.2:80 to 10.0.0.1 was not acknowledged for 1.00 s"
         );
         assert!(told(stalled(true, Some(0))).ends_with(" at byte 0"));
+    }
+
+    #[test]
+    fn a_server_may_close_before_it_is_asked() {
+        let left = |last_ns| Finding {
+            by_orig: Some(false),
+            route: Some("GET /a".to_owned()),
+            first_ns: 0,
+            last_ns,
+            ..finding(FindingKind::NoAnswer)
+        };
+        assert_eq!(
+            told(left(0)),
+            "10.0.0.2:80 had closed its connection with 10.0.0.1 when GET /a came"
+        );
+        assert_eq!(
+            told(left(5_000_000)),
+            "10.0.0.2:80 closed its connection with 10.0.0.1 after 5.00 ms, without an answer \
+             to GET /a"
+        );
     }
 
     #[test]

@@ -195,6 +195,27 @@ pub(super) fn found_after_handshake(steps: &[(i64, Step<'_>)]) -> Vec<Blamed> {
     found_of(&[&HANDSHAKE, steps].concat())
 }
 
+/// A SYN that is sent again and again waits from the first to the last.
+#[test]
+fn a_handshake_waits_once() {
+    let mut pipeline = pipeline();
+    for (ms, step) in [
+        (0, (true, SYN, 0, 0, "")),
+        (1000, (true, SYN, 0, 0, "")),
+        (3000, (true, SYN, 0, 0, "")),
+        (3001, (false, SYN | ACK, 1000, 1, "")),
+        (3002, (true, ACK, 1, 1001, "")),
+    ] {
+        let packet = segment(ms * 1_000_000, step);
+        pipeline.push(&Record::Packet(packet), &mut ());
+    }
+    let found = pipeline.finish(&mut ()).findings.into_iter();
+    let found: Vec<_> = found
+        .map(|it| (it.kind, it.count, it.duration_ns() / 1_000_000))
+        .collect();
+    assert_eq!(found, [(Timeout, 1, 3000)]);
+}
+
 #[test]
 fn refused_is_who_asked() {
     let syn = (0, (true, SYN, 0, 0, ""));
