@@ -61,8 +61,8 @@ pub(crate) struct Claim {
 /// What the kernel did at one end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KernelFacts {
-    /// Segments sent again: the retransmissions recorded, or the kernel's own
-    /// count for the connection where that is higher.
+    /// Segments sent again: the retransmissions recorded, or how far the kernel's own
+    /// count for the connection rose meanwhile, where that is higher.
     pub retransmits: u64,
     /// Resets sent.
     pub resets_sent: u64,
@@ -289,8 +289,8 @@ impl Owners {
             facts.get_or_insert_default().add(stray);
         }
         if let Some(facts) = &mut facts {
-            let counted = facts.tcp.map_or(0, |tcp| tcp.retransmitted_packets);
-            facts.retransmits = facts.retransmits.max(counted.into());
+            let counted = socket.and_then(Socket::counted_retransmits);
+            facts.retransmits = facts.retransmits.max(counted.unwrap_or(0).into());
         }
         facts
     }

@@ -43,6 +43,8 @@ pub(super) struct Socket {
     closed_ns: Option<i64>,
     holders: Holders,
     pub(super) facts: KernelFacts,
+    /// How many segments it had sent again when the kernel first told so.
+    resent_before: Option<u32>,
     kind: SocketKind,
 }
 
@@ -63,6 +65,12 @@ impl Socket {
 
     pub(super) const fn local(&self) -> Endpoint {
         self.local
+    }
+
+    /// How many segments the kernel counts as sent again, of those since the first event.
+    pub(super) fn counted_retransmits(&self) -> Option<u32> {
+        let counted = self.facts.tcp?.retransmitted_packets;
+        Some(counted.saturating_sub(self.resent_before?))
     }
 
     /// How long it and `span` have in common, and how far they are apart;
@@ -129,6 +137,11 @@ impl Sockets {
         };
         socket.holders.observe(event);
         socket.facts.observe(event);
+        if let Some(tcp) = event.tcp {
+            socket
+                .resent_before
+                .get_or_insert(tcp.retransmitted_packets);
+        }
         let has_port = socket.local.port != 0;
         if !has_port && event.local.port != 0 {
             self.bind(id, event.local, event.remote);
@@ -189,6 +202,7 @@ impl Sockets {
             closed_ns: None,
             holders: Holders::default(),
             facts: KernelFacts::default(),
+            resent_before: is_birth(event).then_some(0),
             kind,
         });
         if let Some(cookie) = event.cookie

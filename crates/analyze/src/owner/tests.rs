@@ -434,6 +434,29 @@ fn kernel_facts_are_those_of_the_incarnation() {
 }
 
 #[test]
+fn what_was_sent_again_before_the_recording_is_not_counted() {
+    let resent = |kind, ts, retransmitted_packets| Event {
+        cookie: Some(1),
+        tcp: Some(TcpFacts {
+            retransmitted_packets,
+            ..TcpFacts::default()
+        }),
+        ..event(kind, ts, CLIENT, SERVER)
+    };
+    let counted = |first: EventKind| {
+        let mut table = Table::new();
+        table
+            .see(resent(first, 1, 1000))
+            .see(resent(EventKind::Close, 9, 1002));
+        let kernel = table.0.facts(&end(CLIENT, SERVER, 1, 9)).kernel;
+        kernel.map(|kernel| kernel.retransmits)
+    };
+    assert_eq!(counted(EventKind::Scan), Some(2));
+    // Nothing is older.
+    assert_eq!(counted(EventKind::Connect), Some(1002));
+}
+
+#[test]
 fn closed_sockets_are_forgotten() {
     let mut table = Table::new();
     for port in 1000..2000 {
