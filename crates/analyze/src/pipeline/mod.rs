@@ -15,6 +15,7 @@ mod numbers;
 mod part;
 mod reading;
 mod resolver;
+mod servers;
 mod shard;
 mod shards;
 #[cfg(test)]

@@ -11,8 +11,9 @@ use tcprec_shared::headers::Segment;
 
 use super::carriers::Carriers;
 use super::part::{At, Item, Parsed};
+use super::servers::Servers;
 use crate::app::Request;
-use crate::tcp::{Connection, ConnectionId, Limits, Observer, Seen, Tracker};
+use crate::tcp::{Connection, ConnectionId, Limits, Observer, Seen, Served, Tracker};
 
 /// So many shards there are: more than most have cores, so that all of these
 /// are busy until the last shard is done.
@@ -106,6 +107,7 @@ impl Shard {
         &mut self,
         shard: usize,
         parts: &[(i64, Parsed<'_>)],
+        servers: &Servers,
         have_copies: bool,
     ) -> Told {
         let mut told = Told::default();
@@ -122,7 +124,7 @@ impl Shard {
                     packet: at.place,
                 };
                 let now_ns = at.latest_ns.max(*before_ns);
-                self.segment(at.seen, segment, place, now_ns, &mut told);
+                self.segment(at.seen, segment, place, now_ns, servers, &mut told);
             }
         }
         told
@@ -141,11 +143,13 @@ impl Shard {
         segment: &Segment<'_>,
         place: Place,
         now_ns: i64,
+        servers: &Servers,
         told: &mut Told,
     ) {
         let mut teller = Teller {
             place,
             now_ns,
+            servers,
             carriers: &mut self.carriers,
             told,
         };
@@ -157,6 +161,7 @@ impl Shard {
 struct Teller<'a> {
     place: Place,
     now_ns: i64,
+    servers: &'a Servers,
     carriers: &'a mut Carriers,
     told: &'a mut Told,
 }
@@ -174,6 +179,10 @@ impl Teller<'_> {
 }
 
 impl Observer for Teller<'_> {
+    fn served(&self, scope: u32, ends: [Endpoint; 2]) -> Option<Served> {
+        self.servers.served(scope, ends, self.place)
+    }
+
     fn begun(&mut self, connection: ConnectionId) {
         self.told.begun.push((self.place, connection));
     }

@@ -14,6 +14,7 @@ use tcprec_shared::record::Interface;
 use super::carriers::{Carriers, Namespaces};
 use super::interfaces::Interfaces;
 use super::part::{At, Item, Parsed, Part, Room, Tally, Times};
+use super::servers::Servers;
 use super::shard::{MAX_CARRIERS, Place, SHARDS, Shard, Told, shard_of};
 use crate::app::Request;
 use crate::report::{PacketCounts, Report};
@@ -25,6 +26,7 @@ pub(super) struct Shards {
     all: Vec<Shard>,
     interfaces: Interfaces,
     namespaces: Namespaces,
+    servers: Servers,
     pieces: Pieces,
     counts: PacketCounts,
     times: Option<Times>,
@@ -49,6 +51,7 @@ impl Shards {
             all: (0..SHARDS).map(|_| Shard::new(limits)).collect(),
             interfaces: Interfaces::default(),
             namespaces: Namespaces::default(),
+            servers: Servers::default(),
             pieces: Pieces {
                 fragments: Fragments::default(),
                 carriers: Carriers::new(MAX_CARRIERS / SHARDS),
@@ -77,12 +80,13 @@ impl Shards {
 
     /// Takes the next parts, on one thread.
     pub(super) fn take(&mut self, parts: &[Part<'_>]) -> Outcome {
+        self.servers.round(parts);
         let have_copies = self.namespaces.have_several();
         let mut told: Vec<_> = self.all.iter().map(|_| Told::default()).collect();
         let mut telling = Vec::new();
         for (part, records) in (0..).zip(parts) {
             let before_ns = self.latest_ns();
-            let (all, pieces) = (&mut self.all, &mut self.pieces);
+            let (all, servers, pieces) = (&mut self.all, &self.servers, &mut self.pieces);
             let tally = records.read(&self.interfaces, |at, headers| {
                 let (whole, of_whole);
                 let (segment, may_be_copy) = match headers {
@@ -107,7 +111,7 @@ impl Shards {
                     packet: at.place,
                 };
                 let now_ns = at.latest_ns.max(before_ns);
-                shard.segment(at.seen, segment, place, now_ns, told);
+                shard.segment(at.seen, segment, place, now_ns, servers, told);
             });
             telling.push(self.count(tally));
         }
@@ -117,6 +121,7 @@ impl Shards {
 
     /// Takes the next parts, with other threads' help.
     pub(super) fn take_with_threads(&mut self, parts: &[Part<'_>]) -> Outcome {
+        self.servers.round(parts);
         let have_copies = self.namespaces.have_several();
         let interfaces = &self.interfaces;
         self.rooms
@@ -149,8 +154,9 @@ impl Shards {
                 });
             }
         }
+        let servers = &self.servers;
         let shards = self.all.par_iter_mut().enumerate().with_max_len(1);
-        let told = shards.map(|(it, shard)| shard.take(it, &parsed, have_copies));
+        let told = shards.map(|(it, shard)| shard.take(it, &parsed, servers, have_copies));
         let told: Vec<_> = told.collect();
         let parsed = parsed.into_iter().map(|(_, parsed)| parsed);
         self.rooms.extend(parsed.map(Parsed::into_room));

@@ -9,7 +9,6 @@ use super::direction::Direction;
 use super::handshake::Handshake;
 use super::packet::{Kind, Packet};
 use super::pair::{Pair, Side};
-use super::ports;
 use super::seq::Seq;
 use super::stalls::{Sent, Stalls};
 use super::state::States;
@@ -60,17 +59,14 @@ enum Application {
 }
 
 impl Live {
-    /// A connection before its first packet, `segment` from `sender`, and what
-    /// used its 5-tuple before.
+    /// A connection before its first packet, and what used its 5-tuple before.
     pub(super) fn new(
         id: ConnectionId,
         flow: Flow,
-        sender: Side,
+        states: States,
         seen: Seen,
-        segment: &Segment<'_>,
         before: Option<&Self>,
     ) -> Self {
-        let flipped = ports::is_from_server(segment);
         Self {
             id,
             scope: seen.scope,
@@ -84,7 +80,7 @@ impl Live {
                 .filter(|before| before.states.is_closed())
                 .map(|before| seen.ts_ns.saturating_sub(before.last_ns)),
             missed_bytes: 0,
-            states: States::new(if flipped { sender.other() } else { sender }, flipped),
+            states,
             handshake: Handshake::default(),
             analyzer: Analyzer::default(),
             stalls: Stalls::default(),

@@ -38,6 +38,7 @@ pub use connection::{
     SynOptions,
 };
 pub use fragments::{Fragments, Whole};
+pub use ports::Served;
 pub use tracker::{Finishing, Limits, Observer, Seen, Tracker};
 pub use turns::{Turn, Turns};
 pub use waits::Waits;

@@ -1,4 +1,4 @@
-//! Which end of a connection is the server, by its port.
+//! Which end of a connection is the server, by who is known to be one, or its port.
 
 use tcprec_shared::headers::{Segment, TcpFlags};
 
@@ -14,19 +14,33 @@ fn is_server_port(port: u16) -> bool {
     SERVER_PORTS.binary_search(&port).is_ok()
 }
 
-/// Whether the first packet of a connection that began unseen comes from the
-/// end that was asked.
+/// What is known of two ends, of which one asked the other for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Served {
+    /// Whether the first is the server.
+    pub by_first: bool,
+    /// Whether it, or the other, is known to listen; else a server's port tells more.
+    pub is_sure: bool,
+}
+
+/// Whether the first packet of a connection that began unseen comes from the end that was
+/// asked; `served` says what is known of its sender and who is to have it.
 ///
-/// Zeek's rule with its `likely_server_ports` (`WantConnection` in TCP.cc): no
+/// Else it is Zeek's rule with its `likely_server_ports` (`WantConnection` in TCP.cc): no
 /// SYN, and from a server's port to one that is none, or to a higher one of them.
-pub(super) fn is_from_server(first: &Segment<'_>) -> bool {
+pub(super) fn is_from_server(first: &Segment<'_>, served: impl FnOnce() -> Option<Served>) -> bool {
     let (syn, ack) = (
         first.flags.has(TcpFlags::SYN),
         first.flags.has(TcpFlags::ACK),
     );
-    (!syn || ack)
-        && is_server_port(first.src.port)
-        && (!is_server_port(first.dst.port) || !syn && first.src.port < first.dst.port)
+    let ports = [first.src.port, first.dst.port].map(is_server_port);
+    if !syn
+        && let Some(served) = served()
+        && (served.is_sure || ports == [false, false])
+    {
+        return served.by_first;
+    }
+    (!syn || ack) && ports[0] && (!ports[1] || !syn && first.src.port < first.dst.port)
 }
 
 #[cfg(test)]

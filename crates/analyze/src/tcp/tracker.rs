@@ -6,11 +6,14 @@ use std::vec;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use tcprec_shared::flow::Endpoint;
 use tcprec_shared::headers::Segment;
 
 use super::ends::{Ends, Place};
 use super::live::Live;
 use super::pair::Side;
+use super::ports::{self, Served};
+use super::state::States;
 use super::{Connection, ConnectionId};
 use crate::app::{Budget, Request};
 
@@ -27,6 +30,10 @@ pub struct Seen {
 
 /// Takes what the tracker finds.
 pub trait Observer {
+    /// What is known of two ends that are seen in a scope; none if nothing is.
+    fn served(&self, _scope: u32, _ends: [Endpoint; 2]) -> Option<Served> {
+        None
+    }
     /// A connection begins; it will be finished once.
     fn begun(&mut self, _connection: ConnectionId) {}
     /// A connection was finished, with the requests on it that were not given
@@ -216,7 +223,15 @@ impl Tracker {
         let id = ConnectionId(self.seen_connections);
         self.seen_connections += 1;
         observer.begun(id);
-        let live = Live::new(id, ends.flow(), sender, seen, segment, before.as_deref());
+        let served = || observer.served(seen.scope, [segment.src, segment.dst]);
+        let is_from_server = ports::is_from_server(segment, served);
+        let originator = if is_from_server {
+            sender.other()
+        } else {
+            sender
+        };
+        let states = States::new(originator, is_from_server);
+        let live = Live::new(id, ends.flow(), states, seen, before.as_deref());
         let mut live = match self.spare.pop() {
             Some(mut room) => {
                 *room = live;

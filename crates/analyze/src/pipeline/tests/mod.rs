@@ -1,5 +1,6 @@
 mod copies;
 mod owners;
+mod servers;
 
 use std::borrow::Cow;
 
