@@ -99,7 +99,7 @@ pub struct Latency {
     pub has_several_endpoints: bool,
     /// How many.
     pub requests: u64,
-    /// How many of them had a status of 500 or more, or one of gRPC that is a failure.
+    /// How many of them were answered with an error of the server.
     pub errors: u64,
     /// From the beginning to the end, with the handshake if it was for it.
     pub total: Quantiles,
@@ -170,10 +170,7 @@ impl Latencies {
             Some((like, places)) if like.is(request) => *places,
             _ => self.places(request),
         };
-        let answered = request.app.response.as_ref();
-        let status = answered.and_then(|message| message.status);
-        let is_error =
-            status.is_some_and(|status| status >= 500) || request.grpc_failure().is_some();
+        let is_error = request.outcome().is_server_error();
         let total_ns = timing.total_ns();
         for place in places.into_iter().flatten() {
             if let Some(sum) = self.sums.get_mut(place) {
@@ -448,6 +445,25 @@ mod tests {
         };
         assert_eq!(several(&[80, 80]), (false, false));
         assert_eq!(several(&[80, 81, 80]), (false, true));
+    }
+
+    #[test]
+    fn errors_are_those_of_the_server() {
+        let connection = crate::report::row::sample::connection();
+        let mut latencies = Latencies::default();
+        for (status, grpc_status) in [(500, 0), (404, 0), (200, 0), (200, 5), (200, 14)] {
+            let mut request = crate::report::row::sample::request(&connection);
+            if let Some(response) = &mut request.app.response {
+                response.status = Some(status);
+            }
+            if let Some(stream) = &mut request.app.stream {
+                stream.grpc_status = Some(grpc_status);
+            }
+            latencies.add(&request);
+        }
+        let counts = latencies.finish().into_iter();
+        let mut counts = counts.map(|latency| (latency.requests, latency.errors));
+        assert!(counts.len() > 0 && counts.all(|counts| counts == (5, 2)));
     }
 
     #[test]
