@@ -155,6 +155,11 @@ fn missed(missing: &MissingHook, attached: &Attached) -> Check {
             "Linux 6.6 has tcx; a socket filter does not know whose a packet is, its port tells",
         ),
         "tp_btf" | "iter/task_file" if attached.classic.is_some() => (Status::Fallback, ""),
+        "iter/task_file" if kernel::is_in_pid_namespace() => (
+            Status::Missing,
+            "run it in the pid namespace of the host, as docker's --pid=host does: else older \
+             sockets have no owner, and older processes no command line",
+        ),
         "accept" => (
             Status::Missing,
             "use Linux 5.12 or newer with CONFIG_DEBUG_INFO_BTF",

@@ -78,6 +78,21 @@ pub(crate) fn in_a_pid_namespace() {
     }
     let known = ["top", "-n", "1", "-d", "0.1", "--pid", "1"];
     tcprec(&world, &world.server, &known).expect_code(0);
+    // The processes outside are not seen, nor which sockets they had before.
+    let mut within = vec!["--pid", "--fork", "--mount-proc", TCPREC, "doctor"];
+    let doctor = world.run(&world.server, "unshare", &within).expect_code(1);
+    assert!(doctor.output.contains("--pid=host"), "{}", doctor.output);
+    let capture = world.file("capture.jsonl");
+    let output = capture.display().to_string();
+    within.splice(4.., ["record", "--duration", "0.1", "-o", &output]);
+    let recorded = world.run(&world.server, "unshare", &within).expect_code(0);
+    assert!(
+        recorded.errors.contains("without iter/task_file"),
+        "{}",
+        recorded.errors
+    );
+    let missing = &records::read(&capture)[0]["missing_hooks"];
+    assert_eq!(missing[0]["hook"], "iter/task_file");
 }
 
 /// A terminal that was stopped (Ctrl-S) holds nothing up but what is told there.

@@ -12,7 +12,7 @@ use super::filter::{Kind, Prefilter};
 use super::hooks::Attachment;
 use super::namespace::Namespace;
 use super::skeleton::packets::PacketsSkel;
-use super::{Attached, Device, Hook, KernelError, Layer, Options, hooks, recorders};
+use super::{Attached, Device, Hook, KernelError, Layer, Options, hooks, host, recorders};
 
 /// Attaches each program that is chosen, by its section's name, and reads the scan.
 pub(super) fn attach_events(
@@ -38,7 +38,15 @@ pub(super) fn attach_events(
                 Iter::new(&link)
                     .map_err(hooks::plain)?
                     .read_to_end(&mut attached.scan)?;
-                attached.hooks.push(section);
+                // It goes through the tasks of the reader's pid namespace.
+                if host::is_in_pid_namespace() {
+                    attached.missing.push(MissingHook {
+                        hook: section,
+                        reason: "in a pid namespace it sees the processes there alone".to_owned(),
+                    });
+                } else {
+                    attached.hooks.push(section);
+                }
             }
             Ok(link) => {
                 links.push(link);

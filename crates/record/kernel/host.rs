@@ -100,6 +100,15 @@ pub(super) fn is_realtime() -> bool {
     names.is_ok_and(|names| names.version().to_string_lossy().contains("PREEMPT_RT"))
 }
 
+/// Whether process ids are others here than those that the kernel itself counts in, and
+/// processes outside are not seen (pid_namespaces(7)).
+pub(crate) fn is_in_pid_namespace() -> bool {
+    // PROC_PID_INIT_INO of linux/proc_ns.h.
+    const INITIAL: &str = "pid:[4026531836]";
+    let own = std::fs::read_link("/proc/self/ns/pid");
+    own.is_ok_and(|own| own != Path::new(INITIAL))
+}
+
 /// The kernel's random id of this boot.
 pub(crate) fn boot_id() -> Option<String> {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;

@@ -25,10 +25,6 @@ const PORTS: u32 = 1 << 16;
 const COMM_BYTES: usize = 16;
 const YES: [u8; 1] = [1];
 
-/// The namespace of process ids that the kernel itself counts in (PROC_PID_INIT_INO of
-/// linux/proc_ns.h).
-const INITIAL_PIDS: &str = "pid:[4026531836]";
-
 /// When a process started, in ticks since boot. None when it is gone.
 pub(super) fn start_ticks(pid: u32) -> Option<u64> {
     let process = Process::new(i32::try_from(pid).ok()?).ok()?;
@@ -40,8 +36,7 @@ pub(crate) fn check_pids(pids: &[u32]) -> Result<(), String> {
     let Some(first) = pids.first() else {
         return Ok(());
     };
-    let own = fs::read_link("/proc/self/ns/pid");
-    if own.is_ok_and(|own| own != Path::new(INITIAL_PIDS)) {
+    if host::is_in_pid_namespace() {
         return Err(format!(
             "process {first} has another id in the kernel than here, in a pid namespace: run it \
              outside, or give --comm or --cgroup"
