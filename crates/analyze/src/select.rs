@@ -76,6 +76,7 @@ impl Selection {
         Ok(match record {
             Record::Packet(packet) => self.passes(&packet).then_some(Record::Packet(packet)),
             Record::Interface(interface) => {
+                self.totals.interface(&interface);
                 let link = interface.link_type;
                 let known = self.programs.iter().position(|(of, _)| *of == link);
                 let program = match known {
@@ -271,7 +272,6 @@ mod tests {
         let Some(mut selection) = selection("ip6") else {
             return;
         };
-        let _ = selection.select(interface(0, LinkType::RAW)).unwrap();
         let mut totals_of = |started_ns, sequence, addrs: &[&str], continued| {
             let capture = Record::Capture(Box::new(Capture {
                 clock_offset_ns: Some(1),
@@ -280,6 +280,7 @@ mod tests {
                 ..Capture::default()
             }));
             selection.select(capture).unwrap();
+            let _ = selection.select(interface(0, LinkType::RAW)).unwrap();
             for addr in addrs {
                 let frame = ack(endpoint(addr, 1), endpoint(addr, 2)).unwrap();
                 selection.select(packet(0, frame[14..].to_vec())).unwrap();

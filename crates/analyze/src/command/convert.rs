@@ -99,9 +99,7 @@ impl Output<'_> {
             sink,
             left_out,
         } = self;
-        if let Record::Capture(capture) = record {
-            left_out.begin(capture);
-        }
+        left_out.observe(record);
         let written = if let Record::End(end) = record {
             left_out
                 .write_loss(&mut **sink)

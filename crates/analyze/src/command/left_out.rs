@@ -3,7 +3,7 @@
 
 use std::io;
 
-use tcprec_shared::record::{Capture, End, Loss, LossCause, Lost, Packet, Record};
+use tcprec_shared::record::{End, Loss, LossCause, Lost, Packet, Record};
 use tcprec_shared::stream::Sink;
 
 use crate::totals::Totals;
@@ -21,9 +21,13 @@ pub(super) struct LeftOut {
 }
 
 impl LeftOut {
-    /// A file begins.
-    pub(super) fn begin(&mut self, capture: &Capture) {
-        self.totals.begin(capture);
+    /// Takes what tells of which recording packets are.
+    pub(super) fn observe(&mut self, record: &Record<'_>) {
+        match record {
+            Record::Capture(capture) => self.totals.begin(capture),
+            Record::Interface(interface) => self.totals.interface(interface),
+            _ => {}
+        }
     }
 
     /// Counts a packet that cannot be written, for this reason.
@@ -102,7 +106,7 @@ mod tests {
         assert_eq!(left_out.end(&totals(false, 4, 1)), totals(false, 4, 1));
         // One that was killed has no end.
         left_out.add(&packet, io::ErrorKind::InvalidData.into());
-        left_out.begin(&Capture::default());
+        left_out.observe(&Record::Capture(Box::default()));
         assert_eq!(left_out.end(&totals(false, 4, 1)), totals(false, 4, 1));
     }
 }

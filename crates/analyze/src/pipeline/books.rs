@@ -9,7 +9,7 @@ use tcprec_shared::record::{Capture, End, Event, EventKind, Loss, LossCause, Los
 use tcprec_shared::stream::ReadError;
 
 use super::Round;
-use super::files::Files;
+use super::files::{Begun, Files};
 use super::numbers::Numbers;
 use super::part::Part;
 use super::reading::Reading;
@@ -272,23 +272,28 @@ impl Books {
         report
     }
 
-    /// Another file begins.
+    /// Another file begins, or is told of again.
     fn file(&mut self, made: &Capture) {
+        let capture = &mut self.report.capture;
+        if made.schema.is_some() {
+            let before = mem::replace(&mut capture.ending, Ending::Abrupt); // until one is seen
+            match self.files.begin(made, &before) {
+                Begun::Another(file) => self.is_continuation = file.is_continuation,
+                Begun::Again(file) => {
+                    self.is_continuation = file.is_continuation;
+                    return;
+                }
+            }
+        }
         if made.direction.is_some() {
             // Half of the packets are missing, whenever.
             self.gaps.packets.add(Span::ALWAYS);
         }
-        let capture = &mut self.report.capture;
         capture.files += 1;
         let first = capture.made.get_or_insert_with(|| made.clone());
         let is_known = |it: &Capture| it.is_of_same_recording(it);
         capture.has_several_recordings |=
             is_known(first) && is_known(made) && !made.is_of_same_recording(first);
-        if made.schema.is_none() {
-            return;
-        }
-        let before = mem::replace(&mut capture.ending, Ending::Abrupt); // until one is seen
-        self.is_continuation = self.files.begin(made, &before);
     }
 
     fn event(&mut self, event: &Event) {

@@ -9,15 +9,33 @@ use tcprec_shared::record::{Capture, MAX_RECORDINGS, RecordingId};
 use crate::report::Ending;
 
 /// The files so far. Those of several recordings may stand among each other, as
-/// recordings that ran at the same time leave them.
+/// recordings that ran at the same time leave them, and so may their records: then the
+/// capture of a file is told again before some of its own.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    /// The one that is being read: its recording, and its number in that.
-    current: Option<(Option<RecordingId>, u32)>,
-    /// The latest one of each other recording by its number, and how it ended.
-    others: HashMap<RecordingId, (u32, End)>,
+    /// The one that is being read, and its recording.
+    current: Option<(Option<RecordingId>, File)>,
+    /// The latest one of each other recording, and how it ended.
+    others: HashMap<RecordingId, (File, End)>,
     missing: u64,
     unfinished: u64,
+}
+
+/// A file of a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct File {
+    number: u32,
+    /// Whether it goes on with an earlier one.
+    pub(super) is_continuation: bool,
+}
+
+/// What a capture begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// Another file.
+    Another(File),
+    /// More of one that was begun.
+    Again(File),
 }
 
 /// How a file ended, as far as it matters here.
@@ -31,27 +49,46 @@ enum End {
 }
 
 impl Files {
-    /// Another file begins, and the one before ended so. Whether it goes on with the
-    /// recording of an earlier one.
-    pub(super) fn begin(&mut self, made: &Capture, before: &Ending) -> bool {
+    /// What a capture begins, where the file before ended so.
+    pub(super) fn begin(&mut self, made: &Capture, before: &Ending) -> Begun {
         let recording = made.recording();
-        let current = self.current.replace((recording.clone(), made.sequence));
-        if let Some((recording, number)) = current {
-            self.end(recording, number, before);
+        let again = self.again(recording.as_ref(), made.sequence);
+        if let Some((recording, file)) = self.current.take() {
+            self.end(recording, file, before);
         }
-        let earlier = recording.and_then(|recording| {
-            let known = self.others.get(&recording);
-            let is_earlier = known.is_some_and(|(number, _)| *number < made.sequence);
-            is_earlier.then(|| self.others.remove(&recording))?
+        if let Some(file) = again {
+            self.current = Some((recording, file));
+            return Begun::Again(file);
+        }
+        let earlier = recording.as_ref().and_then(|recording| {
+            let known = self.others.get(recording);
+            let is_earlier = known.is_some_and(|(file, _)| file.number < made.sequence);
+            is_earlier.then(|| self.others.remove(recording))?
         });
-        let expected = earlier.map_or(0, |(number, _)| number.saturating_add(1));
+        let expected = earlier.map_or(0, |(file, _)| file.number.saturating_add(1));
         self.missing += u64::from(made.sequence.saturating_sub(expected));
         self.unfinished += u64::from(matches!(earlier, Some((_, End::Abrupt))));
-        earlier.is_some()
+        let file = File {
+            number: made.sequence,
+            is_continuation: earlier.is_some(),
+        };
+        self.current = Some((recording, file));
+        Begun::Another(file)
     }
 
-    /// A file is over.
-    fn end(&mut self, recording: Option<RecordingId>, number: u32, ending: &Ending) {
+    /// The file of another recording than the present one's, if it has no end so far.
+    fn again(&mut self, recording: Option<&RecordingId>, number: u32) -> Option<File> {
+        let recording = recording?;
+        let current = self.current.as_ref();
+        let is_present = current.is_some_and(|(of, _)| of.as_ref() == Some(recording));
+        let (file, end) = *self.others.get(recording)?;
+        let is_again = !is_present && file.number == number && end == End::Abrupt;
+        is_again.then(|| self.others.remove(recording))?;
+        Some(file)
+    }
+
+    /// A file is over, or another is told of.
+    fn end(&mut self, recording: Option<RecordingId>, file: File, ending: &Ending) {
         let end = match ending {
             Ending::Continued(_) => End::Continued,
             Ending::Abrupt => End::Abrupt,
@@ -65,7 +102,7 @@ impl Files {
         let last = match recording {
             None => Some(end),
             Some(recording) => {
-                let before = self.others.insert(recording, (number, end));
+                let before = self.others.insert(recording, (file, end));
                 before.map(|(_, end)| end)
             }
         };
@@ -106,7 +143,12 @@ mod tests {
                 started_ns: Some(started_ns),
                 ..Capture::default()
             };
-            assert!(!files.begin(&made, &Ending::Abrupt));
+            let file = File {
+                number: 0,
+                is_continuation: false,
+            };
+            let begun = files.begin(&made, &Ending::Abrupt);
+            assert_eq!(begun, Begun::Another(file));
         }
         assert!(files.others.len() <= MAX_RECORDINGS);
         let ids = files.others.keys().map(|id| format!("{id:?}").len());

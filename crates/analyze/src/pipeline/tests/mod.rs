@@ -291,6 +291,17 @@ fn what_a_rotated_series_lacks_is_told() {
     // Of two recordings, the first of which was killed.
     let both = [file(0, killed), file(0, last)];
     assert_eq!(told(&both), ("complete", 0, 1));
+    // Of two whose records stand among each other.
+    let merged = [
+        file(0, killed),
+        file_of(2, 0, killed),
+        file(0, goes_on),
+        file(1, killed),
+        file_of(2, 0, Some(false)),
+        file(1, last),
+    ];
+    assert_eq!(told(&merged), ("complete", 0, 0));
+    assert_eq!(told(&merged[..5]), ("complete", 0, 1));
     // Of two that ran at the same time: one lacks its second file and all that came after
     // its third, the other one was killed.
     let mixed = [
