@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::mem;
 use std::ops::Range;
 
-use crate::record::{Direction, KernelParse, Packet, Record};
+use crate::record::{Direction, End, Event, KernelParse, Packet, Record};
 
 /// A batch is full with so many records, or so many bytes of them: that is
 /// work for some hundred microseconds, and fits into the cache of a core.
@@ -207,6 +207,41 @@ impl Batch {
     #[must_use]
     pub fn others(&self) -> &VecDeque<Other> {
         &self.others
+    }
+
+    /// The record that comes first, if it is no packet.
+    pub(crate) fn next_other(&self) -> Option<&Record<'static>> {
+        let other = self.others.front();
+        let other = other.filter(|other| other.after <= self.taken);
+        other.map(|other| &other.record)
+    }
+
+    /// The time of the record that comes first, if it is a packet, an event or an end.
+    pub(crate) fn next_ns(&self) -> Option<i64> {
+        match self.next_other() {
+            Some(Record::Event(Event { ts_ns, .. }) | Record::End(End { ts_ns, .. })) => {
+                Some(*ts_ns)
+            }
+            Some(_) => None,
+            None => self.packets.get(self.taken).map(|kept| kept.ts_ns),
+        }
+    }
+
+    /// The times of all packets and events that are left, in no order.
+    pub(crate) fn times(&self) -> impl Iterator<Item = i64> {
+        let events = self.others.iter().filter_map(|other| match &other.record {
+            Record::Event(event) => Some(event.ts_ns),
+            _ => None,
+        });
+        let packets = self.packets.iter().skip(self.taken);
+        events.chain(packets.map(|kept| kept.ts_ns))
+    }
+
+    /// Gives the interface of each packet another id.
+    pub(crate) fn rename_interfaces(&mut self, new: impl Fn(u32) -> u32) {
+        for kept in &mut self.packets {
+            kept.interface = new(kept.interface);
+        }
     }
 
     /// Takes out the first record; a packet's bytes stay until all is cleared.

@@ -5,6 +5,7 @@
 
 mod captures;
 mod filters;
+mod merged;
 
 use std::fmt::Write as _;
 use std::fs;

@@ -9,6 +9,7 @@ mod create;
 mod find;
 mod frames;
 mod jsonl;
+mod merge;
 mod open;
 mod pcap;
 mod pcapng;

@@ -16,7 +16,8 @@ use crate::record::Record;
 use crate::stream::{ReadError, Source};
 
 use super::find::{Found, find};
-use super::series::{self, Parts, Series};
+use super::merge::Merge;
+use super::series::{self, Parts};
 use super::window::Window;
 use super::{Compression, Container, Format, is_standard_stream, jsonl, pcap, pcapng};
 
@@ -120,8 +121,9 @@ impl Source for Input {
 /// Opens the capture at `path`: a file of any format (`-` is the standard
 /// input), the stem of one or of a rotated series, as `cap` for
 /// `cap.jsonl.zst`, or a folder of captures. Several files are read one after
-/// the other, in the order in which they were recorded, by however many recordings; of a
-/// recording that is there in several formats those of one.
+/// the other, in the order in which they were recorded, by however many recordings, and
+/// merged by the times of their records where they overlap; of a
+/// recording that is there in several formats those of one are read.
 ///
 /// # Errors
 /// Unsupported where the file is no capture; it says what was found instead.
@@ -132,7 +134,7 @@ pub fn open(path: &Path) -> Result<Input, ReadError> {
     match find(path)? {
         Found::File(file) => {
             let read_bytes = Arc::default();
-            let opened = open_file(&file, Arc::clone(&read_bytes))?;
+            let opened = open_file(&file, 0, Arc::clone(&read_bytes))?;
             Ok(opened.into_input(read_bytes, vec![file]))
         }
         Found::Series(files) => open_series(files),
@@ -227,7 +229,8 @@ fn open_series(files: Vec<PathBuf>) -> Result<Input, ReadError> {
     let mut parts = Parts::of(without_empty(files));
     let doubled_files = parts.take_doubled();
     let read_bytes = Arc::default();
-    let files = parts.in_order();
+    parts.sort();
+    let files = parts.paths();
     let Some(first) = files.first() else {
         return Err(no_captures());
     };
@@ -235,7 +238,7 @@ fn open_series(files: Vec<PathBuf>) -> Result<Input, ReadError> {
         format: glance(first)
             .map_err(|error| series::named(first, error))?
             .format,
-        source: Box::new(Series::new(files.clone(), Arc::clone(&read_bytes))),
+        source: Box::new(Merge::new(parts.into_strands(), Arc::clone(&read_bytes))),
     };
     Ok(Input {
         doubled_files,
@@ -269,9 +272,14 @@ impl Opened {
     }
 }
 
-/// Opens one file; what is read of it is counted.
-pub(super) fn open_file(path: &Path, read_bytes: Arc<AtomicU64>) -> Result<Opened, ReadError> {
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+/// Opens one file beside so many others; what is read of it is counted.
+pub(super) fn open_file(
+    path: &Path,
+    others: usize,
+    read_bytes: Arc<AtomicU64>,
+) -> Result<Opened, ReadError> {
+    // What is read ahead takes memory for each thread.
+    let threads = thread::available_parallelism().map_or(1, NonZero::get) / (others + 1);
     // A pipe gives what was read of it only once.
     if path.metadata()?.is_file() {
         let format = glance(path)?.format;

@@ -1,20 +1,16 @@
-//! Several files that are one capture: the parts of a rotated recording, those of
-//! the recordings of one name, or what stands in a folder.
+//! Which files are one capture, and in which order: the parts of a rotated recording,
+//! those of the recordings of one name, or what stands in a folder.
 
-use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::vec;
 
-use crate::record::{Capture, Interface, MAX_RECORDINGS, Packet, Record, RecordingId};
-use crate::stream::{ReadError, Source};
+use crate::record::{Capture, Record};
+use crate::stream::ReadError;
 
 use super::find;
-use super::open::{Opened, glance, open_file};
+use super::open::glance;
 
 /// After so many records without a time a file is taken to have none.
 const MAX_UNTIMED: usize = 100_000;
@@ -78,8 +74,8 @@ impl Parts {
 
     /// Brings them in the order in which they were recorded: by their numbers
     /// where they are the files of one recording, else by the first time in them.
-    pub(super) fn in_order(self) -> Vec<PathBuf> {
-        let mut parts = self.0;
+    pub(super) fn sort(&mut self) {
+        let parts = &mut self.0;
         let of_first = parts.first().and_then(|(place, _)| place.capture.clone());
         let is_one_recording = parts.iter().all(|(place, _)| {
             let both = place.capture.as_ref().zip(of_first.as_ref());
@@ -93,8 +89,56 @@ impl Parts {
             let number = is_numbered.then(|| place.sequence());
             (number, place.is_untimed, place.first_ns, path.clone())
         });
-        parts.into_iter().map(|(_, path)| path).collect()
     }
+
+    /// The files.
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        self.0.iter().map(|(_, path)| path.clone()).collect()
+    }
+
+    /// The files in strands: those of one recording by their numbers, each other file by
+    /// itself. A strand stands where its first file does.
+    pub(super) fn into_strands(self) -> Vec<Vec<Begun>> {
+        let mut strands: Vec<Vec<(Place, PathBuf)>> = Vec::new();
+        let mut known = HashMap::new();
+        for (place, path) in self.0 {
+            let recording = place.capture.as_ref().and_then(Capture::recording);
+            let at = recording.map(|recording| *known.entry(recording).or_insert(strands.len()));
+            match at.and_then(|at| strands.get_mut(at)) {
+                Some(strand) => strand.push((place, path)),
+                None => strands.push(vec![(place, path)]),
+            }
+        }
+        strands.into_iter().map(begun).collect()
+    }
+}
+
+/// A file, and the first time in it. That of one without a time is the next one's of
+/// its strand; if there is none either, it is the last of all.
+pub(super) struct Begun {
+    pub(super) path: PathBuf,
+    pub(super) first_ns: i64,
+}
+
+/// The files of a strand in their order.
+fn begun(mut strand: Vec<(Place, PathBuf)>) -> Vec<Begun> {
+    strand.sort_by_key(|(place, _)| place.sequence());
+    let mut next_ns = i64::MAX;
+    let mut begun: Vec<_> = strand
+        .into_iter()
+        .rev()
+        .map(|(place, path)| {
+            if !place.is_untimed {
+                next_ns = place.first_ns;
+            }
+            Begun {
+                path,
+                first_ns: next_ns,
+            }
+        })
+        .collect();
+    begun.reverse();
+    begun
 }
 
 /// Those of `files` that recordings wrote, in the order in which they did.
@@ -105,7 +149,8 @@ pub fn recorded(files: Vec<PathBuf>) -> Vec<PathBuf> {
         let capture = place.capture.as_ref();
         capture.is_some_and(|capture| capture.is_of_same_recording(capture))
     });
-    parts.in_order()
+    parts.sort();
+    parts.paths()
 }
 
 /// Where a file belongs among others.
@@ -163,145 +208,6 @@ impl Place {
             },
             None => self,
         }
-    }
-}
-
-/// Several files as one source.
-pub(super) struct Series {
-    files: vec::IntoIter<PathBuf>,
-    read_bytes: Arc<AtomicU64>,
-    /// The file that is being read.
-    part: Option<Part>,
-    /// The latest file of each recording, by its number, and what was added to the ids
-    /// of its interfaces. The files of several may stand among each other.
-    latest: HashMap<RecordingId, (u32, u32)>,
-    /// The lowest id that no interface has.
-    free_id: u32,
-    /// The bytes of the packet that was given last.
-    data: Vec<u8>,
-}
-
-struct Part {
-    path: PathBuf,
-    source: Box<dyn Source + Send>,
-    /// What is added to the ids of the file's interfaces: those of all
-    /// recordings must differ.
-    first_id: u32,
-}
-
-impl Series {
-    pub(super) fn new(files: Vec<PathBuf>, read_bytes: Arc<AtomicU64>) -> Self {
-        Self {
-            files: files.into_iter(),
-            read_bytes,
-            part: None,
-            latest: HashMap::new(),
-            free_id: 0,
-            data: Vec::new(),
-        }
-    }
-
-    /// Opens the next file, if none is being read and there is one.
-    fn open_next(&mut self) -> Result<(), ReadError> {
-        if self.part.is_none()
-            && let Some(path) = self.files.next()
-        {
-            let opened = open_file(&path, Arc::clone(&self.read_bytes));
-            let Opened { source, .. } = opened.map_err(|error| named(&path, error))?;
-            self.part = Some(Part {
-                path,
-                source,
-                first_id: self.free_id,
-            });
-        }
-        Ok(())
-    }
-
-    /// The next record; the bytes of a packet stand in `data`.
-    fn record(&mut self) -> Result<Option<Record<'static>>, ReadError> {
-        loop {
-            self.open_next()?;
-            let Some(part) = &mut self.part else {
-                return Ok(None);
-            };
-            let first_id = part.first_id;
-            let record = match part.source.next() {
-                Ok(Some(Record::Packet(packet))) => {
-                    self.data.clear();
-                    self.data.extend_from_slice(&packet.data);
-                    Record::Packet(Packet {
-                        interface: packet.interface.saturating_add(first_id),
-                        data: Cow::Borrowed(&[]),
-                        ..packet
-                    })
-                }
-                Ok(Some(Record::Interface(interface))) => {
-                    let id = interface.id.saturating_add(first_id);
-                    self.free_id = self.free_id.max(id.saturating_add(1));
-                    Record::Interface(Interface { id, ..interface })
-                }
-                Ok(Some(Record::Capture(capture))) => {
-                    self.begin_file(&capture);
-                    Record::Capture(capture)
-                }
-                Ok(Some(record)) => record.into_owned(),
-                Ok(None) => {
-                    self.part = None;
-                    continue;
-                }
-                Err(error) => return Err(self.failed(error)),
-            };
-            return Ok(Some(record));
-        }
-    }
-
-    /// The files of one recording name the same interfaces.
-    fn begin_file(&mut self, capture: &Capture) {
-        let (Some(part), Some(recording)) = (&mut self.part, capture.recording()) else {
-            return;
-        };
-        let latest = self.latest.get(&recording);
-        if let Some((_, first_id)) = latest.filter(|(number, _)| *number < capture.sequence) {
-            part.first_id = *first_id;
-        }
-        if self.latest.len() >= MAX_RECORDINGS {
-            self.latest.clear();
-        }
-        let latest = (capture.sequence, part.first_id);
-        self.latest.insert(recording, latest);
-    }
-
-    /// What an error of the file that is being read means for the series: one
-    /// that is cut is followed by the others.
-    fn failed(&mut self, error: ReadError) -> ReadError {
-        let Some(part) = &self.part else {
-            return error;
-        };
-        let error = named(&part.path, error);
-        match error {
-            ReadError::Truncated { at_bytes, detail } if !self.files.as_slice().is_empty() => {
-                self.part = None;
-                ReadError::Damaged { at_bytes, detail }
-            }
-            error => error,
-        }
-    }
-}
-
-impl Source for Series {
-    fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
-        Ok(self.record()?.map(|record| match record {
-            Record::Packet(packet) => Record::Packet(Packet {
-                data: Cow::Borrowed(&self.data),
-                ..packet
-            }),
-            record => record,
-        }))
-    }
-
-    fn has_next(&self) -> bool {
-        let part = self.part.as_ref();
-        part.is_some_and(|part| part.source.has_next())
     }
 }
 

@@ -4,6 +4,7 @@
 mod files;
 mod foreign;
 pub(super) mod generate;
+mod merged;
 
 use std::io::{self, Cursor, Read, Write};
 
