@@ -1,5 +1,7 @@
 //! Who asked whom, where no SYN was seen.
 
+use std::slice;
+
 use tcprec_shared::batch::Batch;
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::{Capture, Event, EventKind, Record};
@@ -101,7 +103,7 @@ fn who_listens_or_accepts_is_the_server() {
 #[test]
 fn an_older_socket_where_nobody_listens_is_the_clients() {
     let older = event(EventKind::Scan, 1, CLIENT, SERVER);
-    assert!(is_known_after(&[older.clone()]));
+    assert!(is_known_after(slice::from_ref(&older)));
     let listener = event(EventKind::Scan, 1, CLIENT, NOBODY);
     assert!(!is_known_after(&[older.clone(), listener]));
     // A server's port says more, as of one whose listener is gone.
