@@ -49,8 +49,8 @@ static ALLOCATOR_OPTIONS: &[u8; 11] = b"thp:always\0";
 const CAPTURE_HELP: &str = "A capture of any format, by its content: a file; all files of a \
     series by the name without what numbers them, as `cap` for cap.jsonl, cap.1.jsonl, ...; a \
     folder of captures; or `-`, the standard input. Several, as *.pcap, are read as one, in the \
-    order in which they begin, and merged by their times where they overlap: the first words that are files or are called as captures are, \
-    and folders with a / in their name";
+    order in which they begin, and merged by their times where they overlap: the first words \
+    that are files or are called as captures are, and folders with a / in their name";
 
 /// What can be done with a capture anywhere, without root.
 #[derive(Debug, Subcommand)]
