@@ -10,6 +10,7 @@
 mod entries;
 mod holders;
 mod processes;
+mod socket;
 mod sockets;
 
 #[cfg(test)]
@@ -27,7 +28,8 @@ use tcprec_shared::stream::Owner;
 
 use crate::span::Span;
 use processes::Processes;
-use sockets::{Found, Socket, Sockets};
+use socket::Socket;
+use sockets::{Found, Sockets};
 
 /// At most so many local addresses are remembered: no host comes near it, and a
 /// hostile file cannot fill the memory.
@@ -168,7 +170,9 @@ impl Owners {
 
     /// The event's own end, with the port that its socket has by now.
     pub(crate) fn local(&self, event: &Event) -> Endpoint {
-        self.sockets.of(event).map_or(event.local, Socket::local)
+        self.sockets
+            .of(event)
+            .map_or(event.local, |socket| socket.local)
     }
 
     /// Whether a packet may tell anything.
@@ -263,7 +267,9 @@ impl Owners {
         socket.and_then(Socket::claim).or_else(|| {
             let netns = self.listening_netns(end, socket)?;
             // Of a translated end the socket's own.
-            let own = socket.map(Socket::local).filter(|local| local.port != 0);
+            let own = socket
+                .map(|socket| socket.local)
+                .filter(|local| local.port != 0);
             let listener = self
                 .sockets
                 .listener(netns, own.unwrap_or(end.local), end.span)?;

@@ -7,10 +7,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use foldhash::{HashMap, HashSet};
 use tcprec_shared::flow::Endpoint;
-use tcprec_shared::record::{Event, EventKind, ProcessId, Provenance, TcpState};
+use tcprec_shared::record::{Event, EventKind, ProcessId, TcpState};
 
 use super::entries::{Entries, Id, Index};
 use super::holders::Holders;
+use super::socket::{Socket, SocketKind};
 use super::{End, KernelFacts};
 use crate::span::Span;
 
@@ -30,64 +31,6 @@ const STRAY_SLACK_NS: i64 = 100_000_000;
 /// So far from a socket's life its packets may be, late ones: as long as the
 /// kernel keeps a tuple from being used again (TCP_TIMEWAIT_LEN of net/tcp.h).
 const MAX_APART_NS: i64 = 60_000_000_000;
-
-/// An incarnation of a socket, or a listener.
-#[derive(Debug)]
-pub(super) struct Socket {
-    pub(super) netns: u32,
-    local: Endpoint,
-    remote: Endpoint,
-    cookie: Option<u64>,
-    /// When it came to be; the beginning of time if before the recording.
-    pub(super) opened_ns: i64,
-    closed_ns: Option<i64>,
-    holders: Holders,
-    pub(super) facts: KernelFacts,
-    /// How many segments it had sent again when the kernel first told so.
-    resent_before: Option<u32>,
-    kind: SocketKind,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SocketKind {
-    Connection,
-    Listener,
-    /// Not a socket but something the kernel did without one, as a reset for
-    /// a closed port, or before there was one, as a SYN-ACK sent again.
-    Stray,
-}
-
-impl Socket {
-    /// The process that holds it, and how that is known.
-    pub(super) fn claim(&self) -> Option<(ProcessId, Provenance)> {
-        self.holders.claim()
-    }
-
-    pub(super) const fn local(&self) -> Endpoint {
-        self.local
-    }
-
-    /// How many segments the kernel counts as sent again, of those since the first event.
-    pub(super) fn counted_retransmits(&self) -> Option<u32> {
-        let counted = self.facts.tcp?.retransmitted_packets;
-        Some(counted.saturating_sub(self.resent_before?))
-    }
-
-    /// How long it and `span` have in common, and how far they are apart;
-    /// one of both is 0.
-    fn nearness(&self, span: Span) -> (i64, i64) {
-        let first = self.opened_ns.max(span.first_ns);
-        let last = self.closed_ns.unwrap_or(i64::MAX).min(span.last_ns);
-        (
-            last.saturating_sub(first).max(0),
-            first.saturating_sub(last).max(0),
-        )
-    }
-
-    fn is_between(&self, local: Endpoint, remote: Endpoint) -> bool {
-        self.local == local && self.remote == remote
-    }
-}
 
 /// The socket that an end is.
 #[derive(Debug, Clone, Copy)]
@@ -135,13 +78,7 @@ impl Sockets {
         let Some(socket) = self.sockets.get_mut(id) else {
             return;
         };
-        socket.holders.observe(event);
-        socket.facts.observe(event);
-        if let Some(tcp) = event.tcp {
-            socket
-                .resent_before
-                .get_or_insert(tcp.retransmitted_packets);
-        }
+        socket.observe(event);
         let has_port = socket.local.port != 0;
         if !has_port && event.local.port != 0 {
             self.bind(id, event.local, event.remote);
