@@ -45,11 +45,12 @@ wait_for([server])
 }
 
 /// What comes for connections in TIME-WAIT is reset by the kernel, whoever runs then.
+///
+/// An end closed before its reset has come would send a FIN, which is reset too.
 pub(crate) fn after_the_end() {
     const SCRIPT: &str = "
-import os, socket, sys
+import os, select, socket, sys
 listener = socket.create_server(('127.0.0.1', 0), backlog=400)
-ends = []
 pid = os.fork()
 if not pid:
     mine = [socket.create_connection(listener.getsockname()) for _ in range(300)]
@@ -62,6 +63,9 @@ print(flush=True)
 sys.stdin.readline()
 for end in ends:
     end.sendall(b'late')
+    reset = select.poll()
+    reset.register(end, select.POLLERR)
+    reset.poll()
 ";
     let scene = Scene::new();
     let recorder = scene.recorder();
