@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::io;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -75,7 +76,7 @@ fn check(capture: &Path) -> Result<(), Failed> {
     };
     for limits in [Limits::default(), small] {
         let expected = one_by_one(&entries, limits)?;
-        for (size, together) in [(1, 1), (3, 2), (100, 5), (usize::MAX, 1)] {
+        for (size, together) in [(1, 1), (3, 2), (10, 100), (100, 5), (usize::MAX, 1)] {
             for many_packets in [0, 50, usize::MAX] {
                 let told = in_batches(&entries, limits, size, together, many_packets)?;
                 if told != expected {
@@ -129,32 +130,25 @@ fn in_batches(
 ) -> io::Result<Vec<u8>> {
     let (pipeline, mut lines) = pipeline(limits);
     let mut pipeline = pipeline.with_threads(many_packets);
-    let mut batches = Vec::new();
-    let mut batch = Batch::default();
-    let mut taken = 0;
-    for entry in entries {
-        match entry {
-            Ok(record) => {
+    let mut entries = entries.iter().peekable();
+    while entries.peek().is_some() {
+        let mut left = together;
+        let next = |mut batch: Batch| {
+            batch.clear();
+            left = left.checked_sub(1)?;
+            for _ in 0..size {
+                let Some(Ok(record)) = entries.next_if(|entry| entry.is_ok()) else {
+                    break;
+                };
                 batch.push(record.clone());
-                taken += 1;
-                if taken >= size {
-                    taken = 0;
-                    batches.push(std::mem::take(&mut batch));
-                    if batches.len() >= together {
-                        pipeline.take(std::mem::take(&mut batches), &mut lines);
-                    }
-                }
             }
-            Err(error) => {
-                batches.push(std::mem::take(&mut batch));
-                pipeline.take(std::mem::take(&mut batches), &mut lines);
-                pipeline.read_error(error, &mut lines);
-                taken = 0;
-            }
+            (!batch.is_empty()).then_some(batch)
+        };
+        pipeline.take(next, &mut lines);
+        if let Some(Err(error)) = entries.next_if(|entry| entry.is_err()) {
+            pipeline.read_error(error, &mut lines);
         }
     }
-    batches.push(batch);
-    pipeline.take(batches, &mut lines);
     finish(pipeline, lines)
 }
 
@@ -162,17 +156,19 @@ fn filled(capture: &Path, limits: Limits) -> Result<Vec<u8>, ReadError> {
     let mut input = format::open(capture)?;
     let (pipeline, mut lines) = pipeline(limits);
     let mut pipeline = pipeline.with_threads(1);
-    let mut spare = Vec::new();
+    let mut filled = Ok(true);
     loop {
-        let mut batch: Batch = spare.pop().unwrap_or_default();
-        batch.clear();
-        let filled = input.fill(&mut batch);
-        spare = pipeline.take(vec![batch], &mut lines);
-        match filled {
-            Ok(true) => {}
-            Ok(false) => break,
+        let next = |mut batch: Batch| {
+            batch.clear();
+            while batch.is_empty() && matches!(filled, Ok(true)) {
+                filled = input.fill(&mut batch);
+            }
+            (!batch.is_empty()).then_some(batch)
+        };
+        pipeline.take(next, &mut lines);
+        match mem::replace(&mut filled, Ok(true)) {
+            Ok(_) => return Ok(finish(pipeline, lines)?),
             Err(error) => pipeline.read_error(&error, &mut lines),
         }
     }
-    Ok(finish(pipeline, lines)?)
 }

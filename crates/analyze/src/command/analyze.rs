@@ -7,7 +7,7 @@ use std::thread;
 use tcprec_shared::stream::ReadError;
 
 use super::number::count;
-use super::reading::{Step, read};
+use super::reading::{Records, Stop};
 use super::reporter::{ReportFormat, ReportOptions, Reporter};
 use super::{CAPTURE_HELP, Captures, Failure, FilterArgs, TcpdumpArgs};
 use crate::condition::{self, Condition};
@@ -63,24 +63,29 @@ pub(super) fn run(mut args: Args) -> Result<(), Failure> {
     if threads > 1 {
         reporter = reporter.with_threads();
     }
-    read(input, selection, &captures, threads, |step| match step {
-        Step::Records(batches) => Ok(reporter.take(batches)?),
-        Step::Wait => Ok(reporter.settle()?),
-        Step::Error(error) => {
-            let spare = reporter.settle()?;
-            // Damaged records are told in the report, all in one line.
-            reporter.read_error(&error);
-            if !error.is_passing() {
-                captures.read_on(&error)?;
-                if matches!(error, ReadError::Io(_)) {
-                    let what = format!("the report is not whole: {error}");
-                    whole = Err(Failure::Failed(what));
+    let mut records = Records::of(input, selection, &captures, threads);
+    loop {
+        reporter.take(|spare| records.next(spare))?;
+        match records.stop() {
+            Stop::End => break,
+            Stop::Wait => {
+                reporter.flush()?;
+                records.wait();
+            }
+            Stop::Error(error) => {
+                // Damaged records are told in the report, all in one line.
+                reporter.read_error(&error);
+                if !error.is_passing() {
+                    captures.read_on(&error)?;
+                    if matches!(error, ReadError::Io(_)) {
+                        let what = format!("the report is not whole: {error}");
+                        whole = Err(Failure::Failed(what));
+                    }
                 }
             }
-            Ok(spare)
+            Stop::Failure(failure) => return Err(failure),
         }
-        Step::Failure(failure) => Err(failure),
-    })?;
+    }
     reporter.finish()?;
     whole
 }

@@ -1,5 +1,5 @@
-//! A capture in batches of the records that are selected, read while those before are
-//! worked on where there are several cores.
+//! A capture in batches of the records that are selected, as they are asked for; read
+//! ahead by a thread of its own where that has to be waited for.
 
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError};
 use std::thread;
@@ -12,150 +12,125 @@ use super::progress::Progress;
 use super::{Captures, Failure, select};
 use crate::select::Selection;
 
-/// At most so many batches wait for whoever works on them.
+/// At most so many batches are read ahead.
 const MAX_BATCHES: usize = 16;
 
-/// Of a file, so many packets for each thread are worked on together: that is work for
-/// half a millisecond. Twice as many need a tenth more time, for they are not in the
-/// caches any more.
-const PACKETS_OF_A_THREAD: usize = 2048;
-
-/// Nor is more read ahead of what was worked on than so many bytes: a batch may be
-/// a single packet of 16 MiB.
+/// Nor more than so many bytes: a batch may be a single packet of 16 MiB.
 const MAX_BYTES: usize = 8 << 20;
 
-/// What comes next.
-pub(super) enum Step {
-    /// Records.
-    Records(Vec<Batch>),
-    /// Nothing yet; the next step will be waited for.
+/// Why there is no next batch.
+pub(super) enum Stop {
+    /// All was read.
+    End,
+    /// It has not come yet.
     Wait,
-    /// What stands in the place of a record.
+    /// This stands in the place of a record.
     Error(ReadError),
     /// Nothing more can be read, for another reason.
     Failure(Failure),
 }
 
-/// As [`Step`], with one batch.
-enum One {
-    Records(Batch),
-    Error(ReadError),
-    Failure(Failure),
+/// What comes of reading on.
+type Step = Result<Batch, Stop>;
+
+/// The records of a capture.
+pub(super) struct Records {
+    from: From,
+    /// What came and was not given yet.
+    step: Option<Step>,
 }
 
-impl From<One> for Step {
-    fn from(one: One) -> Self {
-        match one {
-            One::Records(batch) => Self::Records(vec![batch]),
-            One::Error(error) => Self::Error(error),
-            One::Failure(failure) => Self::Failure(failure),
+enum From {
+    Reader(Box<Reader>),
+    Thread(Ahead),
+}
+
+/// A thread that reads ahead.
+struct Ahead {
+    steps: Receiver<Step>,
+    /// For each batch that is taken its bytes, and a batch that is not needed any more.
+    taken: Sender<(usize, Batch)>,
+}
+
+impl Records {
+    /// Those of `input`, which is these captures, for so many threads that work on them.
+    pub(super) fn of(
+        input: Input,
+        selection: Selection,
+        captures: &Captures,
+        threads: usize,
+    ) -> Self {
+        let is_stream = input.total_bytes().is_none();
+        let is_at_hand = input.is_at_hand();
+        let reader = Box::new(Reader {
+            input,
+            selection,
+            captures: captures.clone(),
+            progress: Progress::new(),
+            stop: None,
+        });
+        // On one core, too, what a stream brought is not to wait for what it will bring.
+        let from = if is_stream || threads > 1 && !is_at_hand {
+            From::Thread(Ahead::start(reader))
+        } else {
+            From::Reader(reader)
+        };
+        Self { from, step: None }
+    }
+
+    /// The next batch; none where something else comes, which [`Self::stop`] tells. Takes
+    /// one that is not needed any more.
+    pub(super) fn next(&mut self, spare: Batch) -> Option<Batch> {
+        let step = self.step.take().unwrap_or_else(|| match &mut self.from {
+            From::Reader(reader) => reader.next(spare),
+            From::Thread(ahead) => ahead.next(spare),
+        });
+        step.map_err(|stop| self.step = Some(Err(stop))).ok()
+    }
+
+    /// Why there was no batch.
+    pub(super) fn stop(&mut self) -> Stop {
+        match self.step.take() {
+            Some(Err(stop)) => stop,
+            _ => Stop::End,
+        }
+    }
+
+    /// Waits for what comes next.
+    pub(super) fn wait(&mut self) {
+        if let From::Thread(ahead) = &mut self.from {
+            self.step = Some(ahead.wait());
         }
     }
 }
 
-/// Reads all of `input`, which is these captures, with so many threads. What comes goes
-/// to `take`, which gives batches back that it does not need any more.
-///
-/// # Errors
-/// That of `take`, which is not called again then.
-pub(super) fn read(
-    input: Input,
-    selection: Selection,
-    captures: &Captures,
-    threads: usize,
-    take: impl FnMut(Step) -> Result<Vec<Batch>, Failure> + Send,
-) -> Result<(), Failure> {
-    let is_at_hand = input.is_at_hand();
-    let is_stream = input.total_bytes().is_none();
-    let reader = Reader {
-        input,
-        selection,
-        captures: captures.clone(),
-        packets_together: PACKETS_OF_A_THREAD * threads,
-        progress: Progress::new(),
-        after: None,
-        is_over: false,
-    };
-    match (threads, is_at_hand) {
-        // On one core, too, what a stream brought is not to wait for what it will bring.
-        (..2, _) if !is_stream => one_by_one(reader, take),
-        (_, true) => rayon::scope(|_| beside(reader, take)),
-        (_, false) => ahead(reader, take),
+impl Ahead {
+    fn start(mut reader: Box<Reader>) -> Self {
+        let (to, steps) = mpsc::sync_channel(MAX_BATCHES);
+        let (taken, of_taken) = mpsc::channel();
+        // Where it is not waited for any more it ends with the process: it may wait for a pipe.
+        thread::spawn(move || reader.run(&to, &of_taken));
+        Self { steps, taken }
     }
-}
 
-/// Reads one batch after the other.
-fn one_by_one(
-    mut reader: Reader,
-    mut take: impl FnMut(Step) -> Result<Vec<Batch>, Failure>,
-) -> Result<(), Failure> {
-    let mut spare = Vec::new();
-    while let Some(one) = reader.next(spare.pop().unwrap_or_default()) {
-        spare = take(one.into())?;
+    fn next(&self, spare: Batch) -> Step {
+        match self.steps.try_recv() {
+            Ok(step) => self.took(step, spare),
+            Err(TryRecvError::Empty) => self.took(Err(Stop::Wait), spare),
+            Err(TryRecvError::Disconnected) => Err(Stop::End),
+        }
     }
-    Ok(())
-}
 
-/// Reads the next batches while those before are worked on, on threads of rayon's pool.
-fn beside(
-    mut reader: Reader,
-    mut take: impl FnMut(Step) -> Result<Vec<Batch>, Failure> + Send,
-) -> Result<(), Failure> {
-    let mut spare = Vec::new();
-    let mut next = reader.several(&mut spare);
-    while let Some(step) = next {
-        let (taken, after) = rayon::join(|| take(step), || reader.several(&mut spare));
-        spare.extend(taken?);
-        next = after;
+    fn wait(&self) -> Step {
+        let step = self.steps.recv().unwrap_or(Err(Stop::End));
+        self.took(step, Batch::default())
     }
-    Ok(())
-}
 
-/// Reads on a thread of its own.
-fn ahead(
-    reader: Reader,
-    mut take: impl FnMut(Step) -> Result<Vec<Batch>, Failure>,
-) -> Result<(), Failure> {
-    let (to, steps) = mpsc::sync_channel(MAX_BATCHES);
-    let (back, from) = mpsc::channel();
-    // Where it is not waited for any more it ends with the process: it may
-    // wait for a pipe.
-    thread::spawn(move || reader.run(&to, &from));
-    // What came behind the batches that were given last.
-    let mut next = None;
-    loop {
-        let first = match next.take().map_or_else(|| steps.try_recv(), Ok) {
-            Err(TryRecvError::Empty) => {
-                give_back(take(Step::Wait)?, &back);
-                steps.recv().ok()
-            }
-            one => one.ok(),
-        };
-        let step = match first {
-            None => return Ok(()),
-            Some(One::Records(batch)) => {
-                let mut batches = vec![batch];
-                while batches.len() < MAX_BATCHES
-                    && next.is_none()
-                    && let Ok(one) = steps.try_recv()
-                {
-                    match one {
-                        One::Records(batch) => batches.push(batch),
-                        one => next = Some(one),
-                    }
-                }
-                Step::Records(batches)
-            }
-            Some(one) => one.into(),
-        };
-        give_back(take(step)?, &back);
-    }
-}
-
-fn give_back(spare: Vec<Batch>, to: &Sender<Batch>) {
-    for batch in spare {
-        // Nobody takes it where all was read.
-        let _ = to.send(batch);
+    fn took(&self, step: Step, spare: Batch) -> Step {
+        let bytes = step.as_ref().map_or(0, Batch::memory_bytes);
+        // Nobody needs it where all was read.
+        let _ = self.taken.send((bytes, spare));
+        step
     }
 }
 
@@ -164,97 +139,65 @@ struct Reader {
     input: Input,
     selection: Selection,
     captures: Captures,
-    packets_together: usize,
     progress: Progress,
     /// What comes after the records that were given last.
-    after: Option<One>,
-    is_over: bool,
+    stop: Option<Stop>,
 }
 
 impl Reader {
-    /// Gives all there is, in batches that come back.
-    fn run(mut self, to: &SyncSender<One>, from: &Receiver<Batch>) {
+    /// Reads all there is.
+    fn run(&mut self, to: &SyncSender<Step>, taken: &Receiver<(usize, Batch)>) {
         let mut spare = Vec::new();
         let mut ahead_bytes: usize = 0;
         loop {
-            while let Some(batch) = if ahead_bytes > MAX_BYTES {
-                from.recv().ok()
+            while let Some((bytes, batch)) = if ahead_bytes > MAX_BYTES {
+                taken.recv().ok()
             } else {
-                from.try_recv().ok()
+                taken.try_recv().ok()
             } {
-                ahead_bytes = ahead_bytes.saturating_sub(batch.memory_bytes());
-                spare.push(batch);
+                ahead_bytes = ahead_bytes.saturating_sub(bytes);
+                // An empty one has no memory to use again.
+                if !batch.is_empty() {
+                    spare.push(batch);
+                }
             }
-            let Some(one) = self.next(spare.pop().unwrap_or_default()) else {
-                return;
-            };
-            if let One::Records(batch) = &one {
-                ahead_bytes += batch.memory_bytes();
-            }
-            if to.send(one).is_err() {
+            let step = self.next(spare.pop().unwrap_or_default());
+            ahead_bytes += step.as_ref().map_or(0, Batch::memory_bytes);
+            let is_last = matches!(step, Err(Stop::End | Stop::Failure(_)));
+            if to.send(step).is_err() || is_last {
                 return;
             }
         }
-    }
-
-    /// What comes next, several batches if there are any.
-    fn several(&mut self, spare: &mut Vec<Batch>) -> Option<Step> {
-        let mut batches = Vec::new();
-        let (mut packets, mut bytes) = (0, 0);
-        while packets < self.packets_together && bytes < MAX_BYTES {
-            match self.next(spare.pop().unwrap_or_default()) {
-                Some(One::Records(batch)) => {
-                    packets += batch.packet_count();
-                    bytes += batch.memory_bytes();
-                    batches.push(batch);
-                }
-                one if batches.is_empty() => return one.map(Step::from),
-                one => {
-                    self.after = one;
-                    break;
-                }
-            }
-        }
-        Some(Step::Records(batches))
     }
 
     /// What comes next, in a batch that may be used again.
-    fn next(&mut self, mut batch: Batch) -> Option<One> {
-        if let Some(after) = self.after.take() {
-            return Some(after);
-        }
-        if self.is_over {
-            return None;
-        }
-        batch.clear();
-        self.after = match self.fill(&mut batch) {
-            Ok(is_more) => {
-                self.is_over = !is_more;
-                None
+    fn next(&mut self, mut batch: Batch) -> Step {
+        loop {
+            if let Some(stop) = self.stop.take() {
+                return Err(stop);
             }
-            Err(one) => {
-                self.is_over = !matches!(&*one, One::Error(error) if error.is_passing());
-                Some(*one)
+            batch.clear();
+            self.stop = match self.fill(&mut batch) {
+                Ok(is_more) => (!is_more).then_some(Stop::End),
+                Err(stop) => Some(stop),
+            };
+            self.progress.record(&self.input);
+            if !batch.is_empty() {
+                return Ok(batch);
             }
-        };
-        self.progress.record(&self.input);
-        if batch.is_empty() {
-            return self.next(batch);
         }
-        Some(One::Records(batch))
     }
 
-    fn fill(&mut self, batch: &mut Batch) -> Result<bool, Box<One>> {
-        let failed = |error| Box::new(One::Error(error));
+    fn fill(&mut self, batch: &mut Batch) -> Result<bool, Stop> {
         if self.selection.is_all() {
-            return self.input.fill(batch).map_err(failed);
+            return self.input.fill(batch).map_err(Stop::Error);
         }
         while batch.is_empty() || !batch.is_full() && self.input.has_next() {
-            let Some(record) = self.input.next().map_err(failed)? else {
+            let Some(record) = self.input.next().map_err(Stop::Error)? else {
                 return Ok(false);
             };
             let selected = select(&mut self.selection, &self.captures, record);
-            if let Some(record) = selected.map_err(|failure| Box::new(One::Failure(failure)))? {
+            if let Some(record) = selected.map_err(Stop::Failure)? {
                 batch.push(record);
             }
         }

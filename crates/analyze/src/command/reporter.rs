@@ -19,8 +19,9 @@ use crate::tcp::Limits;
 /// So many rows of each table are shown if not all are asked for.
 const ROWS: usize = 20;
 
-/// Fewer packets than these are sooner analyzed than other threads are woken.
-const MANY_PACKETS: usize = 2048;
+/// After so many packets at a time others help: whoever reads ahead is not that far ahead of
+/// one thread that keeps up with it, and no more are done before others are awake.
+const MANY_PACKETS: usize = 16_384;
 
 /// How a report is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -125,40 +126,34 @@ impl Reporter {
         }
     }
 
-    /// Takes the next records. Gives batches back that are not needed any more.
+    /// Takes the next records, as [`Pipeline::take`] does.
     ///
     /// # Errors
     /// The output's.
-    pub fn take(&mut self, batches: Vec<Batch>) -> io::Result<Vec<Batch>> {
-        let spare = match &mut self.to {
-            To::Whole(_) => self.pipeline.take(batches, &mut ()),
-            To::Lines(lines) => self.pipeline.take(batches, lines),
-        };
-        self.check()?;
-        Ok(spare)
-    }
-
-    /// Tells all that can be told by now. Gives the batches back that it took.
-    ///
-    /// # Errors
-    /// The output's.
-    pub fn settle(&mut self) -> io::Result<Vec<Batch>> {
-        let spare = match &mut self.to {
-            To::Whole(_) => self.pipeline.settle(&mut ()),
-            To::Lines(lines) => {
-                let spare = self.pipeline.settle(lines);
-                lines.flush();
-                spare
+    pub fn take(&mut self, next: impl FnMut(Batch) -> Option<Batch> + Send) -> io::Result<()> {
+        match &mut self.to {
+            To::Whole(_) => {
+                self.pipeline.take(next, &mut ());
+                Ok(())
             }
-        };
-        self.check()?;
-        Ok(spare)
+            To::Lines(lines) => {
+                self.pipeline.take(next, lines);
+                lines.check()
+            }
+        }
     }
 
-    fn check(&mut self) -> io::Result<()> {
+    /// Writes all that can be told by now.
+    ///
+    /// # Errors
+    /// The output's.
+    pub fn flush(&mut self) -> io::Result<()> {
         match &mut self.to {
             To::Whole(_) => Ok(()),
-            To::Lines(lines) => lines.check(),
+            To::Lines(lines) => {
+                lines.flush();
+                lines.check()
+            }
         }
     }
 

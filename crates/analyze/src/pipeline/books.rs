@@ -4,11 +4,9 @@
 use std::collections::BTreeMap;
 use std::mem;
 
-use tcprec_shared::batch::Batch;
 use tcprec_shared::record::{Capture, End, Event, EventKind, Loss, LossCause, Lost, Record};
 use tcprec_shared::stream::ReadError;
 
-use super::Round;
 use super::files::{Begun, Files};
 use super::numbers::Numbers;
 use super::part::Part;
@@ -73,23 +71,14 @@ impl Books {
         }
     }
 
-    /// Takes a round, if there is one, and gives its batches back.
-    pub(super) fn take_round(&mut self, round: Option<Round>, rows: &mut impl Rows) -> Vec<Batch> {
-        let Some((batches, outcome)) = round else {
-            return Vec::new();
-        };
-        self.take(&Part::of(&batches), outcome, rows);
-        batches
-    }
-
-    /// Takes the records of a round that are no packets, and what came of the
-    /// packets, each in its place.
-    pub(super) fn take(&mut self, parts: &[Part<'_>], outcome: Outcome, rows: &mut impl Rows) {
+    /// Takes the records of a part that are no packets, and what came of the packets,
+    /// each in its place.
+    pub(super) fn take(&mut self, part: &Part<'_>, outcome: Outcome, rows: &mut impl Rows) {
         let mut begun = Vec::new();
         let mut order = Vec::new();
         for (shard, told) in outcome.told.iter().enumerate() {
-            begun.extend(told.begun.iter().map(|&(place, id)| (place, shard, id)));
-            order.extend(told.finished.iter().map(|it| (it.place, shard)));
+            begun.extend(told.begun.iter().map(|&(packet, id)| (packet, shard, id)));
+            order.extend(told.finished.iter().map(|it| (it.packet, shard)));
         }
         begun.sort_unstable();
         for (_, shard, id) in begun {
@@ -99,9 +88,9 @@ impl Books {
         order.sort_unstable();
         let told = outcome.told.into_iter();
         let mut finished: Vec<_> = told.map(|told| told.finished.into_iter()).collect();
-        let mut reading = Reading::new(parts, &outcome.telling);
-        for (place, shard) in order {
-            reading.read_to(place, self);
+        let mut reading = Reading::new(part, &outcome.telling);
+        for (packet, shard) in order {
+            reading.read_to(packet, self);
             if let Some(finished) = finished.get_mut(shard).and_then(Iterator::next) {
                 self.finished(shard, finished, rows);
             }

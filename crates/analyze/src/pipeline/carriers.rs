@@ -1,5 +1,7 @@
 //! Packets that several interfaces see.
 
+use std::collections::BTreeMap;
+
 use foldhash::HashMap;
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::{Interface, MAX_INTERFACES};
@@ -47,6 +49,8 @@ pub(super) struct Carriers {
     /// Of so many directions at most it is known.
     most: usize,
     all: HashMap<(u32, Endpoint, Endpoint), Carrier>,
+    /// How many copies there were on each interface.
+    copies: BTreeMap<u32, u64>,
 }
 
 #[derive(Debug)]
@@ -67,9 +71,11 @@ impl Carriers {
         Self {
             most,
             all: HashMap::default(),
+            copies: BTreeMap::new(),
         }
     }
 
+    /// Whether another interface of the namespace had carried a packet. Copies are counted.
     pub(super) fn is_copy(
         &mut self,
         Seen { scope, ts_ns, .. }: Seen,
@@ -96,7 +102,16 @@ impl Carriers {
                 last_ns: ts_ns,
             };
         }
-        carrier.interface != interface
+        let is_copy = carrier.interface != interface;
+        if is_copy {
+            *self.copies.entry(interface).or_default() += 1;
+        }
+        is_copy
+    }
+
+    /// How many copies there were, by interface.
+    pub(super) const fn copies(&self) -> &BTreeMap<u32, u64> {
+        &self.copies
     }
 
     /// Forgets those that are silent: of them nothing is known that matters. Where most are

@@ -15,37 +15,36 @@ mod numbers;
 mod part;
 mod reading;
 mod resolver;
+mod sequence;
 mod servers;
 mod shard;
 mod shards;
+mod stage;
 #[cfg(test)]
 mod tests;
+mod threads;
 
 use std::mem;
 
-use tcprec_shared::batch::{Batch, Other};
+use tcprec_shared::batch::Batch;
 use tcprec_shared::record::Record;
 use tcprec_shared::stream::ReadError;
 
 use self::books::Books;
 use self::part::Part;
-use self::shards::{Outcome, Shards};
+use self::shards::Shards;
+use self::threads::{Input, Threads};
 use crate::condition::Condition;
 use crate::report::{Keep, Report, Rows};
 use crate::tcp::Limits;
-
-/// A round of records, and what came of it.
-type Round = (Vec<Batch>, Outcome);
 
 /// Makes a report of records.
 #[derive(Debug)]
 pub struct Pipeline {
     shards: Shards,
     books: Books,
-    /// Rounds of fewer packets are done by one thread.
-    many_packets: usize,
-    /// The round before, and what came of it: not in the books yet.
-    before: Option<Round>,
+    /// Those that help, and after how many packets.
+    threads: Option<(Threads, usize)>,
     /// Records that came one by one.
     waiting: Batch,
 }
@@ -65,17 +64,16 @@ impl Pipeline {
             shards: Shards::new(limits),
             // As many as are followed, and so may be asked for.
             books: Books::new(limits.connections, keep),
-            many_packets: usize::MAX,
-            before: None,
+            threads: None,
             waiting: Batch::default(),
         }
     }
 
-    /// Lets the threads of rayon's global pool help wherever so many packets are
+    /// Lets the threads of rayon's global pool help where more than so many packets are
     /// taken at once: few are not worth it to wake them.
     #[must_use]
-    pub const fn with_threads(mut self, many_packets: usize) -> Self {
-        self.many_packets = many_packets;
+    pub fn with_threads(mut self, many_packets: usize) -> Self {
+        self.threads = Some((Threads::default(), many_packets));
         self
     }
 
@@ -103,21 +101,47 @@ impl Pipeline {
             record => self.waiting.push(record.clone()),
         }
         if self.waiting.is_full() {
-            self.take_waiting(rows);
+            self.settle(rows);
         }
     }
 
-    /// Takes the next records of a capture. What is finished goes to `rows`, then or
-    /// later. Gives batches back that are not needed any more.
-    pub fn take(&mut self, batches: Vec<Batch>, rows: &mut (impl Rows + Send)) -> Vec<Batch> {
-        self.take_waiting(rows);
-        self.take_batches(batches, rows)
+    /// Takes the next records of a capture: all that `next` gives, to which batches come
+    /// back that are not needed any more. It is not asked again after it gave none. What is
+    /// finished goes to `rows`, all of it before this ends.
+    pub fn take(
+        &mut self,
+        mut next: impl FnMut(Batch) -> Option<Batch> + Send,
+        rows: &mut (impl Rows + Send),
+    ) {
+        self.settle(rows);
+        let mut spare = Batch::default();
+        let mut packets = 0;
+        while let Some(batch) = next(mem::take(&mut spare)) {
+            self.take_batch(&batch, rows);
+            if rows.are_refused() {
+                return;
+            }
+            packets += batch.packet_count();
+            spare = batch;
+            let threads = self.threads.as_ref();
+            let Some((threads, _)) = threads.filter(|(_, many)| packets >= *many) else {
+                continue;
+            };
+            let mut input = Input::new(mem::take(&mut spare), &mut next);
+            threads.work(&mut self.shards, &mut self.books, &mut input, rows);
+            // What tells of an interface is one thread's.
+            let Some(batch) = input.into_left() else {
+                return;
+            };
+            self.take_batch(&batch, rows);
+            spare = batch;
+        }
     }
 
     /// Takes the error that stands in the place of a record.
     pub fn read_error(&mut self, error: &ReadError, rows: &mut (impl Rows + Send)) {
         self.settle(rows);
-        let latest_ns = self.shards.of_last_ns().unwrap_or(i64::MIN);
+        let latest_ns = self.shards.sequence.of_last_ns().unwrap_or(i64::MIN);
         self.books.read_error(error, latest_ns);
     }
 
@@ -133,7 +157,7 @@ impl Pipeline {
     #[must_use]
     pub fn finish(mut self, rows: &mut (impl Rows + Send)) -> Report {
         self.settle(rows);
-        if self.many_packets < usize::MAX {
+        if self.threads.is_some() {
             // By one of the threads: another would be woken after each step.
             rayon::scope(|_| self.books.finish(self.shards, rows, true))
         } else {
@@ -141,65 +165,28 @@ impl Pipeline {
         }
     }
 
-    /// Brings all into the books that was taken so far; what is finished goes to
-    /// `rows`. Gives the batches back.
-    pub fn settle(&mut self, rows: &mut (impl Rows + Send)) -> Vec<Batch> {
-        self.take_waiting(rows);
-        self.books.take_round(self.before.take(), rows)
-    }
-
-    fn take_waiting(&mut self, rows: &mut (impl Rows + Send)) {
+    /// Takes what came one by one.
+    fn settle(&mut self, rows: &mut impl Rows) {
         if !self.waiting.is_empty() {
-            let waiting = mem::take(&mut self.waiting);
-            // Usually the same one, and its memory.
-            if let Some(mut batch) = self.take_batches(vec![waiting], rows).pop() {
-                batch.clear();
-                self.waiting = batch;
-            }
+            let mut waiting = mem::take(&mut self.waiting);
+            self.take_batch(&waiting, rows);
+            // With the memory that it has.
+            waiting.clear();
+            self.waiting = waiting;
         }
     }
 
-    fn take_batches(&mut self, batches: Vec<Batch>, rows: &mut (impl Rows + Send)) -> Vec<Batch> {
-        let is_interface = |other: &Other| matches!(other.record, Record::Interface(_));
-        let has_interface = |batch: &Batch| batch.others().iter().any(is_interface);
-        if !batches.iter().any(has_interface) {
-            return self.round(batches, rows);
-        }
-        let mut spare = self.books.take_round(self.before.take(), rows);
-        for batch in &batches {
-            for (part, interface) in Part::all(batch) {
-                let parts = [part];
-                let outcome = self.shards.take(&parts);
-                self.books.take(&parts, outcome, rows);
-                if let Some(record) = interface {
-                    if let Record::Interface(interface) = record {
-                        self.shards.interface(interface);
-                    }
-                    self.books.record(record);
+    /// Takes records on this thread.
+    fn take_batch(&mut self, batch: &Batch, rows: &mut impl Rows) {
+        for (part, interface) in Part::all(batch) {
+            let outcome = self.shards.take(&part);
+            self.books.take(&part, outcome, rows);
+            if let Some(record) = interface {
+                if let Record::Interface(interface) = record {
+                    self.shards.interface(interface);
                 }
+                self.books.record(record);
             }
         }
-        spare.extend(batches);
-        spare
-    }
-
-    /// Takes records that are about the same interfaces. With threads, those before
-    /// are brought into the books meanwhile.
-    fn round(&mut self, batches: Vec<Batch>, rows: &mut (impl Rows + Send)) -> Vec<Batch> {
-        let (shards, books, before) = (&mut self.shards, &mut self.books, self.before.take());
-        let packets: usize = batches.iter().map(Batch::packet_count).sum();
-        if packets < self.many_packets {
-            let mut spare = books.take_round(before, rows);
-            let parts = Part::of(&batches);
-            let outcome = shards.take(&parts);
-            spare.extend(books.take_round(Some((batches, outcome)), rows));
-            return spare;
-        }
-        let (outcome, spare) = rayon::join(
-            || shards.take_with_threads(&Part::of(&batches)),
-            || books.take_round(before, rows),
-        );
-        self.before = Some((batches, outcome));
-        spare
     }
 }

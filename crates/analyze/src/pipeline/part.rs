@@ -12,6 +12,12 @@ use super::shard::{SHARDS, shard_of};
 use crate::report::PacketCounts;
 use crate::tcp::Seen;
 
+/// Whether a batch tells of an interface: what is before that has to be done first.
+pub(super) fn has_interface(batch: &Batch) -> bool {
+    let is_interface = |other: &batch::Other| matches!(other.record, Record::Interface(_));
+    batch.others().iter().any(is_interface)
+}
+
 /// Records of a batch that need no more than the same interfaces.
 #[derive(Debug)]
 pub(super) struct Part<'a> {
@@ -43,14 +49,13 @@ impl<'a> Part<'a> {
         })
     }
 
-    /// Batches as parts, where no interface is among their records.
-    pub(super) fn of(batches: &'a [Batch]) -> Vec<Self> {
-        let whole = batches.iter().map(|batch| Self {
+    /// All of a batch, where no interface is among its records.
+    pub(super) fn whole(batch: &'a Batch) -> Self {
+        Self {
             batch,
             packets: 0..batch.packet_count(),
             others: 0..batch.others().len(),
-        });
-        whole.collect()
+        }
     }
 
     /// A packet by its place in the part, without its bytes and with these.
@@ -160,10 +165,15 @@ impl<'a> Parsed<'a> {
     }
 
     /// Puts a segment where it belongs, once its pieces are together.
-    pub(super) fn insert(&mut self, item: Item<'a>) {
-        let shard = shard_of(item.at.seen.scope, &item.segment);
+    pub(super) fn insert(&mut self, at: At, segment: Segment<'a>) {
+        let shard = shard_of(at.seen.scope, &segment);
         if let Some(segments) = self.segments.get_mut(shard) {
-            let place = segments.partition_point(|other| other.at.place < item.at.place);
+            let place = segments.partition_point(|other| other.at.place < at.place);
+            let item = Item {
+                at,
+                may_be_copy: false,
+                segment,
+            };
             segments.insert(place, item);
         }
     }

@@ -19,32 +19,30 @@ const MAX_ENDS: usize = 1 << 18;
 #[derive(Debug, Default)]
 pub(super) struct Servers {
     ends: HashMap<(u32, Endpoint), Known>,
-    /// How many rounds there were.
-    round: u64,
     /// Whether what was recorded are some processes' sockets only: others may listen.
     are_some_missing: bool,
 }
 
-/// What is known of an end, and where that was told.
-#[derive(Debug, Clone, Copy)]
+/// What is known of an end, and from which place on.
+#[derive(Debug, Default)]
 struct Known {
-    is_server: bool,
-    round: u64,
-    place: Place,
+    is_client: Option<Place>,
+    is_server: Option<Place>,
 }
 
 impl Servers {
-    /// Takes what the events of a round tell, each from its place on.
-    pub(super) fn round(&mut self, parts: &[Part<'_>]) {
-        self.round += 1;
-        for (part, records) in (0..).zip(parts) {
-            let others = (0..).map_while(|place| records.other(place));
-            for (packet, record) in others {
-                match record {
-                    Record::Event(event) => self.event(event, Place { part, packet }),
-                    Record::Capture(capture) => self.are_some_missing = capture.processes.is_some(),
-                    _ => {}
-                }
+    /// Takes what the events of the next part tell, each from its place on.
+    pub(super) fn part(&mut self, number: u64, part: &Part<'_>) {
+        let others = (0..).map_while(|place| part.other(place));
+        for (packet, record) in others {
+            let place = Place {
+                part: number,
+                packet,
+            };
+            match record {
+                Record::Event(event) => self.event(event, place),
+                Record::Capture(capture) => self.are_some_missing = capture.processes.is_some(),
+                _ => {}
             }
         }
     }
@@ -59,29 +57,27 @@ impl Servers {
             return;
         }
         let key = (event.netns, event.local);
-        let is_new = match self.ends.get(&key) {
-            Some(known) => is_server && !known.is_server,
-            None => self.ends.len() < MAX_ENDS,
-        };
-        if is_new {
-            let known = Known {
-                is_server,
-                round: self.round,
-                place,
-            };
-            self.ends.insert(key, known);
+        if self.ends.len() >= MAX_ENDS && !self.ends.contains_key(&key) {
+            return;
         }
+        let known = self.ends.entry(key).or_default();
+        let is_so = if is_server {
+            &mut known.is_server
+        } else {
+            &mut known.is_client
+        };
+        is_so.get_or_insert(place);
     }
 
-    /// What is known of two ends by this place of the round.
+    /// What is known of two ends by this place.
     pub(super) fn served(&self, scope: u32, ends: [Endpoint; 2], place: Place) -> Option<Served> {
         if self.ends.is_empty() {
             return None;
         }
         let known = |end| {
             let known = self.ends.get(&(scope, end))?;
-            let is_told = known.round < self.round || known.place <= place;
-            is_told.then_some(known.is_server)
+            let by_then = |since: Option<Place>| since.is_some_and(|since| since <= place);
+            (by_then(known.is_server) || by_then(known.is_client)).then(|| by_then(known.is_server))
         };
         let listens = |end: Endpoint| {
             let any = |addr: IpAddr| Endpoint { addr, ..end };

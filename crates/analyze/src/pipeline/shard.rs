@@ -10,7 +10,7 @@ use tcprec_shared::flow::Endpoint;
 use tcprec_shared::headers::Segment;
 
 use super::carriers::Carriers;
-use super::part::{At, Item, Parsed};
+use super::part::{At, Item};
 use super::servers::Servers;
 use crate::app::Request;
 use crate::tcp::{Connection, ConnectionId, Limits, Observer, Seen, Served, Tracker};
@@ -50,10 +50,10 @@ pub(super) fn shard_of(scope: u32, segment: &Segment<'_>) -> usize {
     (sum.wrapping_mul(FACTOR) >> (u64::BITS - SHARDS.ilog2())) as usize
 }
 
-/// The place of a packet in a round: its part, and its place there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+/// The place of a packet: the number of its part, and its place there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
-    pub(super) part: u32,
+    pub(super) part: u64,
     pub(super) packet: u32,
 }
 
@@ -61,24 +61,23 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Shard {
     pub(super) tracker: Tracker,
-    carriers: Carriers,
+    pub(super) carriers: Carriers,
 }
 
-/// What a shard tells of a round.
+/// What a shard tells of a part.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     /// Which connections began, and with which packet.
-    pub(super) begun: Vec<(Place, ConnectionId)>,
+    pub(super) begun: Vec<(u32, ConnectionId)>,
     /// What was finished, in the order of that.
     pub(super) finished: Vec<Finished>,
-    /// The interface of each packet that another interface had carried.
-    pub(super) copies: Vec<u32>,
 }
 
 /// What is finished with a packet.
 #[derive(Debug)]
 pub(super) struct Finished {
-    pub(super) place: Place,
+    /// The packet's place in the part.
+    pub(super) packet: u32,
     /// The latest time by then.
     pub(super) now_ns: i64,
     /// With what is known of it so far, if it goes on.
@@ -102,30 +101,27 @@ impl Shard {
         }
     }
 
-    /// Takes its segments of a round, each part with the latest time before it.
+    /// Takes its segments of a part, which has this number, with the latest time before it.
     pub(super) fn take(
         &mut self,
-        shard: usize,
-        parts: &[(i64, Parsed<'_>)],
+        items: &[Item<'_>],
+        (part, before_ns): (u64, i64),
         servers: &Servers,
         have_copies: bool,
     ) -> Told {
         let mut told = Told::default();
-        for (part, (before_ns, parsed)) in (0..).zip(parts) {
-            for item in parsed.segments.get(shard).into_iter().flatten() {
-                let Item { at, segment, .. } = item;
-                let may_be_copy = have_copies && item.may_be_copy;
-                if may_be_copy && self.is_copy(at, segment.src, segment.dst) {
-                    told.copies.push(at.interface);
-                    continue;
-                }
-                let place = Place {
-                    part,
-                    packet: at.place,
-                };
-                let now_ns = at.latest_ns.max(*before_ns);
-                self.segment(at.seen, segment, place, now_ns, servers, &mut told);
+        for item in items {
+            let Item { at, segment, .. } = item;
+            let may_be_copy = have_copies && item.may_be_copy;
+            if may_be_copy && self.is_copy(at, segment.src, segment.dst) {
+                continue;
             }
+            let place = Place {
+                part,
+                packet: at.place,
+            };
+            let now_ns = at.latest_ns.max(before_ns);
+            self.segment(at.seen, segment, place, now_ns, servers, &mut told);
         }
         told
     }
@@ -169,7 +165,7 @@ struct Teller<'a> {
 impl Teller<'_> {
     fn tell(&mut self, connection: Connection, requests: Vec<Request>, goes_on: bool) {
         self.told.finished.push(Finished {
-            place: self.place,
+            packet: self.place.packet,
             now_ns: self.now_ns,
             connection,
             requests,
@@ -184,7 +180,7 @@ impl Observer for Teller<'_> {
     }
 
     fn begun(&mut self, connection: ConnectionId) {
-        self.told.begun.push((self.place, connection));
+        self.told.begun.push((self.place.packet, connection));
     }
 
     fn connection(&mut self, connection: Connection, requests: Vec<Request>, is_latest: bool) {

@@ -114,4 +114,8 @@ impl<W: Write> Rows for Writer<W> {
     fn request(&mut self, request: &Request, names: &Owners) {
         self.line(&row::Http { names, request });
     }
+
+    fn are_refused(&self) -> bool {
+        self.error.is_some()
+    }
 }

@@ -35,6 +35,10 @@ pub trait Rows {
     fn connection(&mut self, connection: &Connection, owners: &Owners);
     /// A request was finished; those of a connection come before it.
     fn request(&mut self, request: &Request, owners: &Owners);
+    /// Whether they cannot be taken any more: then there is no use in going on.
+    fn are_refused(&self) -> bool {
+        false
+    }
 }
 
 /// For those who want no rows but what the report keeps.

@@ -387,22 +387,20 @@ fn fragments(packet: &Packet<'static>) -> [Packet<'static>; 2] {
     [piece(0, 16, 0x20), piece(16, 20, 0)]
 }
 
-/// All that is told of records, which come in batches of `size`, so many together.
-fn told(records: &[Record<'static>], size: usize, together: usize, many_packets: usize) -> Vec<u8> {
-    let mut lines = crate::report::jsonl::Writer::new(Vec::new());
-    let mut pipeline = Pipeline::default().with_threads(many_packets);
+/// Records in batches of so many.
+fn batches(records: &[Record<'static>], size: usize) -> Vec<Batch> {
     let batches = records.chunks(size).map(|records| {
         let mut batch = Batch::default();
         records.iter().for_each(|record| batch.push(record.clone()));
         batch
     });
-    let batches: Vec<_> = batches.collect();
-    let mut batches = batches.into_iter().peekable();
-    while batches.peek().is_some() {
-        pipeline.take(batches.by_ref().take(together).collect(), &mut lines);
-    }
-    let report = pipeline.finish(&mut lines);
-    lines.finish(&report).unwrap()
+    batches.collect()
+}
+
+/// A pipeline on one thread, and one with several.
+fn pipelines(limits: Limits) -> [Pipeline; 2] {
+    let new = || Pipeline::new(limits, Keep::default());
+    [new(), new().with_threads(0)]
 }
 
 /// Copies on other interfaces, fragments between whole packets, and times that run
@@ -429,15 +427,25 @@ fn what_is_hard_to_divide_is_told_the_same() {
     wave(1000..1100, 1);
     wave(1100..1101, 300);
     wave(1101..1200, 2);
-    let expected = told(&records, 1, 1, usize::MAX);
+    let told = |mut pipeline: Pipeline, size: usize, together: usize| {
+        let mut lines = crate::report::jsonl::Writer::new(Vec::new());
+        let mut batches = batches(&records, size).into_iter().peekable();
+        while batches.peek().is_some() {
+            let mut together = batches.by_ref().take(together);
+            pipeline.take(|_| together.next(), &mut lines);
+        }
+        let report = pipeline.finish(&mut lines);
+        lines.finish(&report).unwrap()
+    };
+    let expected = told(Pipeline::default(), 1, 1);
     let lines = String::from_utf8(expected.clone()).unwrap();
     let copies = lines.rsplit("\"copied_packets\":").next().unwrap();
     assert!(!copies.starts_with('0') && lines.lines().count() > 200);
     for (size, together) in [(1, 8), (7, 16), (50, 16), (1000, 3), (usize::MAX, 1)] {
-        for many_packets in [0, usize::MAX] {
-            let told = told(&records, size, together, many_packets);
-            let how = format!("{together} batches of {size}, threads from {many_packets}");
-            assert!(told == expected, "{how}");
+        for pipeline in pipelines(Limits::default()) {
+            let has_threads = pipeline.threads.is_some();
+            let how = format!("{together} batches of {size}, with threads: {has_threads}");
+            assert!(told(pipeline, size, together) == expected, "{how}");
         }
     }
 }
@@ -454,18 +462,14 @@ fn the_latest_time_is_that_of_all_batches() {
     let late = segment(1, 0, 300_000_000_000, false);
     let attempts = (0..ATTEMPTS).map(|number| segment(1000 + number, 0, 1, false));
     let packets = std::iter::once(late).chain(attempts).map(Record::Packet);
-    for many_packets in [0, usize::MAX] {
-        let mut pipeline = Pipeline::new(limits, Keep::default()).with_threads(many_packets);
+    let packets: Vec<_> = packets.collect();
+    for mut pipeline in pipelines(limits) {
         pipeline.push(&interface(0, None), &mut ());
-        let batches = packets.clone().map(|record| {
-            let mut batch = Batch::default();
-            batch.push(record);
-            batch
-        });
-        pipeline.take(batches.collect(), &mut ());
+        let mut batches = batches(&packets, 1).into_iter();
+        pipeline.take(|_| batches.next(), &mut ());
         let findings = pipeline.finish(&mut ()).findings;
         let counts: Vec<_> = findings.iter().map(|it| (it.kind, it.count)).collect();
         let expected = (FindingKind::Unanswered, ATTEMPTS.into());
-        assert_eq!(counts, [expected], "threads from {many_packets} packets");
+        assert_eq!(counts, [expected]);
     }
 }

@@ -2,12 +2,12 @@
 
 use std::slice;
 
-use tcprec_shared::batch::Batch;
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::{Capture, Event, EventKind, Record};
 
-use super::{interface, packet};
+use super::{batches, interface, packet, pipelines};
 use crate::pipeline::Pipeline;
+use crate::tcp::Limits;
 
 /// The ends of [`ack`].
 const CLIENT: ([u8; 4], u16) = ([10, 0, 0, 1], 40_000);
@@ -53,21 +53,10 @@ fn is_known_after(records: &[Record<'static>]) -> bool {
 }
 
 fn is_known_at(server: ([u8; 4], u16), records: &[Record<'static>]) -> bool {
-    let all = || [&[interface(0, Some(1))], records, &[ack(server)]].concat();
-    let mut one_by_one = Pipeline::default();
-    for record in all() {
-        one_by_one.push(&record, &mut ());
-    }
-    let mut at_once = Pipeline::default().with_threads(1);
-    let mut batch = Batch::default();
-    for record in all() {
-        match record {
-            Record::Packet(packet) => batch.push_packet(&packet, &packet.data),
-            record => batch.push(record),
-        }
-    }
-    at_once.take(vec![batch], &mut ());
-    let is_known = [one_by_one, at_once].map(|pipeline| {
+    let all = [&[interface(0, Some(1))], records, &[ack(server)]].concat();
+    let is_known = pipelines(Limits::default()).map(|mut pipeline| {
+        let mut batches = batches(&all, 1).into_iter();
+        pipeline.take(|_| batches.next(), &mut ());
         let report = pipeline.finish(&mut ());
         let [connection] = &report.connections[..] else {
             panic!("{}", report.connections.len());
