@@ -327,6 +327,20 @@ fn cut_heads_give_what_there_is() {
 }
 
 #[test]
+fn a_header_that_is_cut_has_no_value() {
+    let request = "GET / HTTP/1.1\r\nHost: example.org\r\nUser-Agent: curl/8\r\n\r\n";
+    let end_of = |value| request.find(value).unwrap() + str::len(value) + 1;
+    for kept in "GET / HTTP/1.1".len()..request.len() {
+        let found = Talk::new().says_cut(CLIENT, request, kept).finish();
+        let asked = &found[0].request.as_ref().unwrap().asked;
+        for (told, value) in [(&asked.host, "example.org"), (&asked.user_agent, "curl/8")] {
+            let is_whole = kept >= end_of(value);
+            assert_eq!(told.as_deref(), is_whole.then_some(value), "{kept}");
+        }
+    }
+}
+
+#[test]
 fn the_version_may_be_cut_too() {
     for kept in 11..30 {
         let talk = Talk::new().says_cut(CLIENT, "GET /path HTTP/1.1\r\nHost: x\r\n\r\n", kept);

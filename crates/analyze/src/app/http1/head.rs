@@ -311,7 +311,10 @@ pub(super) fn read(bytes: &[u8]) -> Option<Head<'_>> {
     for line in lines.by_ref() {
         head.line(line, &mut named);
     }
-    head.line(lines.0, &mut named);
+    // How the value of a line that was cut goes on, nobody knows.
+    if let Some(line) = lines.0.strip_suffix(b"\r") {
+        head.line(line, &mut named);
+    }
     Some(head)
 }
 
