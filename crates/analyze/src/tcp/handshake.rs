@@ -4,6 +4,7 @@ use tcprec_shared::headers::TcpFlags;
 
 use super::packet::Packet;
 use super::pair::Side;
+use super::seq::Seq;
 
 /// The times of a handshake.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +14,8 @@ pub(super) struct Handshake {
     first_syn_ns: Option<i64>,
     last_syn_ns: Option<i64>,
     syn_ack_ns: Option<i64>,
+    /// What the first SYN-ACK awaits.
+    awaited: Seq,
     syn_synack_ns: Option<i64>,
     synack_ack_ns: Option<i64>,
     initial_rtt_ns: Option<i64>,
@@ -37,17 +40,26 @@ impl Handshake {
                 if let (Some(syn_ns), None) = (self.last_syn_ns, self.syn_synack_ns) {
                     self.syn_synack_ns = Some(ts_ns.saturating_sub(syn_ns));
                 }
-                self.syn_ack_ns.get_or_insert(ts_ns);
+                if self.syn_ack_ns.is_none() {
+                    self.syn_ack_ns = Some(ts_ns);
+                    self.awaited = packet.ack;
+                }
             }
-            (false, true) => self.ack(side, ts_ns),
+            (false, true) => self.ack(packet),
             (false, false) => {}
         }
     }
 
     #[inline(always)]
-    fn ack(&mut self, side: Side, ts_ns: i64) {
+    fn ack(&mut self, packet: &Packet<'_>) {
+        let ts_ns = packet.ts_ns;
+        let ends = packet.has(TcpFlags::FIN) || packet.has(TcpFlags::RST);
+        // What comes later in the stream is not the first, and what ends a connection is
+        // not either: filters leave that out which pass only what has SYN, FIN or RST.
         if let (Some(syn_ack_ns), None) = (self.syn_ack_ns, self.synack_ack_ns)
-            && self.originator == Some(side)
+            && self.originator == Some(packet.side)
+            && packet.seq == self.awaited
+            && !ends
         {
             self.synack_ack_ns = Some(ts_ns.saturating_sub(syn_ack_ns));
         }

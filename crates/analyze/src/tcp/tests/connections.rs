@@ -51,6 +51,22 @@ fn a_connection_from_begin_to_end() {
 }
 
 #[test]
+fn a_handshake_ends_with_what_its_answer_awaits() {
+    for (flags, seq, payload, told_ns) in [
+        (".", 101, "", Some(1_000_000)),
+        ("P.", 101, "question", Some(1_000_000)),
+        // The ACK was not captured.
+        ("P.", 109, "question", None),
+        ("F.", 101, "", None),
+        ("R.", 101, "", None),
+    ] {
+        let [syn, syn_ack, _] = HANDSHAKE;
+        let connection = connection(&[syn, syn_ack, (CLIENT, flags, seq, 501, payload)]);
+        assert_eq!(connection.synack_ack_ns, told_ns, "{flags} {seq}");
+    }
+}
+
+#[test]
 fn how_a_connection_went_is_told_in_one_word() {
     use ConnState as S;
     let client = |flags| (CLIENT, flags, 101, 501, "");
