@@ -129,6 +129,11 @@ pub(crate) fn ports_used_again() {
     let report = analyze(&world, &capture);
     // Of ten from a port nine use it again: too few for a word.
     assert_eq!(found(&report), [("port_reuse", Some("orig"), 11, 8080)]);
+    // The client has nearly all its ports left.
+    let text = &report.findings().next().expect("a finding")["text"];
+    let said = "10.77.0.1 uses ports to 10.77.0.2:8080 again that are in TIME-WAIT: \
+                it connects often (11 times)";
+    assert_eq!(text, said);
     let again = |row: &&Value| row["reused_ports"] == true;
     assert_eq!(report.of_kind("conn").count(), 22);
     assert_eq!(report.of_kind("conn").filter(again).count(), 20);

@@ -43,7 +43,9 @@ const UNANSWERED_NS: i64 = 1_000_000_000;
 /// is open.
 const MANY_SERVER_PORTS: usize = 10;
 
-/// A client that uses so many ports again while they are in TIME-WAIT runs out of them.
+/// A client that uses so many ports again while they are in TIME-WAIT connects often. It may
+/// have others left: Linux takes every second port only, and on loopback one in TIME-WAIT for
+/// free after a second (tcp_tw_reuse).
 const MANY_PORTS: u64 = 10;
 
 /// Something worth attention.

@@ -93,7 +93,7 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
         }
         FindingKind::PortReuse => {
             format!(
-                "{client} uses ports to {server_at} again that are in TIME-WAIT: it has few left"
+                "{client} uses ports to {server_at} again that are in TIME-WAIT: it connects often"
             )
         }
         FindingKind::HalfOpen => {
