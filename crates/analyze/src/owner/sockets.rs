@@ -32,6 +32,10 @@ const STRAY_SLACK_NS: i64 = 100_000_000;
 /// kernel keeps a tuple from being used again (TCP_TIMEWAIT_LEN of net/tcp.h).
 const MAX_APART_NS: i64 = 60_000_000_000;
 
+/// And so far where they were seen in another namespace: what comes later may be of a
+/// third one, whose sockets are not known.
+const MAX_APART_ELSEWHERE_NS: i64 = 1_000_000_000;
+
 /// The socket that an end is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found<'a> {
@@ -314,7 +318,7 @@ impl Sockets {
             self.at(ids, end, &is_local)
                 .filter(|socket| socket.kind == SocketKind::Connection)
                 .map(|socket| (socket.nearness(end.span), socket))
-                .filter(|((_, apart_ns), _)| *apart_ns <= MAX_APART_NS)
+                .filter(|((_, apart_ns), socket)| *apart_ns <= max_apart_ns(socket, end))
         };
         let ((_, apart_ns), nearest) = near().max_by_key(|((shared_ns, apart_ns), socket)| {
             let is_same_netns = socket.netns == end.netns;
@@ -333,10 +337,11 @@ impl Sockets {
             [id] => self.sockets.get(id),
             _ => None,
         };
-        only.filter(|socket| socket.nearness(end.span).1 <= MAX_APART_NS)
-            .map_or(end.span, |socket| Span {
-                first_ns: socket.opened_ns.saturating_sub(MAX_APART_NS),
-                last_ns: (socket.closed_ns.unwrap_or(i64::MAX)).saturating_add(MAX_APART_NS),
+        let only = only.map(|socket| (socket, max_apart_ns(socket, end)));
+        only.filter(|(socket, max_ns)| socket.nearness(end.span).1 <= *max_ns)
+            .map_or(end.span, |(socket, max_ns)| Span {
+                first_ns: socket.opened_ns.saturating_sub(max_ns),
+                last_ns: (socket.closed_ns.unwrap_or(i64::MAX)).saturating_add(max_ns),
             })
     }
 
@@ -412,6 +417,14 @@ impl Sockets {
         } else {
             self.by_tuple.remove((socket.local, socket.remote), id);
         }
+    }
+}
+
+const fn max_apart_ns(socket: &Socket, end: &End) -> i64 {
+    if socket.netns == end.netns {
+        MAX_APART_NS
+    } else {
+        MAX_APART_ELSEWHERE_NS
     }
 }
 

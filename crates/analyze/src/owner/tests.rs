@@ -386,6 +386,18 @@ fn packets_long_after_a_socket_are_not_its_own() {
     }
     assert!(table.owner(&end(CLIENT, SERVER, 60, 60)).is_some());
     assert_eq!(table.owner(&end(CLIENT, SERVER, 62, 62)), None);
+    // In another namespace they are another connection's sooner.
+    let elsewhere = |ts| End {
+        netns: NS + 1,
+        ..end(CLIENT, SERVER, ts, ts)
+    };
+    assert!(table.owner(&elsewhere(2)).is_some());
+    assert_eq!(table.owner(&elsewhere(3)), None);
+    for ts in [2, 3] {
+        let claim = table.0.claim(&elsewhere(ts));
+        assert_eq!(claim.holder.is_some(), ts == 2);
+        assert_eq!(claim.span.last_ns, ts * SECOND);
+    }
 }
 
 #[test]
