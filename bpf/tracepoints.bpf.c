@@ -80,14 +80,22 @@ static __always_inline __u64 new_number(__u64 skaddr)
 	return number;
 }
 
+/* The number that a socket has; 0 if it has none. */
+static __always_inline __u64 known_number(__u64 skaddr)
+{
+	__u64 *number = bpf_map_lookup_elem(&sockets, &skaddr);
+
+	return number ? *number : 0;
+}
+
 static __always_inline __u64 number_of(__u64 skaddr)
 {
-	__u64 *number;
+	__u64 number;
 
 	if (!skaddr)
 		return 0;
-	number = bpf_map_lookup_elem(&sockets, &skaddr);
-	return number ? *number : new_number(skaddr);
+	number = known_number(skaddr);
+	return number ? number : new_number(skaddr);
 }
 
 /* The rest is for the recorder to find out in /proc. */
@@ -236,9 +244,10 @@ int send_reset(void *ctx)
 		fill_end(ctx + fields->saddr, &event.ip_version, event.local, &event.local_port);
 		fill_end(ctx + fields->daddr, &event.ip_version, event.remote, &event.remote_port);
 	}
-	/* A listener resets what it knows nothing of. */
+	/* A listener resets what it knows nothing of. And no new number: an abort is told
+	 * after the socket's end (__tcp_close), and the next one at that address would have it. */
 	if (event.remote_port)
-		event.cookie = number_of(skaddr);
+		event.cookie = known_number(skaddr);
 	submit(ctx, &event);
 	return 0;
 }

@@ -1,11 +1,12 @@
 //! Kernels that lack something: the recorder does without, and says so.
 
+use std::collections::{HashMap, HashSet};
 use std::process::Command;
 
 use serde_json::Value;
 
 use crate::netns::Namespace;
-use crate::process::wait_until;
+use crate::process::{Process, wait_until};
 use crate::recorder::{Recorder, TCPREC, analyze, tcprec};
 use crate::records::{self, of_type};
 use crate::report::{Ends, Owner};
@@ -98,6 +99,16 @@ fn connections_without_btf() -> Vec<Value> {
     records
 }
 
+/// A process that listens.
+fn listener(world: &World, host: &Namespace, port: u16) -> Process {
+    let mut command = Command::new("python3");
+    let listen = format!("import socket, time; it = socket.create_server(('', {port}))");
+    command.args(["-c", &format!("{listen}; time.sleep(3600)")]);
+    let process = world.start(host, command);
+    wait_until("it listens", || host.listeners(port) == 1);
+    process
+}
+
 /// On one host with the server: who listens is known, and that is all that is
 /// said of who answers. Another namespace's connections are not in the file, and
 /// its listener on the same port, whose end alone is seen, is none of here.
@@ -108,13 +119,7 @@ pub(crate) fn no_btf_listener() {
 fn listener_without_btf() -> Vec<Value> {
     const ELSEWHERE: u16 = 8099;
     let world = World::without_cable();
-    let mut command = Command::new("python3");
-    let listen = format!("import socket, time; it = socket.create_server(('', {PORT}))");
-    command.args(["-c", &format!("{listen}; time.sleep(3600)")]);
-    let other = world.start(&world.client, command);
-    wait_until("the other one listens", || {
-        world.client.listeners(PORT) == 1
-    });
+    let other = listener(&world, &world.client, PORT);
     let capture = world.file("capture.jsonl");
     let output = capture.display().to_string();
     let recorder = record_without_btf(&world, &world.server, &["-i", "lo", "-o", &output]);
@@ -154,6 +159,143 @@ time.sleep(1)"
         let ports = [&record["local"]["port"], &record["remote"]["port"]];
         assert!(!ports.contains(&&Value::from(ELSEWHERE)), "{record}");
     }
+    records
+}
+
+/// Of who listened and is gone before /proc could be asked, as beside a flood, the
+/// namespace is not known: it takes nothing from who listens here.
+pub(crate) fn no_btf_gone_listener() {
+    undisturbed(gone_listener_without_btf);
+}
+
+fn gone_listener_without_btf() -> Vec<Value> {
+    let world = World::without_cable();
+    let capture = world.file("capture.jsonl");
+    let output = capture.display().to_string();
+    let recorder = record_without_btf(&world, &world.server, &["-i", "lo", "-o", &output]);
+    recorder.pause();
+    let other = listener(&world, &world.client, PORT);
+    let nginx = Nginx::start(&world, &world.server);
+    let mut traffic = Traffic::default();
+    traffic.fetch(&world, &world.server, "127.0.0.1", &["/item/1".to_owned()]);
+    traffic.join_log(&nginx);
+    other.stop();
+    recorder.go_on();
+    world.settle();
+    recorder.stop();
+    let records = records::read(&capture);
+    if is_disturbed(&records) {
+        return records;
+    }
+    let report = analyze(&world, &capture);
+    let connection = report.of_kind("conn").next().expect("a connection");
+    let server = Owner::of(connection, "resp");
+    let master = Owner::new(nginx.master(), "nginx", "guess");
+    assert_eq!(server, Some(master), "{records:#?}");
+    records
+}
+
+/// A listener that was there before, and that several processes hold, is one: one of
+/// them is the guess, in each file of a series, also when another namespace's ends.
+pub(crate) fn no_btf_older_listener() {
+    undisturbed(older_listener_without_btf);
+}
+
+fn older_listener_without_btf() -> Vec<Value> {
+    const CLOSED: u16 = 8099;
+    let world = World::without_cable();
+    let nginx = Nginx::start(&world, &world.server);
+    let elsewhere = [PORT, CLOSED].map(|port| listener(&world, &world.client, port));
+    let closed = listener(&world, &world.server, CLOSED);
+    let capture = world.file("capture.jsonl");
+    let output = capture.display().to_string();
+    let arguments = ["-i", "lo", "-G", "1", "-o", &output];
+    let recorder = record_without_btf(&world, &world.server, &arguments);
+    for other in elsewhere {
+        other.stop();
+    }
+    // Where it stands in the table while another one is closed, that was another's.
+    wait_until("the second file begins", || {
+        world.file("capture.1.jsonl").exists()
+    });
+    closed.stop();
+    let later = world.file("capture.2.jsonl");
+    wait_until("the third file begins", || later.exists());
+    let mut traffic = Traffic::default();
+    traffic.fetch(&world, &world.server, "127.0.0.1", &["/item/1".to_owned()]);
+    traffic.join_log(&nginx);
+    world.settle();
+    recorder.stop();
+    let files = ["capture.jsonl", "capture.1.jsonl", "capture.2.jsonl"];
+    let [first, second, third] = files.map(|name| records::read(&world.file(name)));
+    let records = [first, second, third.clone()].concat();
+    if is_disturbed(&records) {
+        return records;
+    }
+    let cookies = |records: &[Value], kind, port: u16| -> Vec<u64> {
+        let events = of_type(records, kind).into_iter();
+        let local = serde_json::json!({"addr": "0.0.0.0", "port": port});
+        let its = events.filter(|event| event["local"] == local);
+        its.filter_map(|event| event["cookie"].as_u64()).collect()
+    };
+    let known = cookies(&records, "scan", PORT);
+    assert!(known.contains(&cookies(&third, "scan", PORT)[0]));
+    let known = cookies(&records, "scan", CLOSED);
+    assert_eq!(cookies(&records, "close", CLOSED), known[..1]);
+    assert!(cookies(&third, "scan", CLOSED).is_empty(), "{third:#?}");
+    let report = analyze(&world, &world.file("capture"));
+    let connection = report.of_kind("conn").next().expect("a connection");
+    let server = Owner::of(connection, "resp").expect("an owner");
+    assert_eq!(server.comm, "nginx");
+    assert_eq!(server.provenance, "guess");
+    records
+}
+
+/// A socket has its number for itself, also when the one whose memory it has was aborted.
+pub(crate) fn no_btf_numbers() {
+    undisturbed(numbers_without_btf);
+}
+
+fn numbers_without_btf() -> Vec<Value> {
+    let world = World::without_cable();
+    let capture = world.file("capture.jsonl");
+    let output = capture.display().to_string();
+    let recorder = record_without_btf(&world, &world.server, &["-i", "lo", "-o", &output]);
+    // What is closed with something unread is aborted.
+    let abort = format!(
+        "import socket
+listener = socket.create_server(('127.0.0.1', {PORT}))
+for _ in range(100):
+    caller = socket.create_connection(('127.0.0.1', {PORT}))
+    caller.sendall(b'unread')
+    listener.accept()[0].close()
+    try:
+        caller.recv(1)
+    except ConnectionResetError:
+        pass
+    caller.close()"
+    );
+    world
+        .run(&world.server, "python3", &["-c", &abort])
+        .expect_code(0);
+    recorder.stop();
+    let records = records::read(&capture);
+    if is_disturbed(&records) {
+        return records;
+    }
+    let mut ends: HashMap<u64, HashSet<String>> = HashMap::new();
+    for record in &records {
+        let is_server = record["local"]["port"] == PORT && record["remote"]["port"] != 0;
+        if let Some(cookie) = record["cookie"].as_u64().filter(|_| is_server) {
+            let remote = record["remote"]["port"].to_string();
+            ends.entry(cookie).or_default().insert(remote);
+        }
+    }
+    assert_eq!(ends.len(), 100, "{ends:#?}");
+    assert!(ends.values().all(|remotes| remotes.len() == 1), "{ends:#?}");
+    let report = analyze(&world, &capture);
+    let resets = |connection: &Value| connection["resp_kernel_resets_sent"] == 1;
+    assert_eq!(report.of_kind("conn").filter(|it| resets(it)).count(), 100);
     records
 }
 

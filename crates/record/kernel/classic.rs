@@ -4,10 +4,13 @@
 //! A socket is of the recorder's namespace when the process is that asked for
 //! it, or when a connection comes in on a port that someone listens on here.
 //! The same port may be listened on in another namespace: then a connection
-//! that comes in there is taken for one of here.
+//! that comes in there is taken for one of here. So is what a process did that was
+//! gone before /proc could be asked; but who listens is whoever does so by then, as
+//! where a server leaves its listener to a child and ends.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
+use std::fs::File;
+use std::io::{self, Seek as _};
 use std::os::unix::fs::MetadataExt as _;
 
 use procfs::net::{TcpNetEntries, TcpNetEntry, TcpState};
@@ -28,12 +31,17 @@ const MAX_KNOWN: usize = 1 << 17;
 pub(crate) struct Classic {
     netns: u32,
     clock: Clock,
+    /// The tables of the namespace's sockets.
+    tables: Vec<File>,
     /// Whether sockets are of here, by their numbers.
     ours: HashMap<u64, bool>,
     /// Where someone listens.
     ports: HashSet<u16>,
-    /// The connections that were there before.
-    ends: HashSet<(Endpoint, Endpoint)>,
+    /// When the sockets were looked at that were there before.
+    looked_boot_ns: u64,
+    /// Those of them that are not closed, by their ends, with
+    /// their numbers; without where several have the same ends (SO_REUSEPORT).
+    before: HashMap<(Endpoint, Endpoint), Option<u64>>,
     /// Since when processes run, as far as that was seen.
     starts: HashMap<u32, i64>,
     scan: Vec<(Event, Option<Task>)>,
@@ -48,13 +56,15 @@ impl Classic {
         let mut new = Self {
             netns: namespace.inode(),
             clock,
+            tables: namespace.run(tables)?,
             ours: HashMap::new(),
             ports: HashSet::new(),
-            ends: HashSet::new(),
+            looked_boot_ns: Clock::boot_ns()?,
+            before: HashMap::new(),
             starts: HashMap::new(),
             scan: Vec::new(),
         };
-        new.scan = new.look(namespace.run(tables)?)?;
+        new.scan = new.look()?;
         Ok(new)
     }
 
@@ -65,22 +75,41 @@ impl Classic {
     }
 
     /// The sockets that are there. A process that ends meanwhile is passed over.
-    fn look(&mut self, tables: Vec<TcpNetEntry>) -> io::Result<Vec<(Event, Option<Task>)>> {
-        let ts_ns = self.clock.unix_ns(Clock::boot_ns()?);
-        let mut sockets = HashMap::new();
-        for entry in tables {
-            // Those that wait for the last packets belong to nobody.
-            if entry.inode != 0 {
-                sockets.insert(entry.inode, entry);
-            }
-        }
+    fn look(&mut self) -> io::Result<Vec<(Event, Option<Task>)>> {
+        let sockets = self.sockets();
         for entry in sockets.values() {
             let (local, remote) = ends(entry);
             if entry.state == TcpState::Listen {
                 self.ports.insert(local.port);
             }
-            self.ends.insert((local, remote));
+            let number = self.number(entry);
+            (self.before.entry((local, remote)))
+                .and_modify(|number| *number = None)
+                .or_insert(Some(number));
         }
+        let found = self.held(&sockets)?.into_iter();
+        let scanned = found.map(|(task, entry)| (self.scanned(entry, task.id), Some(task.clone())));
+        Ok(scanned.collect())
+    }
+
+    /// The sockets of the namespace, by their inodes.
+    fn sockets(&self) -> HashMap<u64, TcpNetEntry> {
+        let entries = self.tables.iter().flat_map(|mut table| {
+            let begins = table.rewind().is_ok();
+            let read = begins.then(|| TcpNetEntries::from_read(table, current_system_info()));
+            read.and_then(Result::ok)
+                .map_or_else(Vec::new, |table| table.0)
+        });
+        // Those that wait for the last packets belong to nobody.
+        let held = entries.filter(|entry| entry.inode != 0);
+        held.map(|entry| (entry.inode, entry)).collect()
+    }
+
+    /// Which processes hold which of these sockets.
+    fn held<'a>(
+        &self,
+        sockets: &'a HashMap<u64, TcpNetEntry>,
+    ) -> io::Result<Vec<(Task, &'a TcpNetEntry)>> {
         let mut found = Vec::new();
         for process in all_processes().map_err(io::Error::other)?.flatten() {
             let Some(task) = self.task(&process) else {
@@ -92,19 +121,37 @@ impl Classic {
                     && let Some(entry) = sockets.get(&inode)
                     && held.insert(inode)
                 {
-                    found.push((self.scanned(entry, task.id, ts_ns), Some(task.clone())));
+                    found.push((task.clone(), entry));
                 }
             }
         }
         Ok(found)
     }
 
-    fn scanned(&self, entry: &TcpNetEntry, process: ProcessId, ts_ns: i64) -> Event {
+    /// A number for a socket that was there before: like those of tracepoints.bpf.c, but of
+    /// a CPU that hardly any machine has. (The inode's own number may be another's cookie.)
+    fn number(&self, entry: &TcpNetEntry) -> u64 {
+        const CPU: u64 = 0xff;
+        self.looked_boot_ns.wrapping_add(entry.inode) << 8 | CPU
+    }
+
+    /// The oldest process that listens there now.
+    fn listener_at(&self, local: Endpoint) -> Option<Task> {
+        let mut sockets = self.sockets();
+        sockets.retain(|_, entry| entry.state == TcpState::Listen && ends(entry).0 == local);
+        if sockets.is_empty() {
+            return None;
+        }
+        let held = self.held(&sockets).ok()?.into_iter().map(|(task, _)| task);
+        held.min_by_key(|task| (task.id.start_ns, task.id.pid))
+    }
+
+    fn scanned(&self, entry: &TcpNetEntry, process: ProcessId) -> Event {
         let (local, remote) = ends(entry);
         Event {
             kind: EventKind::Scan,
-            ts_ns,
-            cookie: None,
+            ts_ns: self.clock.unix_ns(self.looked_boot_ns),
+            cookie: Some(self.number(entry)),
             netns: self.netns,
             local,
             remote,
@@ -147,7 +194,7 @@ impl Classic {
         let argv = process
             .and_then(|pid| Process::new(pid).ok())
             .and_then(|process| process.cmdline().ok());
-        is_ours.then(|| Exec {
+        is_ours.unwrap_or(true).then(|| Exec {
             task,
             argv: argv.unwrap_or_default(),
             ..exec
@@ -157,10 +204,23 @@ impl Classic {
     fn event(&mut self, mut event: Event, task: Option<Task>) -> Option<Decoded> {
         let (task, is_ours) = match task {
             Some(task) => {
-                let (task, is_ours) = self.complete_task(task, event.tid, event.ts_ns);
-                (Some(task), is_ours)
+                let (mut task, is_ours) = self.complete_task(task, event.tid, event.ts_ns);
+                if event.kind == EventKind::Listen
+                    && is_ours.is_none()
+                    && let Some(listener) = self.listener_at(event.local)
+                {
+                    event.tid = None;
+                    task = listener;
+                }
+                (Some(task), is_ours.unwrap_or(true))
             }
-            None => (None, self.is_ours(&event)),
+            None => {
+                let is_ours = self.is_ours(&event);
+                if is_ours {
+                    self.name_as_before(&mut event);
+                }
+                (None, is_ours)
+            }
         };
         event.process = task.as_ref().map(|task| task.id);
         if let Some(number) = event.cookie {
@@ -184,17 +244,45 @@ impl Classic {
 
     fn is_ours(&self, event: &Event) -> bool {
         let known = event.cookie.and_then(|number| self.ours.get(&number));
-        // A listener of here began under the recorder's eyes, or was there before.
+        let before = self.before.get(&(event.local, event.remote));
+        // A listener of here began under the recorder's eyes, or was there before; where it
+        // still is, another namespace's was closed.
         let is_listener = event.old_state == Some(State::Listen);
-        known.copied().unwrap_or_else(|| {
-            !is_listener && self.ports.contains(&event.local.port)
-                || self.ends.contains(&(event.local, event.remote))
+        known.copied().unwrap_or_else(|| match before {
+            Some(Some(number)) if is_listener => !self.is_there(*number),
+            Some(_) => true,
+            None => !is_listener && self.ports.contains(&event.local.port),
         })
     }
 
-    /// The task with what /proc says of its process, and whether it is of here;
-    /// as it should be where the process is gone.
-    fn complete_task(&mut self, task: Task, tid: Option<u32>, seen_ns: i64) -> (Task, bool) {
+    fn is_there(&self, number: u64) -> bool {
+        let sockets = self.sockets();
+        sockets.values().any(|entry| self.number(entry) == number)
+    }
+
+    /// Gives a socket that was there before the number that it has in the scan.
+    fn name_as_before(&mut self, event: &mut Event) {
+        let ends = (event.local, event.remote);
+        let is_birth = event.old_state == Some(State::SynRecv);
+        if let Some(number) = event.cookie
+            && !(is_birth || self.ours.contains_key(&number))
+            && let Some(Some(before)) = self.before.get(&ends)
+        {
+            event.cookie = Some(*before);
+            if event.kind == EventKind::Close {
+                self.before.remove(&ends);
+            }
+        }
+    }
+
+    /// The task with what /proc says of its process, and whether it is of here; as it
+    /// should be, and not known, where the process is gone.
+    fn complete_task(
+        &mut self,
+        task: Task,
+        tid: Option<u32>,
+        seen_ns: i64,
+    ) -> (Task, Option<bool>) {
         let pid = task.id.pid;
         let process = i32::try_from(pid)
             .ok()
@@ -207,29 +295,23 @@ impl Classic {
             // Not later than it was first seen.
             let start_ns = *self.starts.entry(pid).or_insert(seen_ns);
             let id = ProcessId { pid, start_ns };
-            return (Task { id, ..task }, true);
+            return (Task { id, ..task }, None);
         };
         self.starts.insert(pid, told.id.start_ns);
         let thread = tid.unwrap_or(pid);
         let namespace = std::fs::metadata(format!("/proc/{pid}/task/{thread}/ns/net"));
-        let is_ours = namespace.map_or(true, |file| file.ino() == u64::from(self.netns));
+        let is_ours = namespace.map(|file| file.ino() == u64::from(self.netns));
         let cgroup_id = task.cgroup_id;
-        (Task { cgroup_id, ..told }, is_ours)
+        (Task { cgroup_id, ..told }, is_ours.ok())
     }
 }
 
-/// The sockets of the network namespace that this thread is in.
-fn tables() -> Vec<TcpNetEntry> {
-    ["tcp", "tcp6"]
-        .map(|table| {
-            let file = format!("/proc/thread-self/net/{table}");
-            TcpNetEntries::from_file(file, current_system_info())
-        })
-        .into_iter()
-        // There is no second one where the kernel has no IPv6.
-        .flatten()
-        .flat_map(|entries| entries.0)
-        .collect()
+/// The tables of the sockets of the network namespace that this thread is in. They stay
+/// those of that one, whoever reads them.
+fn tables() -> Vec<File> {
+    let tables = ["tcp", "tcp6"].map(|table| File::open(format!("/proc/thread-self/net/{table}")));
+    // There is no second one where the kernel has no IPv6.
+    tables.into_iter().flatten().collect()
 }
 
 fn ends(entry: &TcpNetEntry) -> (Endpoint, Endpoint) {
