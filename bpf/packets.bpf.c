@@ -110,23 +110,34 @@ static __always_inline bool is_from_listener(const struct bpf_sock *sk)
 	return is_listened_at(&end);
 }
 
+/* The ends of a packet as the socket has them that sends it, or that receives it. */
+static __always_inline void fill_ends(struct socket_ends *ends, const struct headers *headers,
+				      bool is_sender)
+{
+	__builtin_memcpy(ends->local, is_sender ? headers->src : headers->dst, 16);
+	__builtin_memcpy(ends->remote, is_sender ? headers->dst : headers->src, 16);
+	ends->local_port = is_sender ? headers->sport : headers->dport;
+	ends->remote_port = is_sender ? headers->dport : headers->sport;
+}
+
+static __always_inline bool is_first(const struct headers *headers)
+{
+	return (headers->flags & (FLAG_SYN | FLAG_ACK)) == FLAG_SYN;
+}
+
 /* Whether one end of a packet is a wanted socket; that of the sender, if it is known. */
 static __always_inline bool is_wanted_end(const struct headers *headers, bool is_sender,
 					  bool is_loopback, __u64 cookie,
 					  const struct bpf_sock *sk)
 {
-	bool is_first = (headers->flags & (FLAG_SYN | FLAG_ACK)) == FLAG_SYN;
 	struct listening_end end = { .netns = netns };
 	struct socket_ends ends = {};
 	bool is_wanted;
 	__u8 *state;
 
-	__builtin_memcpy(ends.local, is_sender ? headers->src : headers->dst, 16);
-	__builtin_memcpy(ends.remote, is_sender ? headers->dst : headers->src, 16);
-	ends.local_port = is_sender ? headers->sport : headers->dport;
-	ends.remote_port = is_sender ? headers->dport : headers->sport;
+	fill_ends(&ends, headers, is_sender);
 	state = bpf_map_lookup_elem(&wanted_ends, &ends);
-	if (state && (*state == ENDS_OPEN || !is_first))
+	if (state && (*state == ENDS_OPEN || !is_first(headers)))
 		return *state != ENDS_UNWANTED;
 	__builtin_memcpy(end.address, ends.local, 16);
 	end.port = ends.local_port;
@@ -147,6 +158,24 @@ static __always_inline bool is_wanted_end(const struct headers *headers, bool is
 	return is_wanted;
 }
 
+/* The same of a container's end that stands where this namespace's would: what goes to a
+ * container goes out, and what comes from one comes in. A wildcard listener's is known from
+ * its accept on, since what goes out may leave for any host. */
+static __always_inline bool is_wanted_container(const struct headers *headers, bool is_sender)
+{
+	struct listening_end end = { .netns = ELSEWHERE };
+	struct socket_ends ends = {};
+	__u8 *state;
+
+	fill_ends(&ends, headers, is_sender);
+	state = bpf_map_lookup_elem(&wanted_ends, &ends);
+	if (state && (*state == ENDS_OPEN || !is_first(headers)))
+		return *state != ENDS_UNWANTED;
+	__builtin_memcpy(end.address, ends.local, 16);
+	end.port = ends.local_port;
+	return bpf_map_lookup_elem(&listening_ends, &end);
+}
+
 /* On loopback both ends are here. */
 static __always_inline bool is_wanted_packet(const struct packet_record *record,
 					     const struct bpf_sock *sk)
@@ -157,7 +186,9 @@ static __always_inline bool is_wanted_packet(const struct packet_record *record,
 	if (!by_process ||
 	    is_wanted_end(&record->headers, is_out, is_loopback, record->cookie, sk))
 		return true;
-	return is_loopback && is_wanted_end(&record->headers, !is_out, is_loopback, 0, NULL);
+	if (is_loopback)
+		return is_wanted_end(&record->headers, !is_out, is_loopback, 0, NULL);
+	return sees_elsewhere && is_wanted_container(&record->headers, !is_out);
 }
 
 static __always_inline void capture(struct __sk_buff *skb, bool has_ether, enum direction direction,

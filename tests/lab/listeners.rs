@@ -55,10 +55,12 @@ fn start_with(world: &World, host: &Namespace, script: &str, arguments: &[&str])
 }
 
 fn ask(world: &World, address: &str) {
-    let url = format!("http://{address}:8080/");
-    world
-        .run(&world.client, "curl", &["--silent", &url])
-        .expect_code(0);
+    ask_from(world, &world.client, &format!("{address}:8080"));
+}
+
+fn ask_from(world: &World, host: &Namespace, address: &str) {
+    let url = format!("http://{address}/");
+    world.run(host, "curl", &["--silent", &url]).expect_code(0);
 }
 
 /// Two recordings at once: of what is told by the first options, and by the second.
@@ -336,10 +338,8 @@ for number in range({COUNT}):
     assert_eq!(all, found);
 }
 
-/// A process in a namespace whose interfaces are not recorded, as a container's: its
-/// host forwards to it.
-pub(crate) fn in_another_namespace() {
-    let world = World::new();
+/// A namespace whose interfaces are not recorded, as a container's, on the server's host.
+fn container(world: &World) -> Namespace {
     let container = Namespace::new();
     let to_container = format!(
         "link add veth0 type veth peer name eth0 netns {}",
@@ -350,6 +350,69 @@ pub(crate) fn in_another_namespace() {
     world.server.ip("address add 10.78.0.1/24 dev veth0");
     container.ip("link set eth0 up");
     container.ip("address add 10.78.0.2/24 dev eth0");
+    container
+}
+
+/// A process in a container talks with others on its host: at its own address from the
+/// SYN on, else from when it accepted or was connected.
+pub(crate) fn with_its_host() {
+    let world = World::new();
+    let container = container(&world);
+    let serve = |host, name, address, port| {
+        let listen = format!("name('{name}')\nlistener = listen('{address}', {port})");
+        start(
+            &world,
+            host,
+            &format!("{listen}\nready()\nserve(listener, 1)"),
+        )
+    };
+    let servers = [
+        serve(&container, "lab-wanted", "10.78.0.2", 8080),
+        serve(&container, "lab-wanted", "", 8081),
+        serve(&world.server, "lab-other", "10.78.0.1", 8082),
+    ];
+    let both = Two::start(
+        &world,
+        &world.server,
+        [&["-i", "veth0"], &["-i", "any", "--comm", "lab-wanted"]],
+    );
+    for address in ["10.78.0.2:8080", "10.78.0.2:8081"] {
+        ask_from(&world, &world.server, address);
+    }
+    let client = "name('lab-wanted')
+end = socket.create_connection(('10.78.0.1', 8082))
+end.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')
+end.recv(1000)
+ready()";
+    start(&world, &container, client).finish().expect_code(0);
+    for server in servers {
+        server.finish().expect_code(0);
+    }
+    let [expected, found] = both.stop();
+    let packets = |all: &Connections, port: u64| {
+        let is_its = |packet: &&Value| {
+            let ports = ["src", "dst"].map(|end| packet["kernel"][end]["port"].as_u64());
+            ports.contains(&Some(port))
+        };
+        let its = all.values().flatten().filter(is_its);
+        its.map(|packet| packet["data"].to_string())
+            .collect::<Vec<_>>()
+    };
+    let [expected, found] =
+        [expected, found].map(|all| [8080, 8081, 8082].map(|port| packets(&all, port)));
+    assert_eq!(found[0], expected[0]);
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!(found.iter().all(|packet| expected.contains(packet)));
+        // The handshake, and what comes meanwhile.
+        let missing = expected.len() - found.len();
+        assert!(missing <= 5, "{missing} of {}", expected.len());
+    }
+}
+
+/// A process in a container, to which its host forwards.
+pub(crate) fn in_another_namespace() {
+    let world = World::new();
+    let container = container(&world);
     container.ip("route add default via 10.78.0.1");
     world.client.ip("route add 10.78.0.0/24 via 10.77.0.2");
     let forward = ["-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"];
@@ -370,10 +433,22 @@ pub(crate) fn in_another_namespace() {
     server.finish().expect_code(0);
     let [expected, found] = both.stop();
     assert_eq!(expected.len(), 2);
-    let bytes = |connections: Connections| {
-        let packets = connections.into_values().flatten();
-        packets.map(|mut it| it["data"].take()).collect::<Vec<_>>()
+    let records = records::read(&world.file("1.jsonl"));
+    let interfaces = records::of_type(&records, "interface");
+    let eth0 = interfaces.iter().find(|it| it["name"] == "eth0");
+    let eth0 = &eth0.expect("eth0")["id"];
+    let bytes = |packets: Vec<Value>| -> Vec<Value> {
+        packets
+            .into_iter()
+            .map(|mut it| it["data"].take())
+            .collect()
     };
+    let expected: Vec<_> = expected.into_values().flatten().collect();
+    // They pass the container's cable, too.
+    let found = found.into_values().flatten();
+    let found = found
+        .filter(|packet| packet["interface"] == *eth0)
+        .collect();
     assert_eq!(bytes(expected), bytes(found));
 }
 

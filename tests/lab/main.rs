@@ -132,6 +132,7 @@ const TESTS: &[(&str, fn())] = tests![
     listeners::got_and_selected,
     listeners::many,
     listeners::in_another_namespace,
+    listeners::with_its_host,
     listeners::behind_translation,
     namespaces::elsewhere,
     namespaces::same_ends,
