@@ -46,10 +46,11 @@ wait_for([server])
 
 /// What comes for connections in TIME-WAIT is reset by the kernel, whoever runs then.
 ///
-/// An end closed before its reset has come would send a FIN, which is reset too.
+/// An end whose FIN is not acknowledged yet is still a socket; and one that is closed before
+/// its reset has come sends a FIN, which is reset too.
 pub(crate) fn after_the_end() {
     const SCRIPT: &str = "
-import os, select, socket, sys
+import os, select, socket, sys, time
 listener = socket.create_server(('127.0.0.1', 0), backlog=400)
 pid = os.fork()
 if not pid:
@@ -61,6 +62,8 @@ ends = [listener.accept()[0] for _ in range(300)]
 os.wait()
 print(flush=True)
 sys.stdin.readline()
+while ' 04 ' in open('/proc/net/tcp').read():  # FIN-WAIT-1
+    time.sleep(0.01)
 for end in ends:
     end.sendall(b'late')
     reset = select.poll()
