@@ -8,7 +8,9 @@
 
 use std::mem;
 use std::sync::{Mutex, PoisonError, RwLock};
+use std::thread;
 
+use rayon::Yield;
 use tcprec_shared::batch::Batch;
 
 use super::books::Books;
@@ -171,12 +173,14 @@ impl<N: FnMut(Batch) -> Option<Batch>, R: Rows> Line<'_, N, R> {
 
     /// The next batch and its number.
     fn fetch(&self, spare: Batch) -> Option<(u64, Batch)> {
-        let has_soon = |_| {
+        let is_free = |look: u32| {
             // Whoever has it may wait for frames that others can decompress.
-            rayon::yield_now();
+            if rayon::yield_now() != Some(Yield::Executed) && look > SPINS {
+                thread::yield_now();
+            }
             self.input.try_lock().ok()
         };
-        let input = (0..SPINS).find_map(has_soon);
+        let input = (0..2 * SPINS).find_map(is_free);
         let mut input =
             input.unwrap_or_else(|| self.input.lock().unwrap_or_else(PoisonError::into_inner));
         if self.alarm.is_raised() {
