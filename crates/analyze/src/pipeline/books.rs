@@ -1,5 +1,5 @@
 //! What is known so far, and what it sums up to: owners, losses, findings, rows.
-//! All of it is done in the order of the records, by one thread.
+//! All of it is done in the order of the records, by one thread at a time.
 
 use std::collections::BTreeMap;
 use std::mem;

@@ -15,8 +15,8 @@ use super::servers::Servers;
 use crate::app::Request;
 use crate::tcp::{Connection, ConnectionId, Limits, Observer, Seen, Served, Tracker};
 
-/// So many shards there are: more than most have cores, so that all of these
-/// are busy until the last shard is done.
+/// So many shards there are: more than most have cores, so that each thread is at
+/// another one.
 pub(super) const SHARDS: usize = 16;
 
 /// At most so many ways of connections over several interfaces are known, in
