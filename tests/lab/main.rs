@@ -4,8 +4,8 @@
 //! The tests need root and a few programs. Where one is missing, every test is
 //! shown as ignored, with the reason beside its name.
 
-// A test ends by a panic; clippy knows only those of the standard harness.
-#![allow(clippy::expect_used, clippy::panic)]
+// A test ends by a panic and says what it saw; clippy knows only those of the standard harness.
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod counts;
 mod doctor;
@@ -50,7 +50,9 @@ mod web;
 mod world;
 
 use std::env;
+use std::panic;
 use std::process::ExitCode;
+use std::sync::Mutex;
 
 use libtest_mimic::{Arguments, Trial};
 use nix::unistd::geteuid;
@@ -240,7 +242,7 @@ fn main() -> ExitCode {
     let missing = missing();
     let trials = TESTS.iter().map(|&(name, test)| {
         let trial = Trial::test(name, move || {
-            test();
+            run(name, test);
             Ok(())
         });
         match &missing {
@@ -250,7 +252,26 @@ fn main() -> ExitCode {
             None => trial,
         }
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.collect());
+    for name in UNSTEADY.lock().iter().flat_map(|names| names.iter()) {
+        eprintln!("{name} passed only when it was run again: above it says why");
+    }
+    conclusion.exit_code()
+}
+
+/// The tests that failed, and then did not.
+static UNSTEADY: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+
+/// Runs a test, and once more if it fails: real traffic of real programs depends on what
+/// else the machine has to do. What is broken fails again.
+fn run(name: &'static str, test: fn()) {
+    if panic::catch_unwind(test).is_err() {
+        eprintln!("{name} failed, and is run again");
+        test();
+        if let Ok(mut names) = UNSTEADY.lock() {
+            names.push(name);
+        }
+    }
 }
 
 /// What these tests need and do not find here.
