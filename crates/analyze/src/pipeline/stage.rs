@@ -13,7 +13,7 @@ pub(super) const SPINS: u32 = 500;
 /// Something that batches come to by their numbers, from 0 on, whichever threads bring them.
 ///
 /// A thread whose turn it is not yet waits for the one that carries the batch before. That
-/// is a question of microseconds, so it does not sleep: to be woken takes longer.
+/// is a question of microseconds, so it looks again before it sleeps: to be woken takes longer.
 #[derive(Debug)]
 // Neighbours' turns are in other lines of the cache, which are fetched in pairs.
 #[repr(align(128))]

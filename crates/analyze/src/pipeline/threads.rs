@@ -174,7 +174,8 @@ impl<N: FnMut(Batch) -> Option<Batch>, R: Rows> Line<'_, N, R> {
     /// The next batch and its number.
     fn fetch(&self, spare: Batch) -> Option<(u64, Batch)> {
         let is_free = |look: u32| {
-            // Whoever has it may wait for frames that others can decompress.
+            // Whoever has it may wait for frames that others can decompress, or read a part of
+            // a pcapng, which takes longer than most turns.
             if rayon::yield_now() != Some(Yield::Executed) && look > SPINS {
                 thread::yield_now();
             }

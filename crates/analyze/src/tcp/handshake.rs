@@ -54,11 +54,12 @@ impl Handshake {
     fn ack(&mut self, packet: &Packet<'_>) {
         let ts_ns = packet.ts_ns;
         let ends = packet.has(TcpFlags::FIN) || packet.has(TcpFlags::RST);
-        // What comes later in the stream is not the first, and what ends a connection is
-        // not either: filters leave that out which pass only what has SYN, FIN or RST.
+        // Payload that comes later in the stream is not the first, and what ends a connection
+        // is not either: filters that pass only these leave the ACK out. Without payload the
+        // first ACK is taken for it, as by Wireshark.
         if let (Some(syn_ack_ns), None) = (self.syn_ack_ns, self.synack_ack_ns)
             && self.originator == Some(packet.side)
-            && packet.seq == self.awaited
+            && (packet.seq == self.awaited || packet.payload_bytes == 0)
             && !ends
         {
             self.synack_ack_ns = Some(ts_ns.saturating_sub(syn_ack_ns));

@@ -51,11 +51,12 @@ fn a_connection_from_begin_to_end() {
 }
 
 #[test]
-fn a_handshake_ends_with_what_its_answer_awaits() {
+fn no_later_payload_ends_a_handshake() {
     for (flags, seq, payload, told_ns) in [
         (".", 101, "", Some(1_000_000)),
         ("P.", 101, "question", Some(1_000_000)),
         // The ACK was not captured.
+        (".", 109, "", Some(1_000_000)),
         ("P.", 109, "question", None),
         ("F.", 101, "", None),
         ("R.", 101, "", None),
