@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use tcprec_analyze::annotate::Annotator;
 use tcprec_analyze::pipeline::Pipeline;
-use tcprec_analyze::print::{Bytes, Printer};
+use tcprec_analyze::print::{Bytes, Looks, Printer, Style, Times};
 use tcprec_analyze::report::{Keep, Sort, json, jsonl, text};
 use tcprec_analyze::tcp::Limits;
 use tcprec_shared::flow::Endpoint;
@@ -243,14 +243,26 @@ fn record() -> impl Strategy<Value = Record<'static>> {
 fn everything(records: &[Record<'static>], width: usize) -> Vec<u8> {
     let mut output = Vec::new();
     let mut annotator = Annotator::new();
-    let mut printer = Printer::new(TimeZone::UTC);
+    let mut printer = Printer::new(Style::default(), TimeZone::UTC);
     let mut shown = Vec::new();
-    let mut bytes = Printer::new(TimeZone::UTC).with_bytes(Some(Bytes::Text));
+    let all = Style {
+        has_number: true,
+        has_link_header: true,
+        has_ip_header: true,
+        is_absolute: true,
+        times: Times::SinceLineBefore,
+        bytes: Some(Bytes {
+            looks: Looks::Text,
+            with_link_header: false,
+        }),
+        ..Style::default()
+    };
+    let mut all = Printer::new(all, TimeZone::UTC);
     annotator.observe(records);
     for record in records {
         let note = annotator.note(record);
         printer.write(record, &note, &mut output).unwrap();
-        bytes.write(record, &note, &mut shown).unwrap();
+        all.write(record, &note, &mut shown).unwrap();
     }
     let limits = Limits {
         connections: 2,

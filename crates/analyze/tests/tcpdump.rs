@@ -1,5 +1,5 @@
-//! The bytes of packets, as `print` shows them, are what tcpdump 4.99.3 showed of a fixture:
-//! `TZ=UTC tcpdump -n -A -r input.pcap`, and the same with `-x` and `-X`.
+//! What `print` shows is what tcpdump 4.99.3 showed of a fixture with the same options:
+//! `TZ=UTC tcpdump -n -A -r input.pcap`, and others that the tests name.
 
 #![allow(clippy::unwrap_used)] // a failure here is a test's
 
@@ -30,6 +30,39 @@ fn bytes_are_shown_as_tcpdump_shows_them() {
     ] {
         assert!(print("ethernet", options) == expected, "{options:?}");
     }
+}
+
+#[test]
+fn lines_are_those_of_tcpdump() {
+    let link = include_str!("../../../fixtures/vlan/tcpdump-link.txt");
+    let link_hex = include_str!("../../../fixtures/vlan/tcpdump-link-hex.txt");
+    let quick = include_str!("../../../fixtures/ethernet/tcpdump-quick.txt");
+    assert_eq!(print("vlan", &["-#eSttt"]), link);
+    assert_eq!(print("vlan", &["-ttxx", "-c3"]), link_hex);
+    assert_eq!(print("ethernet", &["-lqtttt"]), quick);
+}
+
+/// tcpdump also looks at checksums, which segmentation offload leaves wrong, and shows the
+/// heads of HTTP, each line behind a tab.
+#[test]
+fn ip_headers_are_shown_as_tcpdump_shows_them() {
+    let theirs = include_str!("../../../fixtures/ethernet/tcpdump-ip.txt");
+    let theirs = theirs.lines().filter(|line| !line.starts_with('\t'));
+    let without_checksum = |line: &str| match line.split_once(", cksum ") {
+        Some((before, rest)) => {
+            let (_, after) = rest.split_once(')').unwrap();
+            format!("{before}{after}")
+        }
+        None => line.to_owned(),
+    };
+    let without_http = |line: String| line.split(": HTTP").next().unwrap().to_owned();
+    let theirs: Vec<_> = theirs.map(without_checksum).map(without_http).collect();
+    let ours = print("ethernet", &["-vvt", "-c20"]);
+    let ours: Vec<_> = ours
+        .lines()
+        .map(|line| without_http(line.to_owned()))
+        .collect();
+    assert_eq!(ours, theirs);
 }
 
 #[test]

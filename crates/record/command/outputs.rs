@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::Args;
 use jiff::tz::TimeZone;
 use tcprec_analyze::command::number::count;
-use tcprec_analyze::command::{BytesArgs, Failure, ReportFormat, ReportOptions, Reporter};
+use tcprec_analyze::command::{Failure, LineArgs, ReportFormat, ReportOptions, Reporter};
 use tcprec_analyze::condition::Condition;
 use tcprec_analyze::print::Printer;
 use tcprec_shared::format::{Format, is_standard_stream};
@@ -73,7 +73,7 @@ pub(super) struct Outputs {
     print: bool,
 
     #[command(flatten, next_help_heading = OUTPUT)]
-    bytes: BytesArgs,
+    lines: LineArgs,
 
     /// Analyze meanwhile: what is worth attention is told on the standard error
     /// as it is found, and at the end stands the report of `tcprec analyze` on
@@ -145,7 +145,7 @@ impl Outputs {
                 "the lines of --print are for the standard output, which -o - takes".to_owned(),
             ));
         }
-        if !self.print && self.bytes.bytes().is_some() {
+        if !self.print && self.lines.style().bytes.is_some() {
             return Err(Failure::Usage(
                 "-A, -x and -X show the bytes of packets that are printed: give --print too"
                     .to_owned(),
@@ -221,7 +221,7 @@ impl Outputs {
         }
         if self.print {
             outputs.push(Output::Lines {
-                printer: Printer::new(TimeZone::system()).with_bytes(self.bytes.bytes()),
+                printer: Printer::new(self.lines.style(), TimeZone::system()),
                 to: Box::new(BufWriter::new(io::stdout())),
             });
         }

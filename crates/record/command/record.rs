@@ -16,7 +16,7 @@ use tcprec_shared::record::Direction;
 
 use super::outputs::Outputs;
 use super::teller::Teller;
-use super::values::{buffer, duration, snap, uid};
+use super::values::{buffer, buffer_kib, duration, snap, uid};
 use crate::interfaces;
 use crate::kernel::{self, EventHooks, Hook, Snap, Transport, Wanted};
 use crate::recorder::{self, RecordError, Recording};
@@ -120,6 +120,10 @@ pub struct Record {
     #[arg(help_heading = KERNEL, long, value_name = "SIZE", default_value = "16M", value_parser = buffer, allow_negative_numbers = true)]
     buffer: u32,
 
+    /// The same in KiB, as tcpdump takes it
+    #[arg(hide = true, short = 'B', value_name = "KIB", value_parser = buffer_kib, conflicts_with = "buffer", allow_negative_numbers = true)]
+    buffer_kib: Option<u32>,
+
     /// How packets are taken
     #[arg(help_heading = KERNEL, long, value_enum, default_value_t = Hook::Auto)]
     hook: Hook,
@@ -137,8 +141,8 @@ pub struct Record {
     list: bool,
 
     /// Show what libbpf does
-    #[arg(help_heading = None, short = 'v', long)]
-    verbose: bool,
+    #[arg(help_heading = KERNEL, long)]
+    libbpf_log: bool,
 
     /// Taken for tcpdump's sake: addresses and ports are always numbers
     #[arg(short = 'n', hide = true, action = ArgAction::Count)]
@@ -199,7 +203,7 @@ impl Record {
             ));
         }
         let rotation = self.outputs.rotation()?;
-        kernel::set_verbose(self.verbose);
+        kernel::set_verbose(self.libbpf_log);
         let recording = self.recording()?;
         let outputs = self.outputs;
         let mut teller = Teller::new(outputs.files());
@@ -258,7 +262,7 @@ impl Record {
             event_hooks: self.events,
             transport: self.transport,
             snap: self.snap,
-            buffer_bytes: self.buffer,
+            buffer_bytes: self.buffer_kib.unwrap_or(self.buffer),
             filter: self.filter.expression()?,
             direction: match self.direction {
                 Way::In => Some(Direction::In),

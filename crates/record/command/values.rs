@@ -25,8 +25,20 @@ pub(super) fn snap(text: &str) -> Result<Snap, String> {
 
 /// A size that the kernel can be asked for.
 pub(super) fn buffer(text: &str) -> Result<u32, String> {
-    let bytes = u32::try_from(size(text)?).ok();
-    bytes
+    within_buffer(size(text)?)
+}
+
+/// The same in KiB, as tcpdump's -B takes it.
+pub(super) fn buffer_kib(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(kib) if kib > 0 => within_buffer(u64::from(kib) * 1024),
+        _ => Err("a number of KiB; --buffer takes sizes with units".to_owned()),
+    }
+}
+
+fn within_buffer(bytes: u64) -> Result<u32, String> {
+    u32::try_from(bytes)
+        .ok()
         .filter(|bytes| *bytes <= MAX_BUFFER_BYTES)
         .ok_or_else(|| format!("at most {} GiB", MAX_BUFFER_BYTES >> 30))
 }
@@ -58,6 +70,15 @@ pub(super) fn uid(text: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn buffers_have_sizes_and_bounds() {
+        assert_eq!(buffer("4M"), buffer_kib("4096"));
+        assert_eq!(buffer_kib("1"), Ok(1024));
+        for text in ["", "0", "-1", "4M", "4294967295"] {
+            assert!(buffer_kib(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn users_have_numbers_and_names() {

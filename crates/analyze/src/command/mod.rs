@@ -2,12 +2,12 @@
 //! them. Here is what they share: how they fail, and how they read.
 
 mod analyze;
-mod bytes;
 mod captures;
 mod chosen;
 mod convert;
 mod filter;
 mod left_out;
+mod lines;
 pub mod number;
 mod print;
 mod progress;
@@ -27,8 +27,8 @@ use thiserror::Error;
 use self::captures::Captures;
 use crate::select::Selection;
 
-pub use bytes::BytesArgs;
 pub use filter::FilterArgs;
+pub use lines::LineArgs;
 pub use reporter::{ReportFormat, ReportOptions, Reporter};
 
 /// What one thread finds, another brings into order and frees. The C library's allocator

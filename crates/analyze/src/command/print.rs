@@ -8,7 +8,7 @@ use tcprec_shared::record::Record;
 
 use super::chosen::Chosen;
 use super::number::count;
-use super::{BytesArgs, CAPTURE_HELP, Captures, Failure, FilterArgs, TcpdumpArgs, zone};
+use super::{CAPTURE_HELP, Captures, Failure, FilterArgs, LineArgs, TcpdumpArgs, zone};
 use crate::annotate::LookAhead;
 use crate::print::Printer;
 
@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(short = 'c', long, value_name = "PACKETS", value_parser = count::<NonZeroU64>, allow_negative_numbers = true)]
     count: Option<NonZeroU64>,
     #[command(flatten)]
-    bytes: BytesArgs,
+    lines: LineArgs,
     /// Show times in UTC instead of local time
     #[arg(long)]
     utc: bool,
@@ -37,7 +37,7 @@ pub(super) fn run(mut args: Args) -> Result<(), Failure> {
     // A stream may come from a running recording: what it brings is shown at once.
     let is_stream = input.total_bytes().is_none();
     let mut input = LookAhead::new(input);
-    let mut printer = Printer::new(zone(args.utc)).with_bytes(args.bytes.bytes());
+    let mut printer = Printer::new(args.lines.style(), zone(args.utc));
     let most_packets = args.count.map_or(u64::MAX, NonZeroU64::get);
     let mut to = BufWriter::new(io::stdout().lock());
     let mut packets = 0;

@@ -8,9 +8,18 @@ use crate::report::units::counted;
 
 const LINE_BYTES: usize = 16;
 
+/// Which bytes are shown, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bytes {
+    /// How they are shown.
+    pub looks: Looks,
+    /// From the link header on.
+    pub with_link_header: bool,
+}
+
 /// How bytes are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bytes {
+pub enum Looks {
     /// As text.
     Text,
     /// In hex.
@@ -20,8 +29,8 @@ pub enum Bytes {
 }
 
 impl Bytes {
-    /// Writes the bytes of a packet from its IP header on, where that is known, and how
-    /// many of them were not captured.
+    /// Writes the bytes of a packet, from its IP header on where that is known and no more
+    /// is wanted, and how many of them were not captured.
     pub(super) fn write(
         self,
         headers: &Headers<'_>,
@@ -29,11 +38,12 @@ impl Bytes {
         wire_bytes: u32,
         to: &mut dyn Write,
     ) -> io::Result<()> {
-        let bytes = data.get(ip_header(headers)..).unwrap_or(data);
-        match self {
-            Self::Text => text(bytes, to)?,
-            Self::Hex => hex(bytes, false, to)?,
-            Self::HexAndText => hex(bytes, true, to)?,
+        let ip = ip_header(headers).filter(|_| !self.with_link_header);
+        let bytes = ip.and_then(|place| data.get(place..)).unwrap_or(data);
+        match self.looks {
+            Looks::Text => text(bytes, to)?,
+            Looks::Hex => hex(bytes, false, to)?,
+            Looks::HexAndText => hex(bytes, true, to)?,
         }
         match u64::from(wire_bytes).saturating_sub(data.len() as u64) {
             0 => Ok(()),
@@ -44,7 +54,7 @@ impl Bytes {
 
 /// Where the IP header begins, as far as it is known: of a tunnel the innermost, which
 /// is the one that the line is about.
-fn ip_header(headers: &Headers<'_>) -> usize {
+pub(super) fn ip_header(headers: &Headers<'_>) -> Option<usize> {
     let (header_bytes, payload_bytes, ip_bytes) = match *headers {
         Headers::Segment(Segment {
             header_bytes,
@@ -58,11 +68,11 @@ fn ip_header(headers: &Headers<'_>) -> usize {
             ip_bytes,
             ..
         }) => (header_bytes, payload_bytes, ip_bytes),
-        Headers::TunnelFragment(_) | Headers::Other(_) => return 0,
+        Headers::TunnelFragment(_) | Headers::Other(_) => return None,
     };
     let end = u64::from(header_bytes) + u64::from(payload_bytes);
     let start = end.saturating_sub(ip_bytes.into());
-    usize::try_from(start).unwrap_or(0)
+    usize::try_from(start).ok()
 }
 
 /// Writes bytes as text. A carriage return before the end of a line is left out.

@@ -5,55 +5,69 @@
 //! printer remembers something of the packets before.
 
 mod bytes;
+mod carrier;
+mod clock;
+mod event;
 mod packet;
 
 use std::collections::HashMap;
 use std::io::{self, Write};
 
 use jiff::tz::TimeZone;
-use tcprec_shared::flow::Endpoint;
 use tcprec_shared::headers::{self, Headers, Other};
 use tcprec_shared::record::{
-    Direction, End, Event, EventKind, Interface, Loss, LossCause, MAX_INTERFACES, Packet, Process,
-    Record, TcpFacts, TcpState,
+    Direction, Interface, Loss, LossCause, MAX_INTERFACES, Packet, Process, Record,
 };
 use tcprec_shared::stream::{Annotation, Owner};
 
-pub use self::bytes::Bytes;
+use self::bytes::ip_header;
+pub use self::bytes::{Bytes, Looks};
+use self::clock::Clock;
+pub use self::clock::Times;
 
 use crate::annotate::Note;
 use crate::report::units::{self, clean, counted};
 
+/// What lines show: tcpdump's options.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Style {
+    /// When it was.
+    pub times: Times,
+    /// Which packet it is (`-#`).
+    pub has_number: bool,
+    /// The link header (`-e`).
+    pub has_link_header: bool,
+    /// What the IP header says besides addresses (`-v`).
+    pub has_ip_header: bool,
+    /// Of a segment its length only (`-q`).
+    pub is_quick: bool,
+    /// Sequence numbers as they are in the packet (`-S`).
+    pub is_absolute: bool,
+    /// How the bytes of packets are shown, if at all.
+    pub bytes: Option<Bytes>,
+}
+
 /// Writes records as lines.
 #[derive(Debug)]
 pub struct Printer {
+    style: Style,
     clock: Clock,
     interfaces: HashMap<u32, Interface>,
     sequences: packet::Sequences,
-    /// How the bytes of packets are shown, if at all.
-    bytes: Option<Bytes>,
+    packets: u64,
 }
 
 impl Printer {
     /// A printer that shows times in a time zone.
     #[must_use]
-    pub fn new(zone: TimeZone) -> Self {
+    pub fn new(style: Style, zone: TimeZone) -> Self {
         Self {
-            clock: Clock {
-                zone,
-                second: None,
-                text: String::new(),
-            },
+            style,
+            clock: Clock::new(style.times, zone),
             interfaces: HashMap::new(),
             sequences: packet::Sequences::default(),
-            bytes: None,
+            packets: 0,
         }
-    }
-
-    /// Shows the bytes of packets below their lines.
-    #[must_use]
-    pub fn with_bytes(self, bytes: Option<Bytes>) -> Self {
-        Self { bytes, ..self }
     }
 
     /// Writes the line of a record that happened at a time: of a packet, an
@@ -78,19 +92,27 @@ impl Printer {
             Record::Capture(_) | Record::Process(_) => return Ok(()),
             Record::Packet(packet) => self.packet(packet, note.annotation.as_ref(), to)?,
             Record::Event(event) => {
-                self.clock.write(event.ts_ns, to)?;
-                write_event(event, note.process, to)?;
+                self.begin("", event.ts_ns, to)?;
+                event::write_event(event, note.process, to)?;
             }
             Record::Loss(loss) => {
-                self.clock.write(loss.first_ns, to)?;
+                self.begin("", loss.first_ns, to)?;
                 self.loss(loss, to)?;
             }
             Record::End(end) => {
-                self.clock.write(end.ts_ns, to)?;
-                write_end(end, to)?;
+                self.begin("", end.ts_ns, to)?;
+                event::write_end(end, to)?;
             }
         }
         writeln!(to)
+    }
+
+    /// Begins a line: of a packet with its number, others without.
+    fn begin(&mut self, number: &str, ts_ns: i64, to: &mut dyn Write) -> io::Result<()> {
+        if self.style.has_number {
+            write!(to, "{number:>5}  ")?;
+        }
+        self.clock.begin(ts_ns, to)
     }
 
     fn packet(
@@ -99,34 +121,51 @@ impl Printer {
         annotation: Option<&Annotation<'_>>,
         to: &mut dyn Write,
     ) -> io::Result<()> {
-        self.clock.write(packet.ts_ns, to)?;
+        self.packets += 1;
+        self.begin(&self.packets.to_string(), packet.ts_ns, to)?;
         let interface = self.interfaces.get(&packet.interface);
         if let Some(name) = interface.and_then(|interface| interface.name.as_deref()) {
-            write!(to, " {}", clean(name))?;
+            write!(to, "{} ", clean(name))?;
         }
         match packet.direction {
-            Some(Direction::In) => write!(to, " In ")?,
-            Some(Direction::Out) => write!(to, " Out")?,
+            Some(Direction::In) => write!(to, "In  ")?,
+            Some(Direction::Out) => write!(to, "Out ")?,
             None => {}
         }
         let Some(interface) = interface else {
-            return write!(to, " of an interface that was not described");
+            return write!(to, "of an interface that was not described");
         };
-        let headers = headers::parse(interface.link_type, &packet.data, packet.wire_bytes);
+        let (style, link_type) = (self.style, interface.link_type);
+        let headers = headers::parse(link_type, &packet.data, packet.wire_bytes);
+        let tells_ip = style.has_link_header
+            && carrier::write_link(link_type, &packet.data, packet.wire_bytes, to)?;
+        if let (Some(version), false) = (packet::ip_version(&headers), tells_ip) {
+            write!(to, "{version} ")?;
+        }
+        if style.has_ip_header
+            && let Some(ip) = ip_header(&headers).and_then(|place| packet.data.get(place..))
+        {
+            carrier::write_ip(ip, to)?;
+        }
         match &headers {
+            Headers::Segment(segment) if style.is_quick => packet::write_quick(segment, to)?,
             Headers::Segment(segment) => {
-                let scope = interface.netns.unwrap_or(0);
-                let captured_bytes = packet.data.len();
-                packet::write_segment(segment, captured_bytes, &mut self.sequences, scope, to)?;
+                let numbers = if style.is_absolute {
+                    (segment.seq, segment.ack)
+                } else {
+                    let scope = interface.netns.unwrap_or(0);
+                    self.sequences.relative(segment, scope)
+                };
+                packet::write_segment(segment, packet.data.len(), numbers, to)?;
             }
             Headers::Fragment(fragment) => packet::write_fragment(fragment, to)?,
             Headers::TunnelFragment(fragment) => packet::write_tunnel_fragment(fragment, to)?,
             Headers::Other(other) => {
                 match other {
-                    Other::NotTcp => write!(to, " not TCP")?,
-                    Other::Cut => write!(to, " cut before the TCP header ended")?,
-                    Other::Malformed => write!(to, " malformed")?,
-                    Other::LinkType(link) => write!(to, " unknown link type {}", link.0)?,
+                    Other::NotTcp => write!(to, "not TCP")?,
+                    Other::Cut => write!(to, "cut before the TCP header ended")?,
+                    Other::Malformed => write!(to, "malformed")?,
+                    Other::LinkType(link) => write!(to, "unknown link type {}", link.0)?,
                 }
                 write!(to, ", {} bytes", packet.wire_bytes)?;
             }
@@ -134,7 +173,7 @@ impl Printer {
         if let Some(annotation) = annotation {
             write_owners(packet.direction, annotation, to)?;
         }
-        self.bytes.map_or(Ok(()), |bytes| {
+        style.bytes.map_or(Ok(()), |bytes| {
             bytes.write(&headers, &packet.data, packet.wire_bytes, to)
         })
     }
@@ -149,15 +188,18 @@ impl Printer {
         };
         write!(
             to,
-            " lost {}, {}: {why}",
+            "lost {}, {}: {why}",
             counted(loss.count, loss.lost.noun()),
             units::bytes(loss.bytes)
         )?;
         if let Some(cpu) = loss.cpu {
             write!(to, " on CPU {cpu}")?;
         }
-        write!(to, ", until ")?;
-        self.clock.write(loss.last_ns, to)
+        if self.style.times != Times::Hidden {
+            write!(to, ", until ")?;
+            self.clock.write(loss.last_ns, to)?;
+        }
+        Ok(())
     }
 }
 
@@ -183,128 +225,4 @@ fn write_owners(
 /// A process, as `curl[811]`.
 fn name(process: &Process) -> String {
     format!("{}[{}]", clean(&process.comm), process.id.pid)
-}
-
-fn write_event(event: &Event, process: Option<&Process>, to: &mut dyn Write) -> io::Result<()> {
-    let (kind, arrow) = match event.kind {
-        EventKind::Connect => ("connect", "->"),
-        EventKind::Accept => ("accept", "<-"),
-        EventKind::Listen => ("listen", ""),
-        EventKind::State => ("state", "--"),
-        EventKind::Retransmit => ("retransmit", "->"),
-        EventKind::Reset if event.direction == Some(Direction::In) => ("reset", "<-"),
-        EventKind::Reset => ("reset", "->"),
-        EventKind::Close => ("close", "--"),
-        EventKind::Scan => ("scan", "--"),
-        EventKind::Handover => ("handover", "--"),
-    };
-    write!(to, " {kind}")?;
-    match (process, event.process) {
-        (Some(process), _) => write!(to, " {}", name(process))?,
-        (None, Some(id)) => write!(to, " [{}]", id.pid)?,
-        (None, None) => {}
-    }
-    write!(to, " {}", Shown(event.local))?;
-    if event.remote.port != 0 {
-        write!(to, " {arrow} {}", Shown(event.remote))?;
-    }
-    match (event.old_state, event.new_state) {
-        // The kind says it already.
-        _ if matches!(event.kind, EventKind::Connect | EventKind::Listen) => {}
-        (Some(old), Some(new)) if event.kind == EventKind::State => {
-            write!(to, " {} to {}", state(old), state(new))?;
-        }
-        (Some(old), _) if event.kind == EventKind::Close => write!(to, " from {}", state(old))?,
-        (_, Some(new)) if event.kind != EventKind::Close => write!(to, " {}", state(new))?,
-        _ => {}
-    }
-    match event.tcp {
-        Some(tcp) if event.kind == EventKind::Close => write_facts(&tcp, to),
-        _ => Ok(()),
-    }
-}
-
-/// An endpoint as `addr:port`, with `*` for a port that is not chosen yet.
-struct Shown(Endpoint);
-
-impl std::fmt::Display for Shown {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Endpoint { addr, port: 0 } if addr.is_ipv6() => write!(f, "[{addr}]:*"),
-            Endpoint { addr, port: 0 } => write!(f, "{addr}:*"),
-            endpoint => endpoint.fmt(f),
-        }
-    }
-}
-
-fn write_facts(tcp: &TcpFacts, to: &mut dyn Write) -> io::Result<()> {
-    write!(
-        to,
-        ", sent {}, acked {}, received {}",
-        units::bytes(tcp.sent_bytes),
-        units::bytes(tcp.acked_bytes),
-        units::bytes(tcp.received_bytes)
-    )?;
-    if tcp.retransmitted_packets > 0 {
-        let segments = counted(tcp.retransmitted_packets.into(), "segment");
-        write!(to, ", {segments} retransmitted")?;
-    }
-    if let Some(srtt) = tcp.round_trip_ns() {
-        write!(to, ", srtt {}", units::duration(srtt))?;
-    }
-    Ok(())
-}
-
-const fn state(state: TcpState) -> &'static str {
-    match state {
-        TcpState::Established => "established",
-        TcpState::SynSent => "syn-sent",
-        TcpState::SynRecv | TcpState::NewSynRecv => "syn-received",
-        TcpState::FinWait1 => "fin-wait-1",
-        TcpState::FinWait2 => "fin-wait-2",
-        TcpState::TimeWait => "time-wait",
-        TcpState::Close => "closed",
-        TcpState::CloseWait => "close-wait",
-        TcpState::LastAck => "last-ack",
-        TcpState::Listen => "listen",
-        TcpState::Closing => "closing",
-    }
-}
-
-fn write_end(end: &End, to: &mut dyn Write) -> io::Result<()> {
-    write!(
-        to,
-        " end {}: {} and {} recorded, {} and {} lost",
-        clean(&end.reason),
-        counted(end.recorded_packets, "packet"),
-        counted(end.recorded_events, "event"),
-        counted(end.lost_packets, "packet"),
-        counted(end.lost_events, "event")
-    )
-}
-
-/// Writes times as `10:31:22.123456`.
-#[derive(Debug)]
-struct Clock {
-    zone: TimeZone,
-    /// The second that `text` is of: most packets come within the same.
-    second: Option<i64>,
-    text: String,
-}
-
-impl Clock {
-    fn write(&mut self, ts_ns: i64, to: &mut dyn Write) -> io::Result<()> {
-        const SECOND_NS: i64 = 1_000_000_000;
-        let second = ts_ns.div_euclid(SECOND_NS);
-        if self.second != Some(second) {
-            self.second = Some(second);
-            self.text = units::moment(ts_ns, &self.zone, "%H:%M:%S");
-        }
-        write!(
-            to,
-            "{}.{:06}",
-            self.text,
-            ts_ns.rem_euclid(SECOND_NS) / 1000
-        )
-    }
 }

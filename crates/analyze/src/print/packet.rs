@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 
 use tcprec_shared::flow::{Endpoint, Flow};
-use tcprec_shared::headers::{Fragment, Segment, TcpFlags, TunnelFragment};
+use tcprec_shared::headers::{Fragment, Headers, Segment, TcpFlags, TunnelFragment};
 
 use crate::app;
 use crate::report::units::clean;
@@ -32,7 +32,7 @@ struct First {
 impl Sequences {
     /// The sequence and acknowledgment numbers to show: as they are in what
     /// begins a connection, after that relative to it.
-    fn relative(&mut self, segment: &Segment<'_>, scope: u32) -> (u32, u32) {
+    pub(super) fn relative(&mut self, segment: &Segment<'_>, scope: u32) -> (u32, u32) {
         let absolute = (segment.seq, segment.ack);
         if !segment.flags.has(TcpFlags::ACK) {
             return absolute;
@@ -62,15 +62,34 @@ impl Sequences {
     }
 }
 
-/// Writes a segment of a packet of which so many bytes were captured.
+/// What tcpdump calls the protocol that brought it; none of what is no IP, or unknown.
+pub(super) const fn ip_version(headers: &Headers<'_>) -> Option<&'static str> {
+    let addr = match headers {
+        Headers::Segment(segment) => segment.src.addr,
+        Headers::Fragment(fragment) => fragment.src.addr,
+        Headers::TunnelFragment(fragment) => fragment.src,
+        Headers::Other(_) => return None,
+    };
+    Some(match addr {
+        IpAddr::V4(_) => "IP",
+        IpAddr::V6(_) => "IP6",
+    })
+}
+
+/// Writes of a segment who sent how much to whom.
+pub(super) fn write_quick(segment: &Segment<'_>, to: &mut dyn Write) -> io::Result<()> {
+    write_ends(segment.src, segment.dst, to)?;
+    write!(to, ": tcp {}", segment.payload_bytes)
+}
+
+/// Writes a segment of a packet of which so many bytes were captured, with these sequence
+/// and acknowledgment numbers.
 pub(super) fn write_segment(
     segment: &Segment<'_>,
     captured_bytes: usize,
-    sequences: &mut Sequences,
-    scope: u32,
+    (seq, ack): (u32, u32),
     to: &mut dyn Write,
 ) -> io::Result<()> {
-    let (seq, ack) = sequences.relative(segment, scope);
     let flags = segment.flags;
     write_ends(segment.src, segment.dst, to)?;
     write!(to, ": Flags [{flags}]")?;
@@ -98,13 +117,7 @@ pub(super) fn write_segment(
 
 pub(super) fn write_fragment(fragment: &Fragment<'_>, to: &mut dyn Write) -> io::Result<()> {
     if fragment.src.port == 0 {
-        write!(
-            to,
-            " {} {} > {}",
-            ip(fragment.src.addr),
-            fragment.src.addr,
-            fragment.dst.addr
-        )?;
+        write!(to, "{} > {}", fragment.src.addr, fragment.dst.addr)?;
     } else {
         write_ends(fragment.src, fragment.dst, to)?;
     }
@@ -125,29 +138,14 @@ pub(super) fn write_tunnel_fragment(
     let more = if fragment.more { "+" } else { "" };
     write!(
         to,
-        " {} {src} > {dst}: fragment of protocol {}, id {}, offset {}{more}, length {}",
-        ip(src),
-        fragment.protocol,
-        fragment.id,
-        fragment.offset_bytes,
-        fragment.payload_bytes
+        "{src} > {dst}: fragment of protocol {}, id {}, offset {}{more}, length {}",
+        fragment.protocol, fragment.id, fragment.offset_bytes, fragment.payload_bytes
     )
 }
 
 fn write_ends(src: Endpoint, dst: Endpoint, to: &mut dyn Write) -> io::Result<()> {
-    let ip = ip(src.addr);
-    write!(
-        to,
-        " {ip} {}.{} > {}.{}",
-        src.addr, src.port, dst.addr, dst.port
-    )
-}
-
-const fn ip(addr: IpAddr) -> &'static str {
-    match addr {
-        IpAddr::V4(_) => "IP",
-        IpAddr::V6(_) => "IP6",
-    }
+    let (src_port, dst_port) = (src.port, dst.port);
+    write!(to, "{}.{src_port} > {}.{dst_port}", src.addr, dst.addr)
 }
 
 /// Options by their kinds, in tcpdump's words:
@@ -257,7 +255,8 @@ mod tests {
     fn line(sequences: &mut Sequences, segment: &Segment<'_>) -> String {
         let mut text = Vec::new();
         let captured_bytes = segment.header_bytes as usize;
-        write_segment(segment, captured_bytes, sequences, 0, &mut text).unwrap();
+        let numbers = sequences.relative(segment, 0);
+        write_segment(segment, captured_bytes, numbers, &mut text).unwrap();
         String::from_utf8(text).unwrap()
     }
 
@@ -267,7 +266,7 @@ mod tests {
         let mut line = |segment| line(&mut sequences, &segment);
         assert_eq!(
             line(segment(0x02, u32::MAX, 0, b"")),
-            " IP 10.0.0.9.1000 > 10.0.0.2.80: Flags [S], seq 4294967295, win 500, length 0"
+            "10.0.0.9.1000 > 10.0.0.2.80: Flags [S], seq 4294967295, win 500, length 0"
         );
         assert!(line(back(segment(0x12, 7000, 0, b""))).contains("seq 7000, ack 0,"));
         assert!(line(segment(0x18, 0, 7001, b"abc")).contains("seq 1:4, ack 1,"));
@@ -293,8 +292,7 @@ mod tests {
             ..segment(0x02, 0, 0, b"")
         };
         let mut text = Vec::new();
-        let sequences = &mut Sequences::default();
-        write_segment(&segment, captured_bytes, sequences, 0, &mut text).unwrap();
+        write_segment(&segment, captured_bytes, (0, 0), &mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         let (_, list) = text.split_once(", win 500").unwrap();
         let list = list.strip_suffix(", length 0").unwrap();

@@ -1,0 +1,123 @@
+//! The headers in front of a segment: tcpdump's `-e` and `-v`.
+
+use std::io::{self, Write};
+
+use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice};
+use tcprec_shared::headers::LinkType;
+
+/// EtherTypes by tcpdump's names (ethertype.h and print-ether.c of 4.99).
+const ETHER_TYPES: [(u16, &str); 10] = [
+    (0x0800, "IPv4"),
+    (0x0806, "ARP"),
+    (0x8100, "802.1Q"),
+    (0x86dd, "IPv6"),
+    (0x8847, "MPLS unicast"),
+    (0x8863, "PPPoE D"),
+    (0x8864, "PPPoE S"),
+    (0x88a8, "802.1Q-QinQ"),
+    (0x9100, "802.1Q-9100"),
+    (0x9200, "802.1Q-9200"),
+];
+
+/// What a VLAN tag may begin with (IEEE 802.1Q, and what was used before 802.1ad).
+const VLAN_TYPES: [u16; 4] = [0x8100, 0x88a8, 0x9100, 0x9200];
+
+/// Smaller values in the place of a type are lengths (IEEE 802.3 clause 3.2.6).
+const SMALLEST_TYPE: u16 = 0x0600;
+
+/// Writes the link header, as far as it was captured, and the packet's length. Says
+/// whether that tells what comes next to be IP.
+pub(super) fn write_link(
+    link_type: LinkType,
+    data: &[u8],
+    wire_bytes: u32,
+    to: &mut dyn Write,
+) -> io::Result<bool> {
+    let ethernet = data.split_first_chunk::<14>();
+    let Some((header, mut rest)) = ethernet.filter(|_| link_type == LinkType::ETHERNET) else {
+        write!(to, "link type {}, length {wire_bytes}: ", link_type.0)?;
+        return Ok(false);
+    };
+    let &[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, high, low] = header;
+    write_address([s0, s1, s2, s3, s4, s5], to)?;
+    write!(to, " > ")?;
+    write_address([d0, d1, d2, d3, d4, d5], to)?;
+    let mut ether_type = u16::from_be_bytes([high, low]);
+    write_type(ether_type, to)?;
+    write!(to, ", length {wire_bytes}: ")?;
+    while VLAN_TYPES.contains(&ether_type)
+        && let Some((&[tag_high, tag_low, high, low], behind)) = rest.split_first_chunk()
+    {
+        let tag = u16::from_be_bytes([tag_high, tag_low]);
+        write!(to, "vlan {}, p {}", tag & 0xfff, tag >> 13)?;
+        if tag & 0x1000 != 0 {
+            write!(to, ", DEI")?;
+        }
+        ether_type = u16::from_be_bytes([high, low]);
+        write_type(ether_type, to)?;
+        write!(to, ", ")?;
+        rest = behind;
+    }
+    Ok([0x0800, 0x86dd].contains(&ether_type))
+}
+
+fn write_address(address: [u8; 6], to: &mut dyn Write) -> io::Result<()> {
+    let [a, b, c, d, e, f] = address;
+    write!(to, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
+
+fn write_type(ether_type: u16, to: &mut dyn Write) -> io::Result<()> {
+    if ether_type < SMALLEST_TYPE {
+        return write!(to, ", 802.3");
+    }
+    let known = ETHER_TYPES.iter().find(|(value, _)| *value == ether_type);
+    let name = known.map_or("Unknown", |(_, name)| name);
+    write!(to, ", ethertype {name} (0x{ether_type:04x})")
+}
+
+/// Writes what an IP header says, if all of it was captured.
+pub(super) fn write_ip(bytes: &[u8], to: &mut dyn Write) -> io::Result<()> {
+    if let Ok(header) = Ipv4HeaderSlice::from_slice(bytes) {
+        let ecn = ["", ",ECT(1)", ",ECT(0)", ",CE"][usize::from(header.ecn().value())];
+        let tos = header.dcp().value() << 2 | header.ecn().value();
+        let flags = match (header.dont_fragment(), header.more_fragments()) {
+            (false, false) => "none",
+            (true, false) => "DF",
+            (false, true) => "+",
+            (true, true) => "+, DF",
+        };
+        write!(
+            to,
+            "(tos 0x{tos:x}{ecn}, ttl {}, id {}, offset {}, flags [{flags}], proto {} ({}), \
+             length {}",
+            header.ttl(),
+            header.identification(),
+            u32::from(header.fragments_offset().value()) * 8,
+            header.protocol().keyword_str().unwrap_or("unknown"),
+            header.protocol().0,
+            header.total_len(),
+        )?;
+        if !header.options().is_empty() {
+            write!(to, ", options ({} bytes)", header.options().len())?;
+        }
+        return write!(to, ")\n    ");
+    }
+    let Ok(header) = Ipv6HeaderSlice::from_slice(bytes) else {
+        return Ok(());
+    };
+    write!(to, "(")?;
+    if header.traffic_class() != 0 {
+        write!(to, "class 0x{:02x}, ", header.traffic_class())?;
+    }
+    if header.flow_label().value() != 0 {
+        write!(to, "flowlabel 0x{:05x}, ", header.flow_label().value())?;
+    }
+    write!(
+        to,
+        "hlim {}, next-header {} ({}) payload length: {}) ",
+        header.hop_limit(),
+        header.next_header().keyword_str().unwrap_or("unknown"),
+        header.next_header().0,
+        header.payload_length(),
+    )
+}
