@@ -39,6 +39,11 @@ fn lines_are_those_of_tcpdump() {
     let quick = include_str!("../../../fixtures/ethernet/tcpdump-quick.txt");
     assert_eq!(print("vlan", &["-#eSttt"]), link);
     assert_eq!(print("vlan", &["-ttxx", "-c3"]), link_hex);
+    let cooked = include_str!("../../../fixtures/link-sll/tcpdump-link.txt");
+    assert_eq!(print("link-sll", &["-et"]), cooked);
+    // The name of an interface of the machine that reads it is left out of theirs.
+    let cooked = include_str!("../../../fixtures/link-sll2/tcpdump-link.txt");
+    assert_eq!(print("link-sll2", &["-et"]), cooked);
     assert_eq!(print("ethernet", &["-lqtttt"]), quick);
 }
 

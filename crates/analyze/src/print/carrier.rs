@@ -33,25 +33,24 @@ pub(super) fn write_link(
     wire_bytes: u32,
     to: &mut dyn Write,
 ) -> io::Result<bool> {
-    let ethernet = data.split_first_chunk::<14>();
-    let Some((header, mut rest)) = ethernet.filter(|_| link_type == LinkType::ETHERNET) else {
+    let written = match link_type {
+        LinkType::ETHERNET => write_ethernet(data, to)?,
+        LinkType::LINUX_SLL => write_sll(data, to)?,
+        LinkType::LINUX_SLL2 => write_sll2(data, to)?,
+        _ => None,
+    };
+    let Some((mut ether_type, mut rest)) = written else {
         write!(to, "link type {}, length {wire_bytes}: ", link_type.0)?;
         return Ok(false);
     };
-    let &[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, high, low] = header;
-    write_address([s0, s1, s2, s3, s4, s5], to)?;
-    write!(to, " > ")?;
-    write_address([d0, d1, d2, d3, d4, d5], to)?;
-    let mut ether_type = u16::from_be_bytes([high, low]);
-    write_type(ether_type, to)?;
     write!(to, ", length {wire_bytes}: ")?;
     while VLAN_TYPES.contains(&ether_type)
         && let Some((&[tag_high, tag_low, high, low], behind)) = rest.split_first_chunk()
     {
         let tag = u16::from_be_bytes([tag_high, tag_low]);
-        write!(to, "vlan {}, p {}", tag & 0xfff, tag >> 13)?;
+        write!(to, "vlan {}, p {}, ", tag & 0xfff, tag >> 13)?;
         if tag & 0x1000 != 0 {
-            write!(to, ", DEI")?;
+            write!(to, "DEI, ")?;
         }
         ether_type = u16::from_be_bytes([high, low]);
         write_type(ether_type, to)?;
@@ -61,6 +60,109 @@ pub(super) fn write_link(
     Ok([0x0800, 0x86dd].contains(&ether_type))
 }
 
+/// The type of what comes next, and that; none where the header was cut.
+type Next<'a> = Option<(u16, &'a [u8])>;
+
+fn write_ethernet<'a>(data: &'a [u8], to: &mut dyn Write) -> io::Result<Next<'a>> {
+    let Some((header, rest)) = data.split_first_chunk::<14>() else {
+        return Ok(None);
+    };
+    let &[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, high, low] = header;
+    write_address([s0, s1, s2, s3, s4, s5], to)?;
+    write!(to, " > ")?;
+    write_address([d0, d1, d2, d3, d4, d5], to)?;
+    write!(to, ", ")?;
+    let ether_type = u16::from_be_bytes([high, low]);
+    write_type(ether_type, to)?;
+    Ok(Some((ether_type, rest)))
+}
+
+/// What `tcpdump -i any` captures: <https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL.html>.
+fn write_sll<'a>(data: &'a [u8], to: &mut dyn Write) -> io::Result<Next<'a>> {
+    let Some((header, rest)) = data.split_first_chunk::<16>() else {
+        return Ok(None);
+    };
+    let &[
+        _,
+        kind,
+        _,
+        _,
+        _,
+        address_bytes,
+        a,
+        b,
+        c,
+        d,
+        e,
+        f,
+        _,
+        _,
+        high,
+        low,
+    ] = header;
+    write!(to, "{:>3} ", packet_type(kind))?;
+    let sender = (address_bytes == 6).then_some([a, b, c, d, e, f]);
+    let ether_type = u16::from_be_bytes([high, low]);
+    write_cooked(sender, ether_type, to)?;
+    Ok(Some((ether_type, rest)))
+}
+
+/// The same of a newer libpcap, with the interface:
+/// <https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html>. (tcpdump shows its name on
+/// the machine that reads the capture, which may be another one.)
+fn write_sll2<'a>(data: &'a [u8], to: &mut dyn Write) -> io::Result<Next<'a>> {
+    let Some((header, rest)) = data.split_first_chunk::<20>() else {
+        return Ok(None);
+    };
+    let &[
+        high,
+        low,
+        _,
+        _,
+        i0,
+        i1,
+        i2,
+        i3,
+        _,
+        _,
+        kind,
+        address_bytes,
+        a,
+        b,
+        c,
+        d,
+        e,
+        f,
+        _,
+        _,
+    ] = header;
+    let interface = u32::from_be_bytes([i0, i1, i2, i3]);
+    write!(to, "{:<3} ifindex {interface} ", packet_type(kind))?;
+    let sender = (address_bytes == 6).then_some([a, b, c, d, e, f]);
+    let ether_type = u16::from_be_bytes([high, low]);
+    write_cooked(sender, ether_type, to)?;
+    Ok(Some((ether_type, rest)))
+}
+
+fn write_cooked(sender: Option<[u8; 6]>, ether_type: u16, to: &mut dyn Write) -> io::Result<()> {
+    if let Some(address) = sender {
+        write_address(address, to)?;
+        write!(to, " ")?;
+    }
+    write_type(ether_type, to)
+}
+
+const fn packet_type(kind: u8) -> &'static str {
+    match kind {
+        0 => "In",
+        1 => "B",
+        2 => "M",
+        3 => "P",
+        4 => "Out",
+        _ => "?",
+    }
+}
+
 fn write_address(address: [u8; 6], to: &mut dyn Write) -> io::Result<()> {
     let [a, b, c, d, e, f] = address;
     write!(to, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
@@ -68,11 +170,11 @@ fn write_address(address: [u8; 6], to: &mut dyn Write) -> io::Result<()> {
 
 fn write_type(ether_type: u16, to: &mut dyn Write) -> io::Result<()> {
     if ether_type < SMALLEST_TYPE {
-        return write!(to, ", 802.3");
+        return write!(to, "802.3");
     }
     let known = ETHER_TYPES.iter().find(|(value, _)| *value == ether_type);
     let name = known.map_or("Unknown", |(_, name)| name);
-    write!(to, ", ethertype {name} (0x{ether_type:04x})")
+    write!(to, "ethertype {name} (0x{ether_type:04x})")
 }
 
 /// Writes what an IP header says, if all of it was captured.
