@@ -314,7 +314,7 @@ impl CaptureFile {
         let sink = sink.map_err(|error| {
             let source = match error {
                 CreateError::Io(source) => source,
-                CreateError::Extension => io::Error::other(error),
+                error => io::Error::other(error),
             };
             failed(&path, source)
         })?;

@@ -40,7 +40,7 @@ impl Format {
     /// and JSON lines for `-`, the standard output.
     ///
     /// # Errors
-    /// [`CreateError::Extension`].
+    /// [`CreateError::Extension`], [`CreateError::Pcap`].
     pub fn to_write(path: &Path) -> Result<Self, CreateError> {
         if is_standard_stream(path) {
             return Ok(JSONL);
@@ -49,7 +49,10 @@ impl Format {
         Self::WRITABLE
             .into_iter()
             .find(|format| name.ends_with(&format!(".{format}")))
-            .ok_or(CreateError::Extension)
+            .ok_or_else(|| match name.rsplit_once('.') {
+                Some((_, "pcap" | "cap" | "dump")) => CreateError::Pcap,
+                _ => CreateError::Extension,
+            })
     }
 }
 
@@ -81,6 +84,11 @@ pub enum CreateError {
     /// The file's name ends with none of the extensions.
     #[error("what to write is told by the extension; expected one of .{extensions}", extensions = writable(", ."))]
     Extension,
+    /// The file's name is that of a format that cannot hold all that is recorded.
+    #[error(
+        "pcap has no place for events, processes and losses; .pcapng has, which Wireshark and tcpdump read as well"
+    )]
+    Pcap,
     /// The operating system refused.
     #[error("{0}")]
     Io(#[from] io::Error),
