@@ -50,6 +50,7 @@ fn talk(clients: u32) -> Vec<Segment<'static>> {
                 flags: TcpFlags(flags),
                 window: 500,
                 options: &[],
+                options_bytes: 0,
                 ip_bytes: 40 + payload_bytes,
                 header_bytes: 54,
                 payload_bytes,

@@ -176,7 +176,7 @@ fn write_options(bytes: &[u8], is_cut: bool, ack_base: u32, to: &mut dyn Write) 
             TcpOption::NoOperation => "nop".into(),
             TcpOption::Of(kind, value) => text_of(kind, value, ack_base),
             TcpOption::Malformed => "[bad opt]".into(),
-            TcpOption::Cut => "[|tcp]".into(),
+            TcpOption::Cut(_) => "[|tcp]".into(),
         };
         write!(to, "{separator}{text}")?;
         separator = ",";
@@ -236,6 +236,7 @@ mod tests {
             flags: TcpFlags(flags),
             window: 500,
             options: &[],
+            options_bytes: 0,
             ip_bytes: 40,
             header_bytes: 40,
             payload_bytes: u32::try_from(payload.len()).unwrap(),

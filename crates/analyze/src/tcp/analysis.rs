@@ -148,7 +148,7 @@ impl Analyzer {
         }
         if let Some(options) = packet.options {
             sender.after_syn = true;
-            sender.takes_scale(peer, packet.has(TcpFlags::ACK), options);
+            sender.takes_scale(peer, packet, options);
         } else if packet.has(TcpFlags::ACK) {
             sender.after_syn = false;
         }
@@ -372,16 +372,18 @@ impl Sender {
     }
 
     /// Takes the window scale of a SYN or SYN-ACK: it holds if both have it.
-    fn takes_scale(&mut self, peer: &mut Self, syn_ack: bool, options: SynOptions) {
+    fn takes_scale(&mut self, peer: &mut Self, packet: &Packet<'_>, options: SynOptions) {
         if let Some(shift) = options.window_scale {
             self.scale = Scale::Shift(shift.min(MAX_WINDOW_SHIFT));
         }
         match (self.scale, peer.scale) {
+            // It may be in what was cut off.
+            (Scale::Unknown, _) if packet.are_options_cut() => {}
             (Scale::Unknown, _) => {
                 self.scale = Scale::None;
                 peer.scale = Scale::None;
             }
-            (_, Scale::None) if syn_ack => self.scale = Scale::None,
+            (_, Scale::None) if packet.has(TcpFlags::ACK) => self.scale = Scale::None,
             _ => {}
         }
     }

@@ -332,10 +332,10 @@ pub struct SynOptions {
     pub mss: Option<u16>,
     /// Window scale: the shift count (RFC 7323 section 2).
     pub window_scale: Option<u8>,
-    /// SACK permitted (RFC 2018 section 2).
-    pub sack_permitted: bool,
-    /// Timestamps (RFC 7323 section 3).
-    pub timestamps: bool,
+    /// SACK permitted (RFC 2018 section 2); none if that is not known: the options were cut.
+    pub sack_permitted: Option<bool>,
+    /// Timestamps (RFC 7323 section 3); none if that is not known.
+    pub timestamps: Option<bool>,
 }
 
 /// How a connection began and ended: Zeek's `conn_state`.

@@ -23,21 +23,23 @@ pub(crate) enum TcpOption<'a> {
     Of(u8, &'a [u8]),
     /// Its length makes no sense.
     Malformed,
-    /// It goes on behind what was captured.
-    Cut,
+    /// It goes on behind what was captured; its kind, if that was.
+    Cut(Option<u8>),
 }
 
 /// What stands in a list, up to its end or to what cannot be read; `is_cut` says that not
 /// all of it was captured.
 pub(crate) fn list(mut bytes: &[u8], mut is_cut: bool) -> impl Iterator<Item = TcpOption<'_>> {
     iter::from_fn(move || {
-        let beyond = if is_cut {
-            TcpOption::Cut
-        } else {
-            TcpOption::Malformed
+        let beyond = |kind| {
+            if is_cut {
+                TcpOption::Cut(Some(kind))
+            } else {
+                TcpOption::Malformed
+            }
         };
         let (option, rest) = match *bytes {
-            [] if is_cut => (TcpOption::Cut, None),
+            [] if is_cut => (TcpOption::Cut(None), None),
             [] => return None,
             [END, ..] => (TcpOption::End, None),
             [NO_OPERATION, ref rest @ ..] => (TcpOption::NoOperation, Some(rest)),
@@ -45,9 +47,9 @@ pub(crate) fn list(mut bytes: &[u8], mut is_cut: bool) -> impl Iterator<Item = T
             [_, 0 | 1, ..] => (TcpOption::Malformed, None),
             [kind, length, ..] => match bytes.split_at_checked(length.into()) {
                 Some(([_, _, value @ ..], rest)) => (TcpOption::Of(kind, value), Some(rest)),
-                _ => (beyond, None),
+                _ => (beyond(kind), None),
             },
-            [_] => (beyond, None),
+            [kind] => (beyond(kind), None),
         };
         is_cut &= rest.is_some();
         bytes = rest.unwrap_or_default();
@@ -57,16 +59,30 @@ pub(crate) fn list(mut bytes: &[u8], mut is_cut: bool) -> impl Iterator<Item = T
 
 impl SynOptions {
     /// Reads them as far as they were captured and make sense.
-    pub(super) fn read(bytes: &[u8]) -> Self {
-        let mut options = Self::default();
-        for option in list(bytes, false) {
+    pub(super) fn read(bytes: &[u8], is_cut: bool) -> Self {
+        let mut options = Self {
+            sack_permitted: Some(false),
+            timestamps: Some(false),
+            ..Self::default()
+        };
+        for option in list(bytes, is_cut) {
             match option {
                 TcpOption::Of(MAXIMUM_SEGMENT_SIZE, &[high, low]) => {
                     options.mss = Some(u16::from_be_bytes([high, low]));
                 }
                 TcpOption::Of(WINDOW_SCALE, &[shift]) => options.window_scale = Some(shift),
-                TcpOption::Of(SACK_PERMITTED, []) => options.sack_permitted = true,
-                TcpOption::Of(TIMESTAMPS, value) => options.timestamps |= value.len() == 8,
+                TcpOption::Of(SACK_PERMITTED, []) => options.sack_permitted = Some(true),
+                TcpOption::Of(TIMESTAMPS, [_, _, _, _, _, _, _, _]) => {
+                    options.timestamps = Some(true);
+                }
+                TcpOption::Cut(kind) => {
+                    // What was not seen so far may come there.
+                    let is_known = |is_there, of| is_there == Some(true) || kind == Some(of);
+                    let sack_permitted = is_known(options.sack_permitted, SACK_PERMITTED);
+                    let timestamps = is_known(options.timestamps, TIMESTAMPS);
+                    options.sack_permitted = sack_permitted.then_some(true);
+                    options.timestamps = timestamps.then_some(true);
+                }
                 _ => {}
             }
         }
@@ -103,10 +119,10 @@ mod tests {
         let options = SynOptions {
             mss: Some(1460),
             window_scale: Some(7),
-            sack_permitted: true,
-            timestamps: true,
+            sack_permitted: Some(true),
+            timestamps: Some(true),
         };
-        assert_eq!(SynOptions::read(&bytes), options);
+        assert_eq!(SynOptions::read(&bytes, false), options);
     }
 
     #[test]
@@ -115,10 +131,27 @@ mod tests {
             let bytes = [&[2, 4, 5, 180][..], end].concat();
             let options = SynOptions {
                 mss: Some(1460),
-                ..SynOptions::default()
+                ..SynOptions::read(&[], false)
             };
-            assert_eq!(SynOptions::read(&bytes), options);
+            assert_eq!(SynOptions::read(&bytes, false), options);
         }
+    }
+
+    #[test]
+    fn what_was_cut_off_may_have_been_there() {
+        let syn = [
+            2, 4, 5, 180, 4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 7,
+        ];
+        let known = |captured: usize| {
+            let options = SynOptions::read(&syn[..captured], true);
+            (options.sack_permitted, options.timestamps)
+        };
+        assert_eq!(known(0), (None, None));
+        assert_eq!(known(4), (None, None));
+        assert_eq!(known(6), (Some(true), None));
+        assert_eq!(known(14), (Some(true), Some(true)));
+        let ended = SynOptions::read(&[2, 4, 5, 180, 0], true);
+        assert_eq!(ended.timestamps, Some(false));
     }
 
     #[test]

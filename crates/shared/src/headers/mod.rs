@@ -74,6 +74,8 @@ pub struct Segment<'a> {
     pub window: u16,
     /// Options as far as they were captured.
     pub options: &'a [u8],
+    /// Length of the options on the wire.
+    pub options_bytes: u8,
     /// IP total length: with IP header and extension headers.
     pub ip_bytes: u32,
     /// Where the payload begins, from the start of the packet.

@@ -96,6 +96,11 @@ impl Header {
             window: u16::from_be_bytes([w0, w1]),
         })
     }
+
+    #[inline]
+    pub(super) const fn options_bytes(&self) -> u8 {
+        (self.header_bytes - FIXED_BYTES) as u8
+    }
 }
 
 /// What an IP packet with TCP inside holds: a segment or a piece of one.
@@ -132,6 +137,7 @@ fn segment<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, Other> {
         flags: header.flags,
         window: header.window,
         options: header_data.get(FIXED_BYTES as usize..).unwrap_or_default(),
+        options_bytes: header.options_bytes(),
         ip_bytes: packet.ip_bytes,
         header_bytes: rest.offset_bytes.saturating_add(header.header_bytes),
         payload_bytes,

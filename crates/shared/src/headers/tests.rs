@@ -42,6 +42,7 @@ fn a_plain_segment_is_told_in_full() {
         flags: TcpFlags(TcpFlags::PSH.0 | TcpFlags::ACK.0),
         window: 512,
         options: &[1; 12],
+        options_bytes: 12,
         ip_bytes: 20 + 32 + 18,
         header_bytes: 14 + 20 + 32,
         payload_bytes: 18,

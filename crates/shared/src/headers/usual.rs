@@ -106,6 +106,7 @@ fn tcp(
         flags: header.flags,
         window: header.window,
         options,
+        options_bytes: header.options_bytes(),
         ip_bytes,
         header_bytes: ETHERNET_BYTES as u32 + headers_bytes,
         payload_bytes: ip_bytes.checked_sub(headers_bytes)?,

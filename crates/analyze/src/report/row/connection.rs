@@ -37,8 +37,8 @@ macro_rules! tcp_end_fields {
             "late_pkts": end.late_packets,
             "mss": syn.and_then(|syn| syn.mss),
             "wscale": syn.and_then(|syn| syn.window_scale),
-            "sack_perm": syn.map(|syn| syn.sack_permitted),
-            "ts_opt": syn.map(|syn| syn.timestamps),
+            "sack_perm": syn.and_then(|syn| syn.sack_permitted),
+            "ts_opt": syn.and_then(|syn| syn.timestamps),
         );
         let analysis = &end.analysis;
         end_fields!($to, $prefix,

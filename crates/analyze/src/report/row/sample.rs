@@ -171,7 +171,8 @@ fn end() -> End {
         syn_options: Some(SynOptions {
             mss: Some(0),
             window_scale: Some(0),
-            ..SynOptions::default()
+            sack_permitted: Some(false),
+            timestamps: Some(false),
         }),
         analysis: Analysis::default(),
         round_trips: Some(RoundTrips {

@@ -139,11 +139,30 @@ fn a_window_is_scaled_if_both_ends_say_so() {
             let mut segment = made(*packet);
             if let Some(options) = options.get(count).filter(|options| options[2] > 0) {
                 segment.options = options;
+                segment.options_bytes = 4;
             }
             tracker.segment(at(packet.0 * 1_000_000), &segment, &mut all);
         }
         all.finish(tracker);
         // 100 shifted by 3 is all that is sent.
+        assert_eq!(all.connections[0].orig.analysis.windows_full, full);
+    }
+}
+
+#[test]
+fn a_window_of_an_unknown_scale_is_never_full() {
+    for (options_bytes, full) in [(0, 1), (4, 0)] {
+        let mut all = All::default();
+        let mut tracker = Tracker::default();
+        let packets = [(20, CLIENT, ".", 100, 500, 1000, 1000)];
+        for packet in HANDSHAKE.iter().chain(&packets) {
+            let mut segment = made(*packet);
+            if packet.2.starts_with('S') {
+                segment.options_bytes = options_bytes;
+            }
+            tracker.segment(at(packet.0 * 1_000_000), &segment, &mut all);
+        }
+        all.finish(tracker);
         assert_eq!(all.connections[0].orig.analysis.windows_full, full);
     }
 }

@@ -50,6 +50,7 @@ fn segment<'a>(
         flags: TcpFlags(flags),
         window: 1000,
         options: NO_OPTIONS,
+        options_bytes: 0,
         ip_bytes: 40 + payload.len() as u32,
         header_bytes: 54,
         payload_bytes: payload.len() as u32,
