@@ -3,7 +3,7 @@
 use tcprec_shared::flow::Flow;
 
 use super::budget::Budget;
-use super::http1::Http1;
+use super::http1::{self, Http1};
 use super::http2::{self, Http2};
 use super::reassembly::{Piece, Reassembly};
 use super::{Request, Tls, tls};
@@ -54,6 +54,13 @@ impl Protocols {
                 let client = if by_client { side } else { side.other() };
                 self.http2 = Some(Box::new(Http2::new(client, budget)));
             }
+        } else if self.http2.as_ref().is_some_and(|it| it.awaits(side))
+            && http2::begins(bytes).is_none()
+            && http1::asks(bytes)
+        {
+            // A server may say that it speaks HTTP/2 before its client has said anything
+            // (RFC 9113 section 3.4), which may be of HTTP/1.
+            self.http2 = None;
         }
     }
 

@@ -170,6 +170,11 @@ pub(super) fn start_of_cut(bytes: &[u8]) -> Start {
     }
 }
 
+/// Whether a packet begins with a request.
+pub(in crate::app) fn asks(payload: &[u8]) -> bool {
+    start_of_cut(payload) == Start::Request
+}
+
 /// The start line of the message that a packet begins with, as far as it is there.
 pub(crate) fn describe(payload: &[u8]) -> Option<Cow<'_, str>> {
     /// More of a line is not told.

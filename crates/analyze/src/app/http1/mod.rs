@@ -21,6 +21,7 @@ use self::body::{Body, Progress};
 use self::direction::{Direction, State};
 use self::exchanges::Exchanges;
 pub(super) use self::exchanges::Finished;
+pub(super) use self::head::asks;
 pub(crate) use self::head::describe;
 use self::head::{Framing, ResponseHead, Start};
 pub(super) use self::heads::Heads;

@@ -113,6 +113,11 @@ impl Http2 {
         self.client
     }
 
+    /// Whether the end `side` is the client, and has not said its first yet.
+    pub(super) fn awaits(&self, side: Side) -> bool {
+        self.ends[side].preface_bytes == PREFACE.len()
+    }
+
     /// Takes the next piece that the end `side` sent.
     pub(super) fn piece(&mut self, side: Side, piece: Piece<'_>) {
         let by_client = side == self.client;

@@ -251,6 +251,19 @@ fn http1_may_go_over() {
 }
 
 #[test]
+fn a_client_of_http1_may_ask_a_server_that_speaks_first() {
+    let asked = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+    let talk = Talk::new().says(SERVER, settings()).says(CLIENT, asked);
+    assert_eq!(talk.summary(), ["GET/a=none"]);
+
+    let (begin, end) = PREFACE.split_at(9);
+    let talk = Talk::new().says(SERVER, settings());
+    let talk = talk.says(CLIENT, begin).says(CLIENT, end);
+    let talk = talk.says(CLIENT, get(1, "/a")).says(SERVER, ok(1));
+    assert_eq!(talk.finish().len(), 1);
+}
+
+#[test]
 fn other_protocols_are_not_http2() {
     for bytes in [
         &b"\0\0\0\x10\0\0\0\0\0\0\0\0\0\0\0\0"[..],
