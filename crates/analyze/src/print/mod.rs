@@ -156,7 +156,7 @@ impl Printer {
                     let scope = interface.netns.unwrap_or(0);
                     self.sequences.relative(segment, scope)
                 };
-                packet::write_segment(segment, packet.data.len(), numbers, to)?;
+                packet::write_segment(segment, numbers, to)?;
             }
             Headers::Fragment(fragment) => packet::write_fragment(fragment, to)?,
             Headers::TunnelFragment(fragment) => packet::write_tunnel_fragment(fragment, to)?,

@@ -82,11 +82,9 @@ pub(super) fn write_quick(segment: &Segment<'_>, to: &mut dyn Write) -> io::Resu
     write!(to, ": tcp {}", segment.payload_bytes)
 }
 
-/// Writes a segment of a packet of which so many bytes were captured, with these sequence
-/// and acknowledgment numbers.
+/// Writes a segment, with these sequence and acknowledgment numbers.
 pub(super) fn write_segment(
     segment: &Segment<'_>,
-    captured_bytes: usize,
     (seq, ack): (u32, u32),
     to: &mut dyn Write,
 ) -> io::Result<()> {
@@ -104,8 +102,7 @@ pub(super) fn write_segment(
         write!(to, ", ack {ack}")?;
     }
     write!(to, ", win {}", segment.window)?;
-    let is_cut = u32::try_from(captured_bytes).is_ok_and(|bytes| bytes < segment.header_bytes);
-    write_options(segment.options, is_cut, segment.ack.wrapping_sub(ack), to)?;
+    write_options(segment, segment.ack.wrapping_sub(ack), to)?;
     write!(to, ", length {length}")?;
     if let Some(line) = app::describe_http(segment.payload) {
         write!(to, ": HTTP: {}", clean(&line))?;
@@ -165,12 +162,13 @@ const OPTIONS: [(u8, &str); 10] = [
 
 /// Writes the options, those of which all was captured; `ack_base` is what the numbers
 /// of SACK blocks are relative to.
-fn write_options(bytes: &[u8], is_cut: bool, ack_base: u32, to: &mut dyn Write) -> io::Result<()> {
-    if bytes.is_empty() && !is_cut {
+fn write_options(segment: &Segment<'_>, ack_base: u32, to: &mut dyn Write) -> io::Result<()> {
+    let is_cut = segment.are_options_cut();
+    if segment.options.is_empty() && !is_cut {
         return Ok(());
     }
     let mut separator = ", options [";
-    for option in options::list(bytes, is_cut) {
+    for option in options::list(segment.options, is_cut) {
         let text = match option {
             TcpOption::End => "eol".into(),
             TcpOption::NoOperation => "nop".into(),
@@ -255,9 +253,8 @@ mod tests {
 
     fn line(sequences: &mut Sequences, segment: &Segment<'_>) -> String {
         let mut text = Vec::new();
-        let captured_bytes = segment.header_bytes as usize;
         let numbers = sequences.relative(segment, 0);
-        write_segment(segment, captured_bytes, numbers, &mut text).unwrap();
+        write_segment(segment, numbers, &mut text).unwrap();
         String::from_utf8(text).unwrap()
     }
 
@@ -286,14 +283,15 @@ mod tests {
         assert!(second.contains("seq 3:6, ack 1,"), "{second}");
     }
 
-    /// What stands in the list of options; of a header of 40 bytes so many were captured.
-    fn options(options: &[u8], captured_bytes: usize) -> String {
+    /// What stands in the list of options, of which so many bytes were not captured.
+    fn options(options: &[u8], cut_bytes: usize) -> String {
         let segment = Segment {
             options,
+            options_bytes: u8::try_from(options.len() + cut_bytes).unwrap(),
             ..segment(0x02, 0, 0, b"")
         };
         let mut text = Vec::new();
-        write_segment(&segment, captured_bytes, (0, 0), &mut text).unwrap();
+        write_segment(&segment, (0, 0), &mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         let (_, list) = text.split_once(", win 500").unwrap();
         let list = list.strip_suffix(", length 0").unwrap();
@@ -306,30 +304,30 @@ mod tests {
             2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 1, 0, 0, 0, 0, 7, 1, 3, 3, 7, 0, 0,
         ];
         assert_eq!(
-            options(&syn, 40),
+            options(&syn, 0),
             "[mss 1460,sackOK,TS val 256 ecr 7,nop,wscale 7,eol]"
         );
         assert_eq!(
-            options(&[34, 4, 1, 0xab, 34, 2, 110, 3, 5], 40),
+            options(&[34, 4, 1, 0xab, 34, 2, 110, 3, 5], 0),
             "[tfo 0x01ab,tfo,unknown-110 0x05]"
         );
-        assert_eq!(options(&[2, 3, 5, 5, 3, 9], 40), "[mss 0x05,sack 0x09]");
-        assert_eq!(options(&[], 40), "");
+        assert_eq!(options(&[2, 3, 5, 5, 3, 9], 0), "[mss 0x05,sack 0x09]");
+        assert_eq!(options(&[], 0), "");
     }
 
     #[test]
     fn options_that_make_no_sense_end_the_list() {
         let sack = [5, 10, 0, 0, 0, 1, 0, 0, 0, 9];
-        assert_eq!(options(&sack, 40), "[sack 1 {1:9}]");
+        assert_eq!(options(&sack, 0), "[sack 1 {1:9}]");
         for length in 1..sack.len() {
-            assert_eq!(options(&sack[..length], 40), "[[bad opt]]");
-            assert_eq!(options(&sack[..length], 39), "[[|tcp]]");
+            assert_eq!(options(&sack[..length], 0), "[[bad opt]]");
+            assert_eq!(options(&sack[..length], 1), "[[|tcp]]");
         }
-        assert_eq!(options(&[1, 2, 0, 2, 1, 2], 40), "[nop,[bad opt]]");
-        assert_eq!(options(&[1, 2, 0, 2, 1, 2], 39), "[nop,[bad opt]]");
-        assert_eq!(options(&[0, 2, 4, 5, 180], 40), "[eol]");
-        assert_eq!(options(&[2, 4, 5, 180], 39), "[mss 1460,[|tcp]]");
-        assert_eq!(options(&[], 39), "[[|tcp]]");
+        assert_eq!(options(&[1, 2, 0, 2, 1, 2], 0), "[nop,[bad opt]]");
+        assert_eq!(options(&[1, 2, 0, 2, 1, 2], 1), "[nop,[bad opt]]");
+        assert_eq!(options(&[0, 2, 4, 5, 180], 0), "[eol]");
+        assert_eq!(options(&[2, 4, 5, 180], 1), "[mss 1460,[|tcp]]");
+        assert_eq!(options(&[], 1), "[[|tcp]]");
     }
 
     #[test]

@@ -378,7 +378,7 @@ impl Sender {
         }
         match (self.scale, peer.scale) {
             // It may be in what was cut off.
-            (Scale::Unknown, _) if packet.are_options_cut() => {}
+            (Scale::Unknown, _) if packet.segment.are_options_cut() => {}
             (Scale::Unknown, _) => {
                 self.scale = Scale::None;
                 peer.scale = Scale::None;

@@ -78,16 +78,11 @@ impl<'a> Packet<'a> {
     /// This packet with its options read, if it is a SYN.
     pub(super) fn with_options(self) -> Self {
         let is_syn = self.has(TcpFlags::SYN);
-        let read = || SynOptions::read(self.segment.options, self.are_options_cut());
+        let read = || SynOptions::read(self.segment.options, self.segment.are_options_cut());
         Self {
             options: is_syn.then(read),
             ..self
         }
-    }
-
-    /// Whether not all of its options were captured.
-    pub(super) fn are_options_cut(&self) -> bool {
-        self.segment.options.len() < self.segment.options_bytes.into()
     }
 
     #[inline(always)]

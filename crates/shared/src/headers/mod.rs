@@ -90,6 +90,14 @@ pub struct Segment<'a> {
     pub tunnels: u8,
 }
 
+impl Segment<'_> {
+    /// Whether not all of the options were captured.
+    #[must_use]
+    pub fn are_options_cut(&self) -> bool {
+        self.options.len() < self.options_bytes.into()
+    }
+}
+
 /// A piece of a TCP segment that IP fragmented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fragment<'a> {
