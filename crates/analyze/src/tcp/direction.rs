@@ -10,6 +10,11 @@ use super::rare::Rare;
 use super::seq::{Seq, Unwrap};
 use super::{Analysis, End, RoundTrips, SynOptions};
 
+/// The numbers of the next connection on a 5-tuple begin so far behind those of the last
+/// one at least (Linux's `tcp_timewait_state_process`); others come from a clock, and are
+/// farther. What is nearer some broken end sent behind its FIN.
+const NEXT_BEGINS: i64 = 65_535;
+
 /// What one end sent so far.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Direction {
@@ -70,6 +75,17 @@ impl Direction {
     /// Whether a SYN with this number asks for a connection other than this one.
     pub(super) fn is_other(&self, syn: Seq) -> bool {
         self.begin.is_some_and(|begin| begin != syn)
+    }
+
+    /// Whether it sent its last.
+    pub(super) const fn has_ended(&self) -> bool {
+        self.fin.is_some()
+    }
+
+    /// Whether a packet that ends with this number is too far beyond its last.
+    pub(super) fn is_outrun_by(&self, end: Seq) -> bool {
+        self.fin
+            .is_some_and(|fin| self.numbers.position(end) - fin > NEXT_BEGINS)
     }
 
     /// Notes that its SYN has another number than was thought.

@@ -92,7 +92,8 @@ impl Live {
         }
     }
 
-    /// Whether `segment` from `sender` begins another connection on the same 5-tuple.
+    /// Whether `segment` from `sender` begins another connection on the same 5-tuple, or is
+    /// of another one whose beginning was lost.
     ///
     /// A SYN with another number than this connection began with does, as in
     /// Wireshark; one with the same number is sent again, even after a reset.
@@ -103,6 +104,18 @@ impl Live {
         segment.flags.has(TcpFlags::SYN)
             && !segment.flags.has(TcpFlags::ACK)
             && self.directions[sender].is_other(Seq(segment.seq))
+            || self.directions[sender].has_ended() && self.is_outlived_by(sender, segment)
+    }
+
+    /// Whether `segment` is of another connection, since its sender had sent the last of
+    /// this one. A reset may have any number.
+    ///
+    /// (Wireshark and Zeek take its numbers for this one's. Where packets were lost and
+    /// ports are used again, that is gigabytes of payload that nobody sent.)
+    #[inline(never)]
+    fn is_outlived_by(&self, sender: Side, segment: &Segment<'_>) -> bool {
+        let end = Seq(segment.seq) + i64::from(segment.payload_bytes);
+        !segment.flags.has(TcpFlags::RST) && self.directions[sender].is_outrun_by(end)
     }
 
     /// Takes a packet from `sender`. What is kept of its payload is `budget`'s;

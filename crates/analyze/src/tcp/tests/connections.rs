@@ -50,6 +50,36 @@ fn a_connection_from_begin_to_end() {
     assert_eq!(connection.initial_rtt_ns, Some(2_000_000));
 }
 
+/// The ports are used again, and the packets that say so were lost.
+#[test]
+fn what_comes_far_behind_a_fin_is_another_connection() {
+    let ended = [
+        (CLIENT, "P.", 101, 501, "question"),
+        (SERVER, "F.", 501, 109, ""),
+        (CLIENT, "F.", 109, 502, ""),
+        (SERVER, ".", 502, 110, ""),
+        // What was sent again, and what answers it.
+        (CLIENT, "F.", 109, 502, ""),
+        (SERVER, ".", 502, 110, ""),
+        (CLIENT, "R", 30_000_000, 0, ""),
+    ];
+    assert_eq!(established(&ended).orig.bytes, 8);
+    let other = [
+        (SERVER, "P.", 66_100, 27_000_000, "answer"),
+        (CLIENT, ".", 27_000_000, 66_106, ""),
+        (SERVER, "F.", 66_106, 27_000_000, ""),
+    ];
+    let packets = [&HANDSHAKE[..], &ended, &other].concat();
+    let segments = packets.iter().map(|&(from, flags, seq, ack, payload)| {
+        let to = if from == CLIENT { SERVER } else { CLIENT };
+        segment(from, to, flags, seq, ack, payload.as_bytes())
+    });
+    let connections = track(segments).connections;
+    let bytes = connections.iter().map(|it| (it.orig.bytes, it.resp.bytes));
+    assert_eq!(bytes.collect::<Vec<_>>(), [(8, 0), (0, 6)]);
+    assert!(connections[1].reused_ports);
+}
+
 #[test]
 fn no_later_payload_ends_a_handshake() {
     for (flags, seq, payload, told_ns) in [
