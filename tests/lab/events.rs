@@ -121,6 +121,34 @@ pub(crate) fn each_kind() {
     }
 }
 
+/// A close that is printed names whose the socket was, and how long it lived, also where no
+/// process acted: curl closes first, so it is a packet that ends its socket.
+pub(crate) fn printed_closes() {
+    let world = World::without_cable();
+    let recorder = Recorder::start(&world, &world.server, &["-i", "lo", "--print"]);
+    let nginx = Nginx::start(&world, &world.server);
+    let mut traffic = Traffic::default();
+    traffic.fetch(&world, &world.server, "127.0.0.1", &["/item/1".to_owned()]);
+    traffic.join_log(&nginx);
+    world.settle();
+    let lines = recorder.stop().output;
+    let [done] = &traffic.connections[..] else {
+        panic!("one connection was made");
+    };
+    let client = done.client.expect("the client's end");
+    let closes: Vec<_> = (lines.lines())
+        .filter(|line| line.contains(" close ") && line.contains(&format!("{client} ")))
+        .collect();
+    let [curl, worker] = [done.curl, done.worker.expect("who accepted")];
+    for name in [format!("curl[{curl}]"), format!("nginx[{worker}]")] {
+        let its = closes.iter().filter(|line| line.contains(&name));
+        let [close] = its.collect::<Vec<_>>()[..] else {
+            panic!("one close of {name}: {closes:#?}");
+        };
+        assert!(close.contains(" after "), "{close}");
+    }
+}
+
 pub(crate) fn processes() {
     let scene = Scene::record();
     let [done] = &scene.traffic.connections[..] else {

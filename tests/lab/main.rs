@@ -143,6 +143,7 @@ const TESTS: &[(&str, fn())] = tests![
     namespaces::past_the_host,
     namespaces::interface_returns,
     events::each_kind,
+    events::printed_closes,
     events::processes,
     events::sockets_from_before,
     events::totals,

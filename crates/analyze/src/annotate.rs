@@ -13,8 +13,10 @@ use answers::{Answer, Answers, Way};
 use foldhash::HashMap;
 use tcprec_shared::flow::{Endpoint, Flow};
 use tcprec_shared::headers::{self, Headers, LinkType};
-use tcprec_shared::record::{Direction, Event, MAX_INTERFACES, Packet, Process, ProcessId, Record};
-use tcprec_shared::stream::{Annotation, ReadError, Source};
+use tcprec_shared::record::{
+    Direction, Event, EventKind, MAX_INTERFACES, Packet, Process, ProcessId, Record,
+};
+use tcprec_shared::stream::{Annotation, Owner, ReadError, Source};
 
 use crate::owner::{Claim, End, Owners};
 use crate::span::Span;
@@ -26,6 +28,11 @@ pub struct Note<'a> {
     pub annotation: Option<Annotation<'a>>,
     /// Of an event: the process that did it.
     pub process: Option<&'a Process>,
+    /// Of what another process did to a socket, or none (an arriving packet, a timer): whose
+    /// it is.
+    pub owner: Option<Owner<'a>>,
+    /// Of a close: when the socket came to be, if that was seen.
+    pub born_ns: Option<i64>,
 }
 
 /// How many closed sockets are remembered: late packets come soon.
@@ -77,12 +84,9 @@ impl Annotator {
             }
             Record::Packet(packet) => Note {
                 annotation: self.packet(packet),
-                process: None,
+                ..Note::default()
             },
-            Record::Event(event) => Note {
-                annotation: None,
-                process: event.process.and_then(|id| self.owners.process(id)),
-            },
+            Record::Event(event) => self.event(event),
             Record::Capture(_) | Record::Process(_) | Record::Loss(_) | Record::End(_) => {
                 Note::default()
             }
@@ -104,6 +108,22 @@ impl Annotator {
         Event {
             local,
             ..event.clone()
+        }
+    }
+
+    fn event(&self, event: &Event) -> Note<'_> {
+        let process = event.process.and_then(|id| self.owners.process(id));
+        let is_done_to_it = matches!(
+            event.kind,
+            EventKind::State | EventKind::Retransmit | EventKind::Reset | EventKind::Close
+        );
+        let owner = is_done_to_it.then(|| self.owners.owner_of(event)).flatten();
+        let is_close = event.kind == EventKind::Close;
+        Note {
+            annotation: None,
+            process,
+            owner: owner.filter(|owner| Some(owner.process.id) != event.process),
+            born_ns: is_close.then(|| self.owners.born_ns(event)).flatten(),
         }
     }
 

@@ -168,6 +168,16 @@ impl Owners {
         (opened_ns, socket.and_then(Socket::claim))
     }
 
+    /// When the socket of an event came to be, if that was seen.
+    pub(crate) fn born_ns(&self, event: &Event) -> Option<i64> {
+        self.sockets.of(event)?.born_ns
+    }
+
+    /// Who owns the socket of an event.
+    pub(crate) fn owner_of(&self, event: &Event) -> Option<Owner<'_>> {
+        self.owner(self.sockets.of(event).and_then(Socket::claim))
+    }
+
     /// The event's own end, with the port that its socket has by now.
     pub(crate) fn local(&self, event: &Event) -> Endpoint {
         self.sockets

@@ -16,6 +16,8 @@ pub(super) struct Socket {
     pub(super) cookie: Option<u64>,
     /// When it came to be; the beginning of time if before the recording.
     pub(super) opened_ns: i64,
+    /// That, where it was seen.
+    pub(super) born_ns: Option<i64>,
     pub(super) closed_ns: Option<i64>,
     pub(super) holders: Holders,
     pub(super) facts: KernelFacts,

@@ -140,6 +140,7 @@ impl Sockets {
             } else {
                 before
             },
+            born_ns: is_birth(event).then_some(event.ts_ns),
             closed_ns: None,
             holders: Holders::default(),
             facts: KernelFacts::default(),

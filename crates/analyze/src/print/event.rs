@@ -3,16 +3,13 @@
 use std::io::{self, Write};
 
 use tcprec_shared::flow::Endpoint;
-use tcprec_shared::record::{Direction, End, Event, EventKind, Process, TcpFacts, TcpState};
+use tcprec_shared::record::{Direction, End, Event, EventKind, TcpFacts, TcpState};
 
-use super::name;
+use super::{name, write_owner};
+use crate::annotate::Note;
 use crate::report::units::{self, clean, counted};
 
-pub(super) fn write_event(
-    event: &Event,
-    process: Option<&Process>,
-    to: &mut dyn Write,
-) -> io::Result<()> {
+pub(super) fn write_event(event: &Event, note: &Note<'_>, to: &mut dyn Write) -> io::Result<()> {
     let (kind, arrow) = match event.kind {
         EventKind::Connect => ("connect", "->"),
         EventKind::Accept => ("accept", "<-"),
@@ -26,7 +23,7 @@ pub(super) fn write_event(
         EventKind::Handover => ("handover", "--"),
     };
     write!(to, "{kind}")?;
-    match (process, event.process) {
+    match (note.process, event.process) {
         (Some(process), _) => write!(to, " {}", name(process))?,
         (None, Some(id)) => write!(to, " [{}]", id.pid)?,
         (None, None) => {}
@@ -45,10 +42,16 @@ pub(super) fn write_event(
         (_, Some(new)) if event.kind != EventKind::Close => write!(to, " {}", state(new))?,
         _ => {}
     }
-    match event.tcp {
-        Some(tcp) if event.kind == EventKind::Close => write_facts(&tcp, to),
-        _ => Ok(()),
+    if let Some(born_ns) = note.born_ns {
+        let lived_ns = event.ts_ns.saturating_sub(born_ns);
+        write!(to, " after {}", units::duration(lived_ns))?;
     }
+    match event.tcp {
+        Some(tcp) if event.kind == EventKind::Close => write_facts(&tcp, to)?,
+        _ => {}
+    }
+    note.owner
+        .map_or(Ok(()), |owner| write_owner("  ", &owner, to))
 }
 
 /// An endpoint as `addr:port`, with `*` for a port that is not chosen yet.

@@ -93,7 +93,7 @@ impl Printer {
             Record::Packet(packet) => self.packet(packet, note.annotation.as_ref(), to)?,
             Record::Event(event) => {
                 self.begin("", event.ts_ns, to)?;
-                event::write_event(event, note.process, to)?;
+                event::write_event(event, note, to)?;
             }
             Record::Loss(loss) => {
                 self.begin("", loss.first_ns, to)?;
@@ -214,12 +214,15 @@ fn write_owners(
         Some(Direction::In) => (annotation.peer, annotation.owner),
         Some(Direction::Out) | None => (annotation.owner, annotation.peer),
     };
-    let mut write = |mark: &str, owner: Option<Owner<'_>>| match owner {
-        Some(owner) => write!(to, "{mark}{} ({})", name(owner.process), owner.provenance),
-        None => Ok(()),
+    let mut write = |mark: &str, owner: Option<Owner<'_>>| {
+        owner.map_or(Ok(()), |owner| write_owner(mark, &owner, to))
     };
     write("  ", sender)?;
     write(if sender.is_some() { " > " } else { "  > " }, receiver)
+}
+
+fn write_owner(mark: &str, owner: &Owner<'_>, to: &mut dyn Write) -> io::Result<()> {
+    write!(to, "{mark}{} ({})", name(owner.process), owner.provenance)
 }
 
 /// A process, as `curl[811]`.
