@@ -141,7 +141,11 @@ impl Processes {
                 exec.argv.clone(),
             ),
             (None, Some(live)) => (live.exe.clone(), live.argv.clone()),
-            (None, None) => self.inherit(task),
+            // It took another name or user since, and started no program.
+            (None, None) => match self.known(task.id) {
+                Some(known) => (known.exe.clone(), known.argv.clone()),
+                None => self.inherit(task),
+            },
         };
         let live_group = live.and_then(|live| live.cgroup);
         let cgroup = live_group.or_else(|| self.groups.path(task.cgroup_id, control_groups));
@@ -310,6 +314,27 @@ mod tests {
         // It takes another name.
         let renamed = processes.meet(&task(1 << 23, "renamed")).unwrap();
         assert_eq!(renamed.argv, ["curl", "-v"]);
+    }
+
+    /// A child that is gone by then.
+    #[test]
+    fn who_takes_another_name_still_runs_its_program() {
+        let mut processes = Processes::new(Clock { offset_ns: 0 });
+        let parent = task(1 << 23, "server");
+        processes.start(Exec {
+            ts_ns: 0,
+            task: parent.clone(),
+            filename: "/bin/server".to_owned(),
+            argv: vec!["server".to_owned()],
+        });
+        let child = |comm| Task {
+            ppid: parent.id.pid,
+            ..task((1 << 23) + 1, comm)
+        };
+        assert!(processes.meet(&child("server")).is_some());
+        let renamed = processes.meet(&child("worker")).unwrap();
+        assert_eq!(renamed.exe.as_deref(), Some("/bin/server"));
+        assert_eq!(renamed.argv, ["server"]);
     }
 
     #[test]
