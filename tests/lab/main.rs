@@ -162,6 +162,7 @@ const TESTS: &[(&str, fn())] = tests![
     owners::read_after_the_end,
     owners::of_a_kernel_worker,
     resets::of_either_end,
+    resets::of_another_process,
     resets::after_the_end,
     resets::of_a_listener,
     load::owners,

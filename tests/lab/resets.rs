@@ -44,6 +44,33 @@ wait_for([server])
     assert_eq!(resets, ["RSTR", "RSTO"]);
 }
 
+/// A process resets what another one uses: here one that still holds it, as `ss -K` may at any
+/// time. The finding says who did it, and whose it was, also where all was done and said.
+pub(crate) fn of_another_process() {
+    let scene = Scene::new();
+    let script = "
+listener = listen()
+end = socket.create_connection((LOCAL, port_of(listener)))
+held, _ = listener.accept()
+worker = child(lambda: held.recv(1))
+tell(port_of(end), os.getpid(), worker)
+end.sendall(b'?')
+wait_for([worker])
+held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+held.close()
+select.select([end], [], [])
+end.close()
+";
+    let told = scene.record(script);
+    let report = scene.report();
+    let [reset] = report.of_kind("finding").collect::<Vec<_>>()[..] else {
+        panic!("one finding");
+    };
+    assert_eq!(reset["finding"], "reset");
+    assert_eq!(reset["acting_pid"], told[0].client, "{reset}");
+    assert_eq!(reset["resp_pid"], told[0].server, "{reset}");
+}
+
 /// What comes for connections in TIME-WAIT is reset by the kernel, whoever runs then.
 ///
 /// An end whose FIN is not acknowledged yet is still a socket; and one that is closed before

@@ -16,7 +16,7 @@ use std::mem;
 use std::net::IpAddr;
 
 use tcprec_shared::flow::Endpoint;
-use tcprec_shared::record::{Event, EventKind, Provenance, TcpState};
+use tcprec_shared::record::{Event, EventKind, ProcessId, Provenance, TcpState};
 
 pub use self::kind::FindingKind;
 
@@ -65,6 +65,8 @@ pub struct Finding {
     pub of_many_ports: bool,
     /// Whether it is the originator's doing; none if it is nobody's.
     pub by_orig: Option<bool>,
+    /// The process that did it at that end, where it is not its owner.
+    pub acting: Option<ProcessId>,
     /// When it began there: with this packet.
     pub first_ns: i64,
     /// When it ended there: with this packet.
@@ -96,6 +98,7 @@ impl Finding {
             of_several: false,
             of_many_ports: false,
             by_orig,
+            acting: None,
             first_ns: span.first_ns,
             last_ns: span.last_ns,
             at_byte: None,
@@ -154,6 +157,8 @@ struct Key {
     by_orig: Option<bool>,
     /// The name of the process, which may have been started many times.
     client: Option<String>,
+    /// That of the one that acted instead of an owner.
+    acting: Option<String>,
     client_addr: IpAddr,
     server: Option<IpAddr>,
     /// None where it is any of many.
@@ -253,13 +258,12 @@ impl Findings {
         let ends = finding.ends;
         // Who captured one way only did so with all servers.
         let server = Some(ends.resp).filter(|_| finding.kind != FindingKind::OneSided);
+        let comm = |id| owners.process(id).map(|process| process.comm.clone());
         let key = Key {
             kind: finding.kind,
             by_orig: finding.by_orig,
-            client: ends
-                .orig_owner
-                .and_then(|owner| owners.process(owner.process))
-                .map(|process| process.comm.clone()),
+            client: ends.orig_owner.and_then(|owner| comm(owner.process)),
+            acting: finding.acting.and_then(comm),
             client_addr: ends.orig.addr,
             server: server.map(|server| server.addr),
             server_port: server.map(|server| server.port),

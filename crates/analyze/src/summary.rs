@@ -167,7 +167,8 @@ impl Summary {
 pub(crate) fn name_processes(report: &mut Report, owners: &Owners) {
     for finding in &report.findings {
         let ends = [finding.ends.orig_owner, finding.ends.resp_owner];
-        for id in ends.into_iter().flatten().map(|owner| owner.process) {
+        let owners_of_ends = ends.into_iter().flatten().map(|owner| owner.process);
+        for id in owners_of_ends.chain(finding.acting) {
             if let Some(process) = owners.process(id) {
                 let without_sums = || ProcessSummary {
                     process: process.clone(),

@@ -103,7 +103,15 @@ fn reset(connection: &Connection) -> Option<Finding> {
     let tcp = &connection.tcp;
     let by_orig = tcp.is_reset_by_orig()?;
     let left_ns = tcp.left_ns.filter(|_| tcp.is_left_by_reset());
+    let end = if by_orig {
+        &connection.orig
+    } else {
+        &connection.resp
+    };
+    let acting = end.kernel.and_then(|kernel| kernel.reset_by);
+    let is_owner = |process| end.owner.is_none_or(|owner| owner.process == process);
     (!tcp.is_closed_before_reset(by_orig)).then(|| Finding {
+        acting: acting.filter(|process| !is_owner(*process)),
         last_ns: left_ns.unwrap_or(tcp.last_ns),
         ..of(connection, FindingKind::Reset, Some(by_orig))
     })
@@ -112,7 +120,8 @@ fn reset(connection: &Connection) -> Option<Finding> {
 /// Whether a client resets a connection with which all is done: nobody said anything, as
 /// when it looks whether a server is there, or all of its requests are answered
 /// (`is_answered`), or it has closed its session of TLS, and has acknowledged all. It saves
-/// itself the state TIME-WAIT, or does not read the server's farewell any more.
+/// itself the state TIME-WAIT, or does not read the server's farewell any more. Another
+/// process than the client that does it (`ss -K`) has other reasons.
 fn is_harmless(finding: &Finding, connection: &Connection, is_answered: bool) -> bool {
     let (orig, resp) = (&connection.tcp.orig, &connection.tcp.resp);
     let turns = connection.tcp.turns.as_deref();
@@ -120,7 +129,7 @@ fn is_harmless(finding: &Finding, connection: &Connection, is_answered: bool) ->
     let is_silent = orig.bytes == 0 && resp.bytes == 0;
     let is_done = (is_answered || is_closed) && resp.unacknowledged_bytes == 0;
     let is_reset = finding.kind == FindingKind::Reset && finding.by_orig == Some(true);
-    is_reset && (is_silent && resp.packets > 0 || is_done)
+    is_reset && finding.acting.is_none() && (is_silent && resp.packets > 0 || is_done)
 }
 
 /// A port that is used again though it is in TIME-WAIT.

@@ -68,6 +68,8 @@ pub struct KernelFacts {
     pub retransmits: u64,
     /// Resets sent.
     pub resets_sent: u64,
+    /// The process that had the last of them sent.
+    pub reset_by: Option<ProcessId>,
     /// Resets received.
     pub resets_received: u64,
     /// The kernel's figures when it last told them, as a rule at the close.
@@ -78,7 +80,10 @@ impl KernelFacts {
     fn observe(&mut self, event: &Event) {
         match (event.kind, event.direction) {
             (EventKind::Retransmit, _) => self.retransmits += 1,
-            (EventKind::Reset, Some(Direction::Out)) => self.resets_sent += 1,
+            (EventKind::Reset, Some(Direction::Out)) => {
+                self.resets_sent += 1;
+                self.reset_by = event.process;
+            }
             (EventKind::Reset, Some(Direction::In)) => self.resets_received += 1,
             _ => {}
         }

@@ -4,13 +4,14 @@ use super::row::Names;
 use super::{Outcome, OwnerId, units};
 use crate::finding::{Finding, FindingKind};
 use tcprec_shared::flow::Endpoint;
+use tcprec_shared::record::ProcessId;
 
 /// A finding as a sentence.
 pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
     let ends = finding.ends;
+    let name = |id: ProcessId| Some(format!("{}[{}]", names.comm(id)?, id.pid));
     let who = |owner: Option<OwnerId>, endpoint: Endpoint| {
-        let process = owner.map(|owner| owner.process);
-        let named = process.and_then(|id| Some(format!("{}[{}]", names.comm(id)?, id.pid)));
+        let named = owner.and_then(|owner| name(owner.process));
         named.unwrap_or_else(|| endpoint.addr.to_string())
     };
     let server_at = match ends.resp {
@@ -58,7 +59,12 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
                 outcome.unwrap_or_default(),
             )
         }
-        FindingKind::Reset => format!("{by} reset its connection with {other}, {time} old"),
+        FindingKind::Reset => match finding.acting.and_then(name) {
+            Some(acting) => {
+                format!("{acting} reset the connection of {by} with {other}, {time} old")
+            }
+            None => format!("{by} reset its connection with {other}, {time} old"),
+        },
         FindingKind::Timeout if finding.at_byte.is_none() => match finding.by_orig {
             Some(false) => {
                 format!("the SYN-ACK of {by} to {other} was not acknowledged for {time}")

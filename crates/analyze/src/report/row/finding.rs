@@ -24,6 +24,10 @@ impl Row for FindingRow<'_> {
         if let Some(by_orig) = finding.by_orig {
             to.field("end", end_word(by_orig))?;
         }
+        if let Some(acting) = finding.acting {
+            to.field("acting_pid", &acting.pid)?;
+            to.field("acting_comm", &names.comm(acting))?;
+        }
         to.field("ts", &seconds(finding.first_ns))?;
         to.field("last_ts", &seconds(finding.last_ns))?;
         to.field("duration", &seconds(finding.duration_ns()))?;

@@ -258,6 +258,10 @@ pub(crate) fn finding(connection: &Connection) -> Finding {
         elsewhere: 0,
         ends: connection.ends(),
         by_orig: Some(true),
+        acting: Some(ProcessId {
+            pid: 0,
+            start_ns: 0,
+        }),
         first_ns: 0,
         last_ns: 0,
         of_several: true,
