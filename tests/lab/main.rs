@@ -163,6 +163,7 @@ const TESTS: &[(&str, fn())] = tests![
     owners::of_a_kernel_worker,
     resets::of_either_end,
     resets::of_another_process,
+    resets::of_a_firewall,
     resets::after_the_end,
     resets::of_a_listener,
     load::owners,

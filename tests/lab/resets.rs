@@ -71,6 +71,41 @@ end.close()
     assert_eq!(reset["resp_pid"], told[0].server, "{reset}");
 }
 
+/// A firewall resets a connection in the name of its server, which knows nothing of it.
+pub(crate) fn of_a_firewall() {
+    let scene = Scene::new();
+    let script = "
+import subprocess
+listener = listen()
+end = socket.create_connection((LOCAL, port_of(listener)))
+served, _ = listener.accept()
+tell(port_of(end), os.getpid(), os.getpid())
+rules = '''
+    add table ip t
+    add chain ip t c { type filter hook input priority 0; }
+    add rule ip t c tcp dport %d reject with tcp reset'''
+subprocess.run(['nft', rules % port_of(listener)], check=True)
+end.sendall(b'?')
+try:
+    end.recv(1)
+except ConnectionResetError:
+    pass
+subprocess.run(['nft', 'delete table ip t'], check=True)
+time.sleep(0.05)  # No socket lives for so long that has sent a reset.
+";
+    let told = scene.record(script);
+    let report = scene.report();
+    let [reset] = report.of_kind("finding").collect::<Vec<_>>()[..] else {
+        panic!("one finding");
+    };
+    assert_eq!(reset["finding"], "reset");
+    assert_eq!(reset["foreign"], true, "{reset}");
+    assert_eq!(
+        (reset["end"].as_str(), &reset["resp_pid"]),
+        (Some("resp"), &told[0].server.into())
+    );
+}
+
 /// What comes for connections in TIME-WAIT is reset by the kernel, whoever runs then.
 ///
 /// An end whose FIN is not acknowledged yet is still a socket; and one that is closed before

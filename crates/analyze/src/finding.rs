@@ -67,6 +67,8 @@ pub struct Finding {
     pub by_orig: Option<bool>,
     /// The process that did it at that end, where it is not its owner.
     pub acting: Option<ProcessId>,
+    /// Whether something else sent it in that end's name, as a firewall does.
+    pub is_foreign: bool,
     /// When it began there: with this packet.
     pub first_ns: i64,
     /// When it ended there: with this packet.
@@ -99,6 +101,7 @@ impl Finding {
             of_many_ports: false,
             by_orig,
             acting: None,
+            is_foreign: false,
             first_ns: span.first_ns,
             last_ns: span.last_ns,
             at_byte: None,
@@ -159,6 +162,7 @@ struct Key {
     client: Option<String>,
     /// That of the one that acted instead of an owner.
     acting: Option<String>,
+    is_foreign: bool,
     client_addr: IpAddr,
     server: Option<IpAddr>,
     /// None where it is any of many.
@@ -264,6 +268,7 @@ impl Findings {
             by_orig: finding.by_orig,
             client: ends.orig_owner.and_then(|owner| comm(owner.process)),
             acting: finding.acting.and_then(comm),
+            is_foreign: finding.is_foreign,
             client_addr: ends.orig.addr,
             server: server.map(|server| server.addr),
             server_port: server.map(|server| server.port),

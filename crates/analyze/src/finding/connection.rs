@@ -3,9 +3,10 @@
 use super::{Finding, FindingKind, Findings, LONG_NS, UNANSWERED_NS};
 use crate::contrast::resent_at_most;
 use crate::owner::Owners;
-use crate::resolved::Connection;
+use crate::resolved::{Connection, EndFacts, OwnerId};
 use crate::span::Span;
 use crate::tcp::{self, ConnState, Stall, StallCause};
+use tcprec_shared::record::Provenance;
 
 /// A connection that only one end has closed is left over after this time.
 const LEFTOVER_NS: i64 = 10_000_000_000;
@@ -17,6 +18,9 @@ const MANY_PACKETS: u64 = 10;
 /// Linux keeps the ports of a closed connection for so long
 /// (`TCP_TIMEWAIT_LEN`), unless they are needed.
 const TIME_WAIT_NS: i64 = 60_000_000_000;
+
+/// A socket that sends a reset is closed with it, so long after it at most.
+const AT_ONCE_NS: i64 = 10_000_000;
 
 impl Findings {
     /// Looks at a finished connection, of a capture whose latest packet is of
@@ -108,20 +112,33 @@ fn reset(connection: &Connection) -> Option<Finding> {
     } else {
         &connection.resp
     };
+    let last_ns = left_ns.unwrap_or(tcp.last_ns);
     let acting = end.kernel.and_then(|kernel| kernel.reset_by);
     let is_owner = |process| end.owner.is_none_or(|owner| owner.process == process);
     (!tcp.is_closed_before_reset(by_orig)).then(|| Finding {
         acting: acting.filter(|process| !is_owner(*process)),
-        last_ns: left_ns.unwrap_or(tcp.last_ns),
+        is_foreign: !connection.incomplete.events && has_outlived(end, last_ns),
+        last_ns,
         ..of(connection, FindingKind::Reset, Some(by_orig))
     })
+}
+
+/// Whether the socket of an end knew nothing of a reset in its name at `reset_ns`: it sent
+/// none, and was not closed with it.
+fn has_outlived(end: &EndFacts, reset_ns: i64) -> bool {
+    let is_known = |owner: OwnerId| owner.provenance != Provenance::Guess;
+    end.owner.is_some_and(is_known)
+        && end.kernel.is_some_and(|kernel| {
+            let closed_ns = kernel.closed_ns.unwrap_or(i64::MAX);
+            kernel.resets_sent == 0 && closed_ns.saturating_sub(reset_ns) > AT_ONCE_NS
+        })
 }
 
 /// Whether a client resets a connection with which all is done: nobody said anything, as
 /// when it looks whether a server is there, or all of its requests are answered
 /// (`is_answered`), or it has closed its session of TLS, and has acknowledged all. It saves
 /// itself the state TIME-WAIT, or does not read the server's farewell any more. Another
-/// process than the client that does it (`ss -K`) has other reasons.
+/// process than the client that does it (`ss -K`) has other reasons, and a firewall, too.
 fn is_harmless(finding: &Finding, connection: &Connection, is_answered: bool) -> bool {
     let (orig, resp) = (&connection.tcp.orig, &connection.tcp.resp);
     let turns = connection.tcp.turns.as_deref();
@@ -129,7 +146,8 @@ fn is_harmless(finding: &Finding, connection: &Connection, is_answered: bool) ->
     let is_silent = orig.bytes == 0 && resp.bytes == 0;
     let is_done = (is_answered || is_closed) && resp.unacknowledged_bytes == 0;
     let is_reset = finding.kind == FindingKind::Reset && finding.by_orig == Some(true);
-    is_reset && finding.acting.is_none() && (is_silent && resp.packets > 0 || is_done)
+    let is_its_own = finding.acting.is_none() && !finding.is_foreign;
+    is_reset && is_its_own && (is_silent && resp.packets > 0 || is_done)
 }
 
 /// A port that is used again though it is in TIME-WAIT.

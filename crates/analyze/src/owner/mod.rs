@@ -72,6 +72,8 @@ pub struct KernelFacts {
     pub reset_by: Option<ProcessId>,
     /// Resets received.
     pub resets_received: u64,
+    /// When its socket was closed.
+    pub closed_ns: Option<i64>,
     /// The kernel's figures when it last told them, as a rule at the close.
     pub tcp: Option<TcpFacts>,
 }
@@ -85,6 +87,7 @@ impl KernelFacts {
                 self.reset_by = event.process;
             }
             (EventKind::Reset, Some(Direction::In)) => self.resets_received += 1,
+            (EventKind::Close, _) => self.closed_ns = Some(event.ts_ns),
             _ => {}
         }
         if event.tcp.is_some() {

@@ -430,6 +430,7 @@ fn kernel_facts_are_those_of_the_incarnation() {
         table.0.facts(&end(CLIENT, SERVER, 1, 3)).kernel,
         Some(KernelFacts {
             retransmits: 3,
+            closed_ns: Some(3 * SECOND),
             tcp: Some(facts),
             ..KernelFacts::default()
         })

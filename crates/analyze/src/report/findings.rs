@@ -63,6 +63,10 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
             Some(acting) => {
                 format!("{acting} reset the connection of {by} with {other}, {time} old")
             }
+            None if finding.is_foreign => format!(
+                "a firewall or the like reset the connection of {by} with {other}, {time} old: \
+                 its socket sent no reset"
+            ),
             None => format!("{by} reset its connection with {other}, {time} old"),
         },
         FindingKind::Timeout if finding.at_byte.is_none() => match finding.by_orig {

@@ -28,6 +28,9 @@ impl Row for FindingRow<'_> {
             to.field("acting_pid", &acting.pid)?;
             to.field("acting_comm", &names.comm(acting))?;
         }
+        if finding.is_foreign {
+            to.field("foreign", &true)?;
+        }
         to.field("ts", &seconds(finding.first_ns))?;
         to.field("last_ts", &seconds(finding.last_ns))?;
         to.field("duration", &seconds(finding.duration_ns()))?;

@@ -262,6 +262,7 @@ pub(crate) fn finding(connection: &Connection) -> Finding {
             pid: 0,
             start_ns: 0,
         }),
+        is_foreign: true,
         first_ns: 0,
         last_ns: 0,
         of_several: true,
