@@ -228,6 +228,7 @@ const TESTS: &[(&str, fn())] = tests![
     overload::stopped_reader,
     overload::slow_output,
     rights::given_up,
+    rights::in_a_user_namespace,
     rights::not_given_up,
     rights::no_core_dump,
     rights::file_capabilities,

@@ -36,6 +36,15 @@ fn capabilities(status: &str, set: &str) -> u64 {
     u64::from_str_radix(&field(status, set), 16).expect("a set of capabilities")
 }
 
+/// Root of a rootless container may nothing that recording needs. It is told where to go.
+pub(crate) fn in_a_user_namespace() {
+    let world = World::without_cable();
+    let arguments = ["--map-root-user", TCPREC, "record", "-i", "lo", "--print"];
+    let ended = world.run(&world.server, "unshare", &arguments);
+    let errors = ended.expect_code(1).errors;
+    assert!(errors.contains("--netns PID"), "{errors}");
+}
+
 /// A command does not run on alone when the recording fails as it begins.
 pub(crate) fn not_given_up() {
     let world = World::without_cable();

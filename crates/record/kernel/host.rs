@@ -104,9 +104,18 @@ pub(super) fn is_realtime() -> bool {
 /// processes outside are not seen (pid_namespaces(7)).
 pub(crate) fn is_in_pid_namespace() -> bool {
     // PROC_PID_INIT_INO of linux/proc_ns.h.
-    const INITIAL: &str = "pid:[4026531836]";
-    let own = std::fs::read_link("/proc/self/ns/pid");
-    own.is_ok_and(|own| own != Path::new(INITIAL))
+    is_other("/proc/self/ns/pid", "pid:[4026531836]")
+}
+
+/// Whether rights are those over a namespace, and not over the host (user_namespaces(7)).
+pub(super) fn is_in_user_namespace() -> bool {
+    // PROC_USER_INIT_INO of linux/proc_ns.h.
+    is_other("/proc/self/ns/user", "user:[4026531837]")
+}
+
+/// Whether a namespace is known, and not the host's.
+fn is_other(own: &str, initial: &str) -> bool {
+    std::fs::read_link(own).is_ok_and(|own| own != Path::new(initial))
 }
 
 /// The kernel's random id of this boot.

@@ -144,7 +144,7 @@ pub(crate) const MAX_SNAP_BYTES: u32 = 262_144;
 /// Why the kernel side does not run.
 #[derive(Debug, Error)]
 pub(crate) enum KernelError {
-    #[error("cannot load the BPF programs: {0:#}")]
+    #[error("{}", cannot_be_loaded(.0))]
     Load(#[source] libbpf_rs::Error),
     #[error("kernel events cannot be had: {0:#}")]
     Events(#[source] libbpf_rs::Error),
@@ -160,6 +160,20 @@ pub(crate) enum KernelError {
     Io(#[from] io::Error),
     #[error("{0:#}")]
     Libbpf(#[from] libbpf_rs::Error),
+}
+
+fn cannot_be_loaded(error: &libbpf_rs::Error) -> String {
+    let why = match error.kind() {
+        libbpf_rs::ErrorKind::OutOfMemory => {
+            ": what they take counts in the limit of tcprec's control group (memory.max)"
+        }
+        libbpf_rs::ErrorKind::PermissionDenied if host::is_in_user_namespace() => {
+            ": root of a user namespace, as in a rootless container, may not; record on its \
+             host, with --netns PID"
+        }
+        _ => "",
+    };
+    format!("cannot load the BPF programs: {error:#}{why}")
 }
 
 /// The programs, attached.

@@ -31,9 +31,12 @@ impl Namespace {
     /// # Errors
     /// When /proc cannot be read.
     pub(crate) fn own() -> io::Result<Self> {
+        const OWN: &str = "/proc/thread-self/ns/net";
+        let file = File::open(OWN)
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot read {OWN}: {error}")))?;
         Ok(Self {
             name: String::new(),
-            inode: inode(&File::open("/proc/thread-self/ns/net")?)?,
+            inode: inode(&file)?,
             inside: None,
         })
     }
