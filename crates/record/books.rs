@@ -27,6 +27,8 @@ pub(crate) struct Totals {
     pub(crate) wire_bytes: u64,
     /// Found by the scan, so not among what the programs saw.
     pub(crate) scanned: u64,
+    /// Of the lost packets those that found no room in the kernel.
+    pub(crate) no_room_packets: u64,
 }
 
 impl Totals {
@@ -132,6 +134,7 @@ mod tests {
             events: total(9, 0),
             wire_bytes: 4500,
             scanned: 1,
+            no_room_packets: 2,
         };
         let held = Held {
             packets: 28,

@@ -289,7 +289,12 @@ impl Writer {
             Record::Event(_) => (&mut self.totals.events, &self.progress.events),
             Record::Loss(loss) => {
                 match loss.lost {
-                    Lost::Packets => self.totals.packets.lost += loss.count,
+                    Lost::Packets => {
+                        self.totals.packets.lost += loss.count;
+                        if loss.cause == LossCause::RingFull {
+                            self.totals.no_room_packets += loss.count;
+                        }
+                    }
                     Lost::Events => self.totals.events.lost += loss.count,
                     // Their events are there, and tell their names.
                     Lost::Processes => {}

@@ -181,6 +181,7 @@ pub(crate) fn small_buffer() {
         flood_unread(&world, &recorder);
         let ended = recorder.stop();
         assert!(!ended.errors.contains("in no book"), "{}", ended.errors);
+        assert!(ended.errors.contains("--buffer"), "{}", ended.errors);
         let sent = sent_packets(&world) - before;
         let books = Books::check(&capture, sent, [began, now_ns()]);
         let causes: Vec<_> = books.lost.keys().collect();

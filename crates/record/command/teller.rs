@@ -108,6 +108,13 @@ impl Teller {
         }
         let _ = write!(text, " ({})", summary.reason);
         self.say(&text);
+        if totals.no_room_packets > 0 {
+            self.say(&format!(
+                "{} found no room in the kernel before tcprec came to read: --buffer gives more, \
+                 and a filter leaves less to wait",
+                units::counted(totals.no_room_packets, "packet"),
+            ));
+        }
         let elsewhere = &summary.elsewhere;
         if totals.packets.recorded == 0 && elsewhere.events >= MANY_EVENTS {
             self.say(&format!(
