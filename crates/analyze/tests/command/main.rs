@@ -366,8 +366,7 @@ fn several_recordings_in_a_folder_are_told_as_such() {
     add("r.1.jsonl", 7, 1);
     assert!(files().starts_with("files     2;"), "{}", files());
     let output = run(&["analyze", text(folder.path())]);
-    let told =
-        "ended     no end was written: it is still being recorded, or the recorder was killed\n";
+    let told = "ended     no end was written: it is still being recorded, or the recorder was killed or could write no more\n";
     assert!(String::from_utf8_lossy(&output.stdout).contains(told));
     add("g.jsonl", 8, 0);
     assert!(

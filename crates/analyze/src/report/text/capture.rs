@@ -91,8 +91,7 @@ impl Text<'_> {
             }
             Ending::Abrupt => {
                 // A file does not say whether somebody writes it.
-                let abrupt =
-                    "no end was written: it is still being recorded, or the recorder was killed";
+                let abrupt = "no end was written: it is still being recorded, or the recorder was killed or could write no more";
                 Some(Cell::styled(abrupt, WARN))
             }
             Ending::Cut(detail) => Some(Cell::styled(
