@@ -111,18 +111,39 @@ static __always_inline bool is_from_listener(const struct bpf_sock *sk)
 }
 
 /* The ends of a packet as the socket has them that sends it, or that receives it. */
-static __always_inline void fill_ends(struct socket_ends *ends, const struct headers *headers,
-				      bool is_sender)
+static __always_inline struct socket_ends ends_of(const struct headers *headers, bool is_sender)
 {
-	__builtin_memcpy(ends->local, is_sender ? headers->src : headers->dst, 16);
-	__builtin_memcpy(ends->remote, is_sender ? headers->dst : headers->src, 16);
-	ends->local_port = is_sender ? headers->sport : headers->dport;
-	ends->remote_port = is_sender ? headers->dport : headers->sport;
+	struct socket_ends ends;
+
+	__builtin_memcpy(ends.local, is_sender ? headers->src : headers->dst, 16);
+	__builtin_memcpy(ends.remote, is_sender ? headers->dst : headers->src, 16);
+	ends.local_port = is_sender ? headers->sport : headers->dport;
+	ends.remote_port = is_sender ? headers->dport : headers->sport;
+	return ends;
 }
 
-static __always_inline bool is_first(const struct headers *headers)
+static __always_inline struct listening_end local_end(const struct socket_ends *ends, __u32 where)
 {
-	return (headers->flags & (FLAG_SYN | FLAG_ACK)) == FLAG_SYN;
+	struct listening_end end = { .netns = where, .port = ends->local_port };
+
+	__builtin_memcpy(end.address, ends->local, 16);
+	return end;
+}
+
+/* What is known of a packet's ends: of earlier connections nothing once a SYN begins
+ * another between them. */
+static __always_inline enum ends_state known_state(const struct headers *headers,
+						   const struct socket_ends *ends)
+{
+	bool is_first = (headers->flags & (FLAG_SYN | FLAG_ACK)) == FLAG_SYN;
+	__u8 *state = bpf_map_lookup_elem(&wanted_ends, ends);
+
+	if (!state)
+		return ENDS_UNKNOWN;
+	if (*state == ENDS_OPEN || !is_first)
+		return *state;
+	bpf_map_delete_elem(&wanted_ends, ends);
+	return ENDS_UNKNOWN;
 }
 
 /* Whether one end of a packet is a wanted socket; that of the sender, if it is known. */
@@ -130,32 +151,22 @@ static __always_inline bool is_wanted_end(const struct headers *headers, bool is
 					  bool is_loopback, __u64 cookie,
 					  const struct bpf_sock *sk)
 {
-	struct listening_end end = { .netns = netns };
-	struct socket_ends ends = {};
-	bool is_wanted;
-	__u8 *state;
+	struct socket_ends ends = ends_of(headers, is_sender);
+	struct listening_end end = local_end(&ends, netns);
+	enum ends_state state = known_state(headers, &ends);
 
-	fill_ends(&ends, headers, is_sender);
-	state = bpf_map_lookup_elem(&wanted_ends, &ends);
-	if (state && (*state == ENDS_OPEN || !is_first(headers)))
-		return *state != ENDS_UNWANTED;
-	__builtin_memcpy(end.address, ends.local, 16);
-	end.port = ends.local_port;
-	is_wanted = is_listened_at(&end);
-	if (!is_wanted && sees_elsewhere && !is_loopback) {
-		end.netns = ELSEWHERE;
-		is_wanted = is_listened_at(&end);
-	}
-	if (!is_wanted && sk &&
-	    (bpf_map_lookup_elem(&wanted_cookies, &cookie) || is_from_listener(sk))) {
-		/* The SYN tells the port of a socket that connects, and any packet a
-		 * translated end. */
-		set_ends(&ends, ENDS_OPEN);
+	if (state != ENDS_UNKNOWN)
+		return state != ENDS_UNWANTED;
+	if (is_listened_at(&end))
 		return true;
-	}
-	if (state)
-		bpf_map_delete_elem(&wanted_ends, &ends);
-	return is_wanted;
+	end.netns = ELSEWHERE;
+	if (sees_elsewhere && !is_loopback && is_listened_at(&end))
+		return true;
+	if (!sk || !(bpf_map_lookup_elem(&wanted_cookies, &cookie) || is_from_listener(sk)))
+		return false;
+	/* The SYN tells the port of a socket that connects, and any packet a translated end. */
+	set_ends(&ends, ENDS_OPEN);
+	return true;
 }
 
 /* The same of a container's end that stands where this namespace's would: what goes to a
@@ -163,16 +174,12 @@ static __always_inline bool is_wanted_end(const struct headers *headers, bool is
  * its accept on, since what goes out may leave for any host. */
 static __always_inline bool is_wanted_container(const struct headers *headers, bool is_sender)
 {
-	struct listening_end end = { .netns = ELSEWHERE };
-	struct socket_ends ends = {};
-	__u8 *state;
+	struct socket_ends ends = ends_of(headers, is_sender);
+	struct listening_end end = local_end(&ends, ELSEWHERE);
+	enum ends_state state = known_state(headers, &ends);
 
-	fill_ends(&ends, headers, is_sender);
-	state = bpf_map_lookup_elem(&wanted_ends, &ends);
-	if (state && (*state == ENDS_OPEN || !is_first(headers)))
-		return *state != ENDS_UNWANTED;
-	__builtin_memcpy(end.address, ends.local, 16);
-	end.port = ends.local_port;
+	if (state != ENDS_UNKNOWN)
+		return state != ENDS_UNWANTED;
 	return bpf_map_lookup_elem(&listening_ends, &end);
 }
 

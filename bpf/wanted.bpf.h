@@ -25,7 +25,8 @@ struct socket_ends {
 
 /* What is known of a socket between two ends. */
 enum ends_state {
-	ENDS_OPEN = 1,
+	ENDS_UNKNOWN,
+	ENDS_OPEN,
 	/* Its last packets are still to come, but a SYN begins another connection
 	 * between the same ends, maybe of another process. */
 	ENDS_CLOSED,
