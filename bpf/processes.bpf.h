@@ -135,7 +135,9 @@ static __always_inline void add_listener(__u64 cookie, const struct listening_en
 {
 	struct listeners_on_port *on_port = bpf_map_lookup_elem(&wanted_ports, &end->port);
 	__u32 *count, one = 1;
-	long error;
+	/* Before Linux 6.4 the upper half of the answer is no part of it (kernel commit
+	 * d7ba4cc900bf). */
+	int error;
 
 	/* Several processes may hold it. */
 	error = bpf_map_update_elem(&wanted_listeners, &cookie, end, BPF_NOEXIST);
