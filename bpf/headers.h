@@ -103,7 +103,9 @@ static __always_inline int parse_headers(void *packet, __u32 network_only, __u32
 			return 0;
 		ether_type = headers_be16(frame + 12);
 		network = ETHERNET_BYTES;
-		for (int i = 0; i < MAX_VLAN_TAGS; i++) {
+		/* The verifier loses a number of less than 64 bits that is put on the stack,
+		 * before Linux 5.16 (kernel commit 354e8f1970f8), and with it a loop's end. */
+		for (__u64 i = 0; i < MAX_VLAN_TAGS; i++) {
 			if (ether_type != ETHER_TYPE_VLAN && ether_type != ETHER_TYPE_PROVIDER_VLAN &&
 			    ether_type != ETHER_TYPE_OLD_QINQ)
 				break;
@@ -163,7 +165,7 @@ static __always_inline int parse_headers(void *packet, __u32 network_only, __u32
 	if (offset != network + IPV4_BYTES)
 		tcp_loaded = 0;
 
-	for (int i = 0; i < MAX_EXTENSION_HEADERS; i++) {
+	for (__u64 i = 0; i < MAX_EXTENSION_HEADERS; i++) {
 		__u8 extension[EXTENSION_BYTES];
 		__u32 extension_bytes;
 
