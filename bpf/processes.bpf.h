@@ -24,8 +24,6 @@ const volatile __u32 by_cgroup = 0;
 const volatile __u32 follow_forks = 0;
 
 #define MAX_WANTED 1024
-#define MAX_FOLLOWED 65536
-#define MAX_LISTENERS 65536
 /* In which /proc tells when a process started: 1/100 s (USER_HZ). */
 #define TICK_NS 10000000
 
@@ -62,11 +60,12 @@ struct {
 	__type(value, __u8);
 } wanted_cgroups SEC(".maps");
 
-/* The same of the processes that wanted processes started. */
+/* The same of the processes that wanted processes started. The recorder sets the size,
+ * as of the listeners. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, MAX_FOLLOWED);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, __u64);
 } followed SEC(".maps");
@@ -76,7 +75,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, MAX_LISTENERS);
+	__uint(max_entries, 1);
 	__type(key, __u64);
 	__type(value, struct listening_end);
 } wanted_listeners SEC(".maps");

@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 
 use libbpf_rs::btf::{Btf, types::Typedef};
 use libbpf_rs::skel::{OpenSkel as _, SkelBuilder as _};
-use libbpf_rs::{ErrorExt as _, OpenObject};
+use libbpf_rs::{ErrorExt as _, OpenObject, ProgramType, libbpf_sys};
 use tcprec_shared::record::{Direction, MissingHook};
 
 use super::events::{EventHooks, Events};
@@ -62,12 +62,31 @@ pub(super) fn load_packets(
                 Some(Direction::Out) => direction::DIRECTION_OUT.0,
             };
         }
+        avoid_warnings(open.open_object_mut())?;
         options.wanted.open_packets(&mut open, before)?;
         size.set(&mut open.maps.ring, &mut open.maps.cpu_rings)?;
         layout.set(&mut open.maps)?;
         open.load()
     };
     load().map_err(KernelError::Load)
+}
+
+/// Where the kernel warns of programs at classic tracepoints whose maps take memory as it is
+/// needed, and with panic_on_warn stops: before Linux 6.1 (kernel commit 34dd3bad1a6f), which
+/// also brought this clock.
+pub(super) fn avoid_warnings(open: &mut OpenObject) -> libbpf_rs::Result<()> {
+    let is_newer =
+        ProgramType::SocketFilter.is_helper_supported(libbpf_sys::BPF_FUNC_ktime_get_tai_ns)?;
+    if is_newer { Ok(()) } else { preallocate(open) }
+}
+
+/// Has maps take all their memory when they are loaded.
+fn preallocate(open: &mut OpenObject) -> libbpf_rs::Result<()> {
+    for mut map in open.maps_mut() {
+        let flags = map.map_flags() & !libbpf_sys::BPF_F_NO_PREALLOC;
+        map.set_map_flags(flags)?;
+    }
+    Ok(())
 }
 
 /// As many as there are, then zeros.
@@ -156,6 +175,7 @@ fn load_typed(
         };
         tell!(rodata, size);
     }
+    avoid_warnings(open.open_object_mut())?;
     options.wanted.open_events(&mut open, packets)?;
     size.set(&mut open.maps.ring, &mut open.maps.cpu_rings)?;
     for mut program in open.open_object_mut().progs_mut() {
@@ -253,5 +273,32 @@ fn place(fields: &mut fields, field: &tracefs::Field) {
     // Its low byte is read: the last one of a number in network byte order.
     if field.name == "protocol" && cfg!(target_endian = "big") {
         *place += field.bytes.saturating_sub(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libbpf_rs::MapCore as _;
+    use libbpf_rs::skel::Skel as _;
+
+    use super::super::skeleton::top::TopSkelBuilder;
+    use super::*;
+
+    #[test]
+    #[ignore = "needs root"]
+    fn what_is_preallocated_loads() {
+        let mut open = TopSkelBuilder::default().open(object()).unwrap();
+        let late = |flags: u32| flags & libbpf_sys::BPF_F_NO_PREALLOC != 0;
+        let maps = open.open_object().maps();
+        assert!(maps.into_iter().any(|map| late(map.map_flags())));
+        preallocate(open.open_object_mut()).unwrap();
+        let loaded = open.load().unwrap();
+        for map in loaded.object().maps() {
+            assert!(
+                !late(map.info().unwrap().info.map_flags),
+                "{:?}",
+                map.name()
+            );
+        }
     }
 }

@@ -13,7 +13,7 @@ use super::KernelError;
 use super::hooks;
 use super::host;
 use super::host::TICK_NS;
-use super::load::object;
+use super::load::{avoid_warnings, object};
 use super::misses::missed;
 use super::skeleton::top::types::{process_counts, process_key};
 use super::skeleton::top::{TopSkel, TopSkelBuilder};
@@ -180,6 +180,7 @@ fn load(room: Room) -> libbpf_rs::Result<TopSkel<'static>> {
         return Err(libbpf_rs::Error::from(host::no_btf()));
     }
     let mut open = TopSkelBuilder::default().open(object())?;
+    avoid_warnings(open.open_object_mut())?;
     // One more: nobody.
     let processes = room.processes.saturating_add(1);
     open.maps.processes.set_max_entries(processes)?;

@@ -21,6 +21,8 @@ const MAX_SOCKETS: u32 = 1 << 16;
 /// ports alone.
 const MAX_LISTENERS: u32 = 1 << 16;
 const PORTS: u32 = 1 << 16;
+/// Processes that wanted ones started.
+const MAX_FOLLOWED: u32 = 1 << 16;
 /// The kernel's TASK_COMM_LEN, with a zero at the end.
 const COMM_BYTES: usize = 16;
 const YES: [u8; 1] = [1];
@@ -157,6 +159,8 @@ impl Wanted {
             rodata.follow_forks = u32::from(self.follow_forks);
         }
         let (maps, shared) = (&mut open.maps, &packets.maps);
+        maps.followed.set_max_entries(MAX_FOLLOWED)?;
+        maps.wanted_listeners.set_max_entries(MAX_LISTENERS)?;
         maps.wanted_ends.reuse_fd(shared.wanted_ends.as_fd())?;
         maps.wanted_cookies
             .reuse_fd(shared.wanted_cookies.as_fd())?;
