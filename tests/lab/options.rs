@@ -299,7 +299,7 @@ pub(crate) fn help() {
         let groups: Vec<_> = groups.filter_map(|lines| lines.first()).collect();
         let ungrouped = ended.output.split("\n\nWhat to record:\n").next();
         let ungrouped = ungrouped.unwrap_or_default().matches(" --").count();
-        assert_eq!(ungrouped, 3, "{}", ended.output);
+        assert_eq!(ungrouped, 2, "{}", ended.output);
         assert_eq!(groups.last(), Some(&&"Examples:"), "{}", ended.output);
     }
 }
