@@ -1,5 +1,10 @@
 //! A batch: what the rings held at one look, copied out and in the order of time.
 
+use std::collections::VecDeque;
+
+/// More than so many bytes that went elsewhere are not carried along.
+const MAX_DEAD_BYTES: usize = 1 << 20;
+
 /// Raw records of the kernel side. Reused, so that recording does not allocate.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
@@ -47,17 +52,47 @@ impl Batch {
         self.entries.last().map(|entry| entry.boot_ns)
     }
 
-    /// Puts the records in the order of time and moves those after `horizon_ns`
-    /// to `later`: a record of the other ring may still come before them.
-    pub(crate) fn settle(&mut self, horizon_ns: u64, later: &mut Self) {
-        self.entries.sort_by_key(|entry| entry.boot_ns);
-        let settled = self
-            .entries
-            .partition_point(|entry| entry.boot_ns <= horizon_ns);
-        for entry in self.entries.get(settled..).unwrap_or_default() {
-            later.push(entry.ring, self.raw(*entry));
+    /// Puts the records in the order of time, those that waited among them, and has those
+    /// after `horizon_ns` wait: a record of another ring may still come before them.
+    pub(crate) fn settle(&mut self, horizon_ns: u64, waiting: &mut Waiting) {
+        self.sort();
+        let newer = self.split_off(horizon_ns);
+        if waiting.release(horizon_ns, self) {
+            self.sort();
         }
+        waiting.push(newer);
+    }
+
+    fn sort(&mut self) {
+        self.entries.sort_by_key(|entry| entry.boot_ns);
+    }
+
+    /// Takes out the records after `horizon_ns`; all are in order.
+    fn split_off(&mut self, horizon_ns: u64) -> Self {
+        let settled = self.settled(horizon_ns);
+        let split = self.with(self.entries.get(settled..).unwrap_or_default());
         self.entries.truncate(settled);
+        if split.bytes.len() > MAX_DEAD_BYTES {
+            *self = self.with(&self.entries);
+        }
+        split
+    }
+
+    /// How many are not after `horizon_ns`.
+    fn settled(&self, horizon_ns: u64) -> usize {
+        self.entries
+            .partition_point(|entry| entry.boot_ns <= horizon_ns)
+    }
+
+    /// Some of its records, in as much memory as they need.
+    fn with(&self, entries: &[Entry]) -> Self {
+        let mut some = Self::default();
+        some.bytes
+            .reserve_exact(entries.iter().map(|entry| entry.length).sum());
+        for entry in entries {
+            some.push(entry.ring, self.raw(*entry));
+        }
+        some
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Ring, &[u8])> {
@@ -67,7 +102,7 @@ impl Batch {
     /// Lets it take so much of one more ring, whatever it holds: each look takes
     /// of each ring.
     pub(crate) fn make_room(&mut self) {
-        const OF_A_RING_BYTES: usize = 8 << 20;
+        const OF_A_RING_BYTES: usize = 2 << 20;
         self.full_bytes = self.bytes.len() + OF_A_RING_BYTES;
     }
 
@@ -93,6 +128,40 @@ impl Batch {
     }
 }
 
+/// Records that wait until no other ring can have earlier ones: where the writer is behind,
+/// events, for the packets of their time are still in a ring. About as many bytes at most as
+/// the ring has, for at each look as much is taken of each.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    /// Those of each look, and how many of them went since.
+    looks: VecDeque<(Batch, usize)>,
+}
+
+impl Waiting {
+    fn push(&mut self, newer: Batch) {
+        if !newer.is_empty() {
+            self.looks.push_back((newer, 0));
+        }
+    }
+
+    /// Gives those that are not after `horizon_ns` to a batch; says whether there were any.
+    fn release(&mut self, horizon_ns: u64, to: &mut Batch) -> bool {
+        let before = to.entries.len();
+        for (look, gone) in &mut self.looks {
+            let settled = look.settled(horizon_ns);
+            let entries = look.entries.get(*gone..settled).unwrap_or_default();
+            to.bytes
+                .reserve_exact(entries.iter().map(|entry| entry.length).sum());
+            for entry in entries {
+                to.push(entry.ring, look.raw(*entry));
+            }
+            *gone = settled.max(*gone);
+        }
+        self.looks.retain(|(look, gone)| *gone < look.entries.len());
+        to.entries.len() > before
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,23 +172,44 @@ mod tests {
         boot_ns.to_ne_bytes()
     }
 
+    fn times(batch: &Batch) -> Vec<u64> {
+        let time = |(_, raw): (_, &[u8])| u64::from_ne_bytes(*raw.first_chunk().unwrap());
+        batch.iter().map(time).collect()
+    }
+
     #[test]
     fn settles_in_order_and_keeps_what_is_too_new() {
         let mut batch = Batch::default();
-        let mut later = Batch::default();
+        let mut waiting = Waiting::default();
         batch.push(PACKETS, &raw(30));
         batch.push(PACKETS, &raw(10));
         batch.push(Ring::Events, &raw(20));
-        batch.settle(20, &mut later);
-        let times = |batch: &Batch| -> Vec<u64> {
-            batch
-                .iter()
-                .map(|(_, raw)| u64::from_ne_bytes(raw.try_into().unwrap()))
-                .collect()
-        };
+        batch.settle(20, &mut waiting);
         assert_eq!(times(&batch), [10, 20]);
-        assert_eq!(times(&later), [30]);
-        assert_eq!(later.iter().next().unwrap().0, PACKETS);
+
+        batch.clear();
+        batch.push(Ring::Events, &raw(40));
+        batch.push(PACKETS, &raw(25));
+        batch.settle(35, &mut waiting);
+        assert_eq!(times(&batch), [25, 30]);
+
+        batch.clear();
+        batch.settle(u64::MAX, &mut waiting);
+        assert_eq!(times(&batch), [40]);
+        assert!(waiting.looks.is_empty());
+    }
+
+    #[test]
+    fn what_waits_takes_no_memory_of_the_batch() {
+        let mut batch = Batch::default();
+        let mut waiting = Waiting::default();
+        let mut event = vec![0; 2 * MAX_DEAD_BYTES];
+        event[..8].copy_from_slice(&raw(30));
+        batch.push(Ring::Events, &event);
+        batch.push(PACKETS, &raw(10));
+        batch.settle(20, &mut waiting);
+        assert_eq!(times(&batch), [10]);
+        assert!(batch.bytes.capacity() < MAX_DEAD_BYTES);
     }
 
     #[test]
@@ -132,7 +222,7 @@ mod tests {
                 batch.push(ring, &[0; 1 << 20]);
                 taken += 1;
             }
-            assert_eq!(taken, 8, "{ring:?}");
+            assert_eq!(taken, 2, "{ring:?}");
         }
     }
 }

@@ -40,6 +40,7 @@ use tcprec_shared::record::{Direction, MissingHook};
 use thiserror::Error;
 
 use attach::{Hooks, attach_packets};
+use batch::Waiting;
 pub(crate) use batch::{Batch, Ring};
 pub(crate) use classic::Classic;
 use counters::Counters;
@@ -179,7 +180,7 @@ fn cannot_be_loaded(error: &libbpf_rs::Error) -> String {
 /// The programs, attached.
 pub(crate) struct Kernel {
     rings: Rings,
-    later: Batch,
+    waiting: Waiting,
     packets: Vec<Packets>,
     events: Option<Counters>,
     misses: Misses,
@@ -308,7 +309,7 @@ impl Kernel {
         let events_counters = events.as_mut().map(Events::counters).transpose()?;
         let kernel = Self {
             rings,
-            later: Batch::default(),
+            waiting: Waiting::default(),
             packets,
             misses: Misses::of(events.as_ref().map(Events::object))?,
             events: events_counters,
@@ -343,7 +344,7 @@ impl Kernel {
         // What came during the look may be newer than what was taken of other rings.
         let until = self.consume(batch)?;
         let horizon = until.map_or(horizon, |until| until.min(horizon));
-        batch.settle(horizon, &mut self.later);
+        batch.settle(horizon, &mut self.waiting);
         Ok(())
     }
 
@@ -353,14 +354,13 @@ impl Kernel {
     /// As [`Kernel::collect`].
     pub(crate) fn drain(&mut self, batch: &mut Batch) -> io::Result<()> {
         let horizon = self.consume(batch)?.unwrap_or(u64::MAX);
-        batch.settle(horizon, &mut self.later);
+        batch.settle(horizon, &mut self.waiting);
         Ok(())
     }
 
     /// As [`Rings::take`].
     fn consume(&mut self, batch: &mut Batch) -> io::Result<Option<u64>> {
         batch.clear();
-        std::mem::swap(batch, &mut self.later);
         self.rings.take(batch)
     }
 
