@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 
+/// So many bytes are taken of a ring at a look, and the record that is more.
+pub(super) const OF_A_RING_BYTES: usize = 2 << 20;
+
 /// More than so many bytes that went elsewhere are not carried along.
 const MAX_DEAD_BYTES: usize = 1 << 20;
 
@@ -102,7 +105,6 @@ impl Batch {
     /// Lets it take so much of one more ring, whatever it holds: each look takes
     /// of each ring.
     pub(crate) fn make_room(&mut self) {
-        const OF_A_RING_BYTES: usize = 2 << 20;
         self.full_bytes = self.bytes.len() + OF_A_RING_BYTES;
     }
 
@@ -222,7 +224,7 @@ mod tests {
                 batch.push(ring, &[0; 1 << 20]);
                 taken += 1;
             }
-            assert_eq!(taken, 2, "{ring:?}");
+            assert_eq!(taken, OF_A_RING_BYTES >> 20, "{ring:?}");
         }
     }
 }

@@ -17,6 +17,7 @@ use tcprec_shared::record::{Direction, KernelParse, Packet, Record};
 use tcprec_shared::stream::Source as _;
 
 use super::attach::attach_events;
+use super::batch::OF_A_RING_BYTES;
 use super::load::load_events;
 use super::skeleton::packets::types::packet_record;
 use super::*;
@@ -441,13 +442,14 @@ fn a_look_that_ends_early_says_so() {
     for (transport, buffer_bytes) in [(Transport::Cpu, shared_bytes), (Transport::Ring, 32 << 20)] {
         let snap = Snap::Fixed(MAX_SNAP_BYTES);
         let runner = Runner::with_buffer(transport, snap, Layer::Ether, buffer_bytes);
-        // Twelve mebibytes and more, in turn.
-        let repeat = (12 << 20) / (TURNS * 3000 * u32::try_from(cpus.len()).unwrap()) + 1;
+        // Half as much again as a look takes, in turn.
+        let bytes = OF_A_RING_BYTES + OF_A_RING_BYTES / 2;
+        let repeat = bytes / (TURNS as usize * 3000 * cpus.len()) + 1;
         for cpu in cpus.repeat(TURNS as usize) {
             stay_on(cpu);
             let input = ProgramInput {
                 data_in: Some(&frame),
-                repeat,
+                repeat: u32::try_from(repeat).unwrap(),
                 ..Default::default()
             };
             runner.skeleton.progs.tcx_in_ether.test_run(input).unwrap();
@@ -470,7 +472,7 @@ fn a_look_that_ends_early_says_so() {
         assert_eq!(*until_ns, last_ns, "{transport:?}");
         assert_eq!(*none, None, "{transport:?}");
         assert!(rest.first().copied() >= last_ns, "{transport:?}");
-        let runs = repeat as usize * cpus.len() * TURNS as usize;
+        let runs = repeat * cpus.len() * TURNS as usize;
         assert_eq!(first.len() + rest.len(), runs, "{transport:?}");
     }
 }
