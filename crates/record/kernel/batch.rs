@@ -191,9 +191,9 @@ mod tests {
 
         batch.clear();
         batch.push(Ring::Events, &raw(40));
-        batch.push(PACKETS, &raw(25));
+        batch.push(PACKETS, &raw(35));
         batch.settle(35, &mut waiting);
-        assert_eq!(times(&batch), [25, 30]);
+        assert_eq!(times(&batch), [30, 35]);
 
         batch.clear();
         batch.settle(u64::MAX, &mut waiting);
