@@ -108,7 +108,7 @@ impl Outputs {
 
     /// Whether what was recorded is to be written at once.
     pub(super) const fn is_packet_buffered(&self) -> bool {
-        self.is_packet_buffered
+        self.is_packet_buffered || self.print && self.lines.are_written_at_once()
     }
 
     /// The files whose opening waits for somebody who reads.
@@ -253,4 +253,34 @@ fn place(path: &Path) -> PathBuf {
     let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     path.file_name()
         .map_or_else(|| path.to_owned(), |name| folder.join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::Outputs;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        outputs: Outputs,
+    }
+
+    #[test]
+    fn lines_and_packets_are_written_at_once_where_asked_for() {
+        for (arguments, at_once) in [
+            (&["", "--print"][..], false),
+            (&["", "--print", "-l"], true),
+            (&["", "-w", "cap.pcapng", "-U"], true),
+            (&["", "-w", "cap.pcapng", "-l"], false),
+        ] {
+            let command = Command::parse_from(arguments);
+            assert_eq!(
+                command.outputs.is_packet_buffered(),
+                at_once,
+                "{arguments:?}"
+            );
+        }
+    }
 }

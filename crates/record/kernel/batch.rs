@@ -58,16 +58,9 @@ impl Batch {
     /// Puts the records in the order of time, those that waited among them, and has those
     /// after `horizon_ns` wait: a record of another ring may still come before them.
     pub(crate) fn settle(&mut self, horizon_ns: u64, waiting: &mut Waiting) {
-        self.sort();
-        let newer = self.split_off(horizon_ns);
-        if waiting.release(horizon_ns, self) {
-            self.sort();
-        }
-        waiting.push(newer);
-    }
-
-    fn sort(&mut self) {
+        waiting.release(horizon_ns, self);
         self.entries.sort_by_key(|entry| entry.boot_ns);
+        waiting.push(self.split_off(horizon_ns));
     }
 
     /// Takes out the records after `horizon_ns`; all are in order.
@@ -146,9 +139,8 @@ impl Waiting {
         }
     }
 
-    /// Gives those that are not after `horizon_ns` to a batch; says whether there were any.
-    fn release(&mut self, horizon_ns: u64, to: &mut Batch) -> bool {
-        let before = to.entries.len();
+    /// Gives those that are not after `horizon_ns` to a batch.
+    fn release(&mut self, horizon_ns: u64, to: &mut Batch) {
         for (look, gone) in &mut self.looks {
             let settled = look.settled(horizon_ns);
             let entries = look.entries.get(*gone..settled).unwrap_or_default();
@@ -160,7 +152,6 @@ impl Waiting {
             *gone = settled.max(*gone);
         }
         self.looks.retain(|(look, gone)| *gone < look.entries.len());
-        to.entries.len() > before
     }
 }
 

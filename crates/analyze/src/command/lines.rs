@@ -35,9 +35,9 @@ pub struct LineArgs {
     /// Show them in hex and as text; -XX: from the link header on
     #[arg(short = 'X', action = ArgAction::Count)]
     hex_and_text: u8,
-    /// Taken for tcpdump's sake: lines do not wait for others where somebody reads along
-    #[arg(short = 'l', hide = true)]
-    _line_buffered: bool,
+    /// Let no line wait for others: for who reads along in a pipe
+    #[arg(short = 'l')]
+    is_line_buffered: bool,
 }
 
 impl LineArgs {
@@ -60,6 +60,12 @@ impl LineArgs {
             is_absolute: self.is_absolute,
             bytes: self.bytes(),
         }
+    }
+
+    /// Whether lines are to be written as they come.
+    #[must_use]
+    pub const fn are_written_at_once(&self) -> bool {
+        self.is_line_buffered
     }
 
     /// Of several ways the one that tcpdump takes.

@@ -35,7 +35,7 @@ pub(super) fn run(mut args: Args) -> Result<(), Failure> {
     let mut chosen = Chosen::new(args.filter.selection()?, &captures);
     let input = captures.open()?;
     // A stream may come from a running recording: what it brings is shown at once.
-    let is_stream = input.total_bytes().is_none();
+    let at_once = input.total_bytes().is_none() || args.lines.are_written_at_once();
     let mut input = LookAhead::new(input);
     let mut printer = Printer::new(args.lines.style(), zone(args.utc));
     let most_packets = args.count.map_or(u64::MAX, NonZeroU64::get);
@@ -49,7 +49,7 @@ pub(super) fn run(mut args: Args) -> Result<(), Failure> {
                 };
                 packets += u64::from(matches!(record, Record::Packet(_)));
                 printer.write(&record, &input.annotator().note(&record), &mut to)?;
-                if is_stream {
+                if at_once {
                     to.flush()?;
                 }
             }

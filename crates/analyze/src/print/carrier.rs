@@ -67,12 +67,11 @@ fn write_ethernet<'a>(data: &'a [u8], to: &mut dyn Write) -> io::Result<Next<'a>
     let Some((header, rest)) = data.split_first_chunk::<14>() else {
         return Ok(None);
     };
-    let &[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, high, low] = header;
-    write_address([s0, s1, s2, s3, s4, s5], to)?;
+    write_address(&header[6..12], to)?;
     write!(to, " > ")?;
-    write_address([d0, d1, d2, d3, d4, d5], to)?;
+    write_address(&header[..6], to)?;
     write!(to, ", ")?;
-    let ether_type = u16::from_be_bytes([high, low]);
+    let ether_type = u16::from_be_bytes([header[12], header[13]]);
     write_type(ether_type, to)?;
     Ok(Some((ether_type, rest)))
 }
@@ -82,28 +81,9 @@ fn write_sll<'a>(data: &'a [u8], to: &mut dyn Write) -> io::Result<Next<'a>> {
     let Some((header, rest)) = data.split_first_chunk::<16>() else {
         return Ok(None);
     };
-    let &[
-        _,
-        kind,
-        _,
-        _,
-        _,
-        address_bytes,
-        a,
-        b,
-        c,
-        d,
-        e,
-        f,
-        _,
-        _,
-        high,
-        low,
-    ] = header;
-    write!(to, "{:>3} ", packet_type(kind))?;
-    let sender = (address_bytes == 6).then_some([a, b, c, d, e, f]);
-    let ether_type = u16::from_be_bytes([high, low]);
-    write_cooked(sender, ether_type, to)?;
+    write!(to, "{:>3} ", packet_type(header[1]))?;
+    let ether_type = u16::from_be_bytes([header[14], header[15]]);
+    write_sender(header[5], &header[6..12], ether_type, to)?;
     Ok(Some((ether_type, rest)))
 }
 
@@ -114,38 +94,22 @@ fn write_sll2<'a>(data: &'a [u8], to: &mut dyn Write) -> io::Result<Next<'a>> {
     let Some((header, rest)) = data.split_first_chunk::<20>() else {
         return Ok(None);
     };
-    let &[
-        high,
-        low,
-        _,
-        _,
-        i0,
-        i1,
-        i2,
-        i3,
-        _,
-        _,
-        kind,
-        address_bytes,
-        a,
-        b,
-        c,
-        d,
-        e,
-        f,
-        _,
-        _,
-    ] = header;
-    let interface = u32::from_be_bytes([i0, i1, i2, i3]);
-    write!(to, "{:<3} ifindex {interface} ", packet_type(kind))?;
-    let sender = (address_bytes == 6).then_some([a, b, c, d, e, f]);
-    let ether_type = u16::from_be_bytes([high, low]);
-    write_cooked(sender, ether_type, to)?;
+    let interface = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+    write!(to, "{:<3} ifindex {interface} ", packet_type(header[10]))?;
+    let ether_type = u16::from_be_bytes([header[0], header[1]]);
+    write_sender(header[11], &header[12..18], ether_type, to)?;
     Ok(Some((ether_type, rest)))
 }
 
-fn write_cooked(sender: Option<[u8; 6]>, ether_type: u16, to: &mut dyn Write) -> io::Result<()> {
-    if let Some(address) = sender {
+/// Writes the link address of the sender, where it is a MAC address, and the type of what
+/// it sent.
+fn write_sender(
+    address_bytes: u8,
+    address: &[u8],
+    ether_type: u16,
+    to: &mut dyn Write,
+) -> io::Result<()> {
+    if usize::from(address_bytes) == address.len() {
         write_address(address, to)?;
         write!(to, " ")?;
     }
@@ -163,9 +127,13 @@ const fn packet_type(kind: u8) -> &'static str {
     }
 }
 
-fn write_address(address: [u8; 6], to: &mut dyn Write) -> io::Result<()> {
-    let [a, b, c, d, e, f] = address;
-    write!(to, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+fn write_address(address: &[u8], to: &mut dyn Write) -> io::Result<()> {
+    let mut separator = "";
+    for byte in address {
+        write!(to, "{separator}{byte:02x}")?;
+        separator = ":";
+    }
+    Ok(())
 }
 
 fn write_type(ether_type: u16, to: &mut dyn Write) -> io::Result<()> {

@@ -92,15 +92,15 @@ impl Printer {
             Record::Capture(_) | Record::Process(_) => return Ok(()),
             Record::Packet(packet) => self.packet(packet, note.annotation.as_ref(), to)?,
             Record::Event(event) => {
-                self.begin("", event.ts_ns, to)?;
+                self.begin(None, event.ts_ns, to)?;
                 event::write_event(event, note, to)?;
             }
             Record::Loss(loss) => {
-                self.begin("", loss.first_ns, to)?;
+                self.begin(None, loss.first_ns, to)?;
                 self.loss(loss, to)?;
             }
             Record::End(end) => {
-                self.begin("", end.ts_ns, to)?;
+                self.begin(None, end.ts_ns, to)?;
                 event::write_end(end, to)?;
             }
         }
@@ -108,9 +108,11 @@ impl Printer {
     }
 
     /// Begins a line: of a packet with its number, others without.
-    fn begin(&mut self, number: &str, ts_ns: i64, to: &mut dyn Write) -> io::Result<()> {
-        if self.style.has_number {
-            write!(to, "{number:>5}  ")?;
+    fn begin(&mut self, number: Option<u64>, ts_ns: i64, to: &mut dyn Write) -> io::Result<()> {
+        match number.filter(|_| self.style.has_number) {
+            Some(number) => write!(to, "{number:>5}  ")?,
+            None if self.style.has_number => write!(to, "{:7}", "")?,
+            None => {}
         }
         self.clock.begin(ts_ns, to)
     }
@@ -122,7 +124,7 @@ impl Printer {
         to: &mut dyn Write,
     ) -> io::Result<()> {
         self.packets += 1;
-        self.begin(&self.packets.to_string(), packet.ts_ns, to)?;
+        self.begin(Some(self.packets), packet.ts_ns, to)?;
         let interface = self.interfaces.get(&packet.interface);
         if let Some(name) = interface.and_then(|interface| interface.name.as_deref()) {
             write!(to, "{} ", clean(name))?;
