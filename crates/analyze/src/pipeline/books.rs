@@ -31,14 +31,11 @@ const LATE_NS: i64 = 2_000_000_000;
 /// So far back is looked for it: it is asked for each second, more or less.
 const NEWS_NS: i64 = 3 * LATE_NS;
 
-/// At the end so many connections are finished while those before them are taken.
-const CHUNK_CONNECTIONS: usize = 256;
-
 /// All that is known.
 #[derive(Debug)]
 pub(super) struct Books {
     pub(super) owners: Owners,
-    numbers: Numbers,
+    pub(super) numbers: Numbers,
     summary: Summary,
     /// When records were lost.
     gaps: Gaps,
@@ -116,7 +113,12 @@ impl Books {
         }
     }
 
-    fn resolver<'a, R: Rows>(&'a mut self, now_ns: i64, rows: &'a mut R) -> Resolver<'a, R> {
+    /// What takes connections that are finished by `now_ns`.
+    pub(super) fn resolver<'a, R: Rows>(
+        &'a mut self,
+        now_ns: i64,
+        rows: &'a mut R,
+    ) -> Resolver<'a, R> {
         Resolver {
             owners: &self.owners,
             gaps: &self.gaps,
@@ -201,54 +203,19 @@ impl Books {
         sentences
     }
 
-    /// Ends the analysis, with another thread's help or not.
-    pub(super) fn finish(
-        mut self,
-        mut shards: Shards,
-        rows: &mut (impl Rows + Send),
-        with_threads: bool,
-    ) -> Report {
+    /// Takes it that no records come any more: what is finished from now on is judged by all
+    /// of them. Gives the latest time.
+    pub(super) fn close(&mut self, shards: &mut Shards) -> i64 {
         let ending = &self.report.capture.ending;
         self.gaps.is_cut = matches!(ending, Ending::Failed(_) | Ending::Abrupt | Ending::Cut(_));
         let capture = &mut self.report.capture;
         (capture.missing_files, capture.unfinished_files) = mem::take(&mut self.files).finish();
         shards.sum_up(&mut self.report);
-        let now_ns = self.report.capture.end_ns().unwrap_or(i64::MIN);
-        let mut of_shards = shards.finish();
-        let mut order: Vec<_> = of_shards
-            .iter()
-            .enumerate()
-            .flat_map(|(shard, finishing)| finishing.ids().map(move |id| (shard, id)))
-            .map(|(shard, id)| (self.numbers.of(shard, id), shard))
-            .collect();
-        // In the order of first packets, as each shard gives its own.
-        order.sort_unstable();
-        let mut chunks = order.chunks(CHUNK_CONNECTIONS);
-        let mut finish = |finished: &mut Vec<_>| {
-            let chunk = chunks.next().unwrap_or_default().iter();
-            finished.extend(chunk.filter_map(|&(_, shard)| {
-                let (connection, requests) = of_shards.get_mut(shard)?.next()?;
-                Some((shard, connection, requests))
-            }));
-        };
-        let mut take = |(shard, mut connection, mut requests): (_, _, Vec<_>)| {
-            self.numbers
-                .number(shard, &mut connection, &mut requests, false);
-            self.resolver(now_ns, rows).connection(connection, requests);
-        };
-        // Large vectors are dear where so much was freed: two are enough.
-        let (mut finished, mut next) = (Vec::new(), Vec::new());
-        finish(&mut finished);
-        while !finished.is_empty() {
-            if with_threads {
-                let take = || finished.drain(..).for_each(&mut take);
-                rayon::join(|| finish(&mut next), take);
-            } else {
-                finished.drain(..).for_each(&mut take);
-                finish(&mut next);
-            }
-            mem::swap(&mut finished, &mut next);
-        }
+        self.report.capture.end_ns().unwrap_or(i64::MIN)
+    }
+
+    /// What all of it sums up to.
+    pub(super) fn finish(self) -> Report {
         let mut report = self.report;
         report.losses = self.losses.into_values().collect();
         self.summary.finish(&self.owners, &mut report);

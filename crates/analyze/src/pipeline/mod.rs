@@ -9,6 +9,7 @@
 
 mod books;
 mod carriers;
+mod closing;
 mod files;
 mod interfaces;
 mod numbers;
@@ -157,12 +158,15 @@ impl Pipeline {
     #[must_use]
     pub fn finish(mut self, rows: &mut (impl Rows + Send)) -> Report {
         self.settle(rows);
-        if self.threads.is_some() {
-            // By one of the threads: another would be woken after each step.
-            rayon::scope(|_| self.books.finish(self.shards, rows, true))
-        } else {
-            self.books.finish(self.shards, rows, false)
-        }
+        let Self {
+            mut shards,
+            mut books,
+            threads,
+            ..
+        } = self;
+        let now_ns = books.close(&mut shards);
+        closing::finish(shards.all, now_ns, &mut books, rows, threads.is_some());
+        books.finish()
     }
 
     /// Takes what came one by one.

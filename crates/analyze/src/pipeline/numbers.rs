@@ -46,10 +46,15 @@ impl Numbers {
         if !goes_on {
             known.remove();
         }
-        connection.id = id;
-        for request in requests {
-            request.connection = id;
-        }
+        set(id, connection, requests);
+    }
+}
+
+/// Gives a connection, and requests on it, its number among all.
+pub(super) fn set(id: ConnectionId, connection: &mut Connection, requests: &mut [Request]) {
+    connection.id = id;
+    for request in requests {
+        request.connection = id;
     }
 }
 

@@ -12,7 +12,7 @@ use super::servers::Servers;
 use super::shard::{Place, SHARDS, Shard, Told, shard_of};
 use crate::app::Request;
 use crate::report::Report;
-use crate::tcp::{Connection, Finishing, Limits, Whole};
+use crate::tcp::{Connection, Limits, Whole};
 
 /// All connections that are followed.
 #[derive(Debug)]
@@ -120,11 +120,5 @@ impl Shards {
         let carriers = self.all.iter().map(|shard| &shard.carriers);
         self.sequence
             .sum_up(self.interfaces.take(), carriers, report);
-    }
-
-    /// Finishes all connections, by shard.
-    pub(super) fn finish(self) -> Vec<Finishing> {
-        let all = self.all.into_iter();
-        all.map(|shard| shard.tracker.finish()).collect()
     }
 }

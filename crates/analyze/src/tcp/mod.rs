@@ -39,7 +39,7 @@ pub use connection::{
 };
 pub use fragments::{Fragments, Whole};
 pub use ports::Served;
-pub use tracker::{Finishing, Limits, Observer, Seen, Tracker};
+pub use tracker::{Limits, Observer, Seen, Tracker, Unfinished};
 pub use turns::{Turn, Turns};
 pub use waits::Waits;
 

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
-use std::vec;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -294,19 +293,14 @@ impl Tracker {
         }
     }
 
-    /// Finishes all connections, in the order of their first packets.
-    #[must_use]
-    pub fn finish(self) -> Finishing {
+    /// Gives up all connections, in any order.
+    pub fn finish(self) -> impl Iterator<Item = Unfinished> {
         let over = self.over.into_iter().map(|over| over.connection);
         let replaced = over.filter_map(|connection| match connection {
             Lingering::Followed(_) => None,
             Lingering::Replaced(live) => Some(live),
         });
-        let mut all: Vec<_> = self.live.into_iter().chain(replaced).collect();
-        all.sort_unstable_by_key(|live| live.id);
-        Finishing {
-            all: all.into_iter(),
-        }
+        self.live.into_iter().chain(replaced).map(Unfinished)
     }
 
     fn finish_one(&mut self, mut live: Box<Live>, is_latest: bool, observer: &mut impl Observer) {
@@ -445,25 +439,21 @@ impl Tracker {
     }
 }
 
-/// Connections that are finished one after the other, each with the requests on it that
-/// were not given before.
+/// A connection that no packet comes to any more.
 #[derive(Debug)]
-pub struct Finishing {
-    all: vec::IntoIter<Box<Live>>,
-}
+pub struct Unfinished(Box<Live>);
 
-impl Finishing {
-    /// Those that are left, in their order.
-    pub fn ids(&self) -> impl Iterator<Item = ConnectionId> {
-        self.all.as_slice().iter().map(|live| live.id)
+impl Unfinished {
+    /// Its number, by the order of first packets.
+    #[must_use]
+    pub fn id(&self) -> ConnectionId {
+        self.0.id
     }
-}
 
-impl Iterator for Finishing {
-    type Item = (Connection, Vec<Request>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut live = *self.all.next()?; // as in `Tracker::finish_one`
-        Some(live.finish())
+    /// Finishes it. Gives the requests on it, too, that were not given before.
+    #[must_use]
+    pub fn finish(self) -> (Connection, Vec<Request>) {
+        let mut live = *self.0; // as in `Tracker::finish_one`
+        live.finish()
     }
 }

@@ -6,7 +6,9 @@ use std::path::Path;
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
 use tcprec_analyze::app::Request;
-use tcprec_analyze::tcp::{Connection, End, Fragments, Limits, Observer, Seen, Tracker, Whole};
+use tcprec_analyze::tcp::{
+    Connection, End, Fragments, Limits, Observer, Seen, Tracker, Unfinished, Whole,
+};
 use tcprec_shared::format;
 use tcprec_shared::headers::{self, Headers, LinkType};
 use tcprec_shared::record::Record;
@@ -52,7 +54,7 @@ pub(crate) fn read(capture: &Path) -> Result<Records, Failed> {
             Err(error) => return Err(error.into()),
         }
     }
-    for (connection, requests) in tracker.finish() {
+    for (connection, requests) in tracker.finish().map(Unfinished::finish) {
         all.connection(connection, requests, true);
     }
     Ok(Records {

@@ -3,7 +3,7 @@
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::headers::{Segment, TcpFlags};
 
-use super::{Connection, Observer, Seen, Tracker};
+use super::{Connection, Observer, Seen, Tracker, Unfinished};
 use crate::app::Request;
 
 mod analysis;
@@ -67,7 +67,9 @@ struct All {
 
 impl All {
     fn finish(&mut self, tracker: Tracker) {
-        for (connection, requests) in tracker.finish() {
+        let mut left: Vec<_> = tracker.finish().collect();
+        left.sort_by_key(Unfinished::id);
+        for (connection, requests) in left.into_iter().map(Unfinished::finish) {
             self.connection(connection, requests, true);
         }
     }
