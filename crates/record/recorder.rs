@@ -229,6 +229,7 @@ pub(crate) fn record(
         clock,
         usual_descriptors,
     } = prepare(recording)?;
+    attached.missing.extend(kernel::hidden_programs()?);
     // Not before all else is well: a file of that name may exist.
     let mut outputs = open(clock.unix_ns(Clock::boot_ns()?))?;
     let names = recorded.devices().iter();

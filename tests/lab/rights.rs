@@ -147,27 +147,28 @@ pub(crate) fn file_capabilities() {
     } else {
         "cap_sys_admin,"
     };
-    let set = format!(
-        "{tracefs}cap_bpf,cap_perfmon,cap_net_admin,cap_net_raw,cap_sys_ptrace,cap_dac_read_search=ep"
-    );
     let program_path = program.display().to_string();
-    world
-        .run(&world.server, "setcap", &[&set, &program_path])
-        .expect_code(0);
+    let give = |more: &str| {
+        let needed = "cap_bpf,cap_perfmon,cap_net_admin,cap_net_raw,cap_dac_read_search";
+        let set = format!("{tracefs}{needed}{more}=ep");
+        world
+            .run(&world.server, "setcap", &[&set, &program_path])
+            .expect_code(0);
+    };
+    give(",cap_sys_ptrace");
     let everyone = fs::Permissions::from_mode(0o755);
     fs::set_permissions(world.folder(), everyone).expect("a folder for all");
     let folder = world.file("theirs");
     fs::create_dir(&folder).expect("a folder");
     chown(&folder, Some(NOBODY), Some(NOBODY)).expect("a folder of nobody");
     let capture = folder.join("capture.jsonl.zst");
-    let mut command = Command::new(&program);
-    let arguments = ["record", "-i", "lo", "-C", "100", "-o"].map(OsStr::new);
-    command
-        .args(arguments)
-        .arg(&capture)
-        .uid(NOBODY)
-        .gid(NOBODY);
-    let recorder = Recorder::ready(world.start(&world.server, command));
+    let start = |capture: &Path| {
+        let mut command = Command::new(&program);
+        let arguments = ["record", "-i", "lo", "-C", "100", "-o"].map(OsStr::new);
+        command.args(arguments).arg(capture).uid(NOBODY).gid(NOBODY);
+        Recorder::ready(world.start(&world.server, command))
+    };
+    let recorder = start(&capture);
     let mut traffic = some_of_everything(&world, &world.server, ["127.0.0.1", "::1"]);
     traffic.join_log(&nginx);
     world.settle();
@@ -175,6 +176,10 @@ pub(crate) fn file_capabilities() {
     assert!(!errors.contains("without"), "a hook is missing: {errors}");
     expect_hidden(&capture);
     analyze(&world, &capture).expect(&traffic, Ends::Both);
+
+    give("");
+    let errors = start(&folder.join("less.jsonl")).stop().errors;
+    assert!(errors.contains("without /proc/PID/exe: "), "{errors}");
 }
 
 fn expect_hidden(path: &Path) {

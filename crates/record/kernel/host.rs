@@ -10,6 +10,7 @@ use std::ptr;
 use caps::{CapSet, Capability};
 use libbpf_rs::{ProgramType, libbpf_sys};
 use nix::time::{ClockId, clock_gettime};
+use tcprec_shared::record::MissingHook;
 
 use super::hooks::{owned, plain};
 use super::rings::Transport;
@@ -190,6 +191,20 @@ pub(crate) fn lacking_rights(transport: Transport) -> io::Result<Vec<String>> {
     });
     let names = rights.iter().map(|right| right.capability.to_string());
     Ok(names.collect())
+}
+
+/// The programs of other users' processes, where these rights hide them.
+///
+/// # Errors
+/// As [`used_rights`].
+pub(crate) fn hidden_programs() -> io::Result<Option<MissingHook>> {
+    let rights = used_rights()?;
+    let is_lacking =
+        |right: &Right| right.capability == Capability::CAP_SYS_PTRACE && !right.is_held;
+    Ok(rights.iter().any(is_lacking).then(|| MissingHook {
+        hook: "/proc/PID/exe".to_owned(),
+        reason: "the programs of other users' processes are not told (CAP_SYS_PTRACE)".to_owned(),
+    }))
 }
 
 /// Whether the kernel tells its types, so that tp_btf programs can be loaded.

@@ -52,8 +52,8 @@ pub(crate) use events::EventHooks;
 use events::Events;
 pub(crate) use filter::Filter;
 pub(crate) use host::{
-    Clock, Need, TICK_NS, boot_id, cgroup_mount, has_btf, is_in_pid_namespace, lacking_rights,
-    names, used_rights,
+    Clock, Need, TICK_NS, boot_id, cgroup_mount, has_btf, hidden_programs, is_in_pid_namespace,
+    lacking_rights, names, used_rights,
 };
 pub(crate) use interfaces::{Changes, Device, Layer, Recorded, Watched, devices};
 pub(crate) use link_news::LinkNews;
