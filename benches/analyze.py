@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """What analyzing costs: tcprec beside tcptrace, tshark and others, in one run.
 
-A capture of at least a million packets is recorded in the lab of record.py (wrk
-with connections that are kept and with new ones, and iperf3), and converted to
-each format; it is kept in the folder for the next run. Then each program reads it,
-in turn, so that whatever else the machine does hits all of them; the table
-shows the best of the rounds, of each figure.
+A capture of at least three million packets (of one million the fastest programs
+need less than a tenth of a second, and chance tells how much less) is recorded in
+the lab of record.py (wrk with connections that are kept and with new ones, and
+iperf3), and converted to each format; it is kept in the folder for the next run.
+Then each program reads it, in turn, so that whatever else the machine does hits
+all of them; the table shows the best of the rounds, of each figure.
 
     records/s   records of the capture per second of CPU time, user and system,
                 of all threads: what one core does. In a pcap file all are
@@ -42,7 +43,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("tcprec", help="the program to measure")
     arguments.add_argument("--folder", required=True, help="where captures are kept from run to run")
-    arguments.add_argument("--packets", type=int, default=1_000_000, help="at least so many are captured")
+    arguments.add_argument("--packets", type=int, default=3_000_000, help="at least so many are captured")
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--gigabytes", type=float, default=10, help="size of the capture that is streamed")
     options = arguments.parse_args()
