@@ -225,10 +225,10 @@ impl Reader {
 
     /// One look into the rings.
     fn read(&mut self, timeout: Duration) -> Result<(), RecordError> {
-        // All batches are with the writer: the rings hold what comes meanwhile.
+        // All batches are with the writer: the rings hold what comes meanwhile, but for events.
         let mut batch = match self.empties.recv_timeout(timeout) {
             Ok(batch) => batch,
-            Err(RecvTimeoutError::Timeout) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => return Ok(self.kernel.keep_events()?),
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(io::Error::other("the writing thread died").into());
             }

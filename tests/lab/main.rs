@@ -226,6 +226,7 @@ const TESTS: &[(&str, fn())] = tests![
     overload::losses_in_pcapng,
     overload::much_at_once,
     overload::stopped_reader,
+    overload::events_wait,
     overload::slow_output,
     rights::given_up,
     rights::in_a_user_namespace,

@@ -356,6 +356,45 @@ pub(crate) fn stopped_reader() {
     }
 }
 
+/// What reads the recording stands still, and the kernel has more to tell of than its ring
+/// for that holds.
+pub(crate) fn events_wait() {
+    const CONNECTIONS: usize = 4500;
+    const CONNECT: &str = "\
+import socket, sys, time
+
+listener = socket.create_server(('127.0.0.1', 4999))
+for number in range(int(sys.argv[1])):
+    # A recorder that has no CPU for a while loses them as well.
+    if number % 100 == 0:
+        time.sleep(0.05)
+    client = socket.create_connection(('127.0.0.1', 4999))
+    server, _ = listener.accept()
+    # Without TIME-WAIT: there are fewer ports.
+    linger = bytes([1, 0, 0, 0, 0, 0, 0, 0])
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    client.close()
+    server.close()
+";
+    let world = World::without_cable();
+    let pipe = Pipe::new(&world, "cp", &[]);
+    let recorder = pipe.record(&world, "auto");
+    pipe.reader.pause();
+    let count = CONNECTIONS.to_string();
+    world
+        .run(&world.server, "python3", &["-c", CONNECT, &count])
+        .expect_code(0);
+    pipe.reader.go_on();
+    recorder.stop();
+    pipe.reader.finish().expect_code(0);
+    let records = records::read(&pipe.to);
+    let end = records.last().expect("a last record");
+    assert_eq!(end["lost_events"], 0, "{end}");
+    for kind in ["connect", "accept"] {
+        assert_eq!(of_type(&records, kind).len(), CONNECTIONS, "{kind}");
+    }
+}
+
 /// What takes the recording is slower than what is to be recorded.
 pub(crate) fn slow_output() {
     // However fast this machine is with either: it takes the records of a dozen packets

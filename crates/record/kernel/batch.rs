@@ -5,6 +5,9 @@ use std::collections::VecDeque;
 /// So many bytes are taken of a ring at a look, and the record that is more.
 pub(super) const OF_A_RING_BYTES: usize = 2 << 20;
 
+/// Of events that nobody takes so many bytes are kept: a few times what their ring holds.
+const MAX_WAITING_BYTES: usize = 16 << 20;
+
 /// More than so many bytes that went elsewhere are not carried along.
 const MAX_DEAD_BYTES: usize = 1 << 20;
 
@@ -125,7 +128,8 @@ impl Batch {
 
 /// Records that wait until no other ring can have earlier ones: where the writer is behind,
 /// events, for the packets of their time are still in a ring. About as many bytes at most as
-/// the ring has, for at each look as much is taken of each.
+/// the ring has, for at each look as much is taken of each, and those that are
+/// [kept](Self::keep).
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     /// Those of each look, and how many of them went since.
@@ -133,6 +137,18 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
+    /// Whether no more is to be kept.
+    pub(super) fn is_full(&self) -> bool {
+        let bytes = self.looks.iter().map(|(look, _)| look.bytes.len());
+        bytes.sum::<usize>() >= MAX_WAITING_BYTES
+    }
+
+    /// Keeps records for a later batch.
+    pub(super) fn keep(&mut self, mut newer: Batch) {
+        newer.entries.sort_by_key(|entry| entry.boot_ns);
+        self.push(newer);
+    }
+
     fn push(&mut self, newer: Batch) {
         if !newer.is_empty() {
             self.looks.push_back((newer, 0));
@@ -157,6 +173,8 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
+    use std::mem;
+
     use super::*;
 
     const PACKETS: Ring = Ring::Packets { netns: 1 };
@@ -190,6 +208,29 @@ mod tests {
         batch.settle(u64::MAX, &mut waiting);
         assert_eq!(times(&batch), [40]);
         assert!(waiting.looks.is_empty());
+    }
+
+    #[test]
+    fn what_nobody_takes_is_kept_up_to_a_bound() {
+        let mut waiting = Waiting::default();
+        let mut events = Batch::default();
+        events.push(Ring::Events, &raw(20));
+        events.push(Ring::Events, &raw(10));
+        waiting.keep(events);
+        let mut batch = Batch::default();
+        batch.push(PACKETS, &raw(15));
+        batch.settle(15, &mut waiting);
+        assert_eq!(times(&batch), [10, 15]);
+        batch.clear();
+        batch.settle(20, &mut waiting);
+        assert_eq!(times(&batch), [20]);
+
+        let mut events = Batch::default();
+        while !waiting.is_full() {
+            events.push(Ring::Events, &vec![0; 1 << 20]);
+            waiting.keep(mem::take(&mut events));
+        }
+        assert_eq!(waiting.looks.len(), MAX_WAITING_BYTES >> 20);
     }
 
     #[test]

@@ -348,6 +348,23 @@ impl Kernel {
         Ok(())
     }
 
+    /// Takes events out of their ring, for a later batch, where there is none to take them
+    /// into: they are to survive what packets do not.
+    ///
+    /// # Errors
+    /// As [`Kernel::collect`].
+    pub(crate) fn keep_events(&mut self) -> io::Result<()> {
+        while !self.waiting.is_full() {
+            let mut events = Batch::default();
+            self.rings.take_events(&mut events)?;
+            if events.is_empty() {
+                break;
+            }
+            self.waiting.keep(events);
+        }
+        Ok(())
+    }
+
     /// Takes what is left after [`Kernel::detach`]. An empty batch is the end.
     ///
     /// # Errors

@@ -151,6 +151,11 @@ impl PacketRings {
         Ok(())
     }
 
+    /// Whether there are none: packets come through the kernel's ring buffers.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rings.is_empty()
+    }
+
     /// Takes what the rings held when the look began into `batch`, the oldest
     /// first. Where that is more than fits a batch, the time up to which nothing
     /// is left.

@@ -294,6 +294,20 @@ impl Rings {
         Ok(until_ns.into_iter().chain(packets_until_ns).min())
     }
 
+    /// Takes events alone into `batch`; nothing where packets come through such rings, too.
+    pub(super) fn take_events(&self, batch: &mut Batch) -> io::Result<()> {
+        let Open::Ring(rings, packets) = &self.open else {
+            return Ok(());
+        };
+        if packets.is_empty() {
+            return Ok(());
+        }
+        std::mem::swap(&mut *self.filling.borrow_mut(), batch);
+        let taken = self.take_ring_buffers(rings);
+        std::mem::swap(&mut *self.filling.borrow_mut(), batch);
+        taken.map(drop)
+    }
+
     /// The same of ring buffers. A CPU takes the time before its place in one, so
     /// what is left of one may be older than the latest that was taken, by what
     /// another CPU's program takes.
