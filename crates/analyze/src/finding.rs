@@ -177,8 +177,8 @@ struct Key {
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     found: BTreeMap<Key, Finding>,
-    /// Attempts to connect of which no packet was seen so far, by namespace and ends.
-    unseen: BTreeMap<(u32, Endpoint, Endpoint), Finding>,
+    /// Attempts to connect of which no packet was seen so far, by ends and namespace.
+    unseen: BTreeMap<(Endpoint, Endpoint, u32), Finding>,
     /// The latest response: on which connection, and when it ended.
     answered: Option<(ConnectionId, i64)>,
     /// The latest connection with a request that was not wholly answered.
@@ -356,7 +356,7 @@ impl Findings {
         };
         let finding = Finding::new(FindingKind::Unanswered, ends, None, asked);
         if finding.duration_ns() >= UNANSWERED_NS && self.unseen.len() < MAX_FINDINGS {
-            let key = (event.netns, event.local, event.remote);
+            let key = (event.local, event.remote, event.netns);
             self.unseen.insert(key, finding);
         }
     }
@@ -366,6 +366,7 @@ impl Findings {
 mod tests {
     use super::*;
     use crate::report::row::sample;
+    use crate::tcp::ConnState;
     use tcprec_shared::record::{ProcessId, Record};
 
     /// A connect() of a process that fails after three seconds, without a packet.
@@ -406,6 +407,29 @@ mod tests {
         assert_eq!(news.len(), 1);
         assert_eq!(news[0].kind, FindingKind::Unanswered);
         assert!(findings.news(4 * UNANSWERED_NS, &owners).is_empty());
+    }
+
+    #[test]
+    fn what_another_namespace_saw_was_seen() {
+        let count = |pid| {
+            let (mut findings, mut owners) = (Findings::default(), Owners::new(10));
+            connect_in_vain(&mut findings, &mut owners, 7);
+            let mut connection = sample::connection();
+            connection.incomplete = Default::default();
+            connection.tcp.tls = None;
+            let tcp = &mut connection.tcp;
+            let ends = findings.unseen.keys().next().copied();
+            (tcp.orig.endpoint, tcp.resp.endpoint, tcp.scope) = ends.unwrap();
+            (tcp.scope, tcp.state, tcp.resp.packets) = (tcp.scope + 1, ConnState::S0, 0);
+            let owner = connection.orig.owner.as_mut().unwrap();
+            owner.process = ProcessId { pid, start_ns: 0 };
+            findings.connection(&connection, &owners, i64::MAX);
+            let found = findings.finish(&owners).into_iter();
+            found.map(|it| it.count).sum::<u64>()
+        };
+        assert_eq!(count(7), 1);
+        // Another's, which has the same ends elsewhere.
+        assert_eq!(count(8), 2);
     }
 
     #[test]

@@ -27,10 +27,7 @@ impl Findings {
     /// `now_ns`.
     pub(crate) fn connection(&mut self, connection: &Connection, owners: &Owners, now_ns: i64) {
         let tcp = &connection.tcp;
-        if !self.unseen.is_empty() {
-            let (orig, resp) = (tcp.orig.endpoint, tcp.resp.endpoint);
-            self.unseen.remove(&(tcp.scope, orig, resp));
-        }
+        self.seen(connection);
         // The reason for a reset, too.
         let is_answered = tcp.requests > 0 && self.lacking != Some(tcp.id);
         let failed = tls_failed(connection).or_else(|| broken_off(connection));
@@ -53,6 +50,26 @@ impl Findings {
             for finding in left.chain(bursts(connection)).chain(stalls(connection)) {
                 self.add(finding, owners);
             }
+        }
+    }
+
+    /// Forgets the attempt to connect that this is, which was seen. It may have been seen in
+    /// another namespace than the process's own, as a container's on its host.
+    fn seen(&mut self, connection: &Connection) {
+        if self.unseen.is_empty() {
+            return; // most are so
+        }
+        let tcp = &connection.tcp;
+        let (orig, resp) = (tcp.orig.endpoint, tcp.resp.endpoint);
+        let process = |owner: Option<OwnerId>| owner.map(|owner| owner.process);
+        let owner = process(connection.orig.owner);
+        let everywhere = (orig, resp, 0)..=(orig, resp, u32::MAX);
+        let same = self.unseen.range(everywhere).filter(|((.., netns), it)| {
+            *netns == tcp.scope || owner.is_some() && owner == process(it.ends.orig_owner)
+        });
+        let same: Vec<_> = same.map(|(key, _)| *key).collect();
+        for key in same {
+            self.unseen.remove(&key);
         }
     }
 }
