@@ -159,6 +159,10 @@ impl Request {
     }
 }
 
+/// What goes on within this time makes no pause: an end that has something to send, and is
+/// let to, sends it, however slow the network is. So long a silence may be a timeout, too.
+const PAUSE_NS: i64 = 200_000_000;
+
 /// When the bytes of a message, or of its head, arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrived {
@@ -166,6 +170,10 @@ pub struct Arrived {
     pub first_ns: i64,
     /// Time of the packet that completed it.
     pub last_ns: i64,
+    /// How long none came, in all pauses together.
+    pub paused_ns: i64,
+    /// How many pauses that were.
+    pub pauses: u32,
 }
 
 impl Default for Arrived {
@@ -174,6 +182,8 @@ impl Default for Arrived {
         Self {
             first_ns: i64::MAX,
             last_ns: i64::MIN,
+            paused_ns: 0,
+            pauses: 0,
         }
     }
 }
@@ -185,10 +195,18 @@ impl Arrived {
     }
 
     /// With more of them; none if they were never seen.
-    fn and(self, at_ns: Option<i64>) -> Self {
+    pub(crate) fn and(self, at_ns: Option<i64>) -> Self {
+        let Some(at_ns) = at_ns else {
+            return self;
+        };
+        let silent_ns = at_ns.saturating_sub(self.last_ns);
+        let is_pause = self.first_ns <= self.last_ns && silent_ns >= PAUSE_NS;
+        let paused_ns = if is_pause { silent_ns } else { 0 };
         Self {
-            first_ns: self.first_ns.min(at_ns.unwrap_or(i64::MAX)),
-            last_ns: self.last_ns.max(at_ns.unwrap_or(i64::MIN)),
+            first_ns: self.first_ns.min(at_ns),
+            last_ns: self.last_ns.max(at_ns),
+            paused_ns: self.paused_ns.saturating_add(paused_ns),
+            pauses: self.pauses.saturating_add(u32::from(is_pause)),
         }
     }
 }

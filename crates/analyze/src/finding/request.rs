@@ -53,7 +53,9 @@ impl Findings {
         let free_ns = before.map_or(arrived.last_ns, |(_, ns)| ns.max(arrived.last_ns));
         let lack = lack(request, connection, arrived, now_ns).into_iter();
         let slow = slow_server(request, arrived, free_ns).into_iter();
-        let slow = slow.chain(slow_client(request, arrived));
+        let answered = request.app.response.as_ref();
+        let slow = slow
+            .chain(answered.and_then(|it| slow_client(request, connection, arrived, it.arrived)));
         for mut finding in lack.chain(slow) {
             finding.route = asked
                 .route()
@@ -122,17 +124,64 @@ fn slow_server(request: &Request, arrived: Arrived, free_ns: i64) -> Option<Find
     (own_ns >= LONG_NS).then(|| of(request, FindingKind::SlowServer, by_orig, free_ns, own_ns))
 }
 
-/// A client that took long to send its request.
-fn slow_client(request: &Request, arrived: Arrived) -> Option<Finding> {
+/// A client that took long to send its request, for it paused: what the network takes, or
+/// a server that does not read, is not held against it, nor a round trip of each pause.
+fn slow_client(
+    request: &Request,
+    connection: &Connection,
+    asked: Arrived,
+    answered: Arrived,
+) -> Option<Finding> {
     let ns = request.timing.as_ref()?.send_ns;
+    let sent_ns = asked.last_ns.min(answered.first_ns);
+    let stalled_ns = sent_ns - asked.first_ns - ns;
+    let tcp = &connection.tcp;
+    let ways = [tcp.syn_synack_ns, tcp.synack_ack_ns].map(|ns| ns.unwrap_or(0));
+    let round_trip_ns = ways[0].saturating_add(ways[1]);
+    let others_ns = round_trip_ns.saturating_mul(asked.pauses.into());
+    let paused_ns = asked.paused_ns.saturating_sub(others_ns.max(0));
+    let paused_ns = paused_ns.saturating_sub(stalled_ns);
     let by_orig = Some(request.client_is_orig());
-    (ns >= LONG_SENDING_NS).then(|| {
+    (ns.min(paused_ns) >= LONG_SENDING_NS).then(|| {
         of(
             request,
             FindingKind::SlowClient,
             by_orig,
-            arrived.first_ns,
+            asked.first_ns,
             ns,
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::row::sample;
+
+    #[test]
+    fn a_client_that_pauses_is_slow_and_not_the_network() {
+        const MS: i64 = 1_000_000;
+        let is_slow = |at_ms: &[i64], stalled_ms: i64, round_trip_ms: i64| {
+            let mut connection = sample::connection();
+            connection.tcp.syn_synack_ns = Some(round_trip_ms * MS);
+            let mut request = sample::request(&connection);
+            let packets = at_ms.iter().map(|ms| Some(ms * MS));
+            let asked = packets.fold(Arrived::default(), Arrived::and);
+            let answered = Arrived::default().and(Some(asked.last_ns));
+            let timing = request.timing.as_mut().unwrap();
+            timing.send_ns = asked.last_ns - asked.first_ns - stalled_ms * MS;
+            slow_client(&request, &connection, asked, answered).is_some()
+        };
+        assert!(is_slow(&[0, 1000], 0, 0));
+        assert!(is_slow(&[0, 500, 600, 1100], 0, 0));
+        assert!(!is_slow(&[0, 500, 600, 1000], 0, 0));
+        // It sends whenever it may: the network is slow, or the server reads slowly.
+        let always: Vec<_> = (0..100).map(|number| number * 199).collect();
+        assert!(!is_slow(&always, 0, 0));
+        // A timeout, or a window that was closed.
+        assert!(!is_slow(&[0, 100, 200, 2000], 1000, 0));
+        // It waits for ACKs, on a long way.
+        let rounds: Vec<_> = (0..10).map(|number| number * 300).collect();
+        assert!(!is_slow(&rounds, 0, 300) && is_slow(&rounds, 0, 100));
+    }
 }

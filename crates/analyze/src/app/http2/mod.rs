@@ -374,9 +374,9 @@ impl Headers {
     ) -> Option<Told> {
         let fields = Fields::read(&mut self.table, block, is_whole);
         // One of the two is known: nothing is read of what was never seen.
-        let last_ns = arrived_ns.or(of.first_ns)?;
-        let first_ns = of.first_ns.unwrap_or(last_ns).min(last_ns);
-        Some(Told::Block(of, fields, Arrived { first_ns, last_ns }))
+        arrived_ns.or(of.first_ns)?;
+        let arrived = Arrived::default().and(of.first_ns).and(arrived_ns);
+        Some(Told::Block(of, fields, arrived))
     }
 }
 

@@ -30,6 +30,8 @@ const ANYONE: Endpoint = Endpoint {
 const AT_ONCE: Arrived = Arrived {
     first_ns: 0,
     last_ns: 0,
+    paused_ns: 0,
+    pauses: 0,
 };
 
 /// Everybody has a name.

@@ -113,7 +113,7 @@ impl Cause {
             Part::Network => format!("the way to the server and back took {time}"),
             Part::Connect => format!("connecting took {time}"),
             Part::Receive => format!("the response took {time} from its first byte to its last"),
-            Part::Send => format!("the client took {time} to send the request"),
+            Part::Send => format!("the request took {time} from its first byte to its last"),
         };
         Self { part, reason }
     }
