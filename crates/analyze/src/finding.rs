@@ -184,6 +184,8 @@ pub(crate) struct Findings {
     /// The latest connection with a request that was not wholly answered.
     lacking: Option<ConnectionId>,
     errors: ServerErrors,
+    /// Whether of any connection both ends were seen.
+    has_answers: bool,
     forgotten: u64,
     /// Whether what is found first is to be kept for [`Self::news`].
     tells_news: bool,
@@ -209,10 +211,14 @@ impl Findings {
         }
         let all = self.found.into_iter();
         let mut all: Vec<_> = all.map(|(key, found)| (key, found.counted())).collect();
-        let is_worth = |finding: &Finding| {
-            finding.kind != FindingKind::PortReuse || finding.count >= MANY_PORTS
-        };
-        all.retain(|(_, finding)| is_worth(finding));
+        let is_one_sided = |(key, _): &(Key, _)| key.kind == FindingKind::OneSided;
+        let is_one_way = !self.has_answers && all.iter().any(is_one_sided);
+        all.retain(|(_, finding)| match finding.kind {
+            FindingKind::PortReuse => finding.count >= MANY_PORTS,
+            // Answers were not captured, but by the client's own host.
+            FindingKind::Unanswered => !is_one_way || finding.ends.orig_owner.is_some(),
+            _ => true,
+        });
         all.sort_by_key(|(key, finding)| (key.kind, Reverse(finding.count)));
         all.into_iter().map(|(_, finding)| finding).collect()
     }

@@ -28,6 +28,7 @@ impl Findings {
     pub(crate) fn connection(&mut self, connection: &Connection, owners: &Owners, now_ns: i64) {
         let tcp = &connection.tcp;
         self.seen(connection);
+        self.has_answers |= tcp.orig.packets > 0 && tcp.resp.packets > 0;
         // The reason for a reset, too.
         let is_answered = tcp.requests > 0 && self.lacking != Some(tcp.id);
         let failed = tls_failed(connection).or_else(|| broken_off(connection));
@@ -313,5 +314,28 @@ mod tests {
         assert!(is_harmless(true, true, 0));
         assert!(!is_harmless(false, true, 0));
         assert!(!is_harmless(true, false, 0) && !is_harmless(true, true, 1));
+    }
+
+    #[test]
+    fn where_no_answers_were_captured_none_is_missing() {
+        let found = |has_answers, has_owner, kinds: &[FindingKind]| {
+            let (mut findings, owners) = (Findings::default(), Owners::new(0));
+            let mut connection = sample::connection();
+            connection.orig.owner = connection.orig.owner.filter(|_| has_owner);
+            connection.tcp.orig.packets = 1;
+            connection.tcp.resp.packets = u64::from(has_answers);
+            findings.connection(&connection, &owners, 0);
+            findings.found.clear();
+            for kind in kinds {
+                findings.add(of(&connection, *kind, None), &owners);
+            }
+            let found = findings.finish(&owners).into_iter();
+            found.map(|it| it.kind).collect::<Vec<_>>()
+        };
+        let both = [FindingKind::Unanswered, FindingKind::OneSided];
+        assert_eq!(found(false, false, &both), both[1..]);
+        assert_eq!(found(true, false, &both), both);
+        assert_eq!(found(false, true, &both), both);
+        assert_eq!(found(false, false, &both[..1]), both[..1]);
     }
 }
