@@ -90,8 +90,7 @@ pub struct Finding {
 impl Finding {
     /// One case of it, between these packets.
     fn new(kind: FindingKind, ends: Ends, by_orig: Option<bool>, span: Span) -> Self {
-        let owner = ends.resp_owner.or(ends.orig_owner);
-        let is_elsewhere = owner.is_some_and(|owner| owner.is_elsewhere);
+        let is_elsewhere = OwnerId::count_elsewhere(ends.orig_owner, ends.resp_owner);
         Self {
             kind,
             count: u64::from(!is_elsewhere),
@@ -115,10 +114,13 @@ impl Finding {
 
     /// Takes other cases of the same.
     fn join(&mut self, other: Self) {
-        let processes = |ends: Ends| {
-            [ends.orig_owner, ends.resp_owner].map(|owner| owner.map(|owner| owner.process))
+        // In one namespace may be known who owns an end, and not in another.
+        let differ = |one: Option<OwnerId>, other: Option<OwnerId>| {
+            one.zip(other)
+                .is_some_and(|(one, other)| one.process != other.process)
         };
-        let differ = processes(self.ends) != processes(other.ends);
+        let differ = differ(self.ends.orig_owner, other.ends.orig_owner)
+            || differ(self.ends.resp_owner, other.ends.resp_owner);
         let of_several = self.of_several || other.of_several || differ;
         let count = self.count + other.count;
         let elsewhere = self.elsewhere + other.elsewhere;
@@ -475,6 +477,16 @@ mod tests {
         assert_eq!(count(&[false, true, false]), 2);
         assert_eq!(count(&[true, false]), 1);
         assert_eq!(count(&[true, true]), 2);
+    }
+
+    #[test]
+    fn who_is_not_known_is_not_another() {
+        let ends = sample::connection().ends();
+        let resp_owner = None;
+        let [mut known, unknown] = [ends, Ends { resp_owner, ..ends }]
+            .map(|ends| Finding::new(FindingKind::Unanswered, ends, None, Span::at(0)));
+        known.join(unknown);
+        assert!(!known.of_several);
     }
 
     /// What is found where a client connects to these ports, and how often.

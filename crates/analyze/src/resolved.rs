@@ -194,3 +194,13 @@ pub struct OwnerId {
     /// was seen counts there for the process, and is not to count twice.
     pub is_elsewhere: bool,
 }
+
+impl OwnerId {
+    /// Whether what was seen of these owners counts in another recorded namespace: the
+    /// server's, but where it may never have accepted the client's.
+    pub(crate) fn count_elsewhere(client: Option<Self>, server: Option<Self>) -> bool {
+        let accepted = server.filter(|owner| owner.provenance != Provenance::Guess);
+        let counting = accepted.or(client).or(server);
+        counting.is_some_and(|owner| owner.is_elsewhere)
+    }
+}

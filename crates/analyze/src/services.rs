@@ -112,7 +112,7 @@ impl Services {
     pub(crate) fn add(&mut self, connection: &Connection, owners: &Owners) {
         let (orig, resp) = (connection.orig.owner, connection.resp.owner);
         // What is recorded in two namespaces is not to count twice.
-        if resp.or(orig).is_some_and(|owner| owner.is_elsewhere) {
+        if OwnerId::count_elsewhere(orig, resp) {
             return;
         }
         let tcp = &connection.tcp;
@@ -210,6 +210,7 @@ fn is_failed(connection: &Connection) -> bool {
 mod tests {
     use super::*;
     use crate::report::row::sample;
+    use tcprec_shared::record::Provenance;
 
     /// A connection from this address to this port.
     fn connection(addr: [u8; 4], port: u16) -> Connection {
@@ -282,6 +283,24 @@ mod tests {
             ..owner
         });
         assert_eq!(services([connection]).finish(), []);
+    }
+
+    #[test]
+    fn what_may_never_have_been_accepted_counts_where_its_client_is() {
+        let groups = |is_elsewhere| {
+            let mut connection = connection([10, 0, 0, 1], 80);
+            let owner = connection.resp.owner;
+            connection.resp.owner = owner.map(|owner| OwnerId {
+                provenance: Provenance::Guess,
+                ..owner
+            });
+            connection.orig.owner = owner.map(|owner| OwnerId {
+                is_elsewhere,
+                ..owner
+            });
+            services([connection]).finish().len()
+        };
+        assert_eq!((groups(false), groups(true)), (1, 0));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{Finding, FindingKind};
 use crate::forget;
 use crate::latency::route;
 use crate::report::{Outcome, Request};
+use crate::resolved::OwnerId;
 use crate::span::Span;
 
 /// So many errors of a server are worth a word: anybody makes one.
@@ -44,7 +45,7 @@ impl ServerErrors {
     pub(super) fn take(&mut self, request: &Request) -> u64 {
         let [client, server] = request.owners();
         // What is recorded in two namespaces is not to count twice.
-        let is_elsewhere = server.or(client).is_some_and(|owner| owner.is_elsewhere);
+        let is_elsewhere = OwnerId::count_elsewhere(client, server);
         let outcome = request.outcome();
         let is_answered = matches!(outcome, Outcome::Status(_) | Outcome::GrpcFailed(..));
         if is_elsewhere || !is_answered {

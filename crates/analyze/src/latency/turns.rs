@@ -56,7 +56,7 @@ impl TurnLatencies {
     pub(crate) fn add(&mut self, connection: &Connection, owners: &Owners) {
         let (orig, resp) = (connection.orig.owner, connection.resp.owner);
         // What is recorded in two namespaces is not to count twice.
-        let counts = resp.or(orig).is_none_or(|owner| !owner.is_elsewhere);
+        let counts = !OwnerId::count_elsewhere(orig, resp);
         let Some(turns) = turns(connection).filter(|_| counts) else {
             return;
         };
