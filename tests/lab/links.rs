@@ -92,3 +92,63 @@ pub(crate) fn vlan_tags_beside_the_bytes() {
 pub(crate) fn fragments() {
     by_hand(|world| &world.server, Form::Fragmented);
 }
+
+/// A router whose only interface takes packets in and sends them out again.
+pub(crate) fn through_one_interface() {
+    let world = World::without_cable();
+    let [switch, router] = [Namespace::new(), Namespace::new()];
+    switch.ip("link add br0 type bridge");
+    switch.ip("link set br0 up");
+    for (number, host) in [(1, &world.client), (2, &world.server), (3, &router)] {
+        let port = format!("port{number}");
+        let netns = host.path();
+        switch.ip(&format!(
+            "link add {port} type veth peer name eth0 netns {netns}"
+        ));
+        switch.ip(&format!("link set {port} master br0 up"));
+        host.ip("link set eth0 up");
+        host.ip(&format!("address add 10.77.0.{number}/32 dev eth0"));
+        host.ip("route add 10.77.0.3 dev eth0");
+    }
+    world.client.ip("route add 10.77.0.2 via 10.77.0.3");
+    world.server.ip("route add 10.77.0.1 via 10.77.0.3");
+    router.ip("route add 10.77.0.0/24 dev eth0");
+    router.enter(|| {
+        // Without telling them the shorter way.
+        for (name, value) in [
+            ("ip_forward", "1"),
+            ("conf/all/send_redirects", "0"),
+            ("conf/eth0/send_redirects", "0"),
+        ] {
+            fs::write(format!("/proc/sys/net/ipv4/{name}"), value).expect("a setting");
+        }
+    });
+    let _nginx = Nginx::start(&world, &world.server);
+    let captures = HOOKS.map(|hook| {
+        let capture = world.file(&format!("{hook}.jsonl"));
+        let output = capture.to_str().expect("a path in UTF-8");
+        let arguments = ["-i", "eth0", "-o", output, "--hook", hook];
+        (Recorder::start(&world, &router, &arguments), capture)
+    });
+    let targets = ["/item/1".to_owned(), "/item/2".to_owned()];
+    for _ in 0..10 {
+        Traffic::default().fetch(&world, &world.client, World::SERVER[0], &targets);
+    }
+    world.settle();
+    for (recorder, capture) in captures {
+        recorder.stop();
+        let report = analyze(&world, &capture);
+        assert_eq!(report.findings().count(), 0);
+        assert_eq!(report.of_kind("http").count(), 20);
+        let connections: Vec<_> = report.of_kind("conn").collect();
+        assert_eq!(connections.len(), 10);
+        for connection in connections {
+            for end in ["orig", "resp"] {
+                assert_eq!(connection[format!("{end}_rexmt")], 0, "{connection}");
+            }
+        }
+        let told = report.of_kind("capture").next().expect("a capture");
+        let copies = told["copied_packets"].as_u64().expect("a number");
+        assert_eq!(told["packets"], 2 * copies);
+    }
+}

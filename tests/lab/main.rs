@@ -97,6 +97,7 @@ const TESTS: &[(&str, fn())] = tests![
     links::vlan_tags_in_the_bytes,
     links::vlan_tags_beside_the_bytes,
     links::fragments,
+    links::through_one_interface,
     options::command,
     options::no_command,
     options::to_standard_output,

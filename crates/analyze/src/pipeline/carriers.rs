@@ -1,49 +1,31 @@
-//! Packets that several interfaces see.
+//! Packets that are seen at several places: by several interfaces, or by one of them both
+//! ways.
 
 use std::collections::BTreeMap;
 
 use foldhash::HashMap;
 use tcprec_shared::flow::Endpoint;
-use tcprec_shared::record::{Interface, MAX_INTERFACES};
+use tcprec_shared::record::Direction;
 
 use crate::tcp::Seen;
 
-/// The network namespaces, as far as copies are concerned.
-#[derive(Debug, Default)]
-pub(super) struct Namespaces {
-    /// The first interfaces of each namespace that is known.
-    interfaces: HashMap<u32, Vec<u32>>,
-    have_several: bool,
+/// Where a packet passes. One that is forwarded by the interface that it came by passes
+/// that on its way in, and again on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Passage {
+    pub(super) interface: u32,
+    pub(super) direction: Option<Direction>,
 }
 
-impl Namespaces {
-    pub(super) fn interface(&mut self, interface: &Interface) {
-        let Some(netns) = interface.netns else { return };
-        if self.interfaces.len() >= MAX_INTERFACES {
-            self.interfaces.retain(|known, _| *known == netns);
-        }
-        let known = self.interfaces.entry(netns).or_default();
-        if known.len() < 2 && !known.contains(&interface.id) {
-            known.push(interface.id);
-        }
-        self.have_several |= known.len() > 1;
-    }
-
-    /// Whether any has several interfaces.
-    pub(super) const fn have_several(&self) -> bool {
-        self.have_several
-    }
-}
-
-/// After so long a silence of the carrier, what another interface sees is no copy. One
-/// follows its packet within milliseconds, also behind a tunnel or a full queue.
+/// After so long a silence of the carrier, what is seen elsewhere is no copy. One follows
+/// its packet within milliseconds, also behind a tunnel or a full queue.
 const SILENCE_NS: i64 = 100_000_000;
 
-/// Which interface carries a direction of a connection, where several of one
-/// network namespace see its packets (`-i any`, a bridge and its ports): the
-/// one that saw the first. The others have copies. When it falls silent, another one
-/// takes over: a bond or a route goes another way after a failure, and an interface that
-/// gets another name, or is there again, has another id.
+/// Which passage carries a direction of a connection, where its packets are seen at several
+/// of one network namespace (`-i any`, a bridge and its ports, a router with one
+/// interface): the one that saw the first. The others have copies. When it falls silent,
+/// another one takes over: a bond or a route goes another way after a failure, and an
+/// interface that gets another name, or is there again, has another id.
 #[derive(Debug)]
 pub(super) struct Carriers {
     /// Of so many directions at most it is known.
@@ -55,7 +37,7 @@ pub(super) struct Carriers {
 
 #[derive(Debug)]
 struct Carrier {
-    interface: u32,
+    passage: Passage,
     /// When it carried something last.
     last_ns: i64,
 }
@@ -75,13 +57,14 @@ impl Carriers {
         }
     }
 
-    /// Whether another interface of the namespace had carried a packet. Copies are counted.
+    /// Whether a packet was seen at another passage of the namespace before. Copies are
+    /// counted.
     pub(super) fn is_copy(
         &mut self,
         Seen { scope, ts_ns, .. }: Seen,
         src: Endpoint,
         dst: Endpoint,
-        interface: u32,
+        passage: Passage,
     ) -> bool {
         if scope == 0 {
             return false;
@@ -90,21 +73,21 @@ impl Carriers {
             self.make_room(ts_ns);
         }
         let new = Carrier {
-            interface,
+            passage,
             last_ns: ts_ns,
         };
         let carrier = self.all.entry((scope, src, dst)).or_insert(new);
-        if carrier.interface == interface {
+        if carrier.passage == passage {
             carrier.last_ns = carrier.last_ns.max(ts_ns);
         } else if carrier.is_silent(ts_ns) {
             *carrier = Carrier {
-                interface,
+                passage,
                 last_ns: ts_ns,
             };
         }
-        let is_copy = carrier.interface != interface;
+        let is_copy = carrier.passage != passage;
         if is_copy {
-            *self.copies.entry(interface).or_default() += 1;
+            *self.copies.entry(passage.interface).or_default() += 1;
         }
         is_copy
     }

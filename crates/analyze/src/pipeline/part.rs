@@ -7,6 +7,7 @@ use tcprec_shared::batch::{self, Batch};
 use tcprec_shared::headers::{self, Headers, Other, Segment};
 use tcprec_shared::record::{Direction, EventKind, Packet, Record};
 
+use super::carriers::Passage;
 use super::interfaces::Interfaces;
 use super::shard::{SHARDS, shard_of};
 use crate::report::PacketCounts;
@@ -123,7 +124,7 @@ impl<'a> Part<'a> {
 pub(super) struct At {
     /// The place among the packets of the part.
     pub(super) place: u32,
-    pub(super) interface: u32,
+    pub(super) passage: Passage,
     pub(super) seen: Seen,
     /// The latest time in the part until then.
     pub(super) latest_ns: i64,
@@ -301,10 +302,12 @@ impl Tally {
             scope: on.netns.unwrap_or(0),
             cookie: packet.cookie.filter(|_| !is_tunnel),
         };
-        let interface = packet.interface;
         let at = At {
             place,
-            interface,
+            passage: Passage {
+                interface: packet.interface,
+                direction: packet.direction,
+            },
             seen,
             latest_ns,
         };

@@ -115,18 +115,11 @@ pub(super) struct Pieces {
 
 impl Pieces {
     /// Takes a piece. Gives what it is the last of.
-    pub(super) fn take(
-        &mut self,
-        at: &At,
-        headers: &Headers<'_>,
-        have_copies: bool,
-    ) -> Option<Whole> {
-        let At {
-            seen, interface, ..
-        } = *at;
+    pub(super) fn take(&mut self, at: &At, headers: &Headers<'_>) -> Option<Whole> {
+        let At { seen, passage, .. } = *at;
         if let Headers::Fragment(fragment) = headers {
             let (src, dst) = (fragment.src, fragment.dst);
-            if have_copies && self.carriers.is_copy(seen, src, dst, interface) {
+            if self.carriers.is_copy(seen, src, dst, passage) {
                 return None;
             }
         }

@@ -19,8 +19,8 @@ use crate::tcp::{Connection, ConnectionId, Limits, Observer, Seen, Served, Track
 /// another one.
 pub(super) const SHARDS: usize = 16;
 
-/// At most so many ways of connections over several interfaces are known, in
-/// all shards together.
+/// Of at most so many ways of connections it is known where they pass, in all shards
+/// together.
 pub(super) const MAX_CARRIERS: usize = 1 << 21;
 
 /// 2^64 divided by the golden ratio: products have well-mixed upper bits.
@@ -112,13 +112,11 @@ impl Shard {
         items: &[Item<'_>],
         (part, before_ns): (u64, i64),
         servers: &Servers,
-        have_copies: bool,
     ) -> Told {
         let mut told = Told::default();
         for item in items {
             let Item { at, segment, .. } = item;
-            let may_be_copy = have_copies && item.may_be_copy;
-            if may_be_copy && self.is_copy(at, segment.src, segment.dst) {
+            if item.may_be_copy && self.is_copy(at, segment.src, segment.dst) {
                 continue;
             }
             let place = Place {
@@ -131,9 +129,9 @@ impl Shard {
         told
     }
 
-    /// Whether another interface of the namespace had carried a segment.
+    /// Whether a segment was seen elsewhere in the namespace before.
     pub(super) fn is_copy(&mut self, at: &At, src: Endpoint, dst: Endpoint) -> bool {
-        self.carriers.is_copy(at.seen, src, dst, at.interface)
+        self.carriers.is_copy(at.seen, src, dst, at.passage)
     }
 
     /// Takes a segment.

@@ -4,7 +4,6 @@
 use tcprec_shared::headers::Headers;
 use tcprec_shared::record::Interface;
 
-use super::carriers::Namespaces;
 use super::interfaces::Interfaces;
 use super::part::Part;
 use super::sequence::Sequence;
@@ -19,7 +18,6 @@ use crate::tcp::{Connection, Limits, Whole};
 pub(super) struct Shards {
     pub(super) all: Vec<Shard>,
     pub(super) interfaces: Interfaces,
-    namespaces: Namespaces,
     pub(super) servers: Servers,
     pub(super) sequence: Sequence,
 }
@@ -39,7 +37,6 @@ impl Shards {
         Self {
             all: (0..SHARDS).map(|_| Shard::new(limits)).collect(),
             interfaces: Interfaces::default(),
-            namespaces: Namespaces::default(),
             servers: Servers::default(),
             sequence: Sequence::new(),
         }
@@ -55,27 +52,20 @@ impl Shards {
     /// Takes the record of an interface.
     pub(super) fn interface(&mut self, interface: &Interface) {
         self.interfaces.insert(interface);
-        self.namespaces.interface(interface);
-    }
-
-    /// Whether a packet may be seen by several interfaces.
-    pub(super) const fn have_copies(&self) -> bool {
-        self.namespaces.have_several()
     }
 
     /// Takes the next part, on one thread: each packet goes its way at once.
     pub(super) fn take(&mut self, part: &Part<'_>) -> Outcome {
         let (number, before_ns) = self.sequence.begin();
         self.servers.part(number, part);
-        let have_copies = self.have_copies();
         let (all, servers, pieces) = (&mut self.all, &self.servers, &mut self.sequence.pieces);
         let mut told: Vec<_> = all.iter().map(|_| Told::default()).collect();
         let tally = part.read(&self.interfaces, |at, headers| {
             let (whole, of_whole);
             let (segment, may_be_copy) = match headers {
-                Headers::Segment(segment) => (segment, have_copies),
+                Headers::Segment(segment) => (segment, true),
                 piece => {
-                    whole = pieces.take(&at, piece, have_copies);
+                    whole = pieces.take(&at, piece);
                     of_whole = whole.as_ref().and_then(Whole::segment);
                     let Some(segment) = &of_whole else { return };
                     (segment, false)

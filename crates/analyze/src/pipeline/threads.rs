@@ -94,7 +94,6 @@ impl Threads {
         rows: &mut (impl Rows + Send),
     ) {
         let line = Line {
-            have_copies: shards.have_copies(),
             interfaces: &shards.interfaces,
             input: Mutex::new(input),
             servers: RwLock::new(&mut shards.servers),
@@ -121,7 +120,6 @@ struct Line<'a, N, R> {
     shards: Vec<Stage<&'a mut Shard>>,
     books: Stage<(&'a mut Books, &'a mut R)>,
     interfaces: &'a Interfaces,
-    have_copies: bool,
     /// What later parts tell does not count: they have other places.
     servers: RwLock<&'a mut Servers>,
     alarm: Alarm,
@@ -143,7 +141,7 @@ impl<N: FnMut(Batch) -> Option<Batch>, R: Rows> Line<'_, N, R> {
                 servers.part(begun.0, &part);
             }
             for (at, piece) in mem::take(&mut parsed.pieces) {
-                let whole = sequence.pieces.take(&at, &piece, self.have_copies);
+                let whole = sequence.pieces.take(&at, &piece);
                 wholes.extend(whole.map(|whole| (at, whole)));
             }
             (begun, sequence.count(mem::take(&mut parsed.tally)))
@@ -158,7 +156,7 @@ impl<N: FnMut(Batch) -> Option<Batch>, R: Rows> Line<'_, N, R> {
             told.push(shard.pass(number, &self.alarm, |shard| {
                 let servers = self.servers.read();
                 let servers = servers.unwrap_or_else(PoisonError::into_inner);
-                shard.take(items, begun, &servers, self.have_copies)
+                shard.take(items, begun, &servers)
             })?);
         }
         worker.room = parsed.into_room();

@@ -1,4 +1,4 @@
-//! Packets that several interfaces of a namespace see.
+//! Packets that are seen several times in a namespace.
 
 use super::*;
 
@@ -90,4 +90,25 @@ fn what_was_before_is_a_copy() {
     let whole = |interface, ts_ns| vec![packet(interface, ts_ns, false)];
     let seen = [(0, 0), (0, 500 * MS), (1, 0), (1, 500 * MS)];
     assert_eq!(copies(&seen, whole), (2, 2));
+}
+
+/// A router with one interface sends what it forwards out by the interface that it came by.
+#[test]
+fn what_goes_out_by_the_interface_that_it_came_by_counts_once() {
+    let passing = |direction, ts_ns, is_answer| {
+        Record::Packet(Packet {
+            direction: Some(direction),
+            ..packet(0, ts_ns, is_answer)
+        })
+    };
+    let report = report(vec![
+        interface(0, Some(5)),
+        passing(Direction::In, 1, false),
+        passing(Direction::Out, 2, false),
+        passing(Direction::In, 3, true),
+        passing(Direction::Out, 4, true),
+    ]);
+    assert_eq!(report.capture.packets.copies, 2);
+    let tcp = &report.connections[0].tcp;
+    assert_eq!([&tcp.orig, &tcp.resp].map(|end| end.packets), [1, 1]);
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::headers::LinkType;
 use tcprec_shared::record::{
-    Capture, End, Interface, KernelParse, Loss, LossCause, Lost, Packet, SCHEMA,
+    Capture, Direction, End, Interface, KernelParse, Loss, LossCause, Lost, Packet, SCHEMA,
 };
 
 use super::*;
