@@ -152,3 +152,57 @@ pub(crate) fn through_one_interface() {
         assert_eq!(told["packets"], 2 * copies);
     }
 }
+
+/// What one host sends comes by two cables by turns, as from a bond.
+pub(crate) fn by_turns() {
+    let world = World::new();
+    let peer = world.server.path();
+    world.client.ip(&format!(
+        "link add eth1 type veth peer name eth1 netns {peer}"
+    ));
+    let show = ["-o", "link", "show", "eth0"];
+    let shown = world.run(&world.client, "ip", &show).expect_code(0).output;
+    let mut words = shown.split_whitespace();
+    let address = words
+        .find(|word| *word == "link/ether")
+        .and_then(|_| words.next())
+        .unwrap_or_else(|| panic!("no address: {shown}"));
+    world.client.ip(&format!("link set eth1 address {address}"));
+    for host in [&world.client, &world.server] {
+        host.ip("link set eth1 up");
+    }
+    world.client.enter(|| {
+        for interface in ["all", "eth0", "eth1"] {
+            let filter = format!("/proc/sys/net/ipv4/conf/{interface}/rp_filter");
+            fs::write(filter, "0").expect("a setting");
+        }
+    });
+    let rules = "table netdev lab {
+        chain out {
+            type filter hook egress device eth0 priority 0
+            meta l4proto tcp numgen inc mod 2 1 fwd to eth1
+        }
+    }";
+    world.run(&world.server, "nft", &[rules]).expect_code(0);
+    let nginx = Nginx::start(&world, &world.server);
+    let captures = HOOKS.map(|hook| {
+        let capture = world.file(&format!("{hook}.jsonl"));
+        let output = capture.to_str().expect("a path in UTF-8");
+        let arguments = ["-i", "eth0", "-i", "eth1", "-o", output, "--hook", hook];
+        (Recorder::start(&world, &world.client, &arguments), capture)
+    });
+    let mut traffic = some_of_everything(&world, &world.client, World::SERVER);
+    traffic.join_log(&nginx);
+    world.settle();
+    for (recorder, capture) in captures {
+        recorder.stop();
+        let report = analyze(&world, &capture);
+        report.expect(&traffic, Ends::Client);
+        let told = report.of_kind("capture").next().expect("a capture");
+        let passed = told["interfaces"].as_array().expect("interfaces");
+        assert!(passed.iter().all(|on| on["packets"] != 0), "{told}");
+        for connection in report.of_kind("conn") {
+            assert_eq!(connection["resp_gap_bytes"], 0, "{connection}");
+        }
+    }
+}

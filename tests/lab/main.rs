@@ -98,6 +98,7 @@ const TESTS: &[(&str, fn())] = tests![
     links::vlan_tags_beside_the_bytes,
     links::fragments,
     links::through_one_interface,
+    links::by_turns,
     options::command,
     options::no_command,
     options::to_standard_output,

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 
 use foldhash::HashMap;
 use tcprec_shared::flow::Endpoint;
+use tcprec_shared::headers::Segment;
 use tcprec_shared::record::Direction;
 
+use super::reach::Reach;
 use crate::tcp::Seen;
 
 /// Where a packet passes. One that is forwarded by the interface that it came by passes
@@ -25,7 +27,8 @@ const SILENCE_NS: i64 = 100_000_000;
 /// of one network namespace (`-i any`, a bridge and its ports, a router with one
 /// interface): the one that saw the first. The others have copies. When it falls silent,
 /// another one takes over: a bond or a route goes another way after a failure, and an
-/// interface that gets another name, or is there again, has another id.
+/// interface that gets another name, or is there again, has another id. So it does with
+/// what nobody had before: a bond or a route may go several ways by turns.
 #[derive(Debug)]
 pub(super) struct Carriers {
     /// Of so many directions at most it is known.
@@ -40,6 +43,7 @@ struct Carrier {
     passage: Passage,
     /// When it carried something last.
     last_ns: i64,
+    reach: Reach,
 }
 
 impl Carrier {
@@ -57,14 +61,15 @@ impl Carriers {
         }
     }
 
-    /// Whether a packet was seen at another passage of the namespace before. Copies are
-    /// counted.
+    /// Whether a packet was seen at another passage of the namespace before: one that is this
+    /// segment, or a piece of some. Copies are counted.
     pub(super) fn is_copy(
         &mut self,
         Seen { scope, ts_ns, .. }: Seen,
         src: Endpoint,
         dst: Endpoint,
         passage: Passage,
+        segment: Option<&Segment<'_>>,
     ) -> bool {
         if scope == 0 {
             return false;
@@ -72,22 +77,24 @@ impl Carriers {
         if self.all.len() >= self.most {
             self.make_room(ts_ns);
         }
-        let new = Carrier {
+        let new = || Carrier {
             passage,
             last_ns: ts_ns,
+            reach: segment.map(Reach::of).unwrap_or_default(),
         };
-        let carrier = self.all.entry((scope, src, dst)).or_insert(new);
+        let carrier = self.all.entry((scope, src, dst)).or_insert_with(new);
+        let lacks = |reach: &Reach| segment.is_some_and(|segment| reach.lacks(segment));
         if carrier.passage == passage {
             carrier.last_ns = carrier.last_ns.max(ts_ns);
-        } else if carrier.is_silent(ts_ns) {
-            *carrier = Carrier {
-                passage,
-                last_ns: ts_ns,
-            };
+        } else if carrier.is_silent(ts_ns) || lacks(&carrier.reach) {
+            carrier.passage = passage;
+            carrier.last_ns = ts_ns;
         }
         let is_copy = carrier.passage != passage;
         if is_copy {
             *self.copies.entry(passage.interface).or_default() += 1;
+        } else if let Some(segment) = segment {
+            carrier.reach.take(segment);
         }
         is_copy
     }

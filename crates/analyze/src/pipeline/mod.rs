@@ -14,6 +14,7 @@ mod files;
 mod interfaces;
 mod numbers;
 mod part;
+mod reach;
 mod reading;
 mod resolver;
 mod sequence;

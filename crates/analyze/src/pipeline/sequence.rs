@@ -119,7 +119,7 @@ impl Pieces {
         let At { seen, passage, .. } = *at;
         if let Headers::Fragment(fragment) = headers {
             let (src, dst) = (fragment.src, fragment.dst);
-            if self.carriers.is_copy(seen, src, dst, passage) {
+            if self.carriers.is_copy(seen, src, dst, passage, None) {
                 return None;
             }
         }

@@ -116,7 +116,7 @@ impl Shard {
         let mut told = Told::default();
         for item in items {
             let Item { at, segment, .. } = item;
-            if item.may_be_copy && self.is_copy(at, segment.src, segment.dst) {
+            if item.may_be_copy && self.is_copy(at, segment) {
                 continue;
             }
             let place = Place {
@@ -130,8 +130,10 @@ impl Shard {
     }
 
     /// Whether a segment was seen elsewhere in the namespace before.
-    pub(super) fn is_copy(&mut self, at: &At, src: Endpoint, dst: Endpoint) -> bool {
-        self.carriers.is_copy(at.seen, src, dst, at.passage)
+    pub(super) fn is_copy(&mut self, at: &At, segment: &Segment<'_>) -> bool {
+        let Segment { src, dst, .. } = *segment;
+        self.carriers
+            .is_copy(at.seen, src, dst, at.passage, Some(segment))
     }
 
     /// Takes a segment.

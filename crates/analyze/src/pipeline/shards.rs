@@ -75,7 +75,7 @@ impl Shards {
             let (Some(shard), Some(told)) = (all.get_mut(shard), told.get_mut(shard)) else {
                 return;
             };
-            if may_be_copy && shard.is_copy(&at, segment.src, segment.dst) {
+            if may_be_copy && shard.is_copy(&at, segment) {
                 return;
             }
             let place = Place {

@@ -112,3 +112,31 @@ fn what_goes_out_by_the_interface_that_it_came_by_counts_once() {
     let tcp = &report.connections[0].tcp;
     assert_eq!([&tcp.orig, &tcp.resp].map(|end| end.packets), [1, 1]);
 }
+
+/// A bond or a route that goes two ways by turns, where some are faster than others, and
+/// copies of all in a bridge.
+#[test]
+fn what_comes_by_turns_is_no_copy() {
+    let part = |interface, ts_ns, number: u8| {
+        let mut packet = packet(interface, ts_ns, false);
+        let data = packet.data.to_mut();
+        data[3] += 10;
+        data[27] = 10 * number;
+        data[33] = 0x10;
+        data.extend([b'x'; 10]);
+        packet.wire_bytes += 10;
+        packet
+    };
+    let mut records: Vec<_> = (0..3).map(|id| interface(id, Some(5))).collect();
+    let numbers = [0, 1, 3, 2, 5, 6, 4, 7];
+    for (ms, number) in (0..).zip(numbers) {
+        let parts = [(u32::from(number % 2), 0), (2, 1)]
+            .map(|(on, late_ns)| part(on, ms * MS + late_ns, number));
+        records.extend(parts.map(Record::Packet));
+    }
+    let report = report(records);
+    let copies: Vec<_> = report.interfaces.iter().map(|on| on.copies).collect();
+    assert_eq!(copies, [0, 0, 8]);
+    let sent = &report.connections[0].tcp.orig;
+    assert_eq!((sent.packets, sent.uniq_bytes, sent.gap_bytes), (8, 80, 0));
+}
