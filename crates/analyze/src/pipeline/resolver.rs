@@ -90,7 +90,7 @@ impl<R: Rows> Resolver<'_, R> {
     ) -> Request {
         let incomplete = self.incomplete(connection, &app);
         let tcp = &connection.tcp;
-        let lacks_payload = tcp.has_unseen_payload(app.server);
+        let lacks_payload = tcp.has_unseen_payload(app.server) || tcp.is_multipath();
         app.may_be_answered |= lacks_payload;
         if let Some(asked) = &mut app.request
             && asked.completion == Completion::Missing

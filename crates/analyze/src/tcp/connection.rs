@@ -103,6 +103,12 @@ impl Connection {
         })
     }
 
+    /// Whether both ends speak Multipath TCP: what they send may go by other connections, too.
+    #[must_use]
+    pub const fn is_multipath(&self) -> bool {
+        self.orig.is_multipath && self.resp.is_multipath
+    }
+
     /// How it was left first, as a letter of the history; none if no end did.
     fn left(&self) -> Option<u8> {
         let is_end = |kind: &u8| matches!(kind, b'F' | b'R' | b'f' | b'r');
@@ -196,6 +202,8 @@ pub struct End {
     pub late_packets: u64,
     /// The options of its first SYN or SYN-ACK.
     pub syn_options: Option<SynOptions>,
+    /// Whether its SYN or SYN-ACK was one of Multipath TCP (RFC 8684 section 3).
+    pub is_multipath: bool,
     /// What Wireshark would say of its packets.
     pub analysis: Analysis,
     /// How long it took until what it sent was acknowledged; none if nothing was.

@@ -4,6 +4,7 @@ use tcprec_shared::flow::Endpoint;
 use tcprec_shared::headers::TcpFlags;
 
 use super::holes::Holes;
+use super::options::has_multipath;
 use super::packet::Packet;
 use super::ranges::{Range, Ranges};
 use super::rare::Rare;
@@ -53,6 +54,7 @@ struct Unusual {
     retransmitted_packets: u64,
     duplicate_packets: u64,
     late_packets: u64,
+    is_multipath: bool,
     /// A reset acknowledged all of the payload.
     is_known_at_end: bool,
     holes: Holes,
@@ -121,6 +123,9 @@ impl Direction {
             self.unusual.make().zero_window_packets += 1;
         }
         self.cookie = cookie.or(self.cookie);
+        if packet.options.is_some() && has_multipath(packet.segment.options) {
+            self.unusual.make().is_multipath = true;
+        }
         self.syn_options = self.syn_options.or(packet.options);
 
         self.begin_at(if syn { packet.seq } else { packet.seq + -1 });
@@ -270,6 +275,7 @@ impl Direction {
             retransmitted_packets,
             duplicate_packets,
             late_packets,
+            is_multipath,
             is_known_at_end: _,
             holes: _,
         } = self.unusual.get().cloned().unwrap_or_default();
@@ -293,6 +299,7 @@ impl Direction {
             duplicate_packets,
             late_packets,
             syn_options: self.syn_options,
+            is_multipath,
             analysis,
             round_trips,
         }

@@ -13,6 +13,7 @@ pub(crate) const WINDOW_SCALE: u8 = 3;
 pub(crate) const SACK_PERMITTED: u8 = 4;
 pub(crate) const SACK: u8 = 5;
 pub(crate) const TIMESTAMPS: u8 = 8;
+const MULTIPATH: u8 = 30;
 
 /// What stands in a list of options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +89,11 @@ impl SynOptions {
         }
         options
     }
+}
+
+/// Whether one is of Multipath TCP.
+pub(super) fn has_multipath(options: &[u8]) -> bool {
+    list(options, false).any(|option| matches!(option, TcpOption::Of(MULTIPATH, _)))
 }
 
 /// What an ACK says to have come twice: the numbers from the first to one past the last.

@@ -120,6 +120,50 @@ fn responses_that_are_cut_off_are_found_and_have_no_time() {
     assert_eq!(of(None), (vec![], Some(false), false));
 }
 
+/// With Multipath TCP the rest may come by another connection, and so may an answer.
+#[test]
+fn what_may_go_by_other_connections_is_not_cut_off() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc";
+    let asked = 1 + GET.len() as u32;
+    let answered = 1001 + head.len() as u32;
+    let found = |are_multipath: [bool; 2], answer| {
+        let mut pipeline = pipeline();
+        let mut server = 1001;
+        let mut steps = HANDSHAKE.to_vec();
+        steps.push((5, (true, ACK, 1, 1001, GET)));
+        if answer {
+            steps.push((6, (false, ACK, 1001, asked, head)));
+            server = answered;
+        }
+        steps.push((7, (false, FIN | ACK, server, asked, "")));
+        steps.push((8, (true, FIN | ACK, asked, server + 1, "")));
+        for (ms, step) in steps {
+            let mut packet = segment(ms * 1_000_000, step);
+            let (from_client, flags, ..) = step;
+            if flags & SYN != 0 && are_multipath[usize::from(!from_client)] {
+                // MP_CAPABLE (RFC 8684 section 3.1), and the lengths of IP and TCP.
+                let data = packet.data.to_mut();
+                data.extend([30, 4, 1, 0x81]);
+                data[3] += 4;
+                data[32] += 0x10;
+                packet.wire_bytes += 4;
+            }
+            pipeline.push(&Record::Packet(packet), &mut ());
+        }
+        let report = pipeline.finish(&mut ());
+        let found = report.findings.iter().map(|it| (it.kind, it.by_orig));
+        let is_whole = report.requests[0].app.is_response_whole();
+        (found.collect::<Vec<_>>(), is_whole)
+    };
+    let by_server = |kind| vec![(kind, Some(false))];
+    for only in [[false, false], [true, false], [false, true]] {
+        assert_eq!(found(only, true), (by_server(CutOff), Some(false)));
+        assert_eq!(found(only, false), (by_server(NoAnswer), None));
+    }
+    assert_eq!(found([true; 2], true), (vec![], None));
+    assert_eq!(found([true; 2], false), (vec![], None));
+}
+
 /// Its length is announced, and all of it was acknowledged.
 #[test]
 fn no_wait_is_told_of_a_request_whose_end_was_not_captured() {

@@ -176,6 +176,7 @@ fn end() -> End {
             sack_permitted: Some(false),
             timestamps: Some(false),
         }),
+        is_multipath: false,
         analysis: Analysis::default(),
         round_trips: Some(RoundTrips {
             count: 0,
