@@ -350,8 +350,17 @@ pub(crate) fn before_another_recorder() {
         "{}",
         recorder.errors()
     );
-    let ended = start(&world.file("third.jsonl").display().to_string()).stop();
-    assert!(ended.errors.contains("none lost;"), "{}", ended.errors);
+    for mtu in 1400..1410 {
+        let third = start(&world.file("third.jsonl").display().to_string());
+        // It ends while the others look what has changed.
+        world.client.ip(&format!("link set eth0 mtu {mtu}"));
+        let ended = third.stop();
+        assert!(ended.errors.contains("none lost;"), "{}", ended.errors);
+    }
+    for other in [&recorder, &other] {
+        let errors = other.errors();
+        assert!(!errors.contains("in front"), "{errors}");
+    }
     let program = pass_all(&world, BPF_F_BEFORE);
     let told = "in front of tcprec's at eth0";
     wait_until(told, || recorder.errors().contains(told));

@@ -86,13 +86,17 @@ impl Hooked {
         let Some((own, attach_type)) = self.attachment.link()? else {
             return Ok(false);
         };
-        let index = device.index;
-        let row = of(namespaces, device)?.run(move || hooks::tcx_row(index, attach_type))??;
-        let place = row.iter().position(|link| *link == own);
-        let in_front = row.into_iter().take(place.unwrap_or(0)).collect();
-        let before = mem::replace(&mut self.in_front, in_front);
-        let mut new = self.in_front.iter().filter(|link| !before.contains(link));
-        Ok(new.any(|link| !recorders::have(*link)))
+        let (index, namespace) = (device.index, of(namespaces, device)?);
+        let in_front = || {
+            let row = namespace.run(move || hooks::tcx_row(index, attach_type))??;
+            let place = row.iter().position(|link| *link == own);
+            Ok::<Vec<u32>, io::Error>(row.into_iter().take(place.unwrap_or(0)).collect())
+        };
+        let before = mem::replace(&mut self.in_front, in_front()?);
+        let new = self.in_front.iter().filter(|link| !before.contains(link));
+        let others: Vec<_> = new.filter(|link| !recorders::have(**link)).collect();
+        // A recorder may have ended, or let go, between the one look and the other.
+        Ok(!others.is_empty() && in_front()?.iter().any(|link| others.contains(&link)))
     }
 }
 
