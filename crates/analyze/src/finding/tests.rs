@@ -1,0 +1,148 @@
+//! What findings make of many cases.
+
+use super::*;
+use crate::report::row::sample;
+use crate::tcp::ConnState;
+use tcprec_shared::record::{ProcessId, Record};
+
+/// A connect() of a process that fails after three seconds, without a packet.
+fn connect_in_vain(findings: &mut Findings, owners: &mut Owners, pid: u32) {
+    let id = ProcessId { pid, start_ns: 0 };
+    let named = format!(r#"{{"pid":{pid},"start_ns":0,"comm":"curl"}}"#);
+    owners.observe(&Record::Process(serde_json::from_str(&named).unwrap()));
+    let local = Endpoint::new([10, 0, 0, 1].into(), 40_000);
+    for (kind, ts_ns, old_state) in [
+        (EventKind::Connect, 0, TcpState::Close),
+        (EventKind::Close, 3 * UNANSWERED_NS, TcpState::SynSent),
+    ] {
+        let event = Event {
+            kind,
+            ts_ns,
+            cookie: Some(pid.into()),
+            netns: 1,
+            local,
+            remote: Endpoint { port: 80, ..local },
+            process: Some(id),
+            tid: None,
+            old_state: Some(old_state),
+            new_state: None,
+            direction: None,
+            tcp: None,
+        };
+        owners.observe(&Record::Event(event.clone()));
+        findings.event(&event, owners);
+    }
+}
+
+#[test]
+fn what_sends_no_packet_is_news_too() {
+    let (mut findings, mut owners) = (Findings::with_news(), Owners::new(10));
+    connect_in_vain(&mut findings, &mut owners, 7);
+    assert!(findings.news(2 * UNANSWERED_NS, &owners).is_empty());
+    let news = findings.news(3 * UNANSWERED_NS, &owners);
+    assert_eq!(news.len(), 1);
+    assert_eq!(news[0].kind, FindingKind::Unanswered);
+    assert!(findings.news(4 * UNANSWERED_NS, &owners).is_empty());
+}
+
+#[test]
+fn what_another_namespace_saw_was_seen() {
+    let count = |pid| {
+        let (mut findings, mut owners) = (Findings::default(), Owners::new(10));
+        connect_in_vain(&mut findings, &mut owners, 7);
+        let mut connection = sample::connection();
+        connection.incomplete = Default::default();
+        connection.tcp.tls = None;
+        let tcp = &mut connection.tcp;
+        let ends = findings.unseen.keys().next().copied();
+        (tcp.orig.endpoint, tcp.resp.endpoint, tcp.scope) = ends.unwrap();
+        (tcp.scope, tcp.state, tcp.resp.packets) = (tcp.scope + 1, ConnState::S0, 0);
+        let owner = connection.orig.owner.as_mut().unwrap();
+        owner.process = ProcessId { pid, start_ns: 0 };
+        findings.connection(&connection, &owners, i64::MAX);
+        let found = findings.finish(&owners).into_iter();
+        found.map(|it| it.count).sum::<u64>()
+    };
+    assert_eq!(count(7), 1);
+    // Another's, which has the same ends elsewhere.
+    assert_eq!(count(8), 2);
+}
+
+#[test]
+fn one_finding_of_several_processes_says_so() {
+    let found = |pids: [u32; 2]| {
+        let (mut findings, mut owners) = (Findings::default(), Owners::new(10));
+        for (number, pid) in (0..).zip(pids) {
+            connect_in_vain(&mut findings, &mut owners, pid);
+            // Each from a port of its own.
+            let (_, mut finding) = findings.unseen.pop_first().unwrap();
+            finding.ends.orig.port += number;
+            findings.add(finding, &owners);
+        }
+        let found = findings.finish(&owners);
+        assert_eq!((found.len(), found[0].count), (1, 2));
+        found[0].of_several
+    };
+    assert!(!found([7, 7]));
+    assert!(found([7, 8]));
+}
+
+#[test]
+fn what_several_namespaces_saw_counts_in_that_of_its_process() {
+    let count = |seen: &[bool]| {
+        let (mut findings, owners) = (Findings::default(), Owners::new(0));
+        for (number, is_elsewhere) in (0..).zip(seen) {
+            let mut ends = sample::connection().ends();
+            ends.resp_owner = ends.resp_owner.map(|owner| OwnerId {
+                is_elsewhere: *is_elsewhere,
+                ..owner
+            });
+            let finding = Finding::new(FindingKind::Reset, ends, None, Span::at(number));
+            findings.add(finding, &owners);
+        }
+        findings.finish(&owners)[0].count
+    };
+    assert_eq!(count(&[false, true, false]), 2);
+    assert_eq!(count(&[true, false]), 1);
+    assert_eq!(count(&[true, true]), 2);
+}
+
+#[test]
+fn who_is_not_known_is_not_another() {
+    let ends = sample::connection().ends();
+    let resp_owner = None;
+    let [mut known, unknown] = [ends, Ends { resp_owner, ..ends }]
+        .map(|ends| Finding::new(FindingKind::Unanswered, ends, None, Span::at(0)));
+    known.join(unknown);
+    assert!(!known.of_several);
+}
+
+/// What is found where a client connects to these ports, and how often.
+fn found_at(kind: FindingKind, ports: impl Iterator<Item = u16>) -> Vec<(u64, u16, bool)> {
+    let (mut findings, owners) = (Findings::default(), Owners::new(0));
+    for (number, port) in (0..).zip(ports) {
+        let connection = sample::connection();
+        let mut finding = Finding::new(kind, connection.ends(), None, Span::at(number));
+        finding.ends.resp.port = port;
+        findings.add(finding, &owners);
+    }
+    let found = findings.finish(&owners).into_iter();
+    found
+        .map(|it| (it.count, it.ends.resp.port, it.of_many_ports))
+        .collect()
+}
+
+#[test]
+fn many_ports_of_a_server_are_one_finding() {
+    let ten = found_at(FindingKind::Refused, 1..=10);
+    assert_eq!(ten.len(), 10);
+    assert!(ten.iter().all(|found| !found.2));
+    for kind in [FindingKind::Refused, FindingKind::Unanswered] {
+        assert_eq!(found_at(kind, 1..=11), [(11, 1, true)]);
+        // More than are kept: what else was found is not forgotten for them.
+        let all = (1..=u16::MAX).rev().chain(1..=u16::MAX);
+        assert_eq!(found_at(kind, all), [(2 * 65_535, u16::MAX, true)]);
+    }
+    assert_eq!(found_at(FindingKind::Reset, 1..=11).len(), 11);
+    assert_eq!(found_at(FindingKind::OneSided, 1..=11), [(11, 1, false)]);
+}
