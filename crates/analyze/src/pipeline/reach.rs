@@ -6,8 +6,8 @@ use tcprec_shared::headers::{Segment, TcpFlags};
 /// behind a proxy that answers SYNs.
 const MAX_AHEAD: u32 = 1 << 20;
 
-/// So many holes are kept; beyond, the oldest is forgotten.
-const MAX_HOLES: usize = 64;
+/// So many holes are kept; beyond, the oldest is forgotten. Millions of directions may have some.
+const MAX_HOLES: usize = 16;
 
 /// The numbers that were carried so far.
 #[derive(Debug, Default)]
