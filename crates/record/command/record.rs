@@ -54,8 +54,9 @@ pub struct Record {
 
     /// Record interfaces of another network namespace: a name of `ip netns`, a
     /// process that is inside (a container's), or a path as /proc/PID/ns/net.
-    /// May be given more than once. Without it `-i any`, which sees the
-    /// containers' packets too, takes the events of all namespaces
+    /// May be given more than once. It stays as long as the recording, though it
+    /// is deleted meanwhile. Without it `-i any`, which sees the containers'
+    /// packets too, takes the events of all namespaces
     #[arg(help_heading = WHAT, long = "netns", value_name = "NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
     namespaces: Vec<String>,
 
