@@ -170,7 +170,7 @@ pub struct Arrived {
     pub first_ns: i64,
     /// Time of the packet that completed it.
     pub last_ns: i64,
-    /// How long none came, in all pauses together.
+    /// How long none came, in all pauses of 200 ms and more together.
     pub paused_ns: i64,
     /// How many pauses that were.
     pub pauses: u32,

@@ -60,7 +60,7 @@ impl Reach {
                 self.holes.remove(0);
             }
             self.holes.push((self.next, begin));
-        } else if !self.holes.is_empty() {
+        } else if begin != self.next && !self.holes.is_empty() {
             self.fill(begin, end);
         }
         if is_ahead(end, self.next) {
