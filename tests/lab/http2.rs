@@ -1,8 +1,11 @@
 //! HTTP/2 in plain text as curl and nginx speak it, recorded as users record:
 //! what is told of each stream is what curl says of it.
 
-use serde_json::json;
+use std::process::Command;
 
+use serde_json::{Value, json};
+
+use crate::process::wait_until;
 use crate::recorder::{Recorder, analyze};
 use crate::web::{BIG_BYTES, Nginx, curl};
 use crate::world::World;
@@ -63,11 +66,61 @@ pub(crate) fn prior_knowledge() {
             .map(|name| (name.clone(), row[name].clone()))
             .collect()
     });
-    assert_eq!(found.collect::<Vec<serde_json::Value>>(), expected);
+    assert_eq!(found.collect::<Vec<Value>>(), expected);
     assert_eq!(rows.len(), expected.len(), "{rows:#?}");
     for (row, took) in rows.iter().zip(took) {
         let time = row["time_total"].as_f64().expect("a time");
         // curl's clock runs before the first packet and after the last.
         assert!(time > 0.0 && time <= took, "{took}: {row}");
     }
+}
+
+/// A server behind nginx that leaves in the middle of its answer.
+const LEAVES_EARLY: &str = "
+import socket
+listener = socket.create_server(('127.0.0.1', 9000))
+connection, _ = listener.accept()
+connection.recv(1000)
+connection.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 1000\\r\\n\\r\\n' + 100 * b'x')
+connection.close()
+";
+
+/// nginx breaks off the stream whose rest it will never have.
+pub(crate) fn broken_off() {
+    let world = World::new();
+    let directives = "listen 8080 http2; location /early { proxy_pass http://127.0.0.1:9000; }";
+    let _nginx = Nginx::start_with(&world, &world.server, "", directives);
+    let mut command = Command::new("python3");
+    command.args(["-c", LEAVES_EARLY]);
+    let _behind = world.start(&world.server, command);
+    wait_until("the server behind listens", || {
+        world.server.listeners(9000) == 1
+    });
+    let capture = world.file("capture.jsonl.zst");
+    let output = capture.to_str().expect("a path in UTF-8");
+    let recorder = Recorder::start(&world, &world.client, &["-i", "eth0", "-o", output]);
+    let mut command = curl();
+    command
+        .args(["--http2-prior-knowledge", "--output", "/dev/null"])
+        .arg("http://10.77.0.2:8080/early");
+    const HTTP2_STREAM: i32 = 92;
+    world
+        .start(&world.client, command)
+        .finish()
+        .expect_code(HTTP2_STREAM);
+    world.settle();
+    recorder.stop();
+    let report = analyze(&world, &capture);
+    let resets: Vec<_> = report
+        .of_kind("http")
+        .map(|row| &row["stream_reset"])
+        .collect();
+    assert_eq!(resets, [&json!({"end": "resp", "error": "internal_error"})]);
+    let found =
+        |finding: &Value| ["finding", "end", "error", "route"].map(|it| finding[it].clone());
+    let found: Vec<_> = report.findings().map(found).collect();
+    assert_eq!(
+        found,
+        [["stream_reset", "resp", "internal_error", "GET /early"]]
+    );
 }

@@ -93,6 +93,7 @@ const TESTS: &[(&str, fn())] = tests![
     tls::handshakes,
     tls::turns,
     http2::prior_knowledge,
+    http2::broken_off,
     links::without_headers,
     links::vlan_tags_in_the_bytes,
     links::vlan_tags_beside_the_bytes,

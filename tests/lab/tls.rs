@@ -190,7 +190,7 @@ pub(crate) fn handshakes() {
     }
     let findings = report
         .findings()
-        .map(|finding| (finding["finding"].as_str(), finding["alert"].as_str()));
+        .map(|finding| (finding["finding"].as_str(), finding["error"].as_str()));
     let expected = calls();
     let expected = expected.iter().filter_map(|call| call.expected.1);
     let mut expected: Vec<_> = expected

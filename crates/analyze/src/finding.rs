@@ -77,8 +77,8 @@ pub struct Finding {
     pub at_byte: Option<u64>,
     /// How many packets were sent again.
     pub packets: Option<u64>,
-    /// What the alert said that ended a TLS handshake.
-    pub alert: Option<String>,
+    /// Why it was broken off: the alert of TLS, the error code of HTTP/2.
+    pub error: Option<String>,
     /// Method and path of the requests.
     pub route: Option<String>,
     /// What came of the request.
@@ -105,7 +105,7 @@ impl Finding {
             last_ns: span.last_ns,
             at_byte: None,
             packets: None,
-            alert: None,
+            error: None,
             route: None,
             outcome: None,
             answers: None,
@@ -172,7 +172,7 @@ struct Key {
     route: Option<String>,
     /// Whether it is about payload, and not the handshake.
     has_byte: bool,
-    alert: Option<String>,
+    error: Option<String>,
 }
 
 /// What is worth attention, so far.
@@ -282,7 +282,7 @@ impl Findings {
             server_port: server.map(|server| server.port),
             route: finding.route.clone(),
             has_byte: finding.at_byte.is_some(),
-            alert: finding.alert.clone(),
+            error: finding.error.clone(),
         };
         let is_of_port = matches!(finding.kind, FindingKind::Refused | FindingKind::Unanswered);
         if !is_of_port || self.found.contains_key(&key) {

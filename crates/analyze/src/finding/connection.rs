@@ -93,7 +93,7 @@ fn tls_failed(connection: &Connection) -> Option<Finding> {
         let client_is_orig = tls.client == tcp.orig.endpoint;
         let by_orig = alert.by_client == client_is_orig;
         return Some(Finding {
-            alert: Some(alert.description_word()),
+            error: Some(alert.description_word()),
             ..of(connection, FindingKind::TlsFailed, Some(by_orig))
         });
     }

@@ -2,7 +2,7 @@
 
 use super::connection::is_one_sided;
 use super::{Finding, FindingKind, Findings, LONG_NS};
-use crate::app::{self, Arrived};
+use crate::app::{self, Arrived, StreamReset};
 use crate::latency::route;
 use crate::owner::Owners;
 use crate::resolved::{Connection, Request};
@@ -85,9 +85,6 @@ fn lack(
     now_ns: i64,
 ) -> Option<Finding> {
     let app = &request.app;
-    if app.stream.is_some_and(|stream| stream.reset.is_some()) {
-        return None; // it was cancelled
-    }
     let is_seen = !request.incomplete.lacks_packets() && !is_one_sided(connection);
     let kind = match app.response {
         // However much of it came: its client had given up before.
@@ -96,6 +93,9 @@ fn lack(
         None if !app.may_be_answered && is_seen => FindingKind::NoAnswer,
         _ => return None,
     };
+    if let Some(reset) = app.stream.and_then(|stream| stream.reset) {
+        return broken_off(request, arrived, reset);
+    }
     let tcp = &connection.tcp;
     match (tcp.is_left_by_orig(), tcp.left_ns) {
         // A reset is told of.
@@ -109,6 +109,19 @@ fn lack(
         }
         _ => None,
     }
+}
+
+/// A stream that the server broke off: whatever a client says why, it does not want the
+/// answer any more.
+fn broken_off(request: &Request, arrived: Arrived, reset: StreamReset) -> Option<Finding> {
+    let first_ns = arrived.first_ns;
+    let at_ns = reset.at_ns.unwrap_or(first_ns);
+    let ns = at_ns.saturating_sub(first_ns).max(0);
+    let by_orig = Some(!request.client_is_orig());
+    (!reset.by_client).then(|| Finding {
+        error: Some(reset.word()),
+        ..of(request, FindingKind::StreamReset, by_orig, first_ns, ns)
+    })
 }
 
 /// A server that thought long, from when it was free to; what the network may have taken
@@ -156,6 +169,8 @@ fn slow_client(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::Completion;
+    use crate::gaps::Incomplete;
     use crate::report::row::sample;
 
     #[test]
@@ -183,5 +198,43 @@ mod tests {
         // It waits for ACKs, on a long way.
         let rounds: Vec<_> = (0..10).map(|number| number * 300).collect();
         assert!(!is_slow(&rounds, 0, 300) && is_slow(&rounds, 0, 100));
+    }
+
+    #[test]
+    fn a_server_breaks_streams_off_and_a_client_cancels_them() {
+        let found = |by_client, is_whole| {
+            let connection = sample::connection();
+            let mut request = sample::request(&connection);
+            request.incomplete = Incomplete::default();
+            let reset = StreamReset {
+                by_client,
+                code: 2,
+                at_ns: Some(7),
+            };
+            if let Some(stream) = &mut request.app.stream {
+                stream.lacks_frames = false;
+                stream.reset = Some(reset);
+            }
+            if let Some(response) = &mut request.app.response {
+                response.completion = if is_whole {
+                    Completion::Seen
+                } else {
+                    Completion::Missing
+                };
+            }
+            let asked = Arrived::default().and(Some(3));
+            let finding = lack(&request, &connection, asked, 100);
+            finding.map(|it| (it.kind, it.error, it.first_ns, it.last_ns))
+        };
+        let expected = (
+            FindingKind::StreamReset,
+            Some("internal_error".to_owned()),
+            3,
+            7,
+        );
+        assert_eq!(found(false, false), Some(expected));
+        // Behind the response it harms nobody.
+        assert_eq!(found(false, true), None);
+        assert_eq!(found(true, false), None);
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
             format!("{server_at} did not answer {client}, which asked for {time}")
         }
         FindingKind::NoFreePort => format!("{client} found no free port to connect to {server_at}"),
-        FindingKind::TlsFailed => match &finding.alert {
+        FindingKind::TlsFailed => match &finding.error {
             Some(alert) => format!("{by} broke off TLS with {other}: {alert}"),
             None if finding.by_orig.is_some() => {
                 format!("{by} left {other} before the end of their TLS handshake")
@@ -69,6 +69,10 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
             ),
             None => format!("{by} reset its connection with {other}, {time} old"),
         },
+        FindingKind::StreamReset => {
+            let error = finding.error.as_deref().unwrap_or_default();
+            format!("{by} broke off {route} of {other} after {time}: {error}")
+        }
         FindingKind::Timeout if finding.at_byte.is_none() => match finding.by_orig {
             Some(false) => {
                 format!("the SYN-ACK of {by} to {other} was not acknowledged for {time}")

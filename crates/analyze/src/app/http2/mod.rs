@@ -139,7 +139,18 @@ impl Http2 {
                 data(streams, by_client, fragment);
             }
             Found::Part(fragment) => match headers.fragment(fragment) {
-                Some(Told::Reset { stream, code }) => streams.reset(stream, by_client, code),
+                Some(Told::Reset {
+                    stream,
+                    code,
+                    at_ns,
+                }) => {
+                    let reset = StreamReset {
+                        by_client,
+                        code,
+                        at_ns,
+                    };
+                    streams.reset(stream, reset);
+                }
                 Some(Told::Block(of, fields, arrived)) => {
                     block(streams, by_client, of, fields, arrived);
                 }
@@ -222,6 +233,7 @@ enum Told {
     Reset {
         stream: u32,
         code: u32,
+        at_ns: Option<i64>,
     },
 }
 
@@ -343,6 +355,7 @@ impl Headers {
             return Some(Told::Reset {
                 stream: header.stream,
                 code: u32::from_be_bytes(*payload.first_chunk()?),
+                at_ns: fragment.arrived_ns,
             });
         }
         let is_promise = header.kind == kind::PUSH_PROMISE;

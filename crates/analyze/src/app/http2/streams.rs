@@ -46,6 +46,8 @@ pub struct StreamReset {
     pub by_client: bool,
     /// Why.
     pub code: u32,
+    /// When; none if that was not seen.
+    pub at_ns: Option<i64>,
 }
 
 impl StreamReset {
@@ -316,9 +318,9 @@ impl Streams {
     }
 
     /// Takes it that an end broke a stream off.
-    pub(super) fn reset(&mut self, id: u32, by_client: bool, code: u32) {
+    pub(super) fn reset(&mut self, id: u32, reset: StreamReset) {
         if let Some(exchange) = self.open.get_mut(&id) {
-            exchange.stream.reset = Some(StreamReset { by_client, code });
+            exchange.stream.reset = Some(reset);
             self.give(id);
             if self.reset.len() >= MAX_RESET {
                 self.reset.pop_front();

@@ -40,8 +40,8 @@ impl Row for FindingRow<'_> {
         if let Some(packets) = finding.packets {
             to.field("packets", &packets)?;
         }
-        if let Some(alert) = &finding.alert {
-            to.field("alert", alert)?;
+        if let Some(error) = &finding.error {
+            to.field("error", error)?;
         }
         if let Some(route) = &finding.route {
             to.field("route", route)?;

@@ -231,6 +231,7 @@ pub(crate) fn request(connection: &Connection) -> Request {
                 reset: Some(StreamReset {
                     by_client: true,
                     code: 0,
+                    at_ns: None,
                 }),
                 lacks_frames: true,
             }),
@@ -272,7 +273,7 @@ pub(crate) fn finding(connection: &Connection) -> Finding {
         of_many_ports: true,
         at_byte: Some(0),
         packets: Some(0),
-        alert: Some(String::new()),
+        error: Some(String::new()),
         route: Some(String::new()),
         outcome: Some(Outcome::GrpcFailed(Some(0), 0)),
         answers: Some(0),

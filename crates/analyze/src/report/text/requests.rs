@@ -177,6 +177,7 @@ mod tests {
                     reset: reset.map(|code| StreamReset {
                         by_client: true,
                         code,
+                        at_ns: None,
                     }),
                     lacks_frames: false,
                 }),

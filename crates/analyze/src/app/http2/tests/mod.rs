@@ -383,6 +383,9 @@ fn timeless(found: Vec<Request>) -> Vec<Request> {
         if let Some(response) = &mut found.response {
             response.arrived = Default::default();
         }
+        if let Some(reset) = found.stream.as_mut().and_then(|it| it.reset.as_mut()) {
+            reset.at_ns = None;
+        }
         found
     };
     found.into_iter().map(without).collect()
