@@ -114,7 +114,12 @@ impl Batch {
         self.entries.is_empty()
     }
 
+    /// Takes all out; the memory is kept, if it is not unusually much.
     pub(crate) fn clear(&mut self) {
+        let most_bytes = 2 * (self.full_bytes + OF_A_RING_BYTES);
+        if self.bytes.capacity() > most_bytes {
+            (self.bytes, self.entries) = (Vec::new(), Vec::new());
+        }
         self.bytes.clear();
         self.entries.clear();
     }
@@ -224,6 +229,7 @@ mod tests {
         batch.clear();
         batch.settle(20, &mut waiting);
         assert_eq!(times(&batch), [20]);
+        batch.clear();
 
         let mut events = Batch::default();
         while !waiting.is_full() {
@@ -231,6 +237,11 @@ mod tests {
             waiting.keep(mem::take(&mut events));
         }
         assert_eq!(waiting.looks.len(), MAX_WAITING_BYTES >> 20);
+        batch.make_room();
+        batch.settle(u64::MAX, &mut waiting);
+        assert_eq!(batch.bytes.len(), MAX_WAITING_BYTES);
+        batch.clear();
+        assert_eq!(batch.bytes.capacity(), 0);
     }
 
     #[test]
