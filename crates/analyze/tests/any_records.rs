@@ -248,7 +248,8 @@ fn everything(records: &[Record<'static>], width: usize) -> Vec<u8> {
     let all = Style {
         has_number: true,
         has_link_header: true,
-        has_ip_header: true,
+        is_verbose: true,
+        ignores_checksums: false,
         is_absolute: true,
         times: Times::SinceLineBefore,
         bytes: Some(Bytes {

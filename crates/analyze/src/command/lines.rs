@@ -17,9 +17,15 @@ pub struct LineArgs {
     /// Show the link header: MAC addresses, VLAN tags and the length on the wire
     #[arg(short = 'e')]
     has_link_header: bool,
-    /// Show of the IP header TOS, TTL, identification and flags, or what IPv6 has of these
+    /// Show of the IP header TOS, TTL, identification and flags, or what IPv6 has of these;
+    /// whether the checksums of what was wholly captured are right; and all lines that HTTP
+    /// begins with
     #[arg(short = 'v', action = ArgAction::Count)]
-    ip_header: u8,
+    verbose: u8,
+    /// Look at no checksums: interfaces that compute them leave those wrong that are captured
+    /// on the way out
+    #[arg(short = 'K', long = "dont-verify-checksums")]
+    ignores_checksums: bool,
     /// Show of a segment its length only
     #[arg(short = 'q')]
     is_quick: bool,
@@ -55,7 +61,8 @@ impl LineArgs {
             },
             has_number: self.has_number,
             has_link_header: self.has_link_header,
-            has_ip_header: self.ip_header > 0,
+            is_verbose: self.verbose > 0,
+            ignores_checksums: self.ignores_checksums,
             is_quick: self.is_quick,
             is_absolute: self.is_absolute,
             bytes: self.bytes(),

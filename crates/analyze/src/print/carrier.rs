@@ -145,8 +145,9 @@ fn write_type(ether_type: u16, to: &mut dyn Write) -> io::Result<()> {
     write!(to, "ethertype {name} (0x{ether_type:04x})")
 }
 
-/// Writes what an IP header says, if all of it was captured.
-pub(super) fn write_ip(bytes: &[u8], to: &mut dyn Write) -> io::Result<()> {
+/// Writes what an IP header says, if all of it was captured, and whether its checksum is
+/// wrong, if that is wanted.
+pub(super) fn write_ip(bytes: &[u8], is_checked: bool, to: &mut dyn Write) -> io::Result<()> {
     if let Ok(header) = Ipv4HeaderSlice::from_slice(bytes) {
         let ecn = ["", ",ECT(1)", ",ECT(0)", ",CE"][usize::from(header.ecn().value())];
         let tos = header.dcp().value() << 2 | header.ecn().value();
@@ -169,6 +170,13 @@ pub(super) fn write_ip(bytes: &[u8], to: &mut dyn Write) -> io::Result<()> {
         )?;
         if !header.options().is_empty() {
             write!(to, ", options ({} bytes)", header.options().len())?;
+        }
+        let (is, should_be) = (
+            header.header_checksum(),
+            header.to_header().calc_header_checksum(),
+        );
+        if is_checked && is != should_be {
+            write!(to, ", bad cksum {is:x} (->{should_be:x})!")?;
         }
         return write!(to, ")\n    ");
     }

@@ -9,6 +9,7 @@ mod carrier;
 mod clock;
 mod event;
 mod packet;
+mod verbose;
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -37,8 +38,11 @@ pub struct Style {
     pub has_number: bool,
     /// The link header (`-e`).
     pub has_link_header: bool,
-    /// What the IP header says besides addresses (`-v`).
-    pub has_ip_header: bool,
+    /// What the IP header says besides addresses, whether checksums are right, and heads of
+    /// HTTP (`-v`).
+    pub is_verbose: bool,
+    /// That checksums are not looked at (`-K`).
+    pub ignores_checksums: bool,
     /// Of a segment its length only (`-q`).
     pub is_quick: bool,
     /// Sequence numbers as they are in the packet (`-S`).
@@ -144,10 +148,11 @@ impl Printer {
         if let (Some(version), false) = (packet::ip_version(&headers), tells_ip) {
             write!(to, "{version} ")?;
         }
-        if style.has_ip_header
+        let has_checksums = style.is_verbose && !style.ignores_checksums;
+        if style.is_verbose
             && let Some(ip) = ip_header(&headers).and_then(|place| packet.data.get(place..))
         {
-            carrier::write_ip(ip, to)?;
+            carrier::write_ip(ip, has_checksums, to)?;
         }
         match &headers {
             Headers::Segment(segment) if style.is_quick => packet::write_quick(segment, to)?,
@@ -158,7 +163,12 @@ impl Printer {
                     let scope = interface.netns.unwrap_or(0);
                     self.sequences.relative(segment, scope)
                 };
-                packet::write_segment(segment, numbers, to)?;
+                let line = packet::Line {
+                    numbers,
+                    checked: has_checksums.then_some(&packet.data),
+                    is_verbose: style.is_verbose,
+                };
+                line.write(segment, to)?;
             }
             Headers::Fragment(fragment) => packet::write_fragment(fragment, to)?,
             Headers::TunnelFragment(fragment) => packet::write_tunnel_fragment(fragment, to)?,
@@ -174,6 +184,9 @@ impl Printer {
         }
         if let Some(annotation) = annotation {
             write_owners(packet.direction, annotation, to)?;
+        }
+        if let (Headers::Segment(segment), true) = (&headers, style.is_verbose && !style.is_quick) {
+            verbose::write_head(segment.payload, to)?;
         }
         style.bytes.map_or(Ok(()), |bytes| {
             bytes.write(&headers, &packet.data, packet.wire_bytes, to)

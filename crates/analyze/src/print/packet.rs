@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use tcprec_shared::flow::{Endpoint, Flow};
 use tcprec_shared::headers::{Fragment, Headers, Segment, TcpFlags, TunnelFragment};
 
+use super::verbose;
 use crate::app;
 use crate::report::units::clean;
 use crate::tcp::options::{self, TcpOption};
@@ -82,34 +83,51 @@ pub(super) fn write_quick(segment: &Segment<'_>, to: &mut dyn Write) -> io::Resu
     write!(to, ": tcp {}", segment.payload_bytes)
 }
 
-/// Writes a segment, with these sequence and acknowledgment numbers.
-pub(super) fn write_segment(
-    segment: &Segment<'_>,
-    (seq, ack): (u32, u32),
-    to: &mut dyn Write,
-) -> io::Result<()> {
-    let flags = segment.flags;
-    write_ends(segment.src, segment.dst, to)?;
-    write!(to, ": Flags [{flags}]")?;
-    let length = segment.payload_bytes;
-    let takes_a_number = [TcpFlags::SYN, TcpFlags::FIN, TcpFlags::RST];
-    if length > 0 {
-        write!(to, ", seq {seq}:{}", seq.wrapping_add(length))?;
-    } else if takes_a_number.into_iter().any(|flag| flags.has(flag)) {
-        write!(to, ", seq {seq}")?;
+/// What the line of a segment shows besides what is always there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Line<'a> {
+    /// Sequence and acknowledgment number.
+    pub(super) numbers: (u32, u32),
+    /// The packet whose checksum is looked at.
+    pub(super) checked: Option<&'a [u8]>,
+    /// Whether [all](verbose::write_head) of the head of a message of HTTP comes below it.
+    pub(super) is_verbose: bool,
+}
+
+impl Line<'_> {
+    /// Writes the line of a segment.
+    pub(super) fn write(self, segment: &Segment<'_>, to: &mut dyn Write) -> io::Result<()> {
+        let flags = segment.flags;
+        let (seq, ack) = self.numbers;
+        write_ends(segment.src, segment.dst, to)?;
+        write!(to, ": Flags [{flags}]")?;
+        if let Some(packet) = self.checked {
+            verbose::write_checksum(segment, packet, to)?;
+        }
+        let length = segment.payload_bytes;
+        let takes_a_number = [TcpFlags::SYN, TcpFlags::FIN, TcpFlags::RST];
+        if length > 0 {
+            write!(to, ", seq {seq}:{}", seq.wrapping_add(length))?;
+        } else if takes_a_number.into_iter().any(|flag| flags.has(flag)) {
+            write!(to, ", seq {seq}")?;
+        }
+        if flags.has(TcpFlags::ACK) {
+            write!(to, ", ack {ack}")?;
+        }
+        write!(to, ", win {}", segment.window)?;
+        write_options(segment, segment.ack.wrapping_sub(ack), to)?;
+        write!(to, ", length {length}")?;
+        if let Some(line) = app::describe_http(segment.payload) {
+            if self.is_verbose {
+                write!(to, ": HTTP, length: {length}")?;
+            } else {
+                write!(to, ": HTTP: {}", clean(&line))?;
+            }
+        } else if let Some(line) = app::describe_tls(segment.payload) {
+            write!(to, ": TLS: {}", clean(&line))?;
+        }
+        Ok(())
     }
-    if flags.has(TcpFlags::ACK) {
-        write!(to, ", ack {ack}")?;
-    }
-    write!(to, ", win {}", segment.window)?;
-    write_options(segment, segment.ack.wrapping_sub(ack), to)?;
-    write!(to, ", length {length}")?;
-    if let Some(line) = app::describe_http(segment.payload) {
-        write!(to, ": HTTP: {}", clean(&line))?;
-    } else if let Some(line) = app::describe_tls(segment.payload) {
-        write!(to, ": TLS: {}", clean(&line))?;
-    }
-    Ok(())
 }
 
 pub(super) fn write_fragment(fragment: &Fragment<'_>, to: &mut dyn Write) -> io::Result<()> {
@@ -251,10 +269,18 @@ mod tests {
         }
     }
 
+    fn always(numbers: (u32, u32)) -> Line<'static> {
+        Line {
+            numbers,
+            checked: None,
+            is_verbose: false,
+        }
+    }
+
     fn line(sequences: &mut Sequences, segment: &Segment<'_>) -> String {
         let mut text = Vec::new();
         let numbers = sequences.relative(segment, 0);
-        write_segment(segment, numbers, &mut text).unwrap();
+        always(numbers).write(segment, &mut text).unwrap();
         String::from_utf8(text).unwrap()
     }
 
@@ -291,7 +317,7 @@ mod tests {
             ..segment(0x02, 0, 0, b"")
         };
         let mut text = Vec::new();
-        write_segment(&segment, (0, 0), &mut text).unwrap();
+        always((0, 0)).write(&segment, &mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         let (_, list) = text.split_once(", win 500").unwrap();
         let list = list.strip_suffix(", length 0").unwrap();
