@@ -124,3 +124,36 @@ pub(crate) fn broken_off() {
         [["stream_reset", "resp", "internal_error", "GET /early"]]
     );
 }
+
+/// A client that opens a stream whose number is a server's (RFC 9113 section 5.1.1).
+const ASKS_WRONGLY: &str = "
+import socket
+connection = socket.create_connection(('10.77.0.2', 8080))
+settings = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+headers = bytes([0, 0, 3, 1, 5, 0, 0, 0, 2, 0x82, 0x84, 0x86])
+connection.sendall(b'PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n' + settings + headers)
+while connection.recv(1000):
+    pass
+";
+
+/// nginx gives a client up that makes a mistake.
+pub(crate) fn given_up() {
+    let world = World::new();
+    let _nginx = Nginx::start_with(&world, &world.server, "", "listen 8080 http2;");
+    let capture = world.file("capture.jsonl.zst");
+    let output = capture.to_str().expect("a path in UTF-8");
+    let recorder = Recorder::start(&world, &world.client, &["-i", "eth0", "-o", output]);
+    world
+        .run(&world.client, "python3", &["-c", ASKS_WRONGLY])
+        .expect_code(0);
+    world.settle();
+    recorder.stop();
+    let report = analyze(&world, &capture);
+    let found = |finding: &Value| ["finding", "end", "error"].map(|it| finding[it].clone());
+    let found: Vec<_> = report.findings().map(found).collect();
+    let expected = json!([
+        ["goaway", "resp", "protocol_error"],
+        ["no_answer", "resp", null],
+    ]);
+    assert_eq!(json!(found), expected);
+}

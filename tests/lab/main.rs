@@ -94,6 +94,7 @@ const TESTS: &[(&str, fn())] = tests![
     tls::turns,
     http2::prior_knowledge,
     http2::broken_off,
+    http2::given_up,
     links::without_headers,
     links::vlan_tags_in_the_bytes,
     links::vlan_tags_beside_the_bytes,

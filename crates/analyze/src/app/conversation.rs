@@ -6,7 +6,7 @@ use super::budget::Budget;
 use super::http1::{self, Http1};
 use super::http2::{self, Http2};
 use super::reassembly::{Piece, Reassembly};
-use super::{Request, Tls, tls};
+use super::{Goaway, Request, Tls, tls};
 use crate::tcp::{ConnectionId, Pair, Side};
 
 /// The payload of a connection, as far as it is not understood yet.
@@ -190,6 +190,11 @@ impl Conversation {
             requests: self.requests,
             tls: (self.protocols.tls.as_ref()).and_then(|session| session.facts(&self.flow)),
         }
+    }
+
+    /// The error by which an end gave its HTTP/2 up, if one did.
+    pub(crate) fn goaway(&self) -> Option<Box<Goaway>> {
+        self.protocols.http2.as_ref()?.goaway(&self.flow)
     }
 
     /// Takes it that nothing more comes.

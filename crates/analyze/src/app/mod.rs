@@ -25,7 +25,7 @@ mod tls;
 pub(crate) use budget::Budget;
 pub(crate) use conversation::{Conversation, Hidden, Outcome};
 pub(crate) use http1::describe as describe_http;
-pub use http2::{Stream, StreamReset};
+pub use http2::{Goaway, GoawayError, Stream, StreamReset};
 pub use tls::{Alert, CipherSuite, Tls, Version};
 pub(crate) use tls::{describe as describe_tls, is_hidden_finished};
 

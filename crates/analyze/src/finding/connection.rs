@@ -31,7 +31,8 @@ impl Findings {
         self.has_answers |= tcp.orig.packets > 0 && tcp.resp.packets > 0;
         // The reason for a reset, too.
         let is_answered = tcp.requests > 0 && self.lacking != Some(tcp.id);
-        let failed = tls_failed(connection).or_else(|| broken_off(connection));
+        let failed = tls_failed(connection).or_else(|| goaway(connection));
+        let failed = failed.or_else(|| broken_off(connection));
         let failed = failed.filter(|it| !is_harmless(it, connection, is_answered));
         for finding in failed.into_iter().chain(port_reuse(connection)) {
             self.add(finding, owners);
@@ -104,6 +105,22 @@ fn tls_failed(connection: &Connection) -> Option<Finding> {
         && !connection.incomplete.lacks_packets();
     (is_whole && tcp.state.is_over())
         .then(|| of(connection, FindingKind::TlsFailed, tcp.is_left_by_orig()))
+}
+
+/// A connection of HTTP/2 that an end gave up: what it said of why.
+fn goaway(connection: &Connection) -> Option<Finding> {
+    let tcp = &connection.tcp;
+    let goaway = tcp.goaway.as_deref()?;
+    let error = match (goaway.error.word(), &*goaway.error.said) {
+        (word, "") => word,
+        (word, said) => format!("{word} ({said})"),
+    };
+    let by_orig = Some(goaway.end == tcp.orig.endpoint);
+    Some(Finding {
+        last_ns: goaway.error.at_ns.unwrap_or(tcp.last_ns),
+        error: Some(error),
+        ..of(connection, FindingKind::Goaway, by_orig)
+    })
 }
 
 /// A connection that was refused or reset.
@@ -278,6 +295,7 @@ mod tests {
                 ..KernelFacts::default()
             });
             connection.tcp.tls = None;
+            connection.tcp.goaway = None;
             connection.tcp.bursts = vec![Burst {
                 by_orig: true,
                 packets,

@@ -18,6 +18,8 @@ pub enum FindingKind {
     ServerErrors,
     /// An end reset a connection.
     Reset,
+    /// An end gave a connection of HTTP/2 up by an error.
+    Goaway,
     /// A server broke off a stream of HTTP/2 before its response was whole.
     StreamReset,
     /// An end waited for a retransmission timeout.

@@ -53,6 +53,7 @@ fn what_another_namespace_saw_was_seen() {
         let mut connection = sample::connection();
         connection.incomplete = Default::default();
         connection.tcp.tls = None;
+        connection.tcp.goaway = None;
         let tcp = &mut connection.tcp;
         let ends = findings.unseen.keys().next().copied();
         (tcp.orig.endpoint, tcp.resp.endpoint, tcp.scope) = ends.unwrap();

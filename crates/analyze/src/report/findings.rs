@@ -69,6 +69,10 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
             ),
             None => format!("{by} reset its connection with {other}, {time} old"),
         },
+        FindingKind::Goaway => {
+            let error = finding.error.as_deref().unwrap_or_default();
+            format!("{by} gave HTTP/2 with {other} up after {time}: {error}")
+        }
         FindingKind::StreamReset => {
             let error = finding.error.as_deref().unwrap_or_default();
             format!("{by} broke off {route} of {other} after {time}: {error}")

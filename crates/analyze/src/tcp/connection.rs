@@ -7,7 +7,7 @@ use strum::{IntoStaticStr, VariantNames};
 use tcprec_shared::flow::{Endpoint, Flow};
 
 use super::turns::Turns;
-use crate::app::Tls;
+use crate::app::{Goaway, Tls};
 
 /// Number of a connection within one analysis: its place in the order of first
 /// packets, from 0.
@@ -72,6 +72,8 @@ pub struct Connection {
     pub requests: u64,
     /// What was seen of its TLS, if there was any.
     pub tls: Option<Box<Tls>>,
+    /// The error by which an end gave its HTTP/2 up, if one did.
+    pub goaway: Option<Box<Goaway>>,
     /// How long answers were waited for in what cannot be read; none without any.
     pub turns: Option<Box<Turns>>,
 }

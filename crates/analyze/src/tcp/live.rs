@@ -359,6 +359,10 @@ impl Live {
             Application::Talking(conversation) => conversation.outcome(),
             Application::Over(outcome, _) => outcome.clone(),
         };
+        let goaway = match &self.application {
+            Application::Talking(conversation) => conversation.goaway(),
+            Application::Silent | Application::Over(..) => None,
+        };
         let originator = self.originator();
         let end = |side| {
             let (bytes, analysis) = (self.states.size(side), self.analyzer.of(side));
@@ -387,6 +391,7 @@ impl Live {
             reused_after_ns: self.reused_after_ns,
             requests: outcome.requests,
             tls: outcome.tls,
+            goaway,
             turns: self.turns.so_far(),
         }
     }

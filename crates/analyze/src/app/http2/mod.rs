@@ -6,6 +6,7 @@
 //! packets), it goes on at the next packet that begins with one; what the
 //! compression of headers then does not tell is not known.
 
+mod error;
 mod fields;
 mod frames;
 mod hpack;
@@ -13,6 +14,9 @@ mod streams;
 
 use std::mem;
 
+use tcprec_shared::flow::Flow;
+
+pub use self::error::{Goaway, GoawayError};
 pub use self::streams::{Stream, StreamReset};
 
 use self::fields::Fields;
@@ -74,6 +78,8 @@ pub(super) struct Http2 {
     client: Side,
     ends: Pair<End>,
     streams: Streams,
+    /// The first error by which an end gave it up.
+    error: Option<(Side, GoawayError)>,
 }
 
 /// What one end sends.
@@ -100,6 +106,7 @@ impl Http2 {
                 high: end(Side::High),
             },
             streams: Streams::new(budget.clone()),
+            error: None,
         }
     }
 
@@ -151,6 +158,9 @@ impl Http2 {
                     };
                     streams.reset(stream, reset);
                 }
+                Some(Told::Goaway(error)) => {
+                    self.error.get_or_insert((side, error));
+                }
                 Some(Told::Block(of, fields, arrived)) => {
                     block(streams, by_client, of, fields, arrived);
                 }
@@ -163,6 +173,13 @@ impl Http2 {
             }
             Found::Again => streams.again(by_client),
         });
+    }
+
+    /// The error by which an end gave it up, if one did.
+    pub(super) fn goaway(&self, flow: &Flow) -> Option<Box<Goaway>> {
+        let (side, error) = self.error.clone()?;
+        let end = side.endpoint(flow);
+        Some(Box::new(Goaway { end, error }))
     }
 
     /// Takes it that nothing more comes.
@@ -235,6 +252,7 @@ enum Told {
         code: u32,
         at_ns: Option<i64>,
     },
+    Goaway(GoawayError),
 }
 
 /// The frames of one direction but for those of data, and the header blocks
@@ -312,7 +330,11 @@ impl Headers {
     fn fragment(&mut self, fragment: Fragment<'_>) -> Option<Told> {
         let is_of_interest = matches!(
             fragment.header.kind,
-            kind::HEADERS | kind::RST_STREAM | kind::PUSH_PROMISE | kind::CONTINUATION
+            kind::HEADERS
+                | kind::RST_STREAM
+                | kind::PUSH_PROMISE
+                | kind::GOAWAY
+                | kind::CONTINUATION
         );
         if !is_of_interest {
             self.other();
@@ -357,6 +379,9 @@ impl Headers {
                 code: u32::from_be_bytes(*payload.first_chunk()?),
                 at_ns: fragment.arrived_ns,
             });
+        }
+        if header.kind == kind::GOAWAY {
+            return GoawayError::read(payload, fragment.arrived_ns).map(Told::Goaway);
         }
         let is_promise = header.kind == kind::PUSH_PROMISE;
         let Some((promised, block)) = block_of(header, payload) else {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::error;
 use super::fields::Fields;
 use crate::app::budget::{Budget, Share};
 use crate::app::{Arrived, Asked, Completion, RequestMessage, ResponseMessage};
@@ -51,30 +52,10 @@ pub struct StreamReset {
 }
 
 impl StreamReset {
-    /// The word for its code (RFC 9113 section 7), as `cancel`; the number of
-    /// what has none.
+    /// The word for its code, as `cancel`.
     #[must_use]
     pub fn word(&self) -> String {
-        const WORDS: [&str; 14] = [
-            "no_error",
-            "protocol_error",
-            "internal_error",
-            "flow_control_error",
-            "settings_timeout",
-            "stream_closed",
-            "frame_size_error",
-            "refused_stream",
-            "cancel",
-            "compression_error",
-            "connect_error",
-            "enhance_your_calm",
-            "inadequate_security",
-            "http_1_1_required",
-        ];
-        let word = usize::try_from(self.code)
-            .ok()
-            .and_then(|code| WORDS.get(code));
-        word.map_or_else(|| self.code.to_string(), |word| (*word).to_owned())
+        error::word(self.code)
     }
 }
 

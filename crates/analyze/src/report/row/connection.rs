@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 use super::fields::{self, Fields, Row};
 use super::times::stalls;
-use super::{Names, ids, known_end_fields, missing, owners, seconds, tls, turns};
+use super::{Names, http2, ids, known_end_fields, missing, owners, seconds, tls, turns};
 use crate::contrast::Contrast;
 use crate::report::{Connection, EndFacts};
 use crate::tcp;
@@ -120,6 +120,9 @@ impl Row for Conn<'_> {
         to.field("requests", &tcp.requests)?;
         if let Some(facts) = &tcp.tls {
             to.field("tls", &tls::row(facts, tcp))?;
+        }
+        if let Some(goaway) = &tcp.goaway {
+            to.field("goaway", &http2::goaway(goaway, tcp))?;
         }
         if let Some(turns) = &tcp.turns {
             to.field("turns", &turns::row(turns))?;

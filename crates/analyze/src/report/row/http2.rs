@@ -1,9 +1,27 @@
-//! What the row of a request has beside others if it is a stream of HTTP/2.
+//! What the rows of connections and requests have beside others if it is HTTP/2.
 
 use serde::Serialize;
 
 use super::{Fields, end_word};
-use crate::app::Stream;
+use crate::app::{Goaway, Stream};
+use crate::tcp::Connection;
+
+/// [`Goaway`].
+#[derive(Debug, Serialize)]
+pub(super) struct GoawayRow<'a> {
+    end: &'static str,
+    error: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    said: &'a str,
+}
+
+pub(super) fn goaway<'a>(goaway: &'a Goaway, connection: &Connection) -> GoawayRow<'a> {
+    GoawayRow {
+        end: end_word(goaway.end == connection.orig.endpoint),
+        error: goaway.error.word(),
+        said: &goaway.error.said,
+    }
+}
 
 /// [`crate::app::StreamReset`].
 #[derive(Debug, Serialize)]

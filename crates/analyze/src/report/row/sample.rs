@@ -10,8 +10,8 @@ use tcprec_shared::record::{ProcessId, Provenance, TcpFacts};
 
 use super::{Conn, FindingRow, Http, Names};
 use crate::app::{
-    self, Alert, Arrived, Asked, CipherSuite, Completion, RequestMessage, ResponseMessage, Stream,
-    StreamReset, Tls, Version,
+    self, Alert, Arrived, Asked, CipherSuite, Completion, Goaway, GoawayError, RequestMessage,
+    ResponseMessage, Stream, StreamReset, Tls, Version,
 };
 use crate::finding::{Finding, FindingKind};
 use crate::gaps::Incomplete;
@@ -145,6 +145,14 @@ fn tcp_connection() -> tcp::Connection {
             }],
             client_encrypted_alerts: 0,
             server_encrypted_alerts: 0,
+        })),
+        goaway: Some(Box::new(Goaway {
+            end: ANYONE,
+            error: GoawayError {
+                code: 0,
+                said: String::new(),
+                at_ns: None,
+            },
         })),
         turns: Some(Box::default()),
     }

@@ -3,11 +3,12 @@
 mod losses;
 
 use proptest::prelude::*;
+use tcprec_shared::flow::Endpoint;
 
 use super::PREFACE;
 use super::frames::{flag, kind};
 use crate::app::talk::{CLIENT, SERVER, Talk};
-use crate::app::{Completion, Request};
+use crate::app::{Completion, GoawayError, Request};
 use crate::tcp::Side;
 
 const MILLISECOND_NS: i64 = 1_000_000;
@@ -261,6 +262,31 @@ fn a_client_of_http1_may_ask_a_server_that_speaks_first() {
     let talk = talk.says(CLIENT, begin).says(CLIENT, end);
     let talk = talk.says(CLIENT, get(1, "/a")).says(SERVER, ok(1));
     assert_eq!(talk.finish().len(), 1);
+}
+
+#[test]
+fn the_error_by_which_an_end_gives_up_is_the_first() {
+    let goaway = |code: u8, said: &str| {
+        let payload = [&[0, 0, 0, 1, 0, 0, 0, code], said.as_bytes()].concat();
+        frame(kind::GOAWAY, 0, 0, &payload)
+    };
+    let talk = Talk::new()
+        .says(CLIENT, [PREFACE, &settings()].concat())
+        // It only stops.
+        .says(SERVER, [settings(), goaway(0, "bye")].concat())
+        .says(SERVER, goaway(11, &"x".repeat(1000)))
+        .says(CLIENT, goaway(1, ""));
+    let goaway = talk.conversation.goaway().unwrap();
+    assert_eq!(goaway.end, Endpoint::new([10, 0, 0, 2].into(), 80));
+    let error = GoawayError {
+        code: 11,
+        said: "x".repeat(100),
+        at_ns: Some(3_000_000),
+    };
+    assert_eq!(
+        (goaway.error.word(), &goaway.error),
+        ("enhance_your_calm".into(), &error)
+    );
 }
 
 #[test]
