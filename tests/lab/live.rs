@@ -1,5 +1,6 @@
 //! Analysis while recording: it says what an analysis of the file says.
 
+use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use crate::process::wait_until;
@@ -47,7 +48,16 @@ pub(crate) fn findings_at_once() {
     }
     let told = |errors: &str| errors.matches("was refused by 10.77.0.2:81").count();
     wait_until("the refusal is told", || told(&recorder.errors()) > 0);
+    let red = world.file("\x1b[31mred");
+    symlink("/usr/bin/curl", &red).expect("a link");
+    let mut of_red = Command::new(&red);
+    of_red.args(["--silent", "http://10.77.0.2:82/"]);
+    world.start(&world.client, of_red).finish().expect_code(7);
+    wait_until("that of a strange name is told", || {
+        recorder.errors().contains("10.77.0.2:82")
+    });
     let ended = recorder.stop();
+    assert!(!ended.errors.contains('\x1b'), "{:?}", ended.errors);
     assert_eq!(told(&ended.errors), 1, "{}", ended.errors);
     assert_eq!(told(&ended.output), 1, "{}", ended.output);
     assert!(

@@ -55,6 +55,8 @@ impl Teller {
 
     pub(super) fn say(&self, text: &str) {
         let clear = if self.is_terminal { "\r\x1b[K" } else { "" };
+        // What peers send is among it: the path of a request, the name of a process.
+        let text = units::clean_message(text);
         // Nothing can be done where standard error is closed.
         let _ = writeln!(io::stderr(), "{clear}tcprec: {text}");
     }

@@ -25,6 +25,7 @@ use tcprec_shared::record::Record;
 use thiserror::Error;
 
 use self::captures::Captures;
+use crate::report::units::clean_message;
 use crate::select::Selection;
 
 pub use filter::FilterArgs;
@@ -140,8 +141,9 @@ pub fn has_color() -> bool {
 
 /// Says something on the standard error.
 fn warn(what: &dyn Display) {
+    let message = clean_message(&what.to_string());
     // If that cannot be said either, nobody is there to be told.
-    let _ = writeln!(io::stderr(), "tcprec: {what}");
+    let _ = writeln!(io::stderr(), "tcprec: {message}");
 }
 
 /// The records of a capture that are selected.

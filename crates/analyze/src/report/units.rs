@@ -119,6 +119,13 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     safe.into()
 }
 
+/// As [`clean`], of a message that may have several lines.
+#[must_use]
+pub fn clean_message(text: &str) -> String {
+    let lines: Vec<_> = text.split('\n').map(clean).collect();
+    lines.join("\n")
+}
+
 /// Control characters, and those that turn the direction of writing.
 fn steers(char: char) -> bool {
     char.is_control()

@@ -79,6 +79,9 @@ fn what_cannot_be_read_is_told_in_one_line() {
         }
     }
     assert_eq!(run(&["analyze"]).status.code(), Some(2));
+    // Whatever a file is called, its name steers no terminal.
+    let message = message(&run(&["analyze", "red\x1b[31m"]));
+    assert!(message.starts_with(r"tcprec: red\x1b[31m: "), "{message:?}");
 }
 
 #[test]
