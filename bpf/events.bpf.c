@@ -39,11 +39,7 @@ int BPF_PROG(set_state, struct sock *sk, int old_state, int new_state)
 	struct socket_event space, *event;
 
 	/* The tracepoint is DCCP's, SCTP's and MPTCP's too. */
-	if (sk->sk_protocol != IPPROTO_TCP)
-		return 0;
-	/* The child of a listener in the middle of its making: it still has its
-	 * parent's ports, and a cookie asked for now would be replaced. */
-	if (old_state == TCP_LISTEN && new_state == TCP_SYN_RECV)
+	if (sk->sk_protocol != IPPROTO_TCP || !is_change(old_state, new_state))
 		return 0;
 	event = new_event(&space, kind, netns_of_socket(sk));
 	if (!event)

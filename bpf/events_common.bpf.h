@@ -18,6 +18,15 @@ struct {
 	__type(value, struct exec_event);
 } scratch SEC(".maps");
 
+/* Whether a socket goes to another state, as one that is closed after it was shut down does
+ * not. (The child of a listener is told of when it is made: in the middle of that it still
+ * has its parent's ports, and a cookie asked for now would be replaced.) */
+static __always_inline bool is_change(int old_state, int new_state)
+{
+	return old_state != new_state &&
+	       !(old_state == TCP_LISTEN && new_state == TCP_SYN_RECV);
+}
+
 /* What the change of a socket to this state is. */
 static __always_inline enum event_kind kind_of_change(int new_state)
 {

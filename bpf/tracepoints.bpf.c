@@ -146,11 +146,7 @@ int set_state(void *ctx)
 	struct socket_event event;
 
 	/* One byte in older kernels, two in newer ones. */
-	if (READ(ctx, fields, protocol, __u8) != IPPROTO_TCP)
-		return 0;
-	/* The child of a listener in the middle of its making has its parent's
-	 * ports still. */
-	if (old_state == TCP_LISTEN && new_state == TCP_SYN_RECV)
+	if (READ(ctx, fields, protocol, __u8) != IPPROTO_TCP || !is_change(old_state, new_state))
 		return 0;
 	begin(&event, kind_of_change(new_state));
 	fill_ends(&event, ctx, fields);

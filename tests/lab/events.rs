@@ -121,6 +121,39 @@ pub(crate) fn each_kind() {
     }
 }
 
+/// One that closes its connection after it has shut it down sets its state twice.
+const SHUTS_DOWN: &str = "
+import socket
+listener = socket.create_server(('127.0.0.1', 0))
+client = socket.create_connection(listener.getsockname())
+server, _ = listener.accept()
+client.shutdown(socket.SHUT_WR)
+client.close()
+";
+
+/// What stays as it is does not change: no event tells of it.
+pub(crate) fn changes() {
+    let world = World::without_cable();
+    let capture = world.file("capture.jsonl");
+    let output = capture.to_str().expect("a path in UTF-8");
+    let recorder = Recorder::start(&world, &world.server, &["-i", "lo", "-o", output]);
+    world
+        .run(&world.server, "python3", &["-c", SHUTS_DOWN])
+        .expect_code(0);
+    world.settle();
+    recorder.stop();
+    let records = records::read(&capture);
+    let states = of_type(&records, "state").into_iter();
+    let states = states.filter(|state| state["netns"] == world.server.inode());
+    let changes: Vec<_> = states
+        .map(|state| ["old_state", "new_state"].map(|name| state[name].clone()))
+        .collect();
+    assert!(changes.contains(&["established", "fin_wait1"].map(Value::from)));
+    for [old, new] in &changes {
+        assert_ne!(old, new, "{changes:#?}");
+    }
+}
+
 /// A close that is printed names whose the socket was, and how long it lived, also where no
 /// process acted: curl closes first, so it is a packet that ends its socket.
 pub(crate) fn printed_closes() {

@@ -147,6 +147,7 @@ const TESTS: &[(&str, fn())] = tests![
     namespaces::past_the_host,
     namespaces::interface_returns,
     events::each_kind,
+    events::changes,
     events::printed_closes,
     events::processes,
     events::sockets_from_before,
