@@ -71,7 +71,7 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
         },
         FindingKind::Goaway => {
             let error = finding.error.as_deref().unwrap_or_default();
-            format!("{by} gave HTTP/2 with {other} up after {time}: {error}")
+            format!("{by} ended its HTTP/2 connection with {other} after {time}: {error}")
         }
         FindingKind::StreamReset => {
             let error = finding.error.as_deref().unwrap_or_default();
