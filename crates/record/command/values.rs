@@ -1,6 +1,6 @@
 //! The values that `tcprec record` takes: what one that makes no sense is told.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::unistd::User;
 
@@ -52,7 +52,10 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
             .ok()
             .and_then(|duration| Duration::try_from(duration).ok()),
     };
-    duration.ok_or_else(|| "a time, as 10s, 5m or 1h30m, or a number of seconds".to_owned())
+    // Beyond the end of the clock there is no moment to stop at.
+    duration
+        .filter(|duration| Instant::now().checked_add(*duration).is_some())
+        .ok_or_else(|| "a time, as 10s, 5m or 1h30m, or a number of seconds".to_owned())
 }
 
 /// A user, by number or name.
@@ -77,6 +80,15 @@ mod tests {
         assert_eq!(buffer_kib("1"), Ok(1024));
         for text in ["", "0", "-1", "4M", "4294967295"] {
             assert!(buffer_kib(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_within_the_clock() {
+        assert_eq!(duration("1h30m"), duration("5400"));
+        assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
+        for text in ["", "-1", "soon", "1e19", "1e300", "nan"] {
+            assert!(duration(text).is_err(), "{text}");
         }
     }
 
