@@ -3,7 +3,10 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::process::{self, Command};
+use std::thread;
+
+use nix::unistd::gettid;
 
 use crate::recorder::{Recorder, TCPREC, analyze, tcprec};
 use crate::records;
@@ -287,6 +290,18 @@ pub(crate) fn misuse() {
     let nobody = ["top", "--pid", "4194305"];
     let ended = tcprec(&world, &world.server, &nobody).expect_code(2);
     assert_eq!(ended.errors, "tcprec: there is no process 4194305\n");
+    // As `top -H` and `ps -L` tell it: sockets are of processes.
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let thread = gettid().to_string();
+            for arguments in [&["record", "-o", &output][..], &["top"]] {
+                let arguments = [arguments, &["--pid", &thread]].concat();
+                let ended = tcprec(&world, &world.server, &arguments).expect_code(2);
+                let told = format!("{thread} is a thread of process {}", process::id());
+                assert!(ended.errors.contains(&told), "{}", ended.errors);
+            }
+        });
+    });
 }
 
 /// Each option stands in a group, and examples at the end.

@@ -33,6 +33,13 @@ pub(super) fn start_ticks(pid: u32) -> Option<u64> {
     Some(process.stat().ok()?.starttime)
 }
 
+/// The process that a task belongs to: /proc tells of threads by their numbers, too. None
+/// when it is gone.
+fn process_of(task: u32) -> Option<u32> {
+    let task = Process::new(i32::try_from(task).ok()?).ok()?;
+    u32::try_from(task.status().ok()?.tgid).ok()
+}
+
 /// Says which of the processes that are asked for is not there.
 pub(crate) fn check_pids(pids: &[u32]) -> Result<(), String> {
     let Some(first) = pids.first() else {
@@ -44,11 +51,13 @@ pub(crate) fn check_pids(pids: &[u32]) -> Result<(), String> {
              outside, or give --comm or --cgroup"
         ));
     }
-    let is_gone = |pid: &&u32| !Path::new("/proc").join(pid.to_string()).exists();
-    match pids.iter().find(is_gone) {
-        Some(pid) => Err(format!("there is no process {pid}")),
-        None => Ok(()),
-    }
+    pids.iter().try_for_each(|pid| match process_of(*pid) {
+        None => Err(format!("there is no process {pid}")),
+        Some(process) if process != *pid => Err(format!(
+            "{pid} is a thread of process {process}: give that one"
+        )),
+        Some(_) => Ok(()),
+    })
 }
 
 /// Of each kind that is not empty, a wanted process is one.
