@@ -102,7 +102,10 @@ fn layer(hardware: u16) -> Result<Layer, u16> {
     match hardware {
         libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => Ok(Layer::Ether),
         // Not in the libc crate's list: ARPHRD_RAWIP 519 (modems), ARPHRD_IP6GRE 823.
+        // PPP's own header is not there yet, or no more (ppp_start_xmit and
+        // ppp_receive_nonmp_frame in the kernel's ppp_generic.c).
         libc::ARPHRD_NONE
+        | libc::ARPHRD_PPP
         | libc::ARPHRD_TUNNEL
         | libc::ARPHRD_TUNNEL6
         | libc::ARPHRD_SIT
@@ -314,6 +317,7 @@ mod tests {
     fn packets_of_tunnels_begin_with_the_ip_header() {
         // ip6gre; ip6gretap has Ethernet headers inside.
         assert_eq!(layer(823), Ok(Layer::Ip));
+        assert_eq!(layer(libc::ARPHRD_PPP), Ok(Layer::Ip));
         assert_eq!(layer(libc::ARPHRD_ETHER), Ok(Layer::Ether));
         assert_eq!(layer(libc::ARPHRD_IEEE80211), Err(801));
     }
