@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use tcprec_analyze::report::units;
 
-use crate::kernel::{Changes, Device, LinkNews, MAX_NAMESPACES, Namespace, Watched, devices};
+use crate::kernel::{
+    Changes, Device, LinkNews, MAX_NAMESPACES, Namespace, Watched, devices, index_of,
+};
 use crate::recorder::RecordError;
 
 /// The interfaces that are to be recorded.
@@ -39,7 +41,7 @@ impl Interfaces {
             all.retain(|device| device.layer.is_ok());
             all
         } else {
-            named(names, &all)?
+            named(names, &all, &namespaces)?
         };
         let names = if is_any {
             Vec::new()
@@ -182,15 +184,27 @@ fn all_devices(namespaces: &[Namespace]) -> io::Result<Vec<Device>> {
 }
 
 /// The interfaces of these names, each at least in one of the namespaces.
-fn named(names: &[String], all: &[Device]) -> Result<Vec<Device>, RecordError> {
+fn named(
+    names: &[String],
+    all: &[Device],
+    namespaces: &[Namespace],
+) -> Result<Vec<Device>, RecordError> {
     let mut chosen: Vec<Device> = Vec::new();
     for name in names {
         // Names, or as with tcpdump the numbers that -D shows.
         let number = name.parse().ok();
         let number = number.filter(|_| all.iter().all(|device| device.name != *name));
         let is_it = |device: &&Device| device.name == *name || Some(device.index) == number;
-        let mut of_name = all.iter().filter(is_it).peekable();
-        if of_name.peek().is_none() {
+        let mut of_name: Vec<_> = all.iter().filter(is_it).collect();
+        if of_name.is_empty() {
+            for namespace in namespaces {
+                let index = index_of(namespace, name)?;
+                of_name.extend(all.iter().filter(|device| {
+                    device.netns == namespace.inode() && Some(device.index) == index
+                }));
+            }
+        }
+        if of_name.is_empty() {
             let mut known: Vec<_> = all.iter().map(|it| units::clean(&it.name)).collect();
             known.sort_unstable();
             known.dedup();

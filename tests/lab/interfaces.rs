@@ -224,6 +224,22 @@ pub(crate) fn by_number() {
     assert!(!ended.errors.contains("is gone"), "{}", ended.errors);
 }
 
+/// So is another name that it has (altname in ip-link(8)).
+pub(crate) fn by_another_name() {
+    let world = World::new();
+    let nginx = Nginx::start(&world, &world.server);
+    world.client.ip("link property add dev eth0 altname enp0s3");
+    let capture = world.file("capture.jsonl");
+    let output = capture.display().to_string();
+    let recorder = Recorder::start(&world, &world.client, &["-i", "enp0s3", "-o", &output]);
+    let mut traffic = some_of_everything(&world, &world.client, World::SERVER);
+    traffic.join_log(&nginx);
+    world.settle();
+    let ended = recorder.stop();
+    assert!(ended.errors.contains("on eth0 "), "{}", ended.errors);
+    analyze(&world, &capture).expect(&traffic, Ends::Client);
+}
+
 /// Lets all packets of `eth0` pass by a program of the tcx kind; how it is attached is an
 /// argument.
 const PASS_ALL: &str = "

@@ -214,6 +214,7 @@ const TESTS: &[(&str, fn())] = tests![
     interfaces::is_replaced,
     interfaces::moves,
     interfaces::by_number,
+    interfaces::by_another_name,
     interfaces::behind_another_program,
     interfaces::before_another_program,
     interfaces::before_another_recorder,

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixDatagram;
 
 use foldhash::{HashMap, HashSet};
-use nix::net::if_::if_nameindex;
+use nix::net::if_::{if_nameindex, if_nametoindex};
 use tcprec_shared::headers::LinkType;
 use tcprec_shared::record::Interface;
 
@@ -58,6 +58,13 @@ impl Device {
 pub(crate) fn devices(namespace: &Namespace) -> io::Result<Vec<Device>> {
     let netns = namespace.inode();
     namespace.run(move || devices_here(netns))?
+}
+
+/// The number of the interface that a name stands for, be it one that the interface has
+/// beside its own (`altname` in ip-link(8)).
+pub(crate) fn index_of(namespace: &Namespace, name: &str) -> io::Result<Option<u32>> {
+    let name = name.to_owned();
+    namespace.run(move || if_nametoindex(name.as_str()).ok())
 }
 
 fn devices_here(netns: u32) -> io::Result<Vec<Device>> {

@@ -55,7 +55,7 @@ pub(crate) use host::{
     Clock, Need, TICK_NS, boot_id, cgroup_mount, has_btf, hidden_programs, is_in_pid_namespace,
     lacking_rights, names, used_rights,
 };
-pub(crate) use interfaces::{Changes, Device, Layer, Recorded, Watched, devices};
+pub(crate) use interfaces::{Changes, Device, Layer, Recorded, Watched, devices, index_of};
 pub(crate) use link_news::LinkNews;
 use load::load_packets;
 use misses::Misses;
