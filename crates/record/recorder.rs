@@ -59,6 +59,8 @@ pub(crate) struct Recording {
     pub(crate) is_series: bool,
     /// Whether others can read at once what was taken from the kernel.
     pub(crate) is_packet_buffered: bool,
+    /// Whether nothing else may stand on the standard output.
+    pub(crate) takes_stdout: bool,
     /// Run this and stop when it ends.
     pub(crate) command: Vec<String>,
 }
@@ -300,7 +302,7 @@ fn start_command_and_give_up_rights(
     options: &Options,
     usual_descriptors: Option<(rlim_t, rlim_t)>,
 ) -> Result<Option<Child>, RecordError> {
-    let child = start_command(&recording.command, usual_descriptors)?;
+    let child = start_command(recording, usual_descriptors)?;
     let given_up = give_up_rights(recording, options);
     if let (Err(_), Some(child)) = (&given_up, &child) {
         terminate(child);
@@ -393,17 +395,22 @@ fn cannot_run(program: &str, source: io::Error) -> RecordError {
 
 /// The command inherits the limits that the recorder was started with.
 fn start_command(
-    command: &[String],
+    recording: &Recording,
     usual_descriptors: Option<(rlim_t, rlim_t)>,
 ) -> Result<Option<Child>, RecordError> {
-    let Some((program, arguments)) = command.split_first() else {
+    let Some((program, arguments)) = recording.command.split_first() else {
         return Ok(None);
     };
+    let mut command = Command::new(program);
+    command.args(arguments);
+    if recording.takes_stdout {
+        command.stdout(io::stderr());
+    }
     if let Some((usual, most)) = usual_descriptors {
         // What is open stays so.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, usual, most);
     }
-    let child = Command::new(program).args(arguments).spawn();
+    let child = command.spawn();
     allow_descriptors();
     child
         .map(Some)

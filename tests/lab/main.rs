@@ -104,6 +104,7 @@ const TESTS: &[(&str, fn())] = tests![
     options::command,
     options::no_command,
     options::to_standard_output,
+    options::command_to_standard_output,
     options::short_snap_length,
     options::packet_count,
     options::duration,

@@ -72,6 +72,18 @@ pub(crate) fn to_standard_output() {
     analyze(&world, &capture).expect(&traffic, Ends::Both);
 }
 
+/// What the command says stands beside what programs read.
+pub(crate) fn command_to_standard_output() {
+    let world = World::without_cable();
+    for output in [&["-o", "-"][..], &["--analyze=jsonl"]] {
+        let command = ["--", "echo", "said"];
+        let arguments = [&["record", "-i", "lo"], output, &command].concat();
+        let ended = tcprec(&world, &world.server, &arguments).expect_code(0);
+        assert!(!records::parse(&ended.output).is_empty());
+        assert!(ended.errors.contains("said\n"), "{}", ended.errors);
+    }
+}
+
 /// One that cannot be run leaves what was there; one that turns out to be no program
 /// leaves a capture that says so.
 pub(crate) fn no_command() {

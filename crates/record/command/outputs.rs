@@ -111,6 +111,15 @@ impl Outputs {
         self.is_packet_buffered || self.print && self.lines.are_written_at_once()
     }
 
+    /// Whether what programs read goes to the standard output: nothing else may stand there.
+    pub(super) fn takes_stdout(&self) -> bool {
+        self.has_stdout() || self.analyze.is_some_and(|it| it != ReportFormat::Text)
+    }
+
+    fn has_stdout(&self) -> bool {
+        self.files.iter().any(|path| is_standard_stream(path))
+    }
+
     /// The files whose opening waits for somebody who reads.
     pub(super) fn fifos(&self) -> impl Iterator<Item = &Path> {
         let is_fifo =
@@ -130,7 +139,6 @@ impl Outputs {
                     .to_owned(),
             ));
         }
-        let has_stdout = self.files.iter().any(|path| is_standard_stream(path));
         let mut places = HashSet::new();
         for path in &self.files {
             if !places.insert(place(path)) {
@@ -140,7 +148,7 @@ impl Outputs {
                 )));
             }
         }
-        if self.print && has_stdout {
+        if self.print && self.has_stdout() {
             return Err(Failure::Usage(
                 "the lines of --print are for the standard output, which -o - takes".to_owned(),
             ));
@@ -152,7 +160,7 @@ impl Outputs {
             ));
         }
         let has_lines = self.print && self.analyze != Some(ReportFormat::Text);
-        if self.analyze.is_some() && (has_stdout || has_lines) {
+        if self.analyze.is_some() && (self.has_stdout() || has_lines) {
             return Err(Failure::Usage(
                 "the report of --analyze is for the standard output, which is taken".to_owned(),
             ));

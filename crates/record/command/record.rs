@@ -157,7 +157,8 @@ pub struct Record {
     #[arg(short = 'r', hide = true, value_name = "FILE")]
     read: Option<PathBuf>,
 
-    /// Record while this command runs, and end with its exit code
+    /// Record while this command runs, and end with its exit code. Where programs read the
+    /// standard output (-o -, --analyze=jsonl), what it writes there goes to standard error
     #[arg(help_heading = ENDS, last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -274,6 +275,7 @@ impl Record {
             packet_limit: self.count.map(NonZeroU64::get),
             is_series: self.outputs.is_series(),
             is_packet_buffered: self.outputs.is_packet_buffered(),
+            takes_stdout: self.outputs.takes_stdout(),
             duration: self.duration,
             command: self.command.clone(),
         })
