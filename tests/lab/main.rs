@@ -110,6 +110,7 @@ const TESTS: &[(&str, fn())] = tests![
     options::duration,
     options::several_interfaces,
     options::printing,
+    options::figures_on_a_terminal,
     options::misuse,
     options::help,
     options::not_root,

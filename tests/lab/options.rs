@@ -243,6 +243,37 @@ pub(crate) fn printing() {
     assert_eq!(without_owners(&live), without_owners(&replayed));
 }
 
+/// Figures stand on the terminal where nothing else does.
+pub(crate) fn figures_on_a_terminal() {
+    const SCRIPT: &str = "
+import os, pty, subprocess, sys
+master, slave = pty.openpty()
+recorder = subprocess.Popen(sys.argv[1:], stdout=slave, stderr=slave)
+os.close(slave)
+try:
+    while told := os.read(master, 1000):
+        sys.stdout.buffer.write(told)
+except OSError:
+    # All have closed it.
+    pass
+sys.exit(recorder.wait())
+";
+    let world = World::without_cable();
+    let output = world.file("capture.jsonl").display().to_string();
+    for (arguments, has_figures) in [
+        (&["-o", &output, "--duration", "2.5"][..], true),
+        (&["--print", "--duration", "2.5"], false),
+        (&["-o", "-", "--duration", "2.5"], false),
+        (&["-o", &output, "--", "sleep", "2.5"], false),
+    ] {
+        let record = ["-c", SCRIPT, TCPREC, "record", "-i", "lo"];
+        let arguments = [&record[..], arguments].concat();
+        let ended = world.run(&world.server, "python3", &arguments);
+        let told = ended.expect_code(0).output;
+        assert_eq!(told.contains("events  0 lost"), has_figures, "{told}");
+    }
+}
+
 /// Each misuse ends with exit code 2 and one line that names what is wrong.
 pub(crate) fn misuse() {
     let world = World::without_cable();

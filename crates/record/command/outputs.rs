@@ -116,6 +116,11 @@ impl Outputs {
         self.has_stdout() || self.analyze.is_some_and(|it| it != ReportFormat::Text)
     }
 
+    /// Whether lines go to the standard output while it records.
+    pub(super) fn writes_lines(&self) -> bool {
+        self.print || self.has_stdout()
+    }
+
     fn has_stdout(&self) -> bool {
         self.files.iter().any(|path| is_standard_stream(path))
     }

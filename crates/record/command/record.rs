@@ -2,7 +2,7 @@
 //! in [`super::teller`].
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -208,7 +208,9 @@ impl Record {
         kernel::set_verbose(self.libbpf_log);
         let recording = self.recording()?;
         let outputs = self.outputs;
-        let mut teller = Teller::new(outputs.files());
+        let shares_terminal =
+            !recording.command.is_empty() || outputs.writes_lines() && io::stdout().is_terminal();
+        let mut teller = Teller::new(outputs.files(), shares_terminal);
         for path in outputs.fifos() {
             let path = path.display();
             teller.say(&format!(

@@ -28,15 +28,20 @@ const MANY_EVENTS: u64 = 100;
 pub(super) struct Teller {
     outputs: Vec<PathBuf>,
     is_terminal: bool,
+    /// Whether figures are shown, on a line of their own.
+    shows_figures: bool,
     /// What was not told yet.
     notes: VecDeque<String>,
 }
 
 impl Teller {
-    pub(super) fn new(outputs: &[PathBuf]) -> Self {
+    /// What else is written to the terminal would go on behind the figures.
+    pub(super) fn new(outputs: &[PathBuf], shares_terminal: bool) -> Self {
+        let is_terminal = io::stderr().is_terminal();
         Self {
             outputs: outputs.to_vec(),
-            is_terminal: io::stderr().is_terminal(),
+            is_terminal,
+            shows_figures: is_terminal && !shares_terminal,
             notes: VecDeque::new(),
         }
     }
@@ -161,7 +166,7 @@ impl Watcher for Teller {
     }
 
     fn tick(&mut self, elapsed: Duration, progress: &Progress) {
-        if !self.tell_notes() || !self.is_terminal {
+        if !self.tell_notes() || !self.shows_figures {
             return;
         }
         let count =
