@@ -154,6 +154,8 @@ pub(crate) trait Watcher {
     fn note(&mut self, text: &str);
     /// A second went by.
     fn tick(&mut self, elapsed: Duration, progress: &Progress);
+    /// It is over: outputs have their last word.
+    fn over(&mut self);
 }
 
 /// The kernel side, at work.
@@ -278,6 +280,7 @@ pub(crate) fn record(
         behind: BTreeSet::new(),
     };
     let read = reader.run(recording.duration, watcher);
+    watcher.over();
     let child = reader.child.take();
     let ended = reader.finish(read, &closed);
     // The files are whole; the command may go on for longer than they do.

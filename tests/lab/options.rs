@@ -243,7 +243,7 @@ pub(crate) fn printing() {
     assert_eq!(without_owners(&live), without_owners(&replayed));
 }
 
-/// Figures stand on the terminal where nothing else does.
+/// Figures stand on a line of their own, and not where lines go on behind them.
 pub(crate) fn figures_on_a_terminal() {
     const SCRIPT: &str = "
 import os, pty, subprocess, sys
@@ -262,6 +262,7 @@ sys.exit(recorder.wait())
     let output = world.file("capture.jsonl").display().to_string();
     for (arguments, has_figures) in [
         (&["-o", &output, "--duration", "2.5"][..], true),
+        (&["--analyze", "--duration", "2.5"], true),
         (&["--print", "--duration", "2.5"], false),
         (&["-o", "-", "--duration", "2.5"], false),
         (&["-o", &output, "--", "sleep", "2.5"], false),
@@ -270,7 +271,9 @@ sys.exit(recorder.wait())
         let arguments = [&record[..], arguments].concat();
         let ended = world.run(&world.server, "python3", &arguments);
         let told = ended.expect_code(0).output;
-        assert_eq!(told.contains("events  0 lost"), has_figures, "{told}");
+        let mut figures = told.split("events  0 lost\x1b[K").skip(1).peekable();
+        assert_eq!(figures.peek().is_some(), has_figures, "{told}");
+        assert!(figures.all(|behind| behind.starts_with('\r')), "{told}");
     }
 }
 

@@ -24,6 +24,9 @@ const MAX_NOTES: usize = 64;
 /// So many events without a packet are worth a word: a connection has about ten.
 const MANY_EVENTS: u64 = 100;
 
+/// Clears the line that the terminal's cursor is in.
+const CLEAR: &str = "\r\x1b[K";
+
 /// Tells the user on standard error how it goes.
 pub(super) struct Teller {
     outputs: Vec<PathBuf>,
@@ -59,7 +62,7 @@ impl Teller {
     }
 
     pub(super) fn say(&self, text: &str) {
-        let clear = if self.is_terminal { "\r\x1b[K" } else { "" };
+        let clear = if self.is_terminal { CLEAR } else { "" };
         // What peers send is among it: the path of a request, the name of a process.
         let text = units::clean_message(text);
         // Nothing can be done where standard error is closed.
@@ -179,6 +182,12 @@ impl Watcher for Teller {
             count(&progress.events),
             count(&progress.lost),
         );
+    }
+
+    fn over(&mut self) {
+        if self.shows_figures && can_take_more(&io::stderr()) {
+            let _ = write!(io::stderr(), "{CLEAR}");
+        }
     }
 }
 
