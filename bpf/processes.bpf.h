@@ -87,6 +87,16 @@ static __always_inline bool is_among(void *processes, const struct task *task)
 	return start_ticks && *start_ticks == task->start_boot_ns / TICK_NS;
 }
 
+/* Before Linux 5.17 the rest of a longer name may stand behind the end of a task's (kernel
+ * commit 503471ac36de): systemd's child is called "(nginx)" before it is nginx. */
+static __always_inline bool has_wanted_name(const struct task *task)
+{
+	__u8 comm[COMM_BYTES] = {};
+
+	bpf_probe_read_kernel_str(comm, sizeof(comm), task->comm);
+	return bpf_map_lookup_elem(&wanted_comms, comm);
+}
+
 static __always_inline bool is_wanted_process(const struct task *task)
 {
 	if (!task->pid)
@@ -94,7 +104,7 @@ static __always_inline bool is_wanted_process(const struct task *task)
 	if (follow_forks && is_among(&followed, task))
 		return true;
 	return (!by_pid || is_among(&wanted_pids, task)) &&
-	       (!by_comm || bpf_map_lookup_elem(&wanted_comms, task->comm)) &&
+	       (!by_comm || has_wanted_name(task)) &&
 	       (!by_uid || bpf_map_lookup_elem(&wanted_uids, &task->uid)) &&
 	       (!by_cgroup || bpf_map_lookup_elem(&wanted_cgroups, &task->cgroup_id));
 }
