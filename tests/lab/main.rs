@@ -238,6 +238,7 @@ const TESTS: &[(&str, fn())] = tests![
     overload::slow_output,
     rights::given_up,
     rights::in_a_user_namespace,
+    rights::without_sysfs,
     rights::not_given_up,
     rights::no_core_dump,
     rights::file_capabilities,

@@ -45,6 +45,19 @@ pub(crate) fn in_a_user_namespace() {
     assert!(errors.contains("--netns PID"), "{errors}");
 }
 
+/// Nor without sysfs, as in a chroot: what to do is told.
+pub(crate) fn without_sysfs() {
+    const SCRIPT: &str = "mount -t tmpfs none /sys && exec \"$0\" \"$@\"";
+    let world = World::without_cable();
+    for command in [&["record", "-i", "lo", "--print"][..], &["top"]] {
+        let arguments = ["--mount", "sh", "-c", SCRIPT, TCPREC];
+        let arguments = [&arguments[..], command].concat();
+        let ended = world.run(&world.server, "unshare", &arguments);
+        let errors = ended.expect_code(1).errors;
+        assert!(errors.contains("mount -t sysfs"), "{errors}");
+    }
+}
+
 /// A command does not run on alone when the recording fails as it begins.
 pub(crate) fn not_given_up() {
     let world = World::without_cable();

@@ -207,6 +207,12 @@ pub(crate) fn hidden_programs() -> io::Result<Option<MissingHook>> {
     }))
 }
 
+/// Whether sysfs is where libbpf looks for the number of CPUs and the kernel's types, as it
+/// may not be in a chroot.
+pub(super) fn has_sysfs() -> bool {
+    Path::new("/sys/kernel").exists()
+}
+
 /// Whether the kernel tells its types, so that tp_btf programs can be loaded.
 pub(crate) fn has_btf() -> bool {
     Path::new("/sys/kernel/btf/vmlinux").exists()

@@ -172,6 +172,7 @@ fn cannot_be_loaded(error: &libbpf_rs::Error) -> String {
             ": root of a user namespace, as in a rootless container, may not; record on its \
              host, with --netns PID"
         }
+        _ if !host::has_sysfs() => ": /sys is missing (mount -t sysfs sysfs /sys)",
         _ => "",
     };
     format!("cannot load the BPF programs: {error:#}{why}")
