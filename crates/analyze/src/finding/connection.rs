@@ -176,8 +176,7 @@ fn has_outlived(end: &EndFacts, reset_ns: i64) -> bool {
 /// process than the client that does it (`ss -K`) has other reasons, and a firewall, too.
 fn is_harmless(finding: &Finding, connection: &Connection, is_answered: bool) -> bool {
     let (orig, resp) = (&connection.tcp.orig, &connection.tcp.resp);
-    let turns = connection.tcp.turns.as_deref();
-    let is_closed = turns.is_some_and(|turns| turns.is_closed_by_client);
+    let is_closed = connection.tcp.farewell.is_by_client;
     let is_silent = orig.bytes == 0 && resp.bytes == 0;
     let is_done = (is_answered || is_closed) && resp.unacknowledged_bytes == 0;
     let is_reset = finding.kind == FindingKind::Reset && finding.by_orig == Some(true);
@@ -282,8 +281,7 @@ mod tests {
     use super::*;
     use crate::owner::KernelFacts;
     use crate::report::row::sample;
-    use crate::tcp::Burst;
-    use crate::tcp::Turns;
+    use crate::tcp::{Burst, Farewell};
 
     #[test]
     fn as_many_as_a_lost_window_are_a_burst() {
@@ -319,13 +317,10 @@ mod tests {
 
     #[test]
     fn a_client_that_closed_its_session_may_reset_the_rest() {
-        let is_harmless = |is_closed_by_client, by_orig, unacknowledged_bytes| {
+        let is_harmless = |is_by_client, by_orig, unacknowledged_bytes| {
             let mut connection = sample::connection();
             connection.tcp.resp.unacknowledged_bytes = unacknowledged_bytes;
-            connection.tcp.turns = Some(Box::new(Turns {
-                is_closed_by_client,
-                ..Turns::default()
-            }));
+            connection.tcp.farewell = Farewell { is_by_client };
             let finding = of(&connection, FindingKind::Reset, Some(by_orig));
             is_harmless(&finding, &connection, false)
         };

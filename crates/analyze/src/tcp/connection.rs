@@ -6,7 +6,7 @@ use compact_str::CompactString;
 use strum::{IntoStaticStr, VariantNames};
 use tcprec_shared::flow::{Endpoint, Flow};
 
-use super::turns::Turns;
+use super::turns::{Farewell, Turns};
 use crate::app::{Goaway, Tls};
 
 /// Number of a connection within one analysis: its place in the order of first
@@ -76,6 +76,8 @@ pub struct Connection {
     pub goaway: Option<Box<Goaway>>,
     /// How long answers were waited for in what cannot be read; none without any.
     pub turns: Option<Box<Turns>>,
+    /// How its session of TLS ended.
+    pub farewell: Farewell,
 }
 
 impl Connection {

@@ -393,6 +393,7 @@ impl Live {
             tls: outcome.tls,
             goaway,
             turns: self.turns.so_far(),
+            farewell: self.turns.farewell(),
         }
     }
 }

@@ -40,7 +40,7 @@ pub use connection::{
 pub use fragments::{Fragments, Whole};
 pub use ports::Served;
 pub use tracker::{Limits, Observer, Seen, Tracker, Unfinished};
-pub use turns::{Turn, Turns};
+pub use turns::{Farewell, Turn, Turns};
 pub use waits::Waits;
 
 #[cfg(test)]

@@ -15,9 +15,13 @@ pub struct Turns {
     pub waits: Waits,
     /// The turn with the longest, of equals the first.
     pub longest: Turn,
-    /// Whether the last that the client sent is an alert of TLS, as that which closes a
-    /// session.
-    pub is_closed_by_client: bool,
+}
+
+/// How a session of TLS ended, as its alerts tell, which mostly are encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Farewell {
+    /// Whether the last that the client sent is an alert, as that which closes a session.
+    pub is_by_client: bool,
 }
 
 /// A turn.
@@ -71,6 +75,7 @@ struct State {
     until: [i64; 2],
     tickets: Tickets,
     turns: Turns,
+    farewell: Farewell,
 }
 
 /// Something that the client sent.
@@ -136,7 +141,7 @@ impl TurnTaking {
         }
         let is_alert = hidden != Hidden::Unknown && is_alert(said);
         if said.by_client {
-            state.turns.is_closed_by_client = is_alert;
+            state.farewell.is_by_client = is_alert;
         }
         if is_alert {
             return;
@@ -158,6 +163,12 @@ impl TurnTaking {
             turns.add(turn);
         }
         (!turns.waits.is_empty()).then(|| Box::new(turns))
+    }
+
+    /// How the session ended, if it was one of TLS and has ended. There need not have been
+    /// a turn.
+    pub(super) fn farewell(&self) -> Farewell {
+        self.0.get().map_or_else(Farewell::default, |it| it.farewell)
     }
 }
 
@@ -364,13 +375,15 @@ mod tests {
                 position += i64::from(said.bytes);
                 turns.packet(said, hidden, |_| true);
             }
-            turns.so_far().is_some_and(|it| it.is_closed_by_client)
+            turns.farewell().is_by_client
         };
         let talk = [(true, 90), (false, 80), (true, 19), (false, 19), (true, 90)];
         assert!(!is_closed(Hidden::Tls13, &talk[..2]));
         assert!(is_closed(Hidden::Tls13, &talk[..3]) && is_closed(Hidden::Tls13, &talk[..4]));
         assert!(!is_closed(Hidden::Tls13, &talk));
         assert!(!is_closed(Hidden::Unknown, &talk[..3]));
+        // As who only looks whether a server is there: it asks nothing.
+        assert!(is_closed(Hidden::Tls13, &[(true, 53), (false, 250), (true, 19)]));
     }
 
     #[test]

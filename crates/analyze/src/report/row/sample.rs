@@ -155,6 +155,7 @@ fn tcp_connection() -> tcp::Connection {
             },
         })),
         turns: Some(Box::default()),
+        farewell: Default::default(),
     }
 }
 
