@@ -22,6 +22,9 @@ const TIME_WAIT_NS: i64 = 60_000_000_000;
 /// A socket that sends a reset is closed with it, so long after it at most.
 const AT_ONCE_NS: i64 = 10_000_000;
 
+/// The word for an alert that cannot be read.
+const HIDDEN_ALERT: &str = "encrypted_alert";
+
 impl Findings {
     /// Looks at a finished connection, of a capture whose latest packet is of
     /// `now_ns`.
@@ -89,22 +92,30 @@ fn of(connection: &Connection, kind: FindingKind, by_orig: Option<bool>) -> Find
 /// word of the alert.
 fn tls_failed(connection: &Connection) -> Option<Finding> {
     let tcp = &connection.tcp;
-    let tls = tcp.tls.as_deref().filter(|tls| !tls.is_established)?;
-    if let Some(alert) = tls.alerts.iter().find(|alert| alert.is_fatal()) {
-        let client_is_orig = tls.client == tcp.orig.endpoint;
+    let tls = tcp.tls.as_deref()?;
+    let client_is_orig = tls.client == tcp.orig.endpoint;
+    let failed = |by_orig, error| Finding {
+        error,
+        ..of(connection, FindingKind::TlsFailed, by_orig)
+    };
+    let fatal = tls.alerts.iter().find(|alert| alert.is_fatal());
+    if let Some(alert) = fatal.filter(|_| !tls.is_established) {
         let by_orig = alert.by_client == client_is_orig;
-        return Some(Finding {
-            error: Some(alert.description_word()),
-            ..of(connection, FindingKind::TlsFailed, Some(by_orig))
-        });
+        return Some(failed(Some(by_orig), Some(alert.description_word())));
     }
     // It may have ended well in what was not captured.
     let is_whole = tcp.missed_bytes == 0
         && tcp.orig.gap_bytes == 0
         && tcp.resp.gap_bytes == 0
         && !connection.incomplete.lacks_packets();
-    (is_whole && tcp.state.is_over())
-        .then(|| of(connection, FindingKind::TlsFailed, tcp.is_left_by_orig()))
+    if !is_whole || !tcp.state.is_over() {
+        None
+    } else if !tls.is_established {
+        Some(failed(tcp.is_left_by_orig(), None))
+    } else {
+        let is_refused = client_is_orig && tcp.farewell.is_refusal;
+        is_refused.then(|| failed(Some(false), Some(HIDDEN_ALERT.into())))
+    }
 }
 
 /// A connection of HTTP/2 that an end gave up: what it said of why.
@@ -131,6 +142,13 @@ fn broken_off(connection: &Connection) -> Option<Finding> {
         // the capture.
         ConnState::Rej if tcp.history.contains('h') => (FindingKind::Reset, tcp.is_left_by_orig()),
         ConnState::Rej if tcp.history.contains('S') => (FindingKind::Refused, None),
+        // Windows sends the same SYN again, and may be let in then.
+        _ if tcp.history.starts_with("Sr") => {
+            return Some(Finding {
+                last_ns: tcp.left_ns.unwrap_or(tcp.last_ns),
+                ..of(connection, FindingKind::Refused, None)
+            });
+        }
         _ => return reset(connection),
     };
     Some(of(connection, kind, by_orig))
@@ -320,13 +338,34 @@ mod tests {
         let is_harmless = |is_by_client, by_orig, unacknowledged_bytes| {
             let mut connection = sample::connection();
             connection.tcp.resp.unacknowledged_bytes = unacknowledged_bytes;
-            connection.tcp.farewell = Farewell { is_by_client };
+            connection.tcp.farewell = Farewell {
+                is_by_client,
+                ..Farewell::default()
+            };
             let finding = of(&connection, FindingKind::Reset, Some(by_orig));
             is_harmless(&finding, &connection, false)
         };
         assert!(is_harmless(true, true, 0));
         assert!(!is_harmless(false, true, 0));
         assert!(!is_harmless(true, false, 0) && !is_harmless(true, true, 1));
+    }
+
+    #[test]
+    fn a_server_that_refuses_the_finished_handshake_has_broken_it_off() {
+        let failed = |is_refusal, missed_bytes| {
+            let mut connection = sample::connection();
+            connection.incomplete = Default::default();
+            let tcp = &mut connection.tcp;
+            (tcp.state, tcp.missed_bytes) = (ConnState::Sf, missed_bytes);
+            (tcp.orig.gap_bytes, tcp.resp.gap_bytes) = (0, 0);
+            tcp.farewell.is_refusal = is_refusal;
+            tcp.tls.as_mut().unwrap().is_established = true;
+            tls_failed(&connection).map(|it| (it.by_orig, it.error))
+        };
+        let by_server = (Some(false), Some("encrypted_alert".to_owned()));
+        assert_eq!(failed(true, 0), Some(by_server));
+        assert_eq!(failed(false, 0), None);
+        assert_eq!(failed(true, 1), None);
     }
 
     #[test]

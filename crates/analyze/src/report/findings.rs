@@ -79,7 +79,7 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
         }
         FindingKind::Timeout if finding.at_byte.is_none() => match finding.by_orig {
             Some(false) => {
-                format!("the SYN-ACK of {by} to {other} was not acknowledged for {time}")
+                format!("{by} sent its SYN-ACK to {other} again for {time}")
             }
             _ => format!("the SYN of {by} to {other} was not answered for {time}"),
         },
@@ -185,7 +185,7 @@ mod tests {
         );
         assert_eq!(
             told(stalled(false, None)),
-            "the SYN-ACK of 10.0.0.2:80 to 10.0.0.1 was not acknowledged for 1.00 s"
+            "10.0.0.2:80 sent its SYN-ACK to 10.0.0.1 again for 1.00 s"
         );
         assert!(told(stalled(true, Some(0))).ends_with(" at byte 0"));
     }

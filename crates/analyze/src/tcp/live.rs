@@ -275,6 +275,8 @@ impl Live {
             };
             self.turns
                 .packet(said, hidden, |end| asked.is_acknowledged(end));
+        } else {
+            self.turns.read();
         }
     }
 

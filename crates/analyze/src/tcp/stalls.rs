@@ -69,6 +69,9 @@ impl Stalls {
         let [syn, fin, rst] =
             [TcpFlags::SYN, TcpFlags::FIN, TcpFlags::RST].map(|flag| packet.has(flag));
         if rst {
+            // It answers all that the other end sent, which waits for nothing any more:
+            // Windows sends a SYN again though it was refused.
+            self.last_ns[side.other()] = None;
             return;
         }
         if packet.payload_bytes > 0 || syn {

@@ -22,6 +22,10 @@ pub struct Turns {
 pub struct Farewell {
     /// Whether the last that the client sent is an alert, as that which closes a session.
     pub is_by_client: bool,
+    /// Whether an alert is all that the server of TLS 1.3 said to what its client sent with
+    /// its Finished, as to a certificate that it does not accept: the client has sent its
+    /// Finished before the server looks at that (RFC 8446 section 4.4.2.4).
+    pub is_refusal: bool,
 }
 
 /// A turn.
@@ -60,6 +64,10 @@ const HIDDEN_ALERT: [u8; 5] = [23, 3, 3, 0, 2 + 1 + 16];
 /// The header of a record with encrypted data.
 const DATA: [u8; 3] = [23, 3, 3];
 const HEADER_BYTES: u32 = 5;
+
+/// A server that refuses what came does so within this time; later it closes what is not
+/// used.
+const REFUSAL_NS: i64 = 1_000_000_000;
 
 /// The turns of a connection so far. One that HTTP is read of has none.
 #[derive(Debug, Default)]
@@ -121,7 +129,7 @@ impl TurnTaking {
         &mut self,
         said: Said<'_>,
         hidden: Hidden,
-        is_acknowledged: impl FnOnce(i64) -> bool,
+        is_acknowledged: impl Fn(i64) -> bool,
     ) {
         let state = self.0.make();
         if state.hidden != Some(hidden) {
@@ -142,6 +150,8 @@ impl TurnTaking {
         let is_alert = hidden != Hidden::Unknown && is_alert(said);
         if said.by_client {
             state.farewell.is_by_client = is_alert;
+        } else {
+            state.farewell.is_refusal = is_alert && state.is_open(said.ts_ns, &is_acknowledged);
         }
         if is_alert {
             return;
@@ -152,6 +162,14 @@ impl TurnTaking {
             state.asked(said.ts_ns, end);
         } else {
             state.answered(said, is_acknowledged);
+        }
+    }
+
+    /// Takes it that a packet can be read, and what was asked before, as with the first
+    /// packet of a request's head, is no question.
+    pub(super) fn read(&mut self) {
+        if let Some(state) = self.0.get_mut() {
+            state.hidden = None;
         }
     }
 
@@ -168,11 +186,22 @@ impl TurnTaking {
     /// How the session ended, if it was one of TLS and has ended. There need not have been
     /// a turn.
     pub(super) fn farewell(&self) -> Farewell {
-        self.0.get().map_or_else(Farewell::default, |it| it.farewell)
+        self.0
+            .get()
+            .map_or_else(Farewell::default, |it| it.farewell)
     }
 }
 
 impl State {
+    /// Whether the server may refuse what the client sent with its Finished: it has not
+    /// answered anything, and the client goes on.
+    fn is_open(&self, ts_ns: i64, is_acknowledged: impl FnOnce(i64) -> bool) -> bool {
+        let is_early = self.tickets == Tickets::Due && !self.farewell.is_by_client;
+        self.open.filter(|_| is_early).is_some_and(|open| {
+            ts_ns.saturating_sub(open.last_ns) < REFUSAL_NS && is_acknowledged(open.end)
+        })
+    }
+
     fn asked(&mut self, ts_ns: i64, end: i64) {
         if let Some(turn) = self.open.and_then(Question::maybe) {
             self.turns.add(turn);
@@ -261,7 +290,7 @@ mod tests {
     use super::*;
 
     /// Who says something (`c`, `s`), when, and the lengths of its records of TLS.
-    fn waits(hidden: Hidden, talk: &[(char, i64, &[u16])]) -> Vec<i64> {
+    fn turns(hidden: Hidden, talk: &[(char, i64, &[u16])]) -> TurnTaking {
         let mut turns = TurnTaking::default();
         let mut positions = [1, 1];
         for &(who, ts_ns, records) in talk {
@@ -282,7 +311,11 @@ mod tests {
             *position += i64::from(bytes);
             turns.packet(said, hidden, |_| true);
         }
-        let turns = turns.so_far().unwrap_or_default();
+        turns
+    }
+
+    fn waits(hidden: Hidden, talk: &[(char, i64, &[u16])]) -> Vec<i64> {
+        let turns = turns(hidden, talk).so_far().unwrap_or_default();
         turns.waits.iter().map(|(ns, _)| ns).collect()
     }
 
@@ -383,7 +416,32 @@ mod tests {
         assert!(!is_closed(Hidden::Tls13, &talk));
         assert!(!is_closed(Hidden::Unknown, &talk[..3]));
         // As who only looks whether a server is there: it asks nothing.
-        assert!(is_closed(Hidden::Tls13, &[(true, 53), (false, 250), (true, 19)]));
+        assert!(is_closed(
+            Hidden::Tls13,
+            &[(true, 53), (false, 250), (true, 19)]
+        ));
+    }
+
+    #[test]
+    fn a_server_refuses_with_an_alert_and_nothing_else() {
+        let is_refused = |hidden, talk: &[(char, i64, &[u16])]| {
+            let turns = turns(hidden, talk);
+            turns.farewell().is_refusal
+        };
+        // A certificate and the Finished, an alert.
+        let refused: [(char, i64, &[u16]); 2] = [('c', 0, &[900, 53]), ('s', 9, &[19])];
+        assert!(is_refused(Hidden::Tls13, &refused));
+        assert!(!is_refused(Hidden::Tls, &refused));
+        // The Finished alone is nothing to refuse; who is not used closes later.
+        assert!(!is_refused(Hidden::Tls13, &[('c', 0, &[53]), refused[1]]));
+        let late = ('s', 1_000_000_000, &[19][..]);
+        assert!(!is_refused(Hidden::Tls13, &[refused[0], late]));
+        // There were tickets, or an answer, or the client closed first; or it goes on.
+        let before = |said| is_refused(Hidden::Tls13, &[refused[0], said, refused[1]]);
+        assert!(!before(('s', 5, &[250, 250])) && !before(('s', 5, &[80, 19])));
+        assert!(!before(('c', 5, &[19])) && before(('c', 5, &[90])));
+        let after = [refused[0], refused[1], ('s', 10, &[80])];
+        assert!(!is_refused(Hidden::Tls13, &after));
     }
 
     #[test]

@@ -221,6 +221,19 @@ fn refused_is_who_asked() {
     let syn = (0, (true, SYN, 0, 0, ""));
     let refused = found_of(&[syn, (1, (false, RST | ACK, 0, 1, ""))]);
     assert_eq!(refused, [(Refused, None)]);
+    // Windows asks again with the same SYN, half a second later.
+    let reset = |ms| (ms, (false, RST | ACK, 0, 1, ""));
+    let again = (501, syn.1);
+    assert_eq!(found_of(&[syn, reset(1), again, reset(502)]), refused);
+    let let_in = [
+        (502, (false, SYN | ACK, 1000, 1, "")),
+        (503, (true, ACK, 1, 1001, "")),
+        (504, (true, FIN | ACK, 1, 1001, "")),
+        (505, (false, FIN | ACK, 1001, 2, "")),
+        (506, (true, ACK, 2, 1002, "")),
+    ];
+    let steps = [&[syn, reset(1), again][..], &let_in].concat();
+    assert_eq!(found_of(&steps), refused);
     // Zeek calls these rejected too.
     let resets = [
         (9, (true, RST | ACK, 1, 1001, "")),

@@ -137,7 +137,7 @@ fn stalled(timing: &Timing, start_ns: Option<i64>) -> String {
             format!("the SYN was not answered for {time}")
         }
         StallCause::Timeout if Some(stall.from_ns) < start_ns => {
-            format!("the SYN-ACK was not acknowledged for {time}")
+            format!("the SYN-ACK was sent again for {time}")
         }
         StallCause::Timeout => {
             format!("lost segment: retransmission timeout {time} at byte {byte}")

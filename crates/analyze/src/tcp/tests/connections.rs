@@ -50,6 +50,27 @@ fn a_connection_from_begin_to_end() {
     assert_eq!(connection.initial_rtt_ns, Some(2_000_000));
 }
 
+/// Before all of its head came, nobody knows what it is.
+#[test]
+fn a_request_is_no_question_of_what_follows_it() {
+    let asked = [
+        (CLIENT, "P.", 101, 501, "GET /chat HTTP/1.1\r\n"),
+        (CLIENT, "P.", 121, 501, "Upgrade: x\r\n\r\n"),
+        (SERVER, "P.", 501, 135, "HTTP/1.1 101 Yes\r\n"),
+        (SERVER, "P.", 519, 135, "Upgrade: x\r\n\r\n"),
+    ];
+    let turns = |steps: &[_]| {
+        let turns = established(&[&asked, steps].concat()).turns;
+        turns.map_or(0, |turns| turns.waits.iter().count())
+    };
+    assert_eq!(turns(&[]), 0);
+    let talk = [
+        (CLIENT, "P.", 135, 533, "question"),
+        (SERVER, "P.", 533, 143, "answer"),
+    ];
+    assert_eq!(turns(&talk), 1);
+}
+
 /// The ports are used again, and the packets that say so were lost.
 #[test]
 fn what_comes_far_behind_a_fin_is_another_connection() {

@@ -126,4 +126,7 @@ fn a_lost_answer_to_a_syn_is_the_servers() {
     let answered = (1002, SERVER, "S.");
     assert_eq!(stalls_of(&[syn, again, answered]), [(true, 1000)]);
     assert_eq!(stalls_of(&[syn, answer, again, answered]), [(false, 1000)]);
+    // Windows asks again, half a second after it was refused.
+    let refused = (1, SERVER, "R.");
+    assert_eq!(stalls_of(&[syn, refused, again, answered]), []);
 }
