@@ -234,6 +234,18 @@ fn refused_is_who_asked() {
     ];
     let steps = [&[syn, reset(1), again][..], &let_in].concat();
     assert_eq!(found_of(&steps), refused);
+    // A reset that is no answer to the client is somebody else's.
+    let injected = found_of(&[&[syn, reset(1)][..], &let_in].concat());
+    assert_eq!(injected, [(Reset, Some(false))]);
+    // Nor is that a connection whose SYN-ACK was not captured, and which Zeek calls so.
+    let under_way = [
+        HANDSHAKE[0],
+        HANDSHAKE[2],
+        (3, (true, ACK, 1, 1001, "a")),
+        (4, (false, ACK, 1001, 2, "b")),
+        (9, (false, RST | ACK, 1002, 2, "")),
+    ];
+    assert_eq!(found_of(&under_way), [(Reset, Some(false))]);
     // Zeek calls these rejected too.
     let resets = [
         (9, (true, RST | ACK, 1, 1001, "")),
