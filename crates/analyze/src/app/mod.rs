@@ -90,6 +90,14 @@ impl Request {
         self.stream.is_some_and(|stream| stream.lacks_frames)
     }
 
+    /// Whether the head of one of its messages may be among the frames that were not seen:
+    /// when that began nobody knows.
+    pub(crate) fn lacks_head(&self) -> bool {
+        let asked = self.request.as_ref().map(|it| it.method.is_some());
+        let answered = self.response.as_ref().map(|it| it.status.is_some());
+        self.lacks_frames() && [asked, answered].contains(&Some(false))
+    }
+
     /// Whether nothing is known to be missing of its response.
     pub(crate) fn may_be_whole(&self, response: &ResponseMessage) -> bool {
         match response.completion {
@@ -132,7 +140,7 @@ impl Request {
     #[must_use]
     pub fn ttfb_ns(&self) -> Option<i64> {
         let (request, response) = (self.request.as_ref()?, self.response.as_ref()?);
-        if request.completion == Completion::Unseen {
+        if request.completion == Completion::Unseen || self.lacks_head() {
             return None;
         }
         let (asked_ns, answered_ns) = (request.arrived.last_ns, response.arrived.first_ns);
@@ -147,7 +155,7 @@ impl Request {
     #[must_use]
     pub fn total_ns(&self) -> Option<i64> {
         let (request, response) = (self.request.as_ref()?, self.response.as_ref()?);
-        if !self.may_be_whole(response) {
+        if !self.may_be_whole(response) || self.lacks_head() {
             return None;
         }
         Some(

@@ -32,6 +32,26 @@ fn the_length_of_cut_data_is_not_known() {
     assert_eq!(bodies, [(3, Some(9)), (1, None)]);
 }
 
+/// What is seen first of the response is not its first.
+#[test]
+fn when_a_response_began_whose_head_was_lost_is_not_known() {
+    let times = |is_lost: bool| {
+        let talk = opened().says(CLIENT, get(1, "/"));
+        let talk = if is_lost {
+            talk.loses(SERVER, i64::try_from(ok(1).len()).unwrap())
+                .acknowledged(SERVER)
+        } else {
+            talk.says(SERVER, ok(1))
+        };
+        let found = one(talk.says(SERVER, data(1, 30)).says(SERVER, last_data(1, 5)));
+        assert_eq!(found.lacks_frames(), is_lost);
+        (found.ttfb_ns(), found.total_ns())
+    };
+    assert_eq!(times(true), (None, None));
+    let (first, last) = times(false);
+    assert!(first.is_some() && last.is_some());
+}
+
 #[test]
 fn an_announced_length_tells_of_cut_data() {
     let block = [
