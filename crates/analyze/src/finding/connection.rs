@@ -137,18 +137,17 @@ fn goaway(connection: &Connection) -> Option<Finding> {
 /// A connection that was refused or reset.
 fn broken_off(connection: &Connection) -> Option<Finding> {
     let tcp = &connection.tcp;
+    // What Zeek calls rejected may have been established, as its SYN-ACK tells, or what
+    // else came before the reset; or be older than the capture.
+    let is_established = tcp.history.contains(['h', 'A', 'd']);
     let (kind, by_orig) = match tcp.state {
-        ConnState::Rej if tcp.is_refused() && !tcp.history.contains('h') => {
-            (FindingKind::Refused, None)
-        }
-        // What Zeek calls rejected may have been established, as its SYN-ACK tells, or what
-        // else came before the reset; or be older than the capture.
-        ConnState::Rej if tcp.history.contains(['h', 'S']) => {
+        ConnState::Rej if is_established && tcp.history.contains(['h', 'S']) => {
             (FindingKind::Reset, tcp.is_left_by_orig())
         }
+        ConnState::Rej if tcp.history.contains('S') => (FindingKind::Refused, None),
         // Windows sends the same SYN again, and may be let in then. Who does not ask again
         // did not take the reset for an answer.
-        _ if tcp.is_refused() && tcp.orig.syn_packets > 1 => {
+        _ if tcp.history.starts_with("Sr") && tcp.orig.syn_packets > 1 => {
             return Some(Finding {
                 last_ns: tcp.left_ns.unwrap_or(tcp.last_ns),
                 ..of(connection, FindingKind::Refused, None)

@@ -126,15 +126,6 @@ impl Connection {
         Some(self.left()?.is_ascii_uppercase())
     }
 
-    /// Whether its SYN was answered by a reset: before that neither the other end said
-    /// anything, nor did the originator acknowledge anything.
-    #[must_use]
-    pub fn is_refused(&self) -> bool {
-        let before = self.history.split_once('r').map(|(before, _)| before);
-        let is_established = |kind: char| kind == 'A' || kind.is_ascii_lowercase();
-        before.is_some_and(|it| it.contains('S') && !it.contains(is_established))
-    }
-
     /// Whether it was reset before an end had closed it.
     #[must_use]
     pub fn is_left_by_reset(&self) -> bool {

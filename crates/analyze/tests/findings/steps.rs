@@ -225,6 +225,7 @@ fn refused_is_who_asked() {
     let reset = |ms| (ms, (false, RST | ACK, 0, 1, ""));
     let again = (501, syn.1);
     assert_eq!(found_of(&[syn, reset(1), again, reset(502)]), refused);
+    assert_eq!(found_of(&[reset(1), again, reset(502)]), refused);
     let let_in = [
         (502, (false, SYN | ACK, 1000, 1, "")),
         (503, (true, ACK, 1, 1001, "")),
