@@ -39,10 +39,7 @@ impl Timing {
     #[must_use]
     pub fn of(request: &Request, connection: &Connection) -> Option<Self> {
         let (asked, answered) = (request.request.as_ref()?, request.response.as_ref()?);
-        if asked.completion == Completion::Unseen
-            || !request.may_be_whole(answered)
-            || request.lacks_head()
-        {
+        if asked.completion == Completion::Unseen || request.total_ns().is_none() {
             return None;
         }
         let first_ns = asked.arrived.first_ns;

@@ -92,14 +92,14 @@ impl Request {
 
     /// Whether the head of one of its messages may be among the frames that were not seen:
     /// when that began nobody knows.
-    pub(crate) fn lacks_head(&self) -> bool {
+    fn lacks_head(&self) -> bool {
         let asked = self.request.as_ref().map(|it| it.method.is_some());
         let answered = self.response.as_ref().map(|it| it.status.is_some());
         self.lacks_frames() && [asked, answered].contains(&Some(false))
     }
 
     /// Whether nothing is known to be missing of its response.
-    pub(crate) fn may_be_whole(&self, response: &ResponseMessage) -> bool {
+    fn may_be_whole(&self, response: &ResponseMessage) -> bool {
         match response.completion {
             Completion::Seen | Completion::AtClose => true,
             Completion::Missing | Completion::Unseen => false,
