@@ -111,14 +111,15 @@ fn lack(
     }
 }
 
-/// A stream that the server broke off: whatever a client says why, it does not want the
-/// answer any more.
+/// A stream that the server broke off, or the client before there was any answer, which it
+/// had waited for long: it had a deadline. One that comes it may not want any more.
 fn broken_off(request: &Request, arrived: Arrived, reset: StreamReset) -> Option<Finding> {
     let first_ns = arrived.first_ns;
     let at_ns = reset.at_ns.unwrap_or(first_ns);
     let ns = at_ns.saturating_sub(first_ns).max(0);
-    let by_orig = Some(!request.client_is_orig());
-    (!reset.by_client).then(|| Finding {
+    let is_wanted = request.app.response.is_some() || ns < LONG_NS;
+    let by_orig = Some(request.client_is_orig() == reset.by_client);
+    (!reset.by_client || !is_wanted).then(|| Finding {
         error: Some(reset.word()),
         ..of(request, FindingKind::StreamReset, by_orig, first_ns, ns)
     })
@@ -201,40 +202,42 @@ mod tests {
     }
 
     #[test]
-    fn a_server_breaks_streams_off_and_a_client_cancels_them() {
-        let found = |by_client, is_whole| {
+    fn a_server_breaks_streams_off_and_a_client_gives_them_up() {
+        let found = |by_client, completion, at_ns| {
             let connection = sample::connection();
             let mut request = sample::request(&connection);
             request.incomplete = Incomplete::default();
             let reset = StreamReset {
                 by_client,
                 code: 2,
-                at_ns: Some(7),
+                at_ns: Some(at_ns),
             };
             if let Some(stream) = &mut request.app.stream {
                 stream.lacks_frames = false;
                 stream.reset = Some(reset);
             }
-            if let Some(response) = &mut request.app.response {
-                response.completion = if is_whole {
-                    Completion::Seen
-                } else {
-                    Completion::Missing
-                };
+            let response = request.app.response.as_mut().zip(completion);
+            if let Some((response, completion)) = response {
+                response.completion = completion;
+            } else {
+                request.app.response = None;
             }
             let asked = Arrived::default().and(Some(3));
-            let finding = lack(&request, &connection, asked, 100);
-            finding.map(|it| (it.kind, it.error, it.first_ns, it.last_ns))
+            let finding = lack(&request, &connection, asked, LONG_NS);
+            finding.map(|it| (it.kind, it.by_orig, it.error, it.last_ns - it.first_ns))
         };
-        let expected = (
-            FindingKind::StreamReset,
-            Some("internal_error".to_owned()),
-            3,
-            7,
-        );
-        assert_eq!(found(false, false), Some(expected));
+        let by = |by_client, ns| {
+            let by_orig = Some(by_client);
+            let error = Some("internal_error".to_owned());
+            Some((FindingKind::StreamReset, by_orig, error, ns))
+        };
+        assert_eq!(found(false, Some(Completion::Missing), 7), by(false, 4));
+        assert_eq!(found(false, None, 7), by(false, 4));
         // Behind the response it harms nobody.
-        assert_eq!(found(false, true), None);
-        assert_eq!(found(true, false), None);
+        assert_eq!(found(false, Some(Completion::Seen), 7), None);
+        // It has seen enough, or changed its mind; or waited for too long.
+        assert_eq!(found(true, Some(Completion::Missing), LONG_NS + 3), None);
+        assert_eq!(found(true, None, LONG_NS + 2), None);
+        assert_eq!(found(true, None, LONG_NS + 3), by(true, LONG_NS));
     }
 }

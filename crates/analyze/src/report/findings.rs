@@ -75,7 +75,12 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
         }
         FindingKind::StreamReset => {
             let error = finding.error.as_deref().unwrap_or_default();
-            format!("{by} broke off {route} of {other} after {time}: {error}")
+            let done = if finding.by_orig == Some(false) {
+                format!("{server} broke off {route} of {client}")
+            } else {
+                format!("{client} broke off {route} to {server}, without an answer")
+            };
+            format!("{done} after {time}: {error}")
         }
         FindingKind::Timeout if finding.at_byte.is_none() => match finding.by_orig {
             Some(false) => {

@@ -176,11 +176,20 @@ impl Exchange {
         {
             message.body_bytes = announced(&self.answered);
         }
+        let asked = self.request.as_ref();
+        let is_connect = asked.is_some_and(|it| it.method.as_deref() == Some("CONNECT"));
         if let Some(message) = &mut self.response
             && message.completion == Completion::Unknown
             && !self.stream.lacks_frames
         {
-            message.completion = Completion::Missing;
+            // A tunnel (RFC 9113 section 8.5), as that of a WebSocket (RFC 8441), ends
+            // whenever one of its ends does.
+            let is_tunnel = is_connect && matches!(message.status, Some(200..300));
+            message.completion = if is_tunnel {
+                Completion::AtClose
+            } else {
+                Completion::Missing
+            };
         }
         self
     }

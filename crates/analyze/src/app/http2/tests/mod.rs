@@ -45,6 +45,7 @@ const STATUS_200: &[u8] = &[0x88];
 /// The newest entry of the dynamic table.
 const NEWEST: &[u8] = &[0x80 | 62];
 const AUTHORITY: u8 = 1;
+const METHOD: u8 = 2;
 const PATH: u8 = 4;
 const STATUS: u8 = 8;
 const CONTENT_LENGTH: u8 = 28;
@@ -262,6 +263,22 @@ fn a_client_of_http1_may_ask_a_server_that_speaks_first() {
     let talk = talk.says(CLIENT, begin).says(CLIENT, end);
     let talk = talk.says(CLIENT, get(1, "/a")).says(SERVER, ok(1));
     assert_eq!(talk.finish().len(), 1);
+}
+
+#[test]
+fn a_tunnel_is_whole_wherever_it_ends() {
+    let completion = |method, answer: &[u8]| {
+        let asked = [field(METHOD, method), field(AUTHORITY, "a")].concat();
+        let talk = opened()
+            .says(CLIENT, frame(kind::HEADERS, flag::END_HEADERS, 1, &asked))
+            .says(SERVER, frame(kind::HEADERS, flag::END_HEADERS, 1, answer))
+            .says(SERVER, data(1, 5));
+        one(talk).response.unwrap().completion
+    };
+    assert_eq!(completion("CONNECT", STATUS_200), Completion::AtClose);
+    assert_eq!(completion("POST", STATUS_200), Completion::Missing);
+    let refused = field(STATUS, "502");
+    assert_eq!(completion("CONNECT", &refused), Completion::Missing);
 }
 
 #[test]
