@@ -2,8 +2,8 @@
 /*
  * The contract between the kernel side and the recorder: what travels through
  * the rings. Both are built together, so it has no version; the Rust
- * types are generated from this file, and crates/record/kernel/decode.rs
- * asserts their sizes.
+ * types are generated from this file, and crates/record/kernel/raw.rs asserts
+ * their sizes.
  *
  * Times are the boot clock's (now_boot_ns), in nanoseconds; the
  * recorder adds its offset from Unix time. Ports are in host byte order,

@@ -7,7 +7,8 @@ use tcprec_shared::record::{Loss, LossCause, Lost};
 
 use super::host::Clock;
 use super::misses::Missed;
-use super::skeleton::events::types::{loss, loss_cause};
+use super::raw;
+use super::skeleton::events::types::{loss, loss_cause, seen};
 
 /// The counter maps of one BPF object (`bpf/rings.bpf.h`).
 pub(super) struct Counters {
@@ -31,10 +32,7 @@ pub(crate) enum LossSlot {
 pub(crate) struct RawLoss {
     cause: loss_cause,
     cpu: u32,
-    count: u64,
-    bytes: u64,
-    first_boot_ns: u64,
-    last_boot_ns: u64,
+    loss: loss,
 }
 
 /// What the kernel side lost.
@@ -61,10 +59,10 @@ impl Losses {
                 lost
             },
             cpu: Some(raw.cpu),
-            count: raw.count,
-            bytes: raw.bytes,
-            first_ns: clock.unix_ns(raw.first_boot_ns),
-            last_ns: clock.unix_ns(raw.last_boot_ns),
+            count: raw.loss.count,
+            bytes: raw.loss.bytes,
+            first_ns: clock.unix_ns(raw.loss.first_boot_ns),
+            last_ns: clock.unix_ns(raw.loss.last_boot_ns),
         });
         counted.chain(self.misses.iter().map(move |missed| missed.record(clock)))
     }
@@ -89,7 +87,8 @@ impl Counters {
             .seen
             .lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)?
             .unwrap_or_default();
-        Ok(values.iter().map(|value| number(value, 0)).sum())
+        let values = values.iter().filter_map(|value| raw::split::<seen>(value));
+        Ok(values.map(|(seen, _)| seen.count).sum())
     }
 
     pub(super) fn losses(&mut self, slot: LossSlot) -> Result<Vec<RawLoss>> {
@@ -111,32 +110,21 @@ impl Counters {
                 .losses
                 .lookup_percpu(&key, MapFlags::ANY)?
                 .unwrap_or_default();
-            if values.iter().all(|value| number(value, 0) == 0) {
+            let cpus = (0..).zip(&values).filter_map(|(cpu, value)| {
+                let (loss, _) = raw::split::<loss>(value)?;
+                let cause = loss_cause(cause);
+                (loss.count > 0).then_some(RawLoss { cause, cpu, loss })
+            });
+            let before = found.len();
+            found.extend(cpus);
+            if found.len() == before {
                 continue;
             }
-            for (cpu, value) in (0..).zip(&mut values) {
-                let raw = RawLoss {
-                    cause: loss_cause(cause),
-                    cpu,
-                    count: number(value, std::mem::offset_of!(loss, count)),
-                    bytes: number(value, std::mem::offset_of!(loss, bytes)),
-                    first_boot_ns: number(value, std::mem::offset_of!(loss, first_boot_ns)),
-                    last_boot_ns: number(value, std::mem::offset_of!(loss, last_boot_ns)),
-                };
-                if raw.count > 0 {
-                    found.push(raw);
-                }
+            for value in &mut values {
                 value.fill(0);
             }
             self.losses.update_percpu(&key, &values, MapFlags::ANY)?;
         }
         Ok(found)
     }
-}
-
-fn number(value: &[u8], offset: usize) -> u64 {
-    value
-        .get(offset..)
-        .and_then(|rest| rest.first_chunk())
-        .map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }

@@ -1,7 +1,7 @@
 //! From the raw records of `bpf/tcprec.h` to records: pure, and total on any bytes.
 
 use std::borrow::Cow;
-use std::mem::size_of;
+use std::mem::{offset_of, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tcprec_shared::flow::Endpoint;
@@ -12,15 +12,9 @@ use thiserror::Error;
 
 use super::host::Clock;
 use super::interfaces::Recorded;
+use super::raw::{split, text};
 use super::skeleton::events::types as events;
 use super::skeleton::packets::types as packets;
-
-// Padding would travel as whatever the stack held.
-const _: () = assert!(size_of::<packets::headers>() == 48);
-const _: () = assert!(size_of::<packets::packet_record>() == 80);
-const _: () = assert!(size_of::<events::task>() == 48);
-const _: () = assert!(size_of::<events::socket_event>() == 152);
-const _: () = assert!(size_of::<events::exec_event>() == 64 + 256 + 1024);
 
 /// What a raw record of the events says.
 #[derive(Debug, PartialEq)]
@@ -60,26 +54,6 @@ pub(crate) enum DecodeError {
     Kind(u32),
 }
 
-/// Types of the contract: integers and arrays of them, without padding.
-///
-/// # Safety
-/// Any bytes must be a valid value of the type.
-unsafe trait Raw: Copy {}
-// SAFETY: integers only (see the sizes above).
-unsafe impl Raw for packets::packet_record {}
-// SAFETY: integers only (see the sizes above).
-unsafe impl Raw for events::socket_event {}
-
-/// The value at the head of `raw`, and the bytes behind it. Copied out: a ring
-/// aligns records to 8 bytes only, and a batch not even so.
-fn split<T: Raw>(raw: &[u8]) -> Result<(T, &[u8]), DecodeError> {
-    let (head, tail) = raw
-        .split_at_checked(size_of::<T>())
-        .ok_or(DecodeError::Short(raw.len()))?;
-    // SAFETY: `head` has the size of T, and any bytes are a valid T.
-    Ok((unsafe { head.as_ptr().cast::<T>().read_unaligned() }, tail))
-}
-
 /// What a raw record of the packets of a namespace says. Its bytes stay where they
 /// are.
 pub(crate) fn decode_packet<'a>(
@@ -88,7 +62,8 @@ pub(crate) fn decode_packet<'a>(
     clock: Clock,
     recorded: &Recorded,
 ) -> Result<Packet<'a>, DecodeError> {
-    let (record, bytes) = split::<packets::packet_record>(raw)?;
+    let (record, bytes) =
+        split::<packets::packet_record>(raw).ok_or(DecodeError::Short(raw.len()))?;
     let captured = record.captured_bytes as usize;
     let bytes = bytes.get(..captured).ok_or(DecodeError::Short(raw.len()))?;
     let (interface, needs_ether) = recorded
@@ -131,16 +106,15 @@ fn with_ether(family: u8, bytes: &[u8]) -> Vec<u8> {
 
 /// What a raw record of the events says.
 pub(crate) fn decode_event(raw: &[u8], clock: Clock) -> Result<Decoded, DecodeError> {
-    // Both kinds of record have their kind at the same place.
     let kind = raw
-        .get(8..)
+        .get(offset_of!(events::socket_event, kind)..)
         .and_then(|rest| rest.first_chunk())
         .map(|bytes| events::event_kind(u32::from_ne_bytes(*bytes)))
         .ok_or(DecodeError::Short(raw.len()))?;
     if kind == events::event_kind::EVENT_EXEC {
         return exec(raw, clock).map(Decoded::Exec);
     }
-    let (record, _) = split::<events::socket_event>(raw)?;
+    let (record, _) = split::<events::socket_event>(raw).ok_or(DecodeError::Short(raw.len()))?;
     let task = task(&record.task, clock);
     let event = Event {
         kind: event_kind(kind)?,
@@ -176,25 +150,21 @@ pub(crate) fn decode_scan(
 }
 
 fn exec(raw: &[u8], clock: Clock) -> Result<Exec, DecodeError> {
-    const HEAD: usize = size_of::<events::exec_event>() - ARGV_BYTES;
-    const ARGV_BYTES: usize = 1024;
-    let (_, argv) = raw
-        .split_at_checked(HEAD)
-        .ok_or(DecodeError::Short(raw.len()))?;
+    let short = || DecodeError::Short(raw.len());
+    let argv = raw.get(offset_of!(events::exec_event, argv)..);
+    let argv = argv.ok_or_else(short)?;
     // The tail is cut to its length: fill the value up.
     let mut whole = [0; size_of::<events::exec_event>()];
     for (to, from) in whole.iter_mut().zip(raw) {
         *to = *from;
     }
-    let (record, _) = split::<events::exec_event>(&whole)?;
-    let argv = argv
-        .get(..record.argv_bytes as usize)
-        .ok_or(DecodeError::Short(raw.len()))?;
+    let (record, _) = split::<events::exec_event>(&whole).ok_or_else(short)?;
+    let argv = argv.get(..record.argv_bytes as usize).ok_or_else(short)?;
     // The last argument may have been cut before its zero byte.
     let argv = argv.strip_suffix(&[0]).unwrap_or(argv);
     Ok(Exec {
         ts_ns: clock.unix_ns(record.boot_ns),
-        task: task(&record.task, clock).ok_or(DecodeError::Short(raw.len()))?,
+        task: task(&record.task, clock).ok_or_else(short)?,
         filename: text(&record.filename),
         argv: if argv.is_empty() {
             Vec::new()
@@ -203,8 +173,6 @@ fn exec(raw: &[u8], clock: Clock) -> Result<Exec, DecodeError> {
         },
     })
 }
-// SAFETY: integers only (see the sizes above).
-unsafe impl Raw for events::exec_event {}
 
 fn task(task: &events::task, clock: Clock) -> Option<Task> {
     (task.pid != 0).then(|| Task {
@@ -217,15 +185,6 @@ fn task(task: &events::task, clock: Clock) -> Option<Task> {
         comm: text(&task.comm),
         cgroup_id: task.cgroup_id,
     })
-}
-
-/// Bytes up to the first zero as text; what is not UTF-8 is replaced.
-fn text(bytes: &[u8]) -> String {
-    let end = bytes
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(bytes.len());
-    String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
 }
 
 fn endpoint(family: u8, addr: [u8; 16], port: u16) -> Endpoint {

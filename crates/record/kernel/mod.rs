@@ -21,6 +21,7 @@ mod misses;
 mod namespace;
 mod packet_rings;
 mod perf;
+mod raw;
 mod recorders;
 mod rings;
 mod skeleton;

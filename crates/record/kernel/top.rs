@@ -2,7 +2,6 @@
 //! here the counts are read.
 
 use std::io::{self, Read as _};
-use std::mem::offset_of;
 use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,7 +14,8 @@ use super::host;
 use super::host::TICK_NS;
 use super::load::{avoid_warnings, object};
 use super::misses::missed;
-use super::skeleton::top::types::{process_counts, process_key};
+use super::raw;
+use super::skeleton::top::types::{counts, process_counts, process_key};
 use super::skeleton::top::{TopSkel, TopSkelBuilder};
 use super::wanted::start_ticks;
 
@@ -148,15 +148,16 @@ impl Top {
             } else {
                 processes.lookup(&key, MapFlags::ANY)
             };
-            let Some(value) = value.map_err(hooks::plain)? else {
-                continue;
-            };
-            all.push(Counted {
-                owner,
-                comm: comm(&value),
-                counts: counts(&value),
-                is_gone,
-            });
+            let value = value.map_err(hooks::plain)?;
+            let value = value.as_deref().and_then(raw::split::<process_counts>);
+            if let Some((process, _)) = value {
+                all.push(Counted {
+                    owner,
+                    comm: raw::text(&process.comm),
+                    counts: counts(&process.counts),
+                    is_gone,
+                });
+            }
         }
         Ok(all)
     }
@@ -227,39 +228,23 @@ fn attach(programs: &mut TopSkel<'static>) -> Result<Vec<Link>, KernelError> {
 }
 
 fn owner(key: &[u8]) -> Option<Owner> {
-    let number = |offset| Some(u32::from_ne_bytes(*key.get(offset..)?.first_chunk()?));
-    let pid = number(offset_of!(process_key, pid))?;
-    let uid = number(offset_of!(process_key, uid))?;
-    let start = key.get(offset_of!(process_key, start_boot_ns)..)?;
-    let start_boot_ns = u64::from_ne_bytes(*start.first_chunk()?);
-    (pid != 0).then_some(Owner {
-        pid,
-        uid,
-        start_boot_ns,
+    let (key, _) = raw::split::<process_key>(key)?;
+    (key.pid != 0).then_some(Owner {
+        pid: key.pid,
+        uid: key.uid,
+        start_boot_ns: key.start_boot_ns,
     })
 }
 
-fn comm(value: &[u8]) -> String {
-    let bytes = value.get(offset_of!(process_counts, comm)..);
-    let bytes = bytes.unwrap_or_default();
-    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-    String::from_utf8_lossy(text).into_owned()
-}
-
-fn counts(value: &[u8]) -> Counts {
-    let number = |offset| -> Option<u64> {
-        let bytes = value.get(offset..)?;
-        Some(u64::from_ne_bytes(*bytes.first_chunk()?))
-    };
-    let number = |offset| number(offset).unwrap_or(0);
+fn counts(counts: &counts) -> Counts {
     Counts {
-        connects: number(offset_of!(process_counts, counts.connects)),
-        accepts: number(offset_of!(process_counts, counts.accepts)),
-        sent_packets: number(offset_of!(process_counts, counts.sent.packets)),
-        sent_bytes: number(offset_of!(process_counts, counts.sent.bytes)),
-        received_packets: number(offset_of!(process_counts, counts.received.packets)),
-        received_bytes: number(offset_of!(process_counts, counts.received.bytes)),
-        retransmits: number(offset_of!(process_counts, counts.retransmits)),
+        connects: counts.connects,
+        accepts: counts.accepts,
+        sent_packets: counts.sent.packets,
+        sent_bytes: counts.sent.bytes,
+        received_packets: counts.received.packets,
+        received_bytes: counts.received.bytes,
+        retransmits: counts.retransmits,
     }
 }
 
