@@ -53,8 +53,9 @@ static __always_inline long load_packet_bytes(const struct packet *packet, __u32
 #include "snap.bpf.h"
 #include "wanted.bpf.h"
 
-/* Never used: keeps the type in the object's BTF, and so in the skeleton. */
+/* Never used: keeps the types in the object's BTF, and so in the skeleton. */
 struct packet_record *unused_packet_record __attribute__((unused));
+enum limits *unused_limits __attribute__((unused));
 
 #define VLAN_TAG_BYTES 4
 #define ETHER_ADDRESSES_BYTES 12

@@ -24,8 +24,6 @@ const volatile __u32 by_cgroup = 0;
 const volatile __u32 follow_forks = 0;
 
 #define MAX_WANTED 1024
-/* In which /proc tells when a process started: 1/100 s (USER_HZ). */
-#define TICK_NS 10000000
 
 /* When each process started, in ticks since boot: its pid may be another's later. */
 struct {

@@ -13,10 +13,7 @@
 #include <stdbool.h>
 #include <bpf/bpf_helpers.h>
 
-#include "headers.h"
-
-/* tcpdump's largest snap length (netdissect.h MAXIMUM_SNAPLEN). */
-#define MAX_SNAP_BYTES 262144
+#include "tcprec.h"
 
 /* How many bytes of a packet to keep at most, up to MAX_SNAP_BYTES. */
 const volatile __u32 snap_bytes = MAX_SNAP_BYTES;

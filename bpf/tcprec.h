@@ -15,9 +15,16 @@
 #include "headers.h"
 
 #define MAX_NETNS 16	   /* network namespaces that are recorded at once */
-#define COMM_BYTES 16	   /* the kernel's TASK_COMM_LEN */
 #define FILENAME_BYTES 256 /* longer paths are cut */
 #define ARGV_BYTES 1024	   /* longer argument lists are cut */
+
+/* Numbers that the recorder needs too: macros are not among the generated types. */
+enum limits {
+	PACKET_ALIGN_BYTES = 8,	 /* records in a ring of packets begin at multiples of this */
+	COMM_BYTES = 16,	 /* the kernel's TASK_COMM_LEN */
+	MAX_SNAP_BYTES = 262144, /* tcpdump's largest snap length (netdissect.h MAXIMUM_SNAPLEN) */
+	TICK_NS = 10000000,	 /* in which /proc tells when a process started: 1/100 s (USER_HZ) */
+};
 
 /* Way of a packet or a reset. */
 enum direction {
@@ -48,9 +55,6 @@ struct ring_positions {
 	__u64 read_bytes; /* by the recorder */
 	__u64 reserved_too[7];
 };
-
-/* Records in a ring of packets begin at multiples of this. */
-#define PACKET_ALIGN_BYTES 8
 
 enum event_kind {
 	EVENT_CONNECT = 1,

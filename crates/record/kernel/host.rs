@@ -14,9 +14,10 @@ use tcprec_shared::record::MissingHook;
 
 use super::hooks::{owned, plain};
 use super::rings::Transport;
+use super::skeleton::packets::types::limits;
 
 /// /proc tells times in ticks of 1/100 s (USER_HZ).
-pub(crate) const TICK_NS: u64 = 10_000_000;
+pub(crate) const TICK_NS: u64 = limits::TICK_NS.0 as u64;
 
 /// The kernel's boot clock and its distance from Unix time, measured once: a
 /// record's time is `boot + offset`, so that the same moment has the same time

@@ -68,6 +68,7 @@ pub(crate) use tracefs::find as find_tracepoint;
 pub(crate) use wanted::{Wanted, check_pids};
 
 use skeleton::packets::PacketsSkel;
+use skeleton::packets::types::limits;
 
 /// How packets are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -141,7 +142,7 @@ pub(crate) struct Options {
 pub(crate) const MAX_NAMESPACES: usize = 16;
 
 /// tcpdump's largest snap length, and ours.
-pub(crate) const MAX_SNAP_BYTES: u32 = 262_144;
+pub(crate) const MAX_SNAP_BYTES: u32 = limits::MAX_SNAP_BYTES.0;
 
 /// Why the kernel side does not run.
 #[derive(Debug, Error)]

@@ -19,11 +19,11 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::batch::{Batch, Ring};
 use super::rings::page_bytes;
-use super::skeleton::packets::types::{packet_record, ring_positions};
+use super::skeleton::packets::types::{limits, packet_record, ring_positions};
 use super::skeleton::packets::{OpenPacketsMaps, PacketsMaps};
 
-/// `PACKET_ALIGN_BYTES` of bpf/tcprec.h.
-const ALIGN_BYTES: u64 = 8;
+/// Records begin at multiples of this.
+const ALIGN_BYTES: u64 = limits::PACKET_ALIGN_BYTES.0 as u64;
 const SEGMENT_BYTES: u64 = 1 << 20;
 /// What each CPU gets where there are many: packets may all come to one.
 const SHARE_BYTES: u64 = 1 << 20;

@@ -13,6 +13,7 @@ use procfs::process::{Process, all_processes};
 
 use super::host;
 use super::skeleton::events::{EventsSkel, OpenEventsSkel};
+use super::skeleton::packets::types::limits;
 use super::skeleton::packets::{OpenPacketsSkel, PacketsSkel};
 
 /// Sockets whose packets are known to be wanted; the least recent make room.
@@ -24,7 +25,7 @@ const PORTS: u32 = 1 << 16;
 /// Processes that wanted ones started.
 const MAX_FOLLOWED: u32 = 1 << 16;
 /// The kernel's TASK_COMM_LEN, with a zero at the end.
-const COMM_BYTES: usize = 16;
+const COMM_BYTES: usize = limits::COMM_BYTES.0 as usize;
 const YES: [u8; 1] = [1];
 
 /// When a process started, in ticks since boot. None when it is gone.
