@@ -316,8 +316,6 @@ fn list(namespaces: &[String]) -> Result<(), Failure> {
         let _ = writeln!(text, "{}.{name}{note}", device.index);
     }
     let _ = writeln!(text, "any (all of these)");
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Output(error)),
-        _ => Ok(()),
-    }
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(())
 }

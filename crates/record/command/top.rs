@@ -84,13 +84,9 @@ impl Top {
     /// Counts and shows until something ends it.
     ///
     /// # Errors
-    /// What keeps it from counting, with the remedy. A reader of the output that
-    /// goes away (`| head`) is no error.
+    /// What keeps it from counting, with the remedy, or the output's.
     pub fn run(self) -> Result<u8, Failure> {
-        match self.watch() {
-            Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
-            result => result.map(|()| 0),
-        }
+        self.watch().map(|()| 0)
     }
 
     fn watch(&self) -> Result<(), Failure> {

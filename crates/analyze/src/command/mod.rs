@@ -68,17 +68,14 @@ impl Offline {
     /// Does it. Gives the exit code.
     ///
     /// # Errors
-    /// See [`Failure`]. A reader of the output that goes away (`| head`) is no error.
+    /// See [`Failure`].
     pub fn run(self) -> Result<u8, Failure> {
         let result = match self {
             Self::Analyze(args) => analyze::run(args),
             Self::Print(args) => print::run(args),
             Self::Convert(args) => convert::run(args),
         };
-        match result {
-            Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
-            result => result.map(|()| 0),
-        }
+        result.map(|()| 0)
     }
 }
 
@@ -119,11 +116,14 @@ impl Failure {
 }
 
 /// The exit code of a command: its own, or that of its failure, which is told
-/// on the standard error.
+/// on the standard error. That nobody reads the output any more (`| head`) is no failure.
 #[must_use]
 pub fn exit(result: Result<u8, Failure>) -> ExitCode {
     match result {
         Ok(code) => code.into(),
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
         Err(failure) => {
             warn(&failure);
             failure.exit_code().into()
