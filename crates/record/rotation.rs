@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tcprec_shared::format::{self, Format, is_standard_stream};
+use tcprec_shared::format::{self, Format, folder_of, is_standard_stream};
 
 /// When another file is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -152,11 +152,10 @@ impl Names {
     /// The files that have a name as this gives them, each with its stem and its number.
     fn found(&self) -> impl Iterator<Item = (PathBuf, (String, u32))> {
         let series = Path::new(&self.stem);
-        let folder = match series.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let entries = fs::read_dir(folder_of(series))
+            .into_iter()
+            .flatten()
+            .flatten();
         entries.filter_map(move |entry| {
             let path = series.with_file_name(entry.file_name());
             if !holds_something(&path) {

@@ -15,7 +15,7 @@ use tcprec_analyze::command::number::count;
 use tcprec_analyze::command::{Failure, LineArgs, ReportFormat, ReportOptions, Reporter};
 use tcprec_analyze::condition::Condition;
 use tcprec_analyze::print::Printer;
-use tcprec_shared::format::{Format, is_standard_stream};
+use tcprec_shared::format::{Format, folder_of, is_standard_stream};
 
 use crate::lock;
 use crate::output::{CaptureFile, Output};
@@ -258,11 +258,7 @@ fn place(path: &Path) -> PathBuf {
     if let Ok(existing) = fs::canonicalize(path) {
         return existing;
     }
-    let folder = match path.parent() {
-        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
-        Some(folder) => folder,
-        None => return path.to_owned(),
-    };
+    let folder = folder_of(path);
     let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     path.file_name()
         .map_or_else(|| path.to_owned(), |name| folder.join(name))

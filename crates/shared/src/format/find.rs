@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::folder_of;
+
 /// What a capture may be called that is asked for by its stem, best first.
 const EXTENSIONS: [&str; 9] = [
     "jsonl.zst",
@@ -56,10 +58,6 @@ pub(super) fn find(path: &Path) -> io::Result<Found> {
     if fs::exists(path)? {
         return Ok(Found::File(path.to_owned()));
     }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // A series may be asked for by the name that the recorder was given.
     let stems = EXTENSIONS.iter().filter_map(|extension| {
@@ -67,7 +65,7 @@ pub(super) fn find(path: &Path) -> io::Result<Found> {
         Some((stem, *extension))
     });
     let asked = EXTENSIONS.map(|extension| (&*name, extension)).into_iter();
-    let files: Vec<_> = files_of(folder).into_iter().flatten().collect();
+    let files: Vec<_> = files_of(folder_of(path)).into_iter().flatten().collect();
     for (stem, extension) in asked.chain(stems) {
         let mut parts: Vec<_> = files
             .iter()
