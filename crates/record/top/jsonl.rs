@@ -30,7 +30,6 @@ struct Line<'a> {
     missed: u64,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for it
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }

@@ -141,13 +141,11 @@ fn styled(text: &str, style: Style, looks: &Looks) -> String {
     format!("{style}{text}{style:#}")
 }
 
-#[allow(clippy::cast_precision_loss)] // few digits are left of it
 fn rate(count: u64, length: Duration) -> f64 {
     count as f64 / length.as_secs_f64().max(1e-9)
 }
 
 /// Whole where it is nearly so: no interval is exactly a second long.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // `as` saturates
 fn per_second(count: u64, length: Duration) -> String {
     let rate = rate(count, length);
     let tenth = (rate - rate.round()).abs() >= 0.05;
@@ -159,8 +157,8 @@ fn per_second(count: u64, length: Duration) -> String {
     }
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // `as` saturates
 fn bytes_per_second(count: u64, length: Duration) -> String {
+    // `as` saturates.
     match rate(count, length) as u64 {
         0 if count == 0 => "0".to_owned(),
         rate => units::bytes(rate),

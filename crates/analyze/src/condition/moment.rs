@@ -76,8 +76,8 @@ fn since_midnight_ns(time: Time) -> i64 {
 impl Moment {
     /// How a time of so many seconds since 1970 stands to it, in a time zone.
     pub(super) fn order(self, seconds: f64, zone: &TimeZone) -> Option<Ordering> {
-        // A double has no more of our days than a quarter of a microsecond.
-        #[allow(clippy::cast_possible_truncation)] // what is too large is no time
+        // A double has no more of our days than a quarter of a microsecond. What is too
+        // large becomes the largest number, which is no time.
         let us = (seconds * 1e6).round() as i64;
         let found = Timestamp::from_microsecond(us).ok()?.to_zoned(zone.clone());
         let found_ns = since_midnight_ns(found.time());

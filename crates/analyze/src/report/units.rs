@@ -35,7 +35,6 @@ pub fn share(part: u64, of: u64) -> String {
 }
 
 /// Bytes with three digits and a decimal unit: `999 B`, `1.23 kB`, `45.6 MB`.
-#[allow(clippy::cast_precision_loss)] // three digits are left of it
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 1000 {
@@ -55,7 +54,6 @@ pub fn bytes(bytes: u64) -> String {
 
 /// A duration with three digits, or in minutes and hours: `0 s`, `1.23 ms`,
 /// `45.6 s`, `2 min 5 s`, `3 h 7 min`.
-#[allow(clippy::cast_precision_loss)] // three digits are left of it
 pub fn duration(ns: i64) -> String {
     let sign = if ns < 0 { "-" } else { "" };
     let ns = ns.unsigned_abs();

@@ -24,8 +24,8 @@ impl Seq {
 impl Add<i64> for Seq {
     type Output = Self;
 
-    #[allow(clippy::cast_possible_truncation, reason = "sequence numbers wrap")]
     fn add(self, places: i64) -> Self {
+        // All but the lower half wraps away.
         Self(self.0.wrapping_add(places as u32))
     }
 }

@@ -47,7 +47,6 @@ fn objects(lines: &str) -> Vec<Value> {
 }
 
 /// Seconds since the epoch, or between two moments.
-#[allow(clippy::cast_possible_truncation)] // microseconds of our days
 fn micros(seconds: f64) -> i64 {
     (seconds * 1e6).round() as i64
 }

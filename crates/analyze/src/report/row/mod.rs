@@ -33,7 +33,6 @@ use crate::owner::Owners;
 
 /// Nanoseconds as seconds, as exactly as a double can hold them: in our days
 /// to a quarter of a microsecond.
-#[allow(clippy::cast_precision_loss)]
 fn seconds(ns: i64) -> f64 {
     const SECOND_NS: i64 = 1_000_000_000;
     // Not one division: 64 bits of nanoseconds are more than a double holds.
