@@ -257,12 +257,8 @@ pub(super) fn cgroup_root() -> io::Result<OwnedFd> {
 /// it is closed. Not every host mounts each, and `ip netns exec` hides those
 /// below /sys.
 pub(super) fn private_mount(kind: &CStr) -> io::Result<OwnedFd> {
-    // linux/mount.h
-    const FSOPEN_CLOEXEC: libc::c_uint = 1;
-    const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
-    const FSMOUNT_CLOEXEC: libc::c_uint = 1;
     // SAFETY: the name ends with a zero byte.
-    let opened = unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) };
+    let opened = unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), libc::FSOPEN_CLOEXEC) };
     let context = owned(opened)?;
     let (key, value) = (ptr::null::<libc::c_char>(), ptr::null::<libc::c_void>());
     // SAFETY: the descriptor is open, and this command takes no key and no value.
@@ -270,7 +266,7 @@ pub(super) fn private_mount(kind: &CStr) -> io::Result<OwnedFd> {
         libc::syscall(
             libc::SYS_fsconfig,
             context.as_raw_fd(),
-            FSCONFIG_CMD_CREATE,
+            libc::FSCONFIG_CMD_CREATE,
             key,
             value,
             0,
@@ -280,5 +276,12 @@ pub(super) fn private_mount(kind: &CStr) -> io::Result<OwnedFd> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the descriptor is open; no attributes are wanted.
-    owned(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, 0) })
+    owned(unsafe {
+        libc::syscall(
+            libc::SYS_fsmount,
+            context.as_raw_fd(),
+            libc::FSMOUNT_CLOEXEC,
+            0,
+        )
+    })
 }

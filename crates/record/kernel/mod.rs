@@ -451,11 +451,10 @@ impl Kernel {
             packets.hooks.clear();
         }
         self.links.clear();
-        const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
         // The command waits for an RCU grace period (kernel's membarrier.c), and
         // programs run inside one.
         // SAFETY: takes no memory.
-        unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+        unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
     }
 
     /// What was lost between the last call but one and the last call. All that
