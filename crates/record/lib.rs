@@ -5,6 +5,7 @@
 mod books;
 pub mod command;
 mod container;
+mod decoder;
 mod doctor;
 mod interfaces;
 mod kernel;

@@ -18,6 +18,7 @@ use tcprec_shared::record::{Capture, Direction, End, MissingHook, SCHEMA};
 use thiserror::Error;
 
 use crate::books::{Elsewhere, Totals};
+use crate::decoder::Decoder;
 use crate::interfaces::Interfaces;
 use crate::kernel::{
     self, Attached, Batch, Clock, EventHooks, Filter, Hook, Kernel, KernelError, Options, Recorded,
@@ -244,14 +245,12 @@ pub(crate) fn record(
     let progress = Arc::new(Progress::default());
     let mut writer = Writer::new(
         outputs,
-        recorded.clone(),
-        clock,
+        Decoder::new(recorded.clone(), clock, attached.classic.take()),
         capture(recording, &options, clock, &attached),
-        attached.classic.take(),
         recording.packet_limit,
+        recording.is_packet_buffered,
         Arc::clone(&progress),
-    )
-    .flushing_batches(recording.is_packet_buffered);
+    );
     // At once: a file without it is nothing.
     writer.begin();
     let child = match start_command_and_give_up_rights(recording, &options, usual_descriptors) {

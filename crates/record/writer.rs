@@ -1,5 +1,5 @@
-//! The writing side of a recording, on a thread of its own: decodes batches,
-//! tells processes before their first event, and hands records to the sinks.
+//! The writing side of a recording, on a thread of its own: has batches decoded,
+//! and hands the records to the outputs.
 //!
 //! It also keeps the books: every packet and event that the kernel side handed
 //! over ends up recorded, lost for a cause, or left out behind the `-c` limit.
@@ -10,13 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tcprec_analyze::annotate::{Annotator, Note};
-use tcprec_shared::record::{Capture, End, Loss, LossCause, Lost, Record};
+use tcprec_shared::record::{Capture, End, LossCause, Lost, Record};
 
 use crate::books::{Elsewhere, Totals};
-use crate::kernel::{
-    Batch, Classic, Clock, DecodeError, Decoded, Device, Losses, Recorded, Ring, decode_event,
-    decode_packet, decode_scan,
-};
+use crate::decoder::Decoder;
+use crate::kernel::{Batch, Device, Losses, Ring};
 use crate::output::{Output, WriteError, Written};
 use crate::processes::Processes;
 use crate::sockets::Sockets;
@@ -98,11 +96,10 @@ pub(crate) struct Closed {
 impl Writer {
     pub(crate) fn new(
         mut outputs: Vec<Output>,
-        recorded: Recorded,
-        clock: Clock,
+        decoder: Decoder,
         capture: Capture,
-        classic: Option<Classic>,
         limit: Option<u64>,
+        flushes_batches: bool,
         progress: Arc<Progress>,
     ) -> Self {
         let is_annotated = outputs.iter().any(Output::is_annotated);
@@ -110,32 +107,17 @@ impl Writer {
         Self {
             outputs,
             annotator: is_annotated.then(Annotator::new),
-            decoder: Decoder {
-                recorded,
-                clock,
-                classic,
-                processes: Processes::new(clock),
-                left_out_events: 0,
-            },
+            decoder,
             spare: Vec::new(),
             capture,
             sockets: is_series.then(Sockets::default),
             limit,
-            flushes_batches: false,
+            flushes_batches,
             is_full: false,
             totals: Totals::default(),
             elsewhere: Elsewhere::default(),
             progress,
             failures: Vec::new(),
-        }
-    }
-
-    /// Makes what each batch holds readable for others at once, if asked for, rather than
-    /// each second.
-    pub(crate) fn flushing_batches(self, flushes_batches: bool) -> Self {
-        Self {
-            flushes_batches,
-            ..self
         }
     }
 
@@ -151,15 +133,7 @@ impl Writer {
     /// Writes the sockets that existed.
     pub(crate) fn scan(&mut self, raw_scan: &[u8]) {
         let mut records = Vec::new();
-        for decoded in decode_scan(raw_scan, self.decoder.clock) {
-            self.totals.scanned += 1;
-            self.decoder.push(decoded, &mut records);
-        }
-        let from_proc = self.decoder.classic.as_mut().map(Classic::take_scan);
-        for decoded in from_proc.into_iter().flatten() {
-            self.totals.scanned += 1;
-            self.decoder.push(Ok(decoded), &mut records);
-        }
+        self.totals.scanned += self.decoder.scan(raw_scan, &mut records);
         self.write(&records);
         self.each_output(Output::flush);
     }
@@ -424,71 +398,6 @@ fn recycled<'to>(mut records: Vec<Record<'_>>) -> Vec<Record<'to>> {
     records.clear();
     // Collecting in place keeps the allocation.
     records.into_iter().map(Record::into_owned).collect()
-}
-
-/// Makes records of what the kernel side says: a process before its first
-/// event, a loss of what makes no sense.
-struct Decoder {
-    recorded: Recorded,
-    clock: Clock,
-    /// Who completes events, where the kernel tells no types.
-    classic: Option<Classic>,
-    processes: Processes,
-    /// Events of other namespaces, where the kernel does not tell them apart.
-    left_out_events: u64,
-}
-
-impl Decoder {
-    fn packet<'a>(&self, netns: u32, raw: &'a [u8]) -> Record<'a> {
-        match decode_packet(raw, netns, self.clock, &self.recorded) {
-            Ok(packet) => Record::Packet(packet),
-            Err(_) => self.lost(Lost::Packets),
-        }
-    }
-
-    /// What the programs told of events, but for what is of another namespace.
-    fn push_here(&mut self, raw: &[u8], records: &mut Vec<Record<'_>>) {
-        let completed = match (&mut self.classic, decode_event(raw, self.clock)) {
-            (Some(classic), Ok(told)) => {
-                let is_event = matches!(told, Decoded::Event(..));
-                let Some(completed) = classic.complete(told) else {
-                    self.left_out_events += u64::from(is_event);
-                    return;
-                };
-                Ok(completed)
-            }
-            (_, decoded) => decoded,
-        };
-        self.push(completed, records);
-    }
-
-    fn push(&mut self, decoded: Result<Decoded, DecodeError>, records: &mut Vec<Record<'_>>) {
-        match decoded {
-            Ok(Decoded::Event(event, task)) => {
-                let process = task.and_then(|task| self.processes.meet(&task));
-                records.extend(process.map(Record::Process));
-                records.push(Record::Event(event));
-            }
-            Ok(Decoded::Exec(exec)) => {
-                records.extend(self.processes.start(exec).map(Record::Process));
-            }
-            Err(_) => records.push(self.lost(Lost::Events)),
-        }
-    }
-
-    /// The loss of what makes no sense.
-    fn lost(&self, lost: Lost) -> Record<'static> {
-        let now = Clock::boot_ns().map_or(0, |boot| self.clock.unix_ns(boot));
-        Record::Loss(Loss {
-            cause: LossCause::Decode,
-            lost,
-            cpu: None,
-            count: 1,
-            bytes: 0,
-            first_ns: now,
-            last_ns: now,
-        })
-    }
 }
 
 #[cfg(test)]

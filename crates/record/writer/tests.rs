@@ -1,7 +1,14 @@
 use std::fs;
 
+use tcprec_shared::record::Loss;
+
 use super::*;
+use crate::kernel::{Clock, Recorded};
 use crate::output::CaptureFile;
+
+fn decoder() -> Decoder {
+    Decoder::new(Recorded::new(Vec::new()), Clock { offset_ns: 0 }, None)
+}
 
 fn loss(lost: Lost, count: u64) -> Record<'static> {
     Record::Loss(Loss {
@@ -17,16 +24,13 @@ fn loss(lost: Lost, count: u64) -> Record<'static> {
 
 #[test]
 fn each_loss_is_entered_where_it_belongs() {
-    let recorded = Recorded::new(Vec::new());
-    let clock = Clock { offset_ns: 0 };
     let progress = Arc::<Progress>::default();
     let mut writer = Writer::new(
         Vec::new(),
-        recorded,
-        clock,
+        decoder(),
         Capture::default(),
         None,
-        None,
+        false,
         Arc::clone(&progress),
     );
     let losses = [
@@ -64,14 +68,12 @@ fn batches_are_readable_at_once_if_asked_for() {
         let capture = CaptureFile::create(&path, None, 0).unwrap();
         let mut writer = Writer::new(
             vec![Output::Capture(Box::new(capture))],
-            Recorded::new(Vec::new()),
-            Clock { offset_ns: 0 },
+            decoder(),
             Capture::default(),
             None,
-            None,
+            flushes,
             Arc::default(),
-        )
-        .flushing_batches(flushes);
+        );
         writer.begin();
         let before = fs::metadata(&path).unwrap().len();
         writer.batch(&batch());
