@@ -1,5 +1,6 @@
 //! What records are written to: a capture, in one file or in a rotated series,
-//! lines for people, or the report of their analysis. What stands in them is the writer's to decide.
+//! lines for people, or the report of their analysis. Which records those are is the
+//! writer's to decide.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs;

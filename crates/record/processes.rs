@@ -41,7 +41,7 @@ pub(crate) struct Processes {
 #[derive(Debug)]
 struct Known {
     process: Process,
-    /// Whether it did something since it was last to be forgotten.
+    /// Whether it acted since it was last to be forgotten.
     has_acted: bool,
 }
 
@@ -116,8 +116,8 @@ impl Processes {
         self.known.insert(id, known);
     }
 
-    /// Forgets the oldest that did nothing since its mark was taken away, as it is of
-    /// those before it.
+    /// Forgets the oldest process without the mark that it acted. Those before it lose
+    /// theirs and go to the end: the second-chance (clock) algorithm.
     fn make_room(&mut self) {
         while self.known.len() >= self.max_known
             && let Some(oldest) = self.known_order.pop_front()

@@ -22,9 +22,9 @@ const NEEDED: [Capability; 4] = [
     Capability::CAP_SYS_PTRACE,
 ];
 
-/// Gives up all other capabilities, and the way to new ones, for this thread
-/// and those that it starts; and core dumps, for the process. A root that `creates_files` later may do so in
-/// folders of others.
+/// Gives up all other capabilities, and the way to new ones, for this thread and those
+/// that it starts; for the whole process core dumps. With `creates_files` root keeps the
+/// right to create files in folders of others.
 ///
 /// # Errors
 /// The kernel's.

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
-/// So many bytes are taken of a ring at a look, and the record that is more.
+/// So many bytes are taken of a ring at a look, and the rest of the last record.
 pub(super) const OF_A_RING_BYTES: usize = 2 << 20;
 
-/// Of events that nobody takes so many bytes are kept: a few times what their ring holds.
+/// So many bytes of events are kept while the writer takes none: a few times what their
+/// ring holds.
 const MAX_WAITING_BYTES: usize = 16 << 20;
 
-/// More than so many bytes that went elsewhere are not carried along.
+/// A batch is copied into less memory when more bytes than these were split off it.
 const MAX_DEAD_BYTES: usize = 1 << 20;
 
 /// Raw records of the kernel side. Reused, so that recording does not allocate.
@@ -98,8 +99,8 @@ impl Batch {
         self.entries.iter().map(|e| (e.ring, self.raw(*e)))
     }
 
-    /// Lets it take so much of one more ring, whatever it holds: each look takes
-    /// of each ring.
+    /// Makes room for a look's share of one more ring, whatever the batch holds: each
+    /// look takes something of each ring.
     pub(crate) fn make_room(&mut self) {
         self.full_bytes = self.bytes.len() + OF_A_RING_BYTES;
     }
@@ -131,10 +132,10 @@ impl Batch {
     }
 }
 
-/// Records that wait until no other ring can have earlier ones: where the writer is behind,
-/// events, for the packets of their time are still in a ring. About as many bytes at most as
-/// the ring has, for at each look as much is taken of each, and those that are
-/// [kept](Self::keep).
+/// Records that wait because a ring may still hold earlier ones. While the writer is behind,
+/// these are events: packets of the same time are still in their rings. They take about as
+/// much memory as the events' ring at most, for each look takes as many bytes of each ring;
+/// and beside that what is [kept](Self::keep).
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     /// Those of each look, and how many of them went since.

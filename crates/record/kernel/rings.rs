@@ -308,9 +308,9 @@ impl Rings {
         taken.map(drop)
     }
 
-    /// The same of ring buffers. A CPU takes the time before its place in one, so
-    /// what is left of one may be older than the latest that was taken, by what
-    /// another CPU's program takes.
+    /// The same of the kernel's ring buffers. A program reads the clock before it reserves
+    /// its place in the ring. So a record that is left may be older than the latest one
+    /// that was taken, by no more than the time that a program needs in between.
     fn take_ring_buffers(&self, rings: &[RingBuffer<'static>]) -> io::Result<Option<u64>> {
         let mut until_ns = None;
         for ring in rings {

@@ -44,9 +44,9 @@ impl Answer {
 
 /// The latest answers by number, and the number of the latest for a way.
 ///
-/// The packets of a connection come soon one after the other, so those that are
-/// asked for stand together at the end of a ring. What says where is small enough
-/// to be at hand, and tells a new way without a look at an old answer.
+/// Packets of a connection mostly come close together. So the answers that are needed stand
+/// close together at the end of a ring, and stay in the cache. So does the index, which is
+/// small, and which shows that a way is new without a look at an old answer.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     /// That of each number, until it is needed for a later one.

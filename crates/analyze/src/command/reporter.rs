@@ -19,8 +19,8 @@ use crate::tcp::Limits;
 /// So many rows of each table are shown if not all are asked for.
 const ROWS: usize = 20;
 
-/// After so many packets at a time others help: whoever reads ahead is not that far ahead of
-/// one thread that keeps up with it, and no more are done before others are awake.
+/// Other threads help once so many packets came without a wait between them. Fewer do while
+/// one thread keeps up with what reads ahead, and would be done before others are awake.
 const MANY_PACKETS: usize = 16_384;
 
 /// How a report is written.

@@ -25,10 +25,10 @@ impl Parts {
         Self(parts.collect())
     }
 
-    /// Takes those out that tell again what others do: of a recording that was written in
-    /// several formats, or converted, the files of one kind stay. These are such that a
-    /// filter left the most in, else those of which there are most, else the best format.
-    /// The numbers of two kinds tell nothing of each other: each is rotated by itself.
+    /// Takes out the files that tell again what others tell. Of a recording that was written
+    /// in several formats, or converted, the files of one kind stay: those with the shortest
+    /// filter, which leaves the most in; of these the kind with the most files; of these the
+    /// best format. Numbers are compared within a kind only, for each is rotated by itself.
     pub(super) fn take_doubled(&mut self) -> Vec<PathBuf> {
         let mut recordings = HashMap::<_, BTreeMap<_, Vec<_>>>::new();
         for (place, (part, path)) in self.0.iter().enumerate() {

@@ -31,7 +31,7 @@ use crate::stream::{ReadError, Source};
 /// does what can only be done in order.
 const FRAMES_OF_A_THREAD: usize = 3;
 
-/// As many threads' at most: more than one analysis can keep up with.
+/// Frames are read ahead for so many threads at most: one analysis needs no more.
 const MAX_THREADS: usize = 8;
 
 /// A larger frame, compressed or not, is left to the usual reader: it takes as
