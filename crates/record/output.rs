@@ -100,10 +100,7 @@ impl Output {
     /// Makes what was written so far readable for others.
     pub(crate) fn flush(&mut self) -> Result<(), WriteError> {
         match self {
-            Self::Capture(capture) => {
-                let flushed = capture.sink.flush();
-                capture.checked(flushed)
-            }
+            Self::Capture(capture) => capture.flush(),
             Self::Lines { to, .. } => to.flush().map_err(on_terminal),
             Self::Report(_) => Ok(()),
         }
@@ -139,21 +136,63 @@ fn on_terminal(source: io::Error) -> WriteError {
 pub(crate) struct CaptureFile {
     /// What the user called it.
     name: String,
-    /// The file that is written.
-    path: PathBuf,
-    _lock: Lock,
-    sink: Box<dyn Sink + Send>,
+    file: OpenFile,
     is_annotated: bool,
-    /// How much of the file is written.
-    written_bytes: Arc<AtomicU64>,
-    /// Of it, what ends at the end of a record.
-    whole_bytes: u64,
     /// What the sink took, of all files, and of it what is in the whole bytes.
     taken: Held,
     whole: Held,
     /// Of the files before.
     past_bytes: u64,
     series: Option<Series>,
+}
+
+/// The file that is written.
+struct OpenFile {
+    path: PathBuf,
+    sink: Box<dyn Sink + Send>,
+    written_bytes: Arc<AtomicU64>,
+    /// Of the bytes that are written those up to the end of a record.
+    whole_bytes: u64,
+    lock: Lock,
+}
+
+impl OpenFile {
+    /// `file_bytes`: as [`format::create_counted`] takes it.
+    fn create(path: &Path, file_bytes: Option<u64>) -> Result<Self, CreateError> {
+        let lock = Lock::take(path)?;
+        let written_bytes = Arc::default();
+        Ok(Self {
+            path: path.to_owned(),
+            sink: format::create_counted(path, Arc::clone(&written_bytes), file_bytes)?,
+            written_bytes,
+            whole_bytes: 0,
+            lock,
+        })
+    }
+
+    fn written_bytes(&self) -> u64 {
+        self.written_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Ends it in good order, with this record if there is one; where that fails, behind its
+    /// last whole record. Gives how many bytes it has, and its lock.
+    fn finish(self, end: Option<&Record<'_>>) -> Result<(u64, Lock), (PathBuf, io::Error)> {
+        let Self {
+            path,
+            mut sink,
+            written_bytes,
+            whole_bytes,
+            lock,
+        } = self;
+        let written = end.map_or(Ok(()), |end| sink.write(end, None));
+        match written.and_then(|()| sink.finish()) {
+            Ok(()) => Ok((written_bytes.load(Ordering::Relaxed), lock)),
+            Err(error) => {
+                cut(&path, whole_bytes);
+                Err((path, error))
+            }
+        }
+    }
 }
 
 /// What makes several files one capture.
@@ -235,20 +274,14 @@ impl CaptureFile {
                 Some(series)
             }
         };
-        let lock = Lock::take(&path).map_err(|error| (path.display().to_string(), error.into()))?;
-        let written_bytes = Arc::default();
         let file_bytes = series.as_ref().and_then(|series| series.rotation.max_bytes);
-        let sink = format::create_counted(&path, Arc::clone(&written_bytes), file_bytes)
+        let file = OpenFile::create(&path, file_bytes)
             .map_err(|error| (path.display().to_string(), error))?;
         let container = Format::to_write(&path).map(|format| format.container);
         Ok(Self {
             name,
-            path,
-            _lock: lock,
-            sink,
+            file,
             is_annotated: container.is_ok_and(|container| container == Container::Pcapng),
-            written_bytes,
-            whole_bytes: 0,
             taken: Held::default(),
             whole: Held::default(),
             past_bytes: 0,
@@ -261,7 +294,7 @@ impl CaptureFile {
     pub(crate) fn is_due(&self, ts_ns: i64) -> bool {
         self.series.as_ref().is_some_and(|series| {
             let least = series.head_bytes.saturating_mul(2);
-            let written = self.written_bytes.load(Ordering::Relaxed);
+            let written = self.file.written_bytes();
             let max_bytes = series.rotation.max_bytes;
             ts_ns >= series.next_ns || max_bytes.is_some_and(|max| written > max.max(least))
         })
@@ -291,8 +324,7 @@ impl CaptureFile {
     ) -> Result<(), WriteError> {
         if self.series.is_some() {
             // If there can be no next file, this one holds all so far.
-            let flushed = self.sink.flush();
-            self.checked(flushed)?;
+            self.flush()?;
         }
         let Some(series) = &mut self.series else {
             return Ok(());
@@ -308,29 +340,19 @@ impl CaptureFile {
         })?;
         // First the next file, then the end of this one, which says that there
         // is a next.
-        let lock = Lock::take(&path).map_err(|source| failed(&path, source))?;
-        let written_bytes = Arc::default();
-        let file_bytes = series.rotation.max_bytes;
-        let sink = format::create_counted(&path, Arc::clone(&written_bytes), file_bytes);
-        let sink = sink.map_err(|error| {
+        let next = OpenFile::create(&path, series.rotation.max_bytes).map_err(|error| {
             let source = match error {
                 CreateError::Io(source) => source,
                 error => io::Error::other(error),
             };
             failed(&path, source)
         })?;
-        let mut before = mem::replace(&mut self.sink, sink);
-        let ended = before.write(end, None).and_then(|()| before.finish());
-        if let Err(source) = ended {
-            // The file is whole up to there; the next holds nothing yet.
-            cut(&self.path, self.whole_bytes);
-            return Err(failed(&self.path, source));
-        }
+        let before = mem::replace(&mut self.file, next);
+        let (bytes, lock) = before
+            .finish(Some(end))
+            .map_err(|(path, source)| failed(&path, source))?;
         self.whole = self.taken;
-        self.past_bytes += self.written_bytes.load(Ordering::Relaxed);
-        self.written_bytes = written_bytes;
-        self.whole_bytes = 0;
-        self.path = path;
+        self.past_bytes += bytes;
         series.sequence = series.sequence.saturating_add(1);
         series.next_ns = series.rotation.next_ns(series.next_ns, ts_ns);
         series.told.clear();
@@ -339,14 +361,18 @@ impl CaptureFile {
             self.put(&record, &Note::default(), processes)?;
         }
         // From now on it is a capture, whatever happens.
-        let flushed = self.sink.flush();
-        self.checked(flushed)?;
+        self.flush()?;
         // Not before: whoever begins to record asks only of files that hold something.
-        self._lock = lock;
+        drop(lock);
         if let Some(series) = &mut self.series {
-            series.head_bytes = self.whole_bytes;
+            series.head_bytes = self.file.whole_bytes;
         }
         Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), WriteError> {
+        let flushed = self.file.sink.flush();
+        self.checked(flushed)
     }
 
     fn write(
@@ -376,14 +402,17 @@ impl CaptureFile {
                     process: Some(id), ..
                 }) if series.told.insert(*id) => {
                     if let Some(process) = processes.known(*id) {
-                        let told = self.sink.write(&Record::Process(process.clone()), None);
+                        let told = self
+                            .file
+                            .sink
+                            .write(&Record::Process(process.clone()), None);
                         self.checked(told)?;
                     }
                 }
                 _ => {}
             }
         }
-        let written = self.sink.write(record, note.annotation.as_ref());
+        let written = self.file.sink.write(record, note.annotation.as_ref());
         self.checked(written)
     }
 
@@ -391,17 +420,17 @@ impl CaptureFile {
         match result {
             Ok(()) => {
                 // A sink that writes anything writes all that it took.
-                let written_bytes = self.written_bytes.load(Ordering::Relaxed);
-                if written_bytes != self.whole_bytes {
-                    self.whole_bytes = written_bytes;
+                let written_bytes = self.file.written_bytes();
+                if written_bytes != self.file.whole_bytes {
+                    self.file.whole_bytes = written_bytes;
                     self.whole = self.taken;
                 }
                 Ok(())
             }
             Err(source) => {
-                cut(&self.path, self.whole_bytes);
+                cut(&self.file.path, self.file.whole_bytes);
                 Err(WriteError {
-                    name: self.path.display().to_string(),
+                    name: self.file.path.display().to_string(),
                     source,
                     held: Some(self.whole),
                 })
@@ -410,15 +439,14 @@ impl CaptureFile {
     }
 
     fn finish(self) -> Result<Written, WriteError> {
-        let Self { sink, path, .. } = self;
-        sink.finish().map_err(|source| {
-            cut(&path, self.whole_bytes);
-            WriteError {
+        let (bytes, _) = self
+            .file
+            .finish(None)
+            .map_err(|(path, source)| WriteError {
                 name: path.display().to_string(),
                 source,
                 held: Some(self.whole),
-            }
-        })?;
+            })?;
         let series = self.series.as_ref();
         let files = series.map_or(0, |series| u64::from(series.sequence)) + 1;
         let ring = series.filter(|series| series.rotation.ring().is_some());
@@ -434,7 +462,7 @@ impl CaptureFile {
         Ok(Written {
             name: self.name,
             files,
-            bytes: self.past_bytes + self.written_bytes.load(Ordering::Relaxed),
+            bytes: self.past_bytes + bytes,
             kept: kept.filter(|(kept, _)| *kept < files),
         })
     }
