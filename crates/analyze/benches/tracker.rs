@@ -1,8 +1,6 @@
 //! How long a segment takes until it is part of its connection.
 //! `cargo bench -p tcprec-analyze --bench tracker`
 
-#![allow(missing_docs)] // of what criterion's macros make
-
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -1,7 +1,7 @@
 //! How long single packets take: their headers, and their line of JSON.
 //! `cargo bench -p tcprec-shared --bench codec`
 
-#![allow(clippy::unwrap_used, missing_docs)] // a failure here is a bench's
+#![allow(clippy::unwrap_used)] // a failure here is a bench's
 
 use std::borrow::Cow;
 use std::hint::black_box;

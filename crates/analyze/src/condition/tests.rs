@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used)] // a failure here is a test's
-
 use std::collections::BTreeSet;
 
 use jiff::tz::TimeZone;
