@@ -1,7 +1,7 @@
 //! What the packets of a part of a batch say by themselves: the first thing that
 //! is done with records, for many parts at the same time.
 
-use std::ops::{AddAssign, Range};
+use std::ops::Range;
 
 use tcprec_shared::batch::{self, Batch};
 use tcprec_shared::headers::{self, Headers, Other, Segment};
@@ -312,32 +312,5 @@ impl Tally {
             latest_ns,
         };
         found(at, &headers);
-    }
-}
-
-impl AddAssign for PacketCounts {
-    fn add_assign(&mut self, other: Self) {
-        let Self {
-            all,
-            wire_bytes,
-            captured_bytes,
-            not_tcp,
-            cut,
-            malformed,
-            unassembled,
-            unknown_link,
-            copies,
-            disagreements,
-        } = other;
-        self.all += all;
-        self.wire_bytes += wire_bytes;
-        self.captured_bytes += captured_bytes;
-        self.not_tcp += not_tcp;
-        self.cut += cut;
-        self.malformed += malformed;
-        self.unassembled += unassembled;
-        self.unknown_link += unknown_link;
-        self.copies += copies;
-        self.disagreements += disagreements;
     }
 }

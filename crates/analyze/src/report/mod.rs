@@ -262,6 +262,33 @@ pub struct PacketCounts {
     pub disagreements: u64,
 }
 
+impl AddAssign for PacketCounts {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            all,
+            wire_bytes,
+            captured_bytes,
+            not_tcp,
+            cut,
+            malformed,
+            unassembled,
+            unknown_link,
+            copies,
+            disagreements,
+        } = other;
+        self.all += all;
+        self.wire_bytes += wire_bytes;
+        self.captured_bytes += captured_bytes;
+        self.not_tcp += not_tcp;
+        self.cut += cut;
+        self.malformed += malformed;
+        self.unassembled += unassembled;
+        self.unknown_link += unknown_link;
+        self.copies += copies;
+        self.disagreements += disagreements;
+    }
+}
+
 /// An interface and what passed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InterfaceSummary {
