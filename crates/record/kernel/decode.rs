@@ -81,13 +81,13 @@ pub(crate) fn decode_packet<'a>(
         ts_ns: clock.unix_ns(record.boot_ns),
         interface,
         direction: direction(record.direction.0),
-        wire_bytes: record.wire_bytes + added,
+        wire_bytes: record.wire_bytes.wrapping_add(added),
         cookie: known(record.cookie),
         kernel: Some(KernelParse {
             src: endpoint(headers.ip_version, headers.src, headers.sport),
             dst: endpoint(headers.ip_version, headers.dst, headers.dport),
             flags: headers.flags,
-            header_bytes: headers.header_bytes + added,
+            header_bytes: headers.header_bytes.wrapping_add(added),
             payload_bytes: headers.payload_bytes,
         }),
         data,
@@ -241,4 +241,133 @@ pub(super) fn state(state: u8) -> Option<TcpState> {
         12 => TcpState::NewSynRecv,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{ptr, slice};
+
+    use super::super::interfaces::{Device, Layer};
+    use super::*;
+
+    const CLOCK: Clock = Clock { offset_ns: 1000 };
+
+    /// A record as the programs hand it over.
+    fn raw<T: Copy>(record: &T) -> Vec<u8> {
+        // SAFETY: a value of the contract has no padding (kernel/raw.rs).
+        unsafe { slice::from_raw_parts(ptr::from_ref(record).cast(), size_of::<T>()) }.to_vec()
+    }
+
+    fn task_of(pid: u32, tid: u32) -> events::task {
+        let mut task = events::task {
+            start_boot_ns: 5,
+            pid,
+            tid,
+            ..Default::default()
+        };
+        task.comm[..6].copy_from_slice(b"nginx\0");
+        task
+    }
+
+    #[test]
+    fn an_event_has_what_the_kernel_knew_and_who_acted() {
+        let record = events::socket_event {
+            boot_ns: 7,
+            kind: events::event_kind::EVENT_STATE,
+            task: task_of(811, 812),
+            ip_version: 4,
+            local: [10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            local_port: 80,
+            old_state: 3,
+            new_state: 1,
+            has_facts: 1,
+            srtt_us: 40,
+            ..Default::default()
+        };
+        let Ok(Decoded::Event(event, Some(task))) = decode_event(&raw(&record), CLOCK) else {
+            panic!("an event of a process");
+        };
+        assert_eq!((event.kind, event.ts_ns), (EventKind::State, 1007));
+        assert_eq!(event.local.to_string(), "10.0.0.1:80");
+        assert_eq!(event.old_state, Some(TcpState::SynRecv));
+        assert_eq!(event.new_state, Some(TcpState::Established));
+        assert_eq!((event.cookie, event.direction), (None, None));
+        // tcp_sock has it times eight.
+        assert_eq!(event.tcp.unwrap().srtt_ns, 5000);
+        assert_eq!((event.process, event.tid), (Some(task.id), Some(812)));
+        assert_eq!((task.comm.as_str(), task.id.start_ns), ("nginx", 1005));
+        let by_kernel = events::socket_event {
+            task: Default::default(),
+            has_facts: 0,
+            ..record
+        };
+        let Ok(Decoded::Event(event, None)) = decode_event(&raw(&by_kernel), CLOCK) else {
+            panic!("an event of no process");
+        };
+        assert_eq!((event.process, event.tid, event.tcp), (None, None, None));
+    }
+
+    #[test]
+    fn arguments_are_parted_by_zeros_and_may_be_cut() {
+        let told = |argv: &[u8], argv_bytes: u32| {
+            let record = events::exec_event {
+                kind: events::event_kind::EVENT_EXEC,
+                argv_bytes,
+                task: task_of(811, 811),
+                filename: [b'x'; 256],
+                argv: [0; 1024],
+                ..Default::default()
+            };
+            let mut raw = raw(&record);
+            raw.truncate(offset_of!(events::exec_event, argv));
+            raw.extend_from_slice(argv);
+            match decode_event(&raw, CLOCK) {
+                Ok(Decoded::Exec(exec)) => Some(exec.argv),
+                Ok(Decoded::Event(..)) => panic!("an exec"),
+                Err(_) => None,
+            }
+        };
+        assert_eq!(told(b"", 0).unwrap(), [""; 0]);
+        assert_eq!(told(b"ls\0-l\0", 6).unwrap(), ["ls", "-l"]);
+        assert_eq!(told(b"ls\0\0-", 5).unwrap(), ["ls", "", "-"]);
+        assert_eq!(told(b"ls\0", 4), None);
+    }
+
+    #[test]
+    fn any_bytes_have_a_meaning_or_none() {
+        let longest = size_of::<events::exec_event>();
+        for length in 0..longest {
+            for kind in 0..=11 {
+                let mut raw = vec![0xff; length];
+                if let Some(at) = raw.get_mut(8..12) {
+                    at.copy_from_slice(&u32::to_ne_bytes(kind));
+                }
+                let decoded = decode_event(&raw, CLOCK);
+                let is_short = length < size_of::<events::socket_event>();
+                assert!(decoded.is_err() || !is_short, "{kind} of {length} bytes");
+            }
+        }
+        let device = |index, layer| Device {
+            index,
+            netns: 1,
+            name: String::new(),
+            layer: Ok(layer),
+        };
+        let recorded = Recorded::new(vec![device(1, Layer::Ether), device(2, Layer::Ip)]);
+        let record = packets::packet_record {
+            ifindex: 2,
+            wire_bytes: u32::MAX,
+            captured_bytes: 1,
+            headers: packets::headers {
+                header_bytes: u32::MAX,
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let mut raw = raw(&record);
+        let decode = |raw: &[u8]| decode_packet(raw, 1, CLOCK, &recorded).map(|it| it.data.len());
+        assert_eq!(decode(&raw), Err(DecodeError::Short(raw.len())));
+        raw.push(0x60);
+        assert_eq!(decode(&raw), Ok(15));
+    }
 }
