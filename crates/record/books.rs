@@ -120,7 +120,40 @@ impl Elsewhere {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use tcprec_shared::flow::Endpoint;
+
     use super::*;
+
+    #[test]
+    fn sockets_that_are_there_are_no_traffic_elsewhere() {
+        let end = Endpoint::new(Ipv4Addr::LOCALHOST.into(), 80);
+        let event = |kind, netns| Event {
+            kind,
+            ts_ns: 0,
+            cookie: None,
+            netns,
+            local: end,
+            remote: end,
+            process: None,
+            tid: None,
+            old_state: None,
+            new_state: None,
+            direction: None,
+            tcp: None,
+        };
+        let mut elsewhere = Elsewhere::default();
+        for (kind, netns) in [
+            (EventKind::Scan, 1),
+            (EventKind::Connect, 2),
+            (EventKind::Close, 2),
+            (EventKind::Accept, 3),
+        ] {
+            elsewhere.enter(&event(kind, netns));
+        }
+        assert_eq!((elsewhere.events, elsewhere.namespaces()), (3, 2));
+    }
 
     #[test]
     fn what_is_in_no_output_is_lost() {

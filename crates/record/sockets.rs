@@ -177,6 +177,8 @@ mod tests {
             event(EventKind::Accept, 5, 80, 50),
             event(EventKind::State, 5, 80, 51),
             event(EventKind::Close, 3, 5001, 0),
+            // Who held it when the recording began still does.
+            event(EventKind::State, 1, 80, 12),
         ] {
             sockets.observe(&event);
         }

@@ -84,10 +84,27 @@ mod tests {
     }
 
     #[test]
-    fn times_are_within_the_clock() {
-        assert_eq!(duration("1h30m"), duration("5400"));
-        assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
-        for text in ["", "-1", "soon", "1e19", "1e300", "nan"] {
+    fn a_snap_length_has_room_for_headers() {
+        assert_eq!(snap("adaptive"), Ok(Snap::Adaptive));
+        assert_eq!(snap("0"), Ok(Snap::Fixed(MAX_SNAP_BYTES)));
+        assert_eq!(snap("64"), Ok(Snap::Fixed(64)));
+        for text in ["", "-1", "63", "262145", "64k"] {
+            assert!(snap(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_have_units_or_are_seconds() {
+        for (text, ms) in [
+            ("10s", 10_000),
+            ("1h30m", 5_400_000),
+            ("5", 5000),
+            ("0.5", 500),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        // The last ones end after the clock does.
+        for text in ["", "-1", "-1s", "NaN", "inf", "soon", "1e19", "1e300"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -291,3 +291,15 @@ fn cgroup_id(path: &Path) -> io::Result<u64> {
     })?;
     Ok(folder.ino())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the kernel has it in `task_struct.comm`, which ends with a zero.
+    #[test]
+    fn names_are_cut_as_the_kernel_cuts_them() {
+        assert_eq!(&name("nginx"), b"nginx\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(&name("a-very-long-process"), b"a-very-long-pro\0");
+    }
+}

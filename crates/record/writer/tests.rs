@@ -10,9 +10,9 @@ fn decoder() -> Decoder {
     Decoder::new(Recorded::new(Vec::new()), Clock { offset_ns: 0 }, None)
 }
 
-fn loss(lost: Lost, count: u64) -> Record<'static> {
+fn loss(cause: LossCause, lost: Lost, count: u64) -> Record<'static> {
     Record::Loss(Loss {
-        cause: LossCause::RingFull,
+        cause,
         lost,
         cpu: Some(0),
         count,
@@ -34,19 +34,21 @@ fn each_loss_is_entered_where_it_belongs() {
         Arc::clone(&progress),
     );
     let losses = [
-        (Lost::Packets, 1),
-        (Lost::Events, 10),
-        (Lost::Processes, 100),
+        (LossCause::RingFull, Lost::Packets, 1),
+        (LossCause::Snap, Lost::Packets, 1000),
+        (LossCause::RingFull, Lost::Events, 10),
+        (LossCause::RingFull, Lost::Processes, 100),
     ];
-    writer.write(&losses.map(|(lost, count)| loss(lost, count)));
-    assert_eq!(progress.lost.load(Ordering::Relaxed), 111);
+    writer.write(&losses.map(|(cause, lost, count)| loss(cause, lost, count)));
+    assert_eq!(progress.lost.load(Ordering::Relaxed), 1111);
     let end = writer.totals.end("", 0);
-    assert_eq!((end.lost_packets, end.lost_events), (1, 10));
-    assert_eq!((end.seen_packets, end.seen_events), (1, 10));
+    assert_eq!((end.lost_packets, end.lost_events), (1001, 10));
+    assert_eq!((end.seen_packets, end.seen_events), (1001, 10));
+    assert_eq!(writer.totals.no_room_packets, 1);
     // A process is nothing that was seen.
-    assert_eq!(writer.totals.unaccounted(1, 10), 0);
-    assert_eq!(writer.totals.unaccounted(2, 10), 1);
-    assert_eq!(writer.totals.unaccounted(1, 12), 2);
+    assert_eq!(writer.totals.unaccounted(1001, 10), 0);
+    assert_eq!(writer.totals.unaccounted(1002, 10), 1);
+    assert_eq!(writer.totals.unaccounted(1001, 12), 2);
 }
 
 /// A batch with what is a packet of no interface: the record of a loss.
