@@ -473,3 +473,19 @@ fn the_latest_time_is_that_of_all_batches() {
         assert_eq!(counts, [expected]);
     }
 }
+
+/// A loss of the packets may be told two seconds late: until then nothing is claimed.
+#[test]
+fn what_is_found_is_news_once_no_loss_can_be_its_reason() {
+    const SECOND: i64 = 1_000_000_000;
+    let mut pipeline = Pipeline::default();
+    pipeline.push(&interface(0, None), &mut ());
+    for is_answer in [false, true] {
+        let packet = Record::Packet(segment(1000, 0, SECOND, is_answer));
+        pipeline.push(&packet, &mut ());
+    }
+    assert!(pipeline.news(3 * SECOND - 1, &mut ()).is_empty());
+    let news = pipeline.news(3 * SECOND, &mut ());
+    assert_eq!(news, ["10.0.0.1 was refused by 10.0.0.2:80"]);
+    assert!(pipeline.news(4 * SECOND, &mut ()).is_empty());
+}

@@ -185,3 +185,28 @@ fn written(report: &Report, width: Option<usize>) -> String {
     write(report, &looks, &mut text).unwrap();
     String::from_utf8(text).unwrap()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::CaptureSummary;
+
+    #[test]
+    fn moments_have_a_date_where_there_are_several_days() {
+        const DAY_NS: i64 = 86_400_000_000_000;
+        let moments = |first_ns, last_ns| {
+            let capture = CaptureSummary {
+                first_ns,
+                last_ns,
+                ..CaptureSummary::default()
+            };
+            moments(&Report {
+                capture,
+                ..Report::default()
+            })
+        };
+        assert_eq!(moments(None, None), "%H:%M:%S%.3f");
+        assert_eq!(moments(Some(1), Some(DAY_NS)), "%H:%M:%S%.3f");
+        assert_eq!(moments(Some(0), Some(DAY_NS)), "%m-%d %H:%M:%S%.3f");
+    }
+}
