@@ -169,3 +169,30 @@ impl Stalls<'_> {
         phase.to_ns - phase.from_ns - stalled_ns
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::Arrived;
+    use crate::report::row::sample;
+
+    /// As of a server that refuses a body before all of it came.
+    #[test]
+    fn an_answer_may_come_before_the_end_of_its_request() {
+        let mut connection = sample::connection();
+        connection.tcp.stalls.clear();
+        let mut request = sample::request(&connection).app;
+        request.index = 1;
+        let arrived = |first_ns, last_ns| Arrived {
+            first_ns,
+            last_ns,
+            ..Arrived::default()
+        };
+        request.request.as_mut().unwrap().arrived = arrived(10, 50);
+        request.response.as_mut().unwrap().arrived = arrived(30, 60);
+        let timing = Timing::of(&request, &connection).unwrap();
+        let parts = [timing.send_ns, timing.wait_ns, timing.receive_ns];
+        assert_eq!(parts, [20, 0, 30]);
+        assert_eq!(timing.total_ns(), 50);
+    }
+}

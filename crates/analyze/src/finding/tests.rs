@@ -147,3 +147,26 @@ fn many_ports_of_a_server_are_one_finding() {
     assert_eq!(found_at(FindingKind::Reset, 1..=11).len(), 11);
     assert_eq!(found_at(FindingKind::OneSided, 1..=11), [(11, 1, false)]);
 }
+
+#[test]
+fn the_least_grave_and_the_rarest_are_forgotten() {
+    let (mut findings, owners) = (Findings::default(), Owners::new(0));
+    let mut add = |kind, port| {
+        let mut finding = Finding::new(kind, sample::connection().ends(), None, Span::at(0));
+        finding.ends.resp.port = port;
+        findings.add(finding, &owners);
+    };
+    let last = u16::try_from(MAX_FINDINGS).unwrap();
+    for port in (1..last).chain([last - 1]) {
+        add(FindingKind::Reset, port);
+    }
+    for _ in 0..3 {
+        add(FindingKind::HalfOpen, 1);
+    }
+    add(FindingKind::Reset, last);
+    assert_eq!(findings.forgotten(), MAX_FINDINGS as u64 / 2);
+    let left = findings.finish(&owners);
+    assert!(left.iter().all(|it| it.kind == FindingKind::Reset));
+    let often = left.iter().filter(|it| it.count == 2);
+    assert!(often.map(|it| it.ends.resp.port).eq([last - 1]));
+}

@@ -150,3 +150,30 @@ pub struct Interface {
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub behind: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recordings_differ_in_boot_clock_or_beginning() {
+        let capture = |boot_id: &str, clock_offset_ns, started_ns| Capture {
+            boot_id: Some(boot_id.to_owned()),
+            clock_offset_ns,
+            started_ns,
+            ..Capture::default()
+        };
+        let one = capture("a", Some(1), Some(1));
+        assert!(one.is_of_same_recording(&one));
+        for other in [
+            capture("b", Some(1), Some(1)),
+            capture("a", Some(2), Some(1)),
+            capture("a", Some(1), Some(2)),
+        ] {
+            assert!(!one.is_of_same_recording(&other), "{other:?}");
+        }
+        // As a capture of another tool.
+        let of_none = capture("a", None, Some(1));
+        assert!(!of_none.is_of_same_recording(&of_none));
+    }
+}

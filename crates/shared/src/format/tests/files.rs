@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tempfile::TempDir;
 
@@ -95,6 +97,20 @@ fn only_the_owner_may_read_a_capture() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     part(&path, 0, 1);
     assert_eq!(mode(), 0o600);
+}
+
+#[test]
+fn little_is_held_back_of_a_file_that_is_to_be_short() {
+    let folder = folder();
+    for name in ["cap.jsonl", "cap.jsonl.zst"] {
+        let written_bytes = Arc::<AtomicU64>::default();
+        let path = folder.path().join(name);
+        let mut sink = create_counted(&path, Arc::clone(&written_bytes), Some(1000)).unwrap();
+        for record in generate::example().records.iter().cycle().take(100) {
+            sink.write(record, None).unwrap();
+        }
+        assert!(written_bytes.load(Ordering::Relaxed) > 0, "{name}");
+    }
 }
 
 #[test]
