@@ -143,17 +143,33 @@ fn flags_read_as_in_tcpdump() {
     assert_eq!(text(&[]), "none");
 }
 
+/// RFC 7348 section 5: without its flag there is no network, whatever the port is.
+#[test]
+fn vxlan_has_its_flag() {
+    let has_segment = |flags| {
+        let builder = PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv4([10, 0, 0, 3], [10, 0, 0, 4], 64)
+            .udp(1000, 4789);
+        let inner = [&[flags, 0, 0, 0, 0, 0, 0, 0][..], &request()].concat();
+        let mut packet = Vec::new();
+        builder.write(&mut packet, &inner).unwrap();
+        let headers = parse(LinkType::ETHERNET, &packet, packet.len() as u32);
+        matches!(headers, Headers::Segment(_))
+    };
+    assert!(has_segment(0x08) && !has_segment(0));
+}
+
 /// What stands between the start of a packet and IP, for each link type that
 /// no fixture has.
 #[test]
 fn link_headers_lead_to_ip() {
     let snap = [0xaa, 0xaa, 3, 0, 0, 0, 8, 0];
-    let wlan = {
-        let mut header = vec![0x08, 0x01, 0, 0];
-        header.extend([2; 18]);
-        header.extend([0, 0]);
-        [&header[..], &snap].concat()
+    // Frame control, duration, three addresses and the sequence; then what these ask for.
+    let wlan_with = |control: [u8; 2], more: &[u8]| {
+        let start = [&control[..], &[0; 2], &[2; 20]].concat();
+        [&start[..], more, &snap].concat()
     };
+    let wlan = wlan_with([0x08, 0x01], &[]);
     let behind = |before: &[u8], after: &[u8]| [before, after].concat();
     let mut prism = vec![0; 144];
     (prism[0], prism[4]) = (0x44, 144);
@@ -203,6 +219,14 @@ fn link_headers_lead_to_ip() {
         (LinkType::LINUX_ATM_CLIP, Vec::new()),
         (LinkType::NETBSD_HDLC, vec![0x0f, 0, 8, 0]),
         (LinkType::IEEE802_11, wlan.clone()),
+        // A fourth address, QoS, QoS with HT control, QoS of an aggregate.
+        (LinkType::IEEE802_11, wlan_with([0x08, 0x03], &[6; 6])),
+        (LinkType::IEEE802_11, wlan_with([0x88, 0x01], &[0; 2])),
+        (LinkType::IEEE802_11, wlan_with([0x88, 0x81], &[0; 6])),
+        (
+            LinkType::IEEE802_11,
+            wlan_with([0x88, 0x01], &behind(&[0x80, 0], &[6; 14])),
+        ),
         (LinkType::IEEE802_11_PRISM, behind(&prism, &wlan)),
         (LinkType::IEEE802_11_PRISM, behind(&avs, &wlan)),
         (LinkType::IEEE802_11_AVS, behind(&avs, &wlan)),
