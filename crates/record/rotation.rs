@@ -50,41 +50,6 @@ impl Rotation {
     }
 }
 
-/// A size as tcpdump's `-C` takes it: millions of bytes, or with a unit. As
-/// there, `k`, `M` and `G` are powers of 1024; so are `KiB`, `MiB` and `GiB`,
-/// while `kB`, `MB` and `GB` are powers of 1000.
-pub(crate) fn size(text: &str) -> Result<u64, String> {
-    let unit_at = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let unit_bytes: u64 = match unit.trim_start().to_ascii_lowercase().as_str() {
-        "" | "mb" => 1_000_000,
-        "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        "g" | "gib" => 1 << 30,
-        "kb" => 1000,
-        "gb" => 1_000_000_000,
-        _ => {
-            return Err(format!(
-                "{unit:?} is no unit; there are k, M, G, KiB, MB, ..."
-            ));
-        }
-    };
-    let number: Option<u64> = number.parse().ok().filter(|number| *number > 0);
-    number
-        .and_then(|number| number.checked_mul(unit_bytes))
-        .ok_or_else(|| "a number of millions of bytes, or with a unit, as 10 or 512MiB".to_owned())
-}
-
-/// A time as tcpdump's `-G` takes it: seconds, at least one.
-pub(crate) fn period(text: &str) -> Result<Duration, String> {
-    let seconds: Option<u64> = text.parse().ok().filter(|seconds| *seconds > 0);
-    seconds
-        .map(Duration::from_secs)
-        .ok_or_else(|| "a number of seconds".to_owned())
-}
-
 /// The names of the files of a series.
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
@@ -405,23 +370,6 @@ mod tests {
             goes_on("%M-%S.jsonl", true, 0, &left),
             ["00-05.2.jsonl", "00-05.3.jsonl", "00-05.4.jsonl"]
         );
-    }
-
-    #[test]
-    fn sizes_have_units() {
-        for (text, bytes) in [
-            ("3", 3_000_000),
-            ("3M", 3 << 20),
-            ("3k", 3 << 10),
-            ("1GiB", 1 << 30),
-            ("2 MB", 2_000_000),
-            ("2kB", 2000),
-        ] {
-            assert_eq!(size(text), Ok(bytes), "{text}");
-        }
-        for text in ["", "0", "M", "1.5", "-1", "3T", "99999999999G"] {
-            assert!(size(text).is_err(), "{text}");
-        }
     }
 
     #[test]

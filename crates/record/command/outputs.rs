@@ -17,10 +17,11 @@ use tcprec_analyze::condition::Condition;
 use tcprec_analyze::print::Printer;
 use tcprec_shared::format::{Format, folder_of, is_standard_stream};
 
+use super::values::{period, size};
 use crate::lock;
 use crate::output::{CaptureFile, Output};
 use crate::recorder::RecordError;
-use crate::rotation::{Names, Rotation, files_of, period, size};
+use crate::rotation::{Names, Rotation, files_of};
 
 // The groups that the options stand in.
 const OUTPUT: &str = "Where to";
