@@ -3,6 +3,7 @@
 #![cfg(feature = "record")]
 
 mod books;
+mod capture_file;
 pub mod command;
 mod container;
 mod decoder;

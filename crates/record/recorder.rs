@@ -18,13 +18,14 @@ use tcprec_shared::record::{Capture, Direction, End, MissingHook, SCHEMA};
 use thiserror::Error;
 
 use crate::books::{Elsewhere, Totals};
+use crate::capture_file::{WriteError, Written};
 use crate::decoder::Decoder;
 use crate::interfaces::Interfaces;
 use crate::kernel::{
     self, Attached, Batch, Clock, EventHooks, Filter, Hook, Kernel, KernelError, Options, Recorded,
     Snap, Transport, Wanted,
 };
-use crate::output::{Output, WriteError, Written};
+use crate::output::Output;
 use crate::reader::{Ended, Message, Reader};
 use crate::rights::{self, RightsError};
 use crate::signals::{Stop, terminate};

@@ -13,9 +13,10 @@ use tcprec_analyze::annotate::{Annotator, Note};
 use tcprec_shared::record::{Capture, End, LossCause, Lost, Record};
 
 use crate::books::{Elsewhere, Totals};
+use crate::capture_file::{WriteError, Written};
 use crate::decoder::Decoder;
 use crate::kernel::{Batch, Device, Losses, Ring};
-use crate::output::{Output, WriteError, Written};
+use crate::output::Output;
 use crate::processes::Processes;
 use crate::sockets::Sockets;
 

@@ -18,8 +18,9 @@ use tcprec_analyze::print::Printer;
 use tcprec_shared::format::{Format, folder_of, is_standard_stream};
 
 use super::values::{period, size};
+use crate::capture_file::CaptureFile;
 use crate::lock;
-use crate::output::{CaptureFile, Output};
+use crate::output::Output;
 use crate::recorder::RecordError;
 use crate::rotation::{Names, Rotation, files_of};
 

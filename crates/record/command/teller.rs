@@ -14,7 +14,7 @@ use tcprec_analyze::report::units;
 use tcprec_shared::format::is_standard_stream;
 use tcprec_shared::record::MissingHook;
 
-use crate::output::Written;
+use crate::capture_file::Written;
 use crate::recorder::{Summary, Watcher};
 use crate::writer::Progress;
 

@@ -3,8 +3,8 @@ use std::fs;
 use tcprec_shared::record::Loss;
 
 use super::*;
+use crate::capture_file::CaptureFile;
 use crate::kernel::{Clock, Recorded};
-use crate::output::CaptureFile;
 
 fn decoder() -> Decoder {
     Decoder::new(Recorded::new(Vec::new()), Clock { offset_ns: 0 }, None)
