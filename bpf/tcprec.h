@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * The contract between the kernel side and the recorder: what travels through
- * the rings. Both are built together, so it has no version; the Rust
- * types are generated from this file, and crates/record/kernel/raw.rs asserts
- * their sizes.
+ * the rings, and the numbers that both know. Both are built together, so it has
+ * no version; the Rust types are generated from this file, and
+ * crates/record/kernel/raw.rs asserts their sizes.
  *
  * Times are the boot clock's (now_boot_ns), in nanoseconds; the
  * recorder adds its offset from Unix time. Ports are in host byte order,
