@@ -19,6 +19,7 @@ mod link_news;
 mod load;
 mod misses;
 mod namespace;
+mod options;
 mod packet_rings;
 mod perf;
 mod raw;
@@ -32,12 +33,11 @@ mod tracefs;
 mod wanted;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use libbpf_rs::{Link, PrintLevel};
-use tcprec_shared::record::{Direction, MissingHook};
+use tcprec_shared::record::MissingHook;
 use thiserror::Error;
 
 use attach::{Hooks, attach_packets};
@@ -61,6 +61,7 @@ pub(crate) use link_news::LinkNews;
 use load::load_packets;
 use misses::Misses;
 pub(crate) use namespace::Namespace;
+pub(crate) use options::{Hook, MAX_NAMESPACES, MAX_SNAP_BYTES, Options, Snap};
 use rings::{End, Rings};
 pub(crate) use rings::{MAX_BUFFER_BYTES, Transport};
 pub(crate) use top::{Counted, Counts, Doubts, Owner, Room, Top};
@@ -68,81 +69,6 @@ pub(crate) use tracefs::find as find_tracepoint;
 pub(crate) use wanted::{Wanted, check_pids};
 
 use skeleton::packets::PacketsSkel;
-use skeleton::packets::types::limits;
-
-/// How packets are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Hook {
-    /// tcx where the kernel has it (Linux 6.6), else a socket filter.
-    Auto,
-    /// tcx: knows the sending socket of each packet.
-    Tcx,
-    /// A socket filter on a packet socket that queues nothing.
-    SocketFilter,
-}
-
-/// How much of a packet is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Snap {
-    /// So many bytes of each packet, at most [`MAX_SNAP_BYTES`].
-    Fixed(u32),
-    /// The first bytes of each message, and all headers (`bpf/snap.bpf.h`).
-    Adaptive,
-}
-
-/// How many bytes of a message are kept: the longest heads of HTTP that servers
-/// take by default, and the TLS handshake up to the certificates.
-const MESSAGE_BYTES: u32 = 8192;
-
-impl Snap {
-    /// How many bytes of a packet are kept at most.
-    pub(crate) const fn packet_bytes(self) -> u32 {
-        // Ethernet with VLAN tags, IPv6 with extension headers, TCP with options.
-        const MAX_HEADER_BYTES: u32 = 512;
-        match self {
-            Self::Fixed(bytes) => bytes,
-            Self::Adaptive => MESSAGE_BYTES + MAX_HEADER_BYTES,
-        }
-    }
-
-    /// How many bytes of a message are kept, where that is the measure.
-    pub(crate) const fn message_bytes(self) -> Option<u32> {
-        match self {
-            Self::Fixed(_) => None,
-            Self::Adaptive => Some(MESSAGE_BYTES),
-        }
-    }
-}
-
-/// What the kernel side is told.
-#[derive(Debug, Clone)]
-pub(crate) struct Options {
-    pub(crate) hook: Hook,
-    pub(crate) event_hooks: EventHooks,
-    /// As [`Transport::choose`] gave it.
-    pub(crate) transport: Transport,
-    pub(crate) snap: Snap,
-    /// The packets that are wanted; all without it.
-    pub(crate) filter: Option<Filter>,
-    /// The way of the packets that are wanted; both without it. On loopback
-    /// each packet goes both ways.
-    pub(crate) direction: Option<Direction>,
-    /// Of which processes.
-    pub(crate) wanted: Wanted,
-    /// How many bytes of packets may wait for the recorder, at least: for each
-    /// network namespace.
-    pub(crate) buffer_bytes: u32,
-    /// Whose interfaces are recorded.
-    pub(crate) namespaces: Arc<[Namespace]>,
-    /// Whose events are recorded, at most [`MAX_NAMESPACES`]; empty: all.
-    pub(crate) events_of: Vec<u32>,
-}
-
-/// So many network namespaces are recorded at most.
-pub(crate) const MAX_NAMESPACES: usize = 16;
-
-/// tcpdump's largest snap length, and ours.
-pub(crate) const MAX_SNAP_BYTES: u32 = limits::MAX_SNAP_BYTES.0;
 
 /// Why the kernel side does not run.
 #[derive(Debug, Error)]

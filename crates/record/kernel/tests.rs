@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use libbpf_rs::{MapCore as _, MapFlags, ProgramInput, ProgramMut};
@@ -19,6 +20,7 @@ use tcprec_shared::stream::Source as _;
 use super::attach::attach_events;
 use super::batch::OF_A_RING_BYTES;
 use super::load::load_events;
+use super::options::MESSAGE_BYTES;
 use super::skeleton::packets::types::packet_record;
 use super::*;
 
