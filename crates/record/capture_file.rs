@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tcprec_analyze::annotate::Note;
 use tcprec_analyze::report::units::counted;
-use tcprec_shared::format::{self, Container, CreateError, Format};
+use tcprec_shared::format::{self, Container, CreateError, Format, is_standard_stream};
 use tcprec_shared::record::{Event, Process, ProcessId, Record};
 use tcprec_shared::stream::Sink;
 use thiserror::Error;
@@ -403,8 +403,11 @@ impl CaptureFile {
 /// Cuts a file that took only a part of what was written to it (a full disk)
 /// behind the last whole record.
 fn cut(path: &Path, whole_bytes: u64) {
-    let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
-    if is_file && let Ok(file) = fs::OpenOptions::new().write(true).open(path) {
+    let is_file = || fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    if !is_standard_stream(path)
+        && is_file()
+        && let Ok(file) = fs::OpenOptions::new().write(true).open(path)
+    {
         // A file that can't be cut is read up to there all the same.
         let _ = file.set_len(whole_bytes);
     }

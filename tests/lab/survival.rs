@@ -333,6 +333,22 @@ pub(crate) fn full_device() {
     assert_eq!(mode(), before);
 }
 
+/// A standard output that takes nothing is not the file that is called as it is.
+pub(crate) fn full_standard_output() {
+    let world = World::without_cable();
+    let _nginx = Nginx::start(&world, &world.server);
+    let other = world.file("-");
+    fs::write(&other, "another's").expect("a file");
+    let folder = world.folder().display();
+    let script = format!("cd {folder}; exec {TCPREC} record -i lo -o - >/dev/full");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]);
+    let process = world.start(&world.server, command);
+    expect_failure(&until_it_fails(&world, process), "No space left");
+    let kept = fs::read_to_string(&other).expect("the file");
+    assert_eq!(kept, "another's");
+}
+
 /// Under load it ends by itself, with exit code 1.
 fn until_it_fails(world: &World, mut process: Process) -> Ended {
     under_load(world, || {
