@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use tcprec_analyze::report::units;
+use tcprec_shared::record::MissingHook;
 
 use crate::kernel::{
     Changes, Device, LinkNews, MAX_NAMESPACES, Namespace, Watched, devices, index_of,
@@ -18,6 +19,8 @@ pub(crate) struct Interfaces {
     /// Whether other namespaces were asked for.
     is_elsewhere: bool,
     is_any: bool,
+    /// Of any, those whose packets cannot be read.
+    unknown: Vec<MissingHook>,
     watched: Watched,
     /// Of each namespace.
     news: Vec<LinkNews>,
@@ -36,10 +39,18 @@ impl Interfaces {
         // Before the first look, so that nothing happens between.
         let news = namespaces.iter().map(LinkNews::open);
         let news = news.collect::<io::Result<_>>()?;
-        let mut all = all_devices(&namespaces)?;
+        let all = all_devices(&namespaces)?;
+        let mut unknown = Vec::new();
         let chosen = if is_any {
-            all.retain(|device| device.layer.is_ok());
-            all
+            let (known, others): (_, Vec<Device>) =
+                all.into_iter().partition(|device| device.layer.is_ok());
+            unknown.extend(others.iter().filter_map(|device| {
+                Some(MissingHook {
+                    hook: format!("packets of {}", called(&namespaces, device)),
+                    reason: unknown_header(device)?,
+                })
+            }));
+            known
         } else {
             named(names, &all, &namespaces)?
         };
@@ -52,9 +63,15 @@ impl Interfaces {
             namespaces,
             is_elsewhere,
             is_any,
+            unknown,
             watched: Watched::new(names, chosen),
             news,
         })
+    }
+
+    /// Of any, those that could not be recorded from the beginning on, and why.
+    pub(crate) fn unknown(&self) -> &[MissingHook] {
+        &self.unknown
     }
 
     /// Those that were there at the last look and were not left out.
@@ -183,6 +200,14 @@ fn all_devices(namespaces: &[Namespace]) -> io::Result<Vec<Device>> {
     Ok(all)
 }
 
+/// Why the packets of an interface cannot be read, if they cannot.
+fn unknown_header(device: &Device) -> Option<String> {
+    let hardware = device.layer.err()?;
+    Some(format!(
+        "its packets begin with a header that tcprec does not know (ARPHRD {hardware})"
+    ))
+}
+
 /// The interfaces of these names, each at least in one of the namespaces.
 fn named(
     names: &[String],
@@ -214,10 +239,9 @@ fn named(
             )));
         }
         for device in of_name {
-            if let Err(hardware) = device.layer {
+            if let Some(why) = unknown_header(device) {
                 return Err(RecordError::Usage(format!(
-                    "packets of {name} begin with a header that tcprec does not know \
-                     (ARPHRD {hardware})"
+                    "{name} cannot be recorded: {why}"
                 )));
             }
             if !chosen.iter().any(|known| known.is(device)) {

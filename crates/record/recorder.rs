@@ -236,6 +236,7 @@ pub(crate) fn record(
         usual_descriptors,
     } = prepare(recording)?;
     attached.missing.extend(kernel::hidden_programs()?);
+    attached.missing.extend_from_slice(interfaces.unknown());
     // Not before all else is well: a file of that name may exist.
     let mut outputs = open(clock.unix_ns(Clock::boot_ns()?))?;
     let names = recorded.devices().iter();

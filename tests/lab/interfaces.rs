@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::netns::Namespace;
 use crate::process::{Process, wait_until};
-use crate::recorder::{Recorder, TCPREC, analyze, convert};
+use crate::recorder::{Recorder, TCPREC, analyze, convert, tcprec};
 use crate::records::{self, of_type};
 use crate::report::Ends;
 use crate::shim::Shim;
@@ -238,6 +238,44 @@ pub(crate) fn by_another_name() {
     let ended = recorder.stop();
     assert!(ended.errors.contains("on eth0 "), "{}", ended.errors);
     analyze(&world, &capture).expect(&traffic, Ends::Client);
+}
+
+/// A device that says that its packets begin with the header of InfiniBand (ARPHRD 32).
+const INFINIBAND: &str = "
+import fcntl, struct, time
+TUNSETIFF, TUNSETLINK, IFF_TUN = 0x400454ca, 0x400454cd, 1
+device = open('/dev/net/tun', 'r+b', buffering=0)
+fcntl.ioctl(device, TUNSETIFF, struct.pack('16sH', b'ib0', IFF_TUN))
+fcntl.ioctl(device, TUNSETLINK, 32)
+time.sleep(100)
+";
+
+/// What `any` leaves out is told, and stands in the capture; by its name it is refused.
+pub(crate) fn of_an_unknown_kind() {
+    let world = World::without_cable();
+    let mut command = Command::new("python3");
+    command.args(["-c", INFINIBAND]);
+    let _device = world.start(&world.server, command);
+    let record = |arguments: &[&str]| tcprec(&world, &world.server, arguments);
+    wait_until("the device is there", || {
+        record(&["record", "-D"]).output.contains("ib0 (cannot")
+    });
+    let capture = world.file("capture.jsonl");
+    let output = capture.to_str().expect("a path in UTF-8");
+    let ended = record(&["record", "-i", "any", "-o", output, "--", "true"]).expect_code(0);
+    let why = "its packets begin with a header that tcprec does not know (ARPHRD 32)";
+    let told = format!("tcprec: without packets of ib0: {why}\n");
+    assert!(ended.errors.contains(&told), "{}", ended.errors);
+    let captures = records::read(&capture);
+    let missing = captures[0]["missing_hooks"]
+        .as_array()
+        .expect("what is missing");
+    assert!(
+        missing.iter().any(|it| it["hook"] == "packets of ib0"),
+        "{missing:#?}"
+    );
+    let ended = record(&["record", "-i", "ib0", "-o", output]).expect_code(2);
+    assert!(ended.errors.contains(why), "{}", ended.errors);
 }
 
 /// Lets all packets of `eth0` pass by a program of the tcx kind; how it is attached is an

@@ -218,6 +218,7 @@ const TESTS: &[(&str, fn())] = tests![
     interfaces::moves,
     interfaces::by_number,
     interfaces::by_another_name,
+    interfaces::of_an_unknown_kind,
     interfaces::behind_another_program,
     interfaces::before_another_program,
     interfaces::before_another_recorder,
