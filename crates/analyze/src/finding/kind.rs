@@ -20,7 +20,8 @@ pub enum FindingKind {
     Reset,
     /// An end gave a connection of HTTP/2 up by an error.
     Goaway,
-    /// A server broke off a stream of HTTP/2 before its response was whole.
+    /// A server broke off a stream of HTTP/2 before its response was whole, or its client did
+    /// after a long wait without any.
     StreamReset,
     /// An end waited for a retransmission timeout.
     Timeout,

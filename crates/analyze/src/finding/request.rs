@@ -117,9 +117,9 @@ fn broken_off(request: &Request, arrived: Arrived, reset: StreamReset) -> Option
     let first_ns = arrived.first_ns;
     let at_ns = reset.at_ns.unwrap_or(first_ns);
     let ns = at_ns.saturating_sub(first_ns).max(0);
-    let is_wanted = request.app.response.is_some() || ns < LONG_NS;
+    let had_deadline = request.app.response.is_none() && ns >= LONG_NS;
     let by_orig = Some(request.client_is_orig() == reset.by_client);
-    (!reset.by_client || !is_wanted).then(|| Finding {
+    (!reset.by_client || had_deadline).then(|| Finding {
         error: Some(reset.word()),
         ..of(request, FindingKind::StreamReset, by_orig, first_ns, ns)
     })
