@@ -200,7 +200,7 @@ impl Names {
             return Ok(self.stem.clone());
         }
         let at = Timestamp::from_nanosecond(ts_ns.into()).map_err(|error| error.to_string())?;
-        let at = at.to_zoned(self.zone.clone());
+        let at = at.to_zoned_datetime(self.zone.clone());
         jiff::fmt::strtime::format(&self.stem, &at).map_err(|error| error.to_string())
     }
 }

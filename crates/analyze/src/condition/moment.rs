@@ -79,7 +79,9 @@ impl Moment {
         // A double has no more of our days than a quarter of a microsecond. What is too
         // large becomes the largest number, which is no time.
         let us = (seconds * 1e6).round() as i64;
-        let found = Timestamp::from_microsecond(us).ok()?.to_zoned(zone.clone());
+        let found = Timestamp::from_microsecond(us)
+            .ok()?
+            .to_zoned_datetime(zone.clone());
         let found_ns = since_midnight_ns(found.time());
         let order = (found_ns / self.unit_ns).cmp(&(self.time_ns / self.unit_ns));
         Some(match self.date {

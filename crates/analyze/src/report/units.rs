@@ -83,7 +83,14 @@ pub fn moment(ts_ns: i64, zone: &TimeZone, notation: &str) -> String {
     let mut text = String::new();
     let written = Timestamp::from_nanosecond(ts_ns.into())
         .ok()
-        .and_then(|time| write!(text, "{}", time.to_zoned(zone.clone()).strftime(notation)).ok());
+        .and_then(|time| {
+            write!(
+                text,
+                "{}",
+                time.to_zoned_datetime(zone.clone()).strftime(notation)
+            )
+            .ok()
+        });
     if written.is_none() {
         text = format!("{ts_ns} ns");
     }
