@@ -8,6 +8,7 @@ mod connection;
 mod errors;
 mod kind;
 mod request;
+mod unresponsive;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -75,8 +76,10 @@ pub struct Finding {
     pub last_ns: i64,
     /// How much of the end's payload came before a stall; none if the handshake stalled.
     pub at_byte: Option<u64>,
-    /// How many packets were sent again.
+    /// How many packets were sent again, or probes without an answer.
     pub packets: Option<u64>,
+    /// How long nothing had come from the end before it was to respond.
+    pub silence_ns: Option<i64>,
     /// Why it was broken off: the alert of TLS, the error code of HTTP/2.
     pub error: Option<String>,
     /// Method and path of the requests.
@@ -105,6 +108,7 @@ impl Finding {
             last_ns: span.last_ns,
             at_byte: None,
             packets: None,
+            silence_ns: None,
             error: None,
             route: None,
             outcome: None,

@@ -1,5 +1,6 @@
 //! What is worth attention in connections.
 
+use super::unresponsive::unresponsive;
 use super::{Finding, FindingKind, Findings, LONG_NS, UNANSWERED_NS};
 use crate::contrast::resent_at_most;
 use crate::owner::Owners;
@@ -35,15 +36,25 @@ impl Findings {
         // The reason for a reset, too.
         let is_answered = tcp.requests > 0 && self.lacking != Some(tcp.id);
         let failed = tls_failed(connection).or_else(|| goaway(connection));
-        let failed = failed.or_else(|| broken_off(connection));
+        let is_seen = !connection.incomplete.lacks_packets();
+        let silent = unresponsive(connection).filter(|_| is_seen && failed.is_none());
+        let failed = match &silent {
+            Some(_) => failed, // it gave up
+            None => failed.or_else(|| broken_off(connection)),
+        };
         let failed = failed.filter(|it| !is_harmless(it, connection, is_answered));
         for finding in failed.into_iter().chain(port_reuse(connection)) {
             self.add(finding, owners);
         }
-        if connection.incomplete.lacks_packets() {
+        if !is_seen {
             return;
         }
-        if is_one_sided(connection) {
+        if let Some(silent) = silent {
+            let before = stalls(connection).filter(|it| it.first_ns < silent.first_ns);
+            for finding in before.chain([silent.clone()]) {
+                self.add(finding, owners);
+            }
+        } else if is_one_sided(connection) {
             self.add(of(connection, FindingKind::OneSided, None), owners);
         } else if tcp.state == ConnState::S0 {
             // There is no other cause to look for.
@@ -80,7 +91,7 @@ impl Findings {
 }
 
 /// A finding that all of a connection is the evidence for.
-fn of(connection: &Connection, kind: FindingKind, by_orig: Option<bool>) -> Finding {
+pub(super) fn of(connection: &Connection, kind: FindingKind, by_orig: Option<bool>) -> Finding {
     let span = Span {
         first_ns: connection.tcp.first_ns,
         last_ns: connection.tcp.last_ns,

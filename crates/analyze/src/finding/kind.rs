@@ -16,6 +16,8 @@ pub enum FindingKind {
     TlsFailed,
     /// A server answered many requests with an error of its own.
     ServerErrors,
+    /// An end fell silent, and its peer asked in vain.
+    Unresponsive,
     /// An end reset a connection.
     Reset,
     /// An end gave a connection of HTTP/2 up by an error.

@@ -59,6 +59,22 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
                 outcome.unwrap_or_default(),
             )
         }
+        FindingKind::Unresponsive => {
+            let times = units::count(finding.packets.unwrap_or(0));
+            let silence = finding.silence_ns.map(units::duration);
+            let silence = silence.map(|silence| format!(", after {silence} of silence"));
+            match finding.at_byte {
+                None => format!(
+                    "{by} did not answer {times} keep-alive probes of {other}: nothing came \
+                     from it for {time}"
+                ),
+                Some(_) => format!(
+                    "{by} did not respond to {other} any more{}: the same was sent again \
+                     {times} times in {time}",
+                    silence.unwrap_or_default()
+                ),
+            }
+        }
         FindingKind::Reset => match finding.acting.and_then(name) {
             Some(acting) => {
                 format!("{acting} reset the connection of {by} with {other}, {time} old")
@@ -212,6 +228,35 @@ mod tests {
             told(left(5_000_000)),
             "10.0.0.2:80 closed its connection with 10.0.0.1 after 5.00 ms, without an answer \
              to GET /a"
+        );
+    }
+
+    #[test]
+    fn a_silent_end_is_told_with_what_was_tried() {
+        let silent = |at_byte, silence_ns| {
+            told(Finding {
+                by_orig: Some(false),
+                at_byte,
+                packets: Some(5),
+                silence_ns,
+                last_ns: 6_000_000_000,
+                ..finding(FindingKind::Unresponsive)
+            })
+        };
+        assert_eq!(
+            silent(Some(8), Some(4_000_000_000)),
+            "10.0.0.2:80 did not respond to 10.0.0.1 any more, after 4.00 s of silence: the same \
+             was sent again 5 times in 6.00 s"
+        );
+        assert_eq!(
+            silent(Some(8), None),
+            "10.0.0.2:80 did not respond to 10.0.0.1 any more: the same was sent again 5 times \
+             in 6.00 s"
+        );
+        assert_eq!(
+            silent(None, None),
+            "10.0.0.2:80 did not answer 5 keep-alive probes of 10.0.0.1: nothing came from it \
+             for 6.00 s"
         );
     }
 

@@ -12,7 +12,7 @@ use super::pair::{Pair, Side};
 use super::rare::Rare;
 use super::seq::Seq;
 use super::unacked::Unacked;
-use super::{Analysis, RoundTrips, SynOptions};
+use super::{Analysis, Probes, RoundTrips, SynOptions};
 
 /// So many segments may wait for their ACK; more are not timed. Wireshark's
 /// `TCP_MAX_UNACKED_SEGMENTS`.
@@ -161,6 +161,14 @@ impl Analyzer {
         self.senders[side].unacked.sent_ns(seq)
     }
 
+    /// When the latest packet of an end came, if one did.
+    pub(super) const fn last_ns(&self, side: Side) -> i64 {
+        match side {
+            Side::Low => self.senders.low.last_ns,
+            Side::High => self.senders.high.last_ns,
+        }
+    }
+
     /// The shortest way from one end to the other and back, if both ends were seen
     /// to acknowledge.
     pub(super) fn shortest_round_trip_ns(&self) -> Option<i64> {
@@ -216,7 +224,15 @@ impl Sender {
         }
         let mut last = Last::Other;
         if packet.payload_bytes <= 1 && self.next == packet.seq + 1 {
-            self.found.make().keep_alives += 1;
+            let found = self.found.make();
+            found.keep_alives += 1;
+            found.probes = Probes {
+                count: match found.probes {
+                    Probes { count, heard_ns } if heard_ns == peer.last_ns => count + 1,
+                    _ => 1,
+                },
+                heard_ns: peer.last_ns,
+            };
             last = Last::KeepAlive;
         }
         if packet.payload_bytes > 0 {

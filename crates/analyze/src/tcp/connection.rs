@@ -167,6 +167,8 @@ impl Connection {
 pub struct End {
     /// Address and port.
     pub endpoint: Endpoint,
+    /// When its latest packet came; none if it sent none.
+    pub last_ns: Option<i64>,
     /// The latest socket cookie on the packets that it sent.
     pub cookie: Option<u64>,
     /// TCP packets; an IP-fragmented one counts once.
@@ -245,6 +247,17 @@ pub struct Analysis {
     pub keep_alive_acks: u64,
     /// `window_update`: nothing but another window.
     pub window_updates: u64,
+    /// The latest of the keep-alives that nothing came between from the other end.
+    pub probes: Probes,
+}
+
+/// Keep-alives in a row, and the silence of the end that they ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Probes {
+    /// How many there are.
+    pub count: u64,
+    /// When the other end's latest packet had come.
+    pub heard_ns: i64,
 }
 
 /// Times from a segment to the ACK that ends with it (Wireshark's

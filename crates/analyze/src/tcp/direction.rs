@@ -262,11 +262,12 @@ impl Direction {
     }
 
     /// What is told of it, with what others found: `bytes` of payload by
-    /// sequence numbers, and Wireshark's view.
+    /// sequence numbers, when its latest packet came, and Wireshark's view.
     pub(super) fn end(
         &self,
         endpoint: Endpoint,
         bytes: u64,
+        last_ns: i64,
         (analysis, round_trips): (Analysis, Option<RoundTrips>),
     ) -> End {
         let Unusual {
@@ -281,6 +282,7 @@ impl Direction {
         } = self.unusual.get().cloned().unwrap_or_default();
         End {
             endpoint,
+            last_ns: (self.packets > 0).then_some(last_ns),
             cookie: self.cookie,
             packets: self.packets,
             data_packets: self.data_packets,

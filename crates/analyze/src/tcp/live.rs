@@ -368,7 +368,8 @@ impl Live {
         let originator = self.originator();
         let end = |side| {
             let (bytes, analysis) = (self.states.size(side), self.analyzer.of(side));
-            self.directions[side].end(side.endpoint(&self.flow), bytes, analysis)
+            let last_ns = self.analyzer.last_ns(side);
+            self.directions[side].end(side.endpoint(&self.flow), bytes, last_ns, analysis)
         };
         Connection {
             id: self.id,

@@ -34,8 +34,8 @@ mod waits;
 pub(crate) use pair::{Pair, Side};
 
 pub use connection::{
-    Analysis, Burst, ConnState, Connection, ConnectionId, End, RoundTrips, Stall, StallCause,
-    SynOptions,
+    Analysis, Burst, ConnState, Connection, ConnectionId, End, Probes, RoundTrips, Stall,
+    StallCause, SynOptions,
 };
 pub use fragments::{Fragments, Whole};
 pub use ports::Served;

@@ -4,6 +4,7 @@
 
 mod losses;
 mod requests;
+mod silent;
 mod steps;
 
 use std::path::Path;

@@ -344,6 +344,7 @@ fn what_asks_whether_anybody_is_there_is_not_sent_again() {
     ];
     for second in 1..20 {
         steps.push((second * 900, (true, ACK, 1, 1001, "x")));
+        steps.push((second * 900 + 1, (false, ACK, 1001, 2, "")));
     }
     assert_eq!(found_after_handshake(&steps), []);
 }

@@ -40,6 +40,9 @@ impl Row for FindingRow<'_> {
         if let Some(packets) = finding.packets {
             to.field("packets", &packets)?;
         }
+        if let Some(ns) = finding.silence_ns {
+            to.field("silence", &seconds(ns))?;
+        }
         if let Some(error) = &finding.error {
             to.field("error", error)?;
         }

@@ -162,6 +162,7 @@ fn tcp_connection() -> tcp::Connection {
 fn end() -> End {
     End {
         endpoint: ANYONE,
+        last_ns: None,
         cookie: None,
         packets: 0,
         data_packets: 0,
@@ -282,6 +283,7 @@ pub(crate) fn finding(connection: &Connection) -> Finding {
         of_many_ports: true,
         at_byte: Some(0),
         packets: Some(0),
+        silence_ns: Some(0),
         error: Some(String::new()),
         route: Some(String::new()),
         outcome: Some(Outcome::GrpcFailed(Some(0), 0)),

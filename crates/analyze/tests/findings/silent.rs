@@ -1,0 +1,116 @@
+//! Ends that do not respond any more.
+
+use tcprec_analyze::finding::FindingKind;
+use tcprec_shared::record::Record;
+
+use super::steps::{ACK, FIN, HANDSHAKE, RST, Step, pipeline, segment};
+use FindingKind::{HalfOpen, Reset, Timeout, Unresponsive};
+
+/// Kind, whether it is the originator's doing, how many packets, for how many milliseconds,
+/// and after how many of silence.
+type Found = (FindingKind, Option<bool>, Option<u64>, i64, Option<i64>);
+
+fn found(steps: &[(i64, Step<'_>)]) -> Vec<Found> {
+    let mut pipeline = pipeline();
+    for (ms, step) in steps {
+        let packet = segment(ms * 1_000_000, *step);
+        pipeline.push(&Record::Packet(packet), &mut ());
+    }
+    let found = pipeline.finish(&mut ()).findings.into_iter();
+    found
+        .map(|it| {
+            let silence_ms = it.silence_ns.map(|ns| ns / 1_000_000);
+            let ms = it.duration_ns() / 1_000_000;
+            (it.kind, it.by_orig, it.packets, ms, silence_ms)
+        })
+        .collect()
+}
+
+/// What is found after a question and its answer, where the next question is asked at these
+/// milliseconds and something else happens then.
+fn found_of_asking_again(asked_ms: &[i64], rest: &[(i64, Step<'_>)]) -> Vec<Found> {
+    let mut steps = HANDSHAKE.to_vec();
+    steps.push((5, (true, ACK, 1, 1001, "ask")));
+    steps.push((6, (false, ACK, 1001, 4, "answer")));
+    steps.push((7, (true, ACK, 4, 1007, "")));
+    steps.extend(
+        asked_ms
+            .iter()
+            .map(|ms| (*ms, (true, ACK, 4, 1007, "again"))),
+    );
+    steps.extend(rest);
+    found(&steps)
+}
+
+/// As behind a firewall that has forgotten the connection, or where the host is gone.
+#[test]
+fn what_is_sent_again_in_vain_tells_of_a_silent_end() {
+    let again = [4006, 4210, 4620, 5440];
+    let silent = (Unresponsive, Some(false), Some(3), 1434, Some(4000));
+    assert_eq!(found_of_asking_again(&again, &[]), [silent]);
+    // At once, and one more.
+    let soon = [10, 220, 630, 1450, 3050];
+    let at_once = (Unresponsive, Some(false), Some(4), 3040, None);
+    assert_eq!(found_of_asking_again(&soon, &[]), [at_once]);
+    // That it gives up then, or closes, is no other cause.
+    let reset = (5500, (true, RST | ACK, 9, 1007, ""));
+    assert_eq!(found_of_asking_again(&again, &[reset]), [silent]);
+    let close = (5500, (true, FIN | ACK, 9, 1007, ""));
+    assert_eq!(found_of_asking_again(&again, &[close]), [silent]);
+    // One that comes back has lost segments, and one that resets does respond.
+    let back = (5441, (false, ACK, 1007, 9, ""));
+    let lost = |found: Vec<Found>| found.iter().all(|it| it.0 == Timeout);
+    assert!(lost(found_of_asking_again(&again, &[back])));
+    let refused = (5441, (false, RST, 1007, 0, ""));
+    assert_eq!(found_of_asking_again(&again, &[refused])[0].0, Reset);
+    assert!(lost(found_of_asking_again(&again[..3], &[])));
+}
+
+/// Its beginning, and the other end, were before the recording.
+#[test]
+fn an_end_may_be_silent_from_the_beginning() {
+    let step = |ms| (ms, (true, ACK, 4, 1007, "again"));
+    let steps = [10, 220, 630, 1450].map(step);
+    let silent = (Unresponsive, Some(false), Some(3), 1440, None);
+    assert_eq!(found(&steps), [silent]);
+    // Its answers may not be in the capture.
+    let goes_on = |ms, seq| (ms, (true, ACK, seq, 1007, "again"));
+    let more = [
+        goes_on(0, 4),
+        goes_on(210, 4),
+        goes_on(1000, 9),
+        goes_on(1210, 9),
+        goes_on(2000, 14),
+        goes_on(2210, 14),
+    ];
+    assert_eq!(found(&more)[0].0, FindingKind::OneSided);
+}
+
+/// All was acknowledged, and nothing is sent but probes (RFC 9293 section 3.8.4).
+#[test]
+fn probes_without_an_answer_tell_of_a_silent_end() {
+    let probe = |ms| (ms, (true, ACK, 3, 1007, ""));
+    let answer = |ms| (ms, (false, ACK, 1007, 4, ""));
+    let probes = [1000, 2000, 3000].map(probe);
+    let silent = |ms| (Unresponsive, Some(false), Some(3), ms, None);
+    assert_eq!(found_of_asking_again(&[], &probes), [silent(2994)]);
+    let reset = (4000, (true, RST | ACK, 4, 1007, ""));
+    let given_up = [&probes[..], &[reset]].concat();
+    assert_eq!(found_of_asking_again(&[], &given_up), [silent(3994)]);
+    assert_eq!(found_of_asking_again(&[], &probes[1..]), []);
+    // Each that is answered, and those of one that answers late.
+    let answered = [1000, 2000, 3000].map(|ms| [probe(ms), answer(ms + 1)]);
+    assert_eq!(found_of_asking_again(&[], answered.as_flattened()), []);
+    let late = [&probes[..], &[answer(3001), reset]].concat();
+    assert_eq!(
+        found_of_asking_again(&[], &late),
+        [(Reset, Some(true), None, 4000, None)]
+    );
+    let closed = (3001, (false, FIN | ACK, 1007, 4, ""));
+    let left = [&probes[..], &[closed, (20_000, (true, ACK, 4, 1008, ""))]].concat();
+    assert!(
+        found_of_asking_again(&[], &left)
+            .iter()
+            .all(|it| it.0 == HalfOpen)
+    );
+}
