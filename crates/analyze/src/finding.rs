@@ -49,6 +49,9 @@ const MANY_SERVER_PORTS: usize = 10;
 /// free after a second (tcp_tw_reuse).
 const MANY_PORTS: u64 = 10;
 
+/// So often a segment went right behind a delayed ACK is no chance.
+const MANY_DELAYS: u64 = 10;
+
 /// Something worth attention.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -221,6 +224,7 @@ impl Findings {
         let is_one_way = !self.has_answers && all.iter().any(is_one_sided);
         all.retain(|(_, finding)| match finding.kind {
             FindingKind::PortReuse => finding.count >= MANY_PORTS,
+            FindingKind::DelayedAck => finding.count >= MANY_DELAYS,
             // Answers were not captured, but by the client's own host.
             FindingKind::Unanswered => !is_one_way || finding.ends.orig_owner.is_some(),
             _ => true,
@@ -260,7 +264,10 @@ impl Findings {
         }
         let is_early = !matches!(
             finding.kind,
-            FindingKind::PortReuse | FindingKind::HalfOpen | FindingKind::OneSided
+            FindingKind::PortReuse
+                | FindingKind::DelayedAck
+                | FindingKind::HalfOpen
+                | FindingKind::OneSided
         );
         if self.tells_news && is_early && !is_known {
             self.news.push(finding.clone().counted());

@@ -63,7 +63,8 @@ impl Findings {
             }
         } else {
             let left = half_open(connection, now_ns).into_iter();
-            for finding in left.chain(bursts(connection)).chain(stalls(connection)) {
+            let slow = bursts(connection).chain(delays(connection));
+            for finding in left.chain(slow).chain(stalls(connection)) {
                 self.add(finding, owners);
             }
         }
@@ -263,6 +264,22 @@ fn bursts(connection: &Connection) -> impl Iterator<Item = Finding> {
         )
     });
     bursts.filter(|finding| finding.packets >= Some(MANY_PACKETS))
+}
+
+/// Segments that were held back until a delayed ACK came.
+fn delays(connection: &Connection) -> impl Iterator<Item = Finding> {
+    connection.tcp.delays.iter().map(|delays| {
+        let finding = Finding {
+            first_ns: delays.first_ns,
+            last_ns: delays.last_ns,
+            ..of(connection, FindingKind::DelayedAck, Some(delays.by_orig))
+        };
+        Finding {
+            count: finding.count * delays.count,
+            elsewhere: finding.elsewhere * delays.count,
+            ..finding
+        }
+    })
 }
 
 /// Long times in which an end could not send. Of the handshake that is all the time in

@@ -29,6 +29,8 @@ pub enum FindingKind {
     Timeout,
     /// An end sent many packets again in short time.
     Retransmissions,
+    /// An end held segments back until delayed ACKs came.
+    DelayedAck,
     /// An end did not read, and its peer could not send.
     ZeroWindow,
     /// The server thought long about a request.

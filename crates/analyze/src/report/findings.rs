@@ -111,6 +111,10 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
             let packets = units::count(finding.packets.unwrap_or(0));
             format!("{by} sent {packets} packets again to {other} in {time}, from byte {byte} on")
         }
+        FindingKind::DelayedAck => format!(
+            "{by} held a segment back for {time}, until the delayed ACK of {other} came: \
+             Nagle's algorithm, without TCP_NODELAY"
+        ),
         FindingKind::ZeroWindow => {
             format!("{by} did not read what {other} sent: zero window for {time} at byte {byte}")
         }

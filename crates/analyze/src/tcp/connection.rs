@@ -61,6 +61,8 @@ pub struct Connection {
     pub established_ns: Option<i64>,
     /// When an end could not send; the first 256.
     pub stalls: Vec<Stall>,
+    /// What an end held back until delayed ACKs came, of each end.
+    pub delays: Vec<Delays>,
     /// The stretch in which an end sent the most packets again, of each end.
     pub bursts: Vec<Burst>,
     /// Whether its 5-tuple had been used by an earlier connection of the capture.
@@ -328,6 +330,19 @@ pub struct Burst {
     pub last_ns: i64,
     /// How much of the end's payload came before the first.
     pub at_byte: u64,
+}
+
+/// Segments that an end held back until a delayed ACK came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delays {
+    /// Whether that end is the originator.
+    pub by_orig: bool,
+    /// How often it did.
+    pub count: u64,
+    /// When it sent what was acknowledged late, the longest time.
+    pub first_ns: i64,
+    /// When it went on then.
+    pub last_ns: i64,
 }
 
 /// Why an end could not send.

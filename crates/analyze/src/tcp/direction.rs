@@ -205,6 +205,11 @@ impl Direction {
         position <= self.settled
     }
 
+    /// The segment size that its SYN asked for.
+    pub(super) fn mss(&self) -> Option<u16> {
+        self.syn_options?.mss
+    }
+
     /// The position of its first payload byte, if a SYN told it.
     pub(super) const fn data_begin(&self) -> Option<i64> {
         self.data_begin

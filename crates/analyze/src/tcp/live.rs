@@ -205,6 +205,7 @@ impl Live {
             is_repair: place.is_repair && is_awaited && judged != Judged::SentFast,
             // A single byte asks whether the other end is still there.
             is_needless: place.is_again && !is_awaited && packet.payload_bytes > 1,
+            is_alone: direction.is_acknowledged(position),
             acknowledged,
         };
         if (packet.payload_bytes > 0 || syn) && judged != Judged::KeepAlive {
@@ -222,7 +223,8 @@ impl Live {
         // By value: of a packet whose address is kept nothing would be constant.
         let seq = packet.seq;
         let first_sent_ns = move || analyzer.sent_ns(side, seq);
-        self.stalls.packet(packet, sent, rtt_ns, first_sent_ns);
+        let mss = || peer.mss();
+        self.stalls.packet(packet, sent, rtt_ns, first_sent_ns, mss);
         position
     }
 
@@ -389,6 +391,7 @@ impl Live {
             syn_ns: self.handshake.first_syn_ns(),
             established_ns: self.handshake.established_ns(),
             stalls: self.stalls.all(originator, self.last_ns),
+            delays: self.stalls.delays(originator),
             bursts: self.bursts.worst(originator),
             reused_ports: self.reused_ports,
             reused_after_ns: self.reused_after_ns,

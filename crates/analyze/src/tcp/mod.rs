@@ -16,6 +16,7 @@ mod handshake;
 mod history;
 mod holes;
 mod live;
+mod nagle;
 pub(crate) mod options;
 mod packet;
 mod pair;
@@ -34,7 +35,7 @@ mod waits;
 pub(crate) use pair::{Pair, Side};
 
 pub use connection::{
-    Analysis, Burst, ConnState, Connection, ConnectionId, End, Probes, RoundTrips, Stall,
+    Analysis, Burst, ConnState, Connection, ConnectionId, Delays, End, Probes, RoundTrips, Stall,
     StallCause, SynOptions,
 };
 pub use fragments::{Fragments, Whole};

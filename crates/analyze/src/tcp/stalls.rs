@@ -3,12 +3,13 @@
 
 use tcprec_shared::headers::TcpFlags;
 
+use super::nagle::{LATE_NS, Nagle, New};
 use super::options;
 use super::packet::Packet;
 use super::pair::{Pair, Side};
 use super::rare::Rare;
 use super::seq::{Seq, at_byte};
-use super::{Stall, StallCause};
+use super::{Delays, Stall, StallCause};
 
 /// At most so many are kept of a connection: the first.
 const MAX_STALLS: usize = 256;
@@ -37,6 +38,7 @@ struct Found {
     /// What each end sent again after a timeout though the other end had it, for the ACK
     /// was lost, until it is known whether that held it up.
     needless: Pair<Option<Stall>>,
+    nagle: Pair<Nagle>,
     stalls: Vec<(Side, Stall)>,
 }
 
@@ -51,6 +53,8 @@ pub(super) struct Sent {
     pub(super) is_repair: bool,
     /// Whether it was sent before, and is not waited for any more.
     pub(super) is_needless: bool,
+    /// Whether nothing that was sent before is waited for.
+    pub(super) is_alone: bool,
     /// Up to where it acknowledges what the other end sent, if it does.
     pub(super) acknowledged: Option<i64>,
 }
@@ -64,6 +68,7 @@ impl Stalls {
         sent: Sent,
         rtt_ns: Option<i64>,
         first_sent_ns: impl FnOnce() -> Option<i64>,
+        mss: impl FnOnce() -> Option<u16>,
     ) {
         let Packet { side, ts_ns, .. } = *packet;
         let [syn, fin, rst] =
@@ -88,6 +93,16 @@ impl Stalls {
                 }
             } else if let Some(found) = self.found.get_mut() {
                 found.goes_on(side, ts_ns);
+                if !syn && !fin {
+                    found.nagle[side].sends(New {
+                        ts_ns,
+                        position: sent.position,
+                        payload_bytes: packet.payload_bytes,
+                        is_alone: sent.is_alone,
+                        mss: mss(),
+                        rtt_ns,
+                    });
+                }
                 // A single byte asks for the window; with more it was told of one.
                 if packet.payload_bytes > 1
                     && let Some((closed_ns, position)) = found.closed[side]
@@ -104,6 +119,12 @@ impl Stalls {
             return;
         };
         let other = side.other();
+        if packet.payload_bytes == 0
+            && let Some(sent_ns) = self.last_ns[other]
+            && ts_ns.saturating_sub(sent_ns) >= LATE_NS
+        {
+            self.found.make().nagle[other].acknowledged(sent_ns, ts_ns, position);
+        }
         if packet.window == 0 && fin {
             // Wireshark does not count it as a zero window.
         } else if packet.window == 0 {
@@ -116,6 +137,18 @@ impl Stalls {
                 self.last_ns[other] = self.last_ns[other].max(Some(ts_ns));
             }
         }
+    }
+
+    /// What each end held back until delayed ACKs came.
+    pub(super) fn delays(&self, originator: Side) -> Vec<Delays> {
+        let found = self.found.get().into_iter();
+        found
+            .flat_map(|found| {
+                [Side::Low, Side::High]
+                    .into_iter()
+                    .filter_map(|side| found.nagle[side].delays(side, originator))
+            })
+            .collect()
     }
 
     /// The timeouts so far, and which end waited.

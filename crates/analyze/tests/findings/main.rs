@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a failure here is a test's
 
 mod losses;
+mod nagle;
 mod requests;
 mod silent;
 mod steps;

@@ -119,6 +119,7 @@ fn tcp_connection() -> tcp::Connection {
         syn_ns: Some(0),
         established_ns: Some(0),
         stalls: stalls(),
+        delays: Vec::new(),
         bursts: Vec::new(),
         reused_ports: false,
         reused_after_ns: None,
