@@ -50,7 +50,8 @@ impl Findings {
             return;
         }
         if let Some(silent) = silent {
-            let before = stalls(connection).filter(|it| it.first_ns < silent.first_ns);
+            let all = bursts(connection).chain(stalls(connection));
+            let before = all.filter(|it| it.first_ns < silent.first_ns);
             for finding in before.chain([silent.clone()]) {
                 self.add(finding, owners);
             }

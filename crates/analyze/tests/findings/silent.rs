@@ -66,6 +66,20 @@ fn what_is_sent_again_in_vain_tells_of_a_silent_end() {
     assert!(lost(found_of_asking_again(&again[..3], &[])));
 }
 
+/// What was lost before is another matter.
+#[test]
+fn what_was_sent_again_before_is_told_too() {
+    let part = |ms, part: u32| (ms, (true, ACK, 4 + part * 5, 1007, "again"));
+    let mut steps: Vec<_> = (0..12).map(|number| part(10, number)).collect();
+    steps.extend((0..12).map(|number| part(50, number)));
+    steps.push((51, (false, ACK, 1007, 64, "")));
+    steps.extend([5060, 5270, 5690, 6500].map(|ms| part(ms, 12)));
+    let found = found_of_asking_again(&[], &steps);
+    let kinds: Vec<_> = found.iter().map(|it| (it.0, it.2)).collect();
+    let resent = (FindingKind::Retransmissions, Some(12));
+    assert_eq!(kinds, [(Unresponsive, Some(3)), resent]);
+}
+
 /// Its beginning, and the other end, were before the recording.
 #[test]
 fn an_end_may_be_silent_from_the_beginning() {
