@@ -104,14 +104,16 @@ fn rights() -> io::Result<Check> {
         format!("lacks {lacking}; has {held}")
     };
     let check = Check::new(CHECK, Status::Missing, detail);
-    Ok(check.advise(&format!("run it with sudo, or: {SETCAP}")))
+    Ok(check.advise(&format!(
+        "run it with sudo, or grant it the capabilities: {SETCAP}"
+    )))
 }
 
 fn types() -> Check {
     if kernel::has_btf() {
         return Check::new("BTF", Status::Ok, "/sys/kernel/btf/vmlinux");
     }
-    let detail = "none: classic tracepoints and /proc stand in; accepts are not seen";
+    let detail = "none: classic tracepoints and /proc are used instead; accepts are not seen";
     Check::new("BTF", Status::Fallback, detail).advise("use a kernel with CONFIG_DEBUG_INFO_BTF")
 }
 
@@ -121,7 +123,7 @@ fn begin(recording: &Recording) -> Vec<Check> {
         Ok(prepared) => {
             let ring = match prepared.options.transport {
                 Transport::Perf => Check::new("ring buffer", Status::Fallback, "perf's rings")
-                    .advise("Linux 5.8 has ring buffers, which cost less"),
+                    .advise("use Linux 5.8 or newer, whose ring buffers cost less"),
                 Transport::Cpu | Transport::Ring | Transport::Auto => {
                     Check::new("ring buffer", Status::Ok, "")
                 }
@@ -143,7 +145,7 @@ fn begin(recording: &Recording) -> Vec<Check> {
 }
 
 fn untried(check: &str, lacking: &[String]) -> Check {
-    let detail = format!("cannot be tried without {}", lacking.join(", "));
+    let detail = format!("cannot be checked without {}", lacking.join(", "));
     Check::new(check, Status::Unknown, detail)
 }
 
@@ -152,13 +154,14 @@ fn missed(missing: &MissingHook, attached: &Attached) -> Check {
     let (status, advice) = match hook.as_str() {
         "tcx" => (
             Status::Fallback,
-            "Linux 6.6 has tcx; a socket filter does not know whose a packet is, its port tells",
+            "use Linux 6.6 or newer for tcx; a socket filter knows a packet's owner only by its \
+             port",
         ),
         "tp_btf" | "iter/task_file" if attached.classic.is_some() => (Status::Fallback, ""),
         "iter/task_file" if kernel::is_in_pid_namespace() => (
             Status::Missing,
-            "run it in the pid namespace of the host, as docker's --pid=host does: else older \
-             sockets have no owner, and older processes no command line",
+            "run it in the host's pid namespace (docker: --pid=host); otherwise existing sockets \
+             have no owner, and existing processes no command line",
         ),
         "accept" => (
             Status::Missing,
@@ -193,8 +196,8 @@ fn tracefs() -> Check {
     match kernel::find_tracepoint("syscalls", "sys_exit_accept") {
         Ok(place) => Check::new(CHECK, Status::Ok, place),
         Err(error) => Check::new(CHECK, Status::Missing, error.to_string()).advise(
-            "sudo mount -t tracefs tracefs /sys/kernel/tracing; without root it takes \
-             CAP_DAC_READ_SEARCH, and CAP_SYS_ADMIN where it is not mounted",
+            "sudo mount -t tracefs tracefs /sys/kernel/tracing; without root this needs \
+             CAP_DAC_READ_SEARCH, and CAP_SYS_ADMIN if it is not mounted",
         ),
     }
 }
@@ -206,9 +209,9 @@ fn lockdown() -> Check {
         Ok(modes) if modes.contains("[confidentiality]") => Check::new(
             CHECK,
             Status::Missing,
-            "programs cannot read the kernel's memory",
+            "BPF programs cannot read kernel memory",
         )
-        .advise("boot with lockdown=integrity, or without"),
+        .advise("boot with lockdown=integrity, or without lockdown"),
         Ok(modes) => Check::new(CHECK, Status::Ok, modes.trim()),
         Err(error) => unread(
             CHECK,
@@ -224,7 +227,7 @@ fn jit() -> Check {
         Ok(value) if value == "0" => Check::new(
             CHECK,
             Status::Fallback,
-            "off: programs are interpreted, which costs more",
+            "off: BPF programs are interpreted, which costs more",
         )
         .advise("sudo sysctl net.core.bpf_jit_enable=1"),
         Ok(value) => Check::new(
@@ -243,7 +246,7 @@ fn jit() -> Check {
 fn unprivileged() -> Check {
     const CHECK: &str = "unprivileged BPF";
     let tell = |value: &str| {
-        format!("kernel.unprivileged_bpf_disabled={value}; tcprec needs rights anyway")
+        format!("kernel.unprivileged_bpf_disabled={value}; tcprec needs privileges anyway")
     };
     match setting("kernel/unprivileged_bpf_disabled") {
         Ok(value) => Check::new(CHECK, Status::Ok, tell(&value)),
@@ -256,7 +259,7 @@ fn memory(kernel: &str) -> io::Result<Check> {
     const CHECK: &str = "locked memory";
     const LEAST_BYTES: u64 = 64 << 20;
     if version(kernel).is_none_or(|version| version >= (5, 11)) {
-        let detail = "no limit: BPF's memory is the control group's since Linux 5.11";
+        let detail = "no limit: since Linux 5.11 BPF memory is charged to the control group";
         return Ok(Check::new(CHECK, Status::Ok, detail));
     }
     let limits = procfs::process::Process::myself()
@@ -264,7 +267,7 @@ fn memory(kernel: &str) -> io::Result<Check> {
         .map_err(io::Error::other)?;
     Ok(match limits.max_locked_memory.hard_limit {
         procfs::process::LimitValue::Value(bytes) if bytes < LEAST_BYTES => {
-            let detail = format!("at most {bytes} bytes, where CAP_SYS_RESOURCE does not help");
+            let detail = format!("at most {bytes} bytes, unless CAP_SYS_RESOURCE lifts the limit");
             Check::new(CHECK, Status::Fallback, detail).advise("ulimit -l unlimited")
         }
         _ => Check::new(CHECK, Status::Ok, "enough"),
@@ -299,7 +302,7 @@ fn devices() -> io::Result<Check> {
     };
     let mut detail = names(&known);
     if !unknown.is_empty() {
-        detail.push_str("; with unknown headers, not recorded: ");
+        detail.push_str("; not recorded, because of unknown link headers: ");
         detail.push_str(&names(&unknown));
     }
     let status = if known.is_empty() {

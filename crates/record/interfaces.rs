@@ -171,7 +171,7 @@ fn open(names: &[String]) -> Result<Arc<[Namespace]>, RecordError> {
     }
     if names.len() > MAX_NAMESPACES {
         return Err(RecordError::Usage(format!(
-            "at most {MAX_NAMESPACES} network namespaces are recorded at once"
+            "at most {MAX_NAMESPACES} network namespaces can be recorded at once"
         )));
     }
     let mut namespaces: Vec<Namespace> = Vec::new();
@@ -180,7 +180,7 @@ fn open(names: &[String]) -> Result<Arc<[Namespace]>, RecordError> {
             RecordError::Usage(match error.kind() {
                 io::ErrorKind::NotFound => format!(
                     "there is no network namespace {name}: give a name of `ip netns`, the pid of \
-                     a process that is inside, or a path as /proc/PID/ns/net"
+                     a process inside, or a path such as /proc/PID/ns/net"
                 ),
                 _ => format!("cannot enter the network namespace {name}: {error}"),
             })
@@ -204,7 +204,7 @@ fn all_devices(namespaces: &[Namespace]) -> io::Result<Vec<Device>> {
 fn unknown_header(device: &Device) -> Option<String> {
     let hardware = device.layer.err()?;
     Some(format!(
-        "its packets begin with a header that tcprec does not know (ARPHRD {hardware})"
+        "its packets begin with a link header that tcprec does not know (ARPHRD {hardware})"
     ))
 }
 

@@ -11,7 +11,7 @@ use tcprec_shared::format::is_standard_stream;
 
 /// Why a file cannot be written that another recorder writes, with the remedy.
 pub(crate) const IS_HELD: &str =
-    "another recorder writes to it; end that one first, or give another name";
+    "another recorder is writing to it; stop that one first, or give another name";
 
 /// The lock of a file that is written.
 #[derive(Debug)]

@@ -163,7 +163,7 @@ impl Reader {
             Err(error) => {
                 if !had_failed {
                     watcher.note(&format!(
-                        "cannot see which interfaces come and go: {error}; recording goes on"
+                        "cannot watch for interface changes: {error}; recording continues"
                     ));
                 }
                 return;
@@ -171,13 +171,13 @@ impl Reader {
         };
         for (was, device) in renamed {
             let [was, is] = [&was, &device].map(|device| self.interfaces.called(device));
-            watcher.note(&format!("interface {was} is called {is} now"));
+            watcher.note(&format!("interface {was} was renamed to {is}"));
             self.send(Message::Interface(device));
         }
         for device in gone {
             self.kernel.release(&device);
             watcher.note(&format!(
-                "interface {} is gone; recording goes on when it returns",
+                "interface {} is gone; recording continues when it returns",
                 self.interfaces.called(&device)
             ));
         }
@@ -186,17 +186,17 @@ impl Reader {
             let why_not = if self.recorded.takes(&device) {
                 match self.kernel.attach(&device) {
                     Ok(true) => {
-                        watcher.note(&format!("recording on {name} too, which came"));
+                        watcher.note(&format!("recording on {name} too, which has appeared"));
                         self.send(Message::Interface(device));
                         continue;
                     }
-                    Ok(false) => format!("interface {name} came, and is gone again"),
+                    Ok(false) => format!("interface {name} appeared, and is gone again"),
                     Err(error) => error.to_string(),
                 }
             } else {
                 format!(
-                    "interface {name} came, but cannot be recorded beside the others: its \
-                     packets begin with another header"
+                    "interface {name} appeared, but cannot be recorded together with the others: \
+                     its link header differs"
                 )
             };
             if self.interfaces.leave_out(device) {
@@ -214,8 +214,8 @@ impl Reader {
                 let name = self.interfaces.called(device);
                 watcher.note(&format!(
                     "another program was attached in front of tcprec's at {name}: packets that \
-                     it lets pass (TCX_PASS) or drops are not seen, and not counted as lost; a \
-                     recording that is begun anew is in front again"
+                     it passes (TCX_PASS) or drops are neither seen nor counted as lost; restart \
+                     the recording to be in front again"
                 ));
                 self.behind.insert(name);
                 self.send(Message::Behind(device.clone()));

@@ -53,7 +53,7 @@ pub(crate) struct Recording {
     pub(crate) direction: Option<Direction>,
     /// Of which processes.
     pub(crate) wanted: Wanted,
-    /// Stop after so many packets.
+    /// Stop after this many packets.
     pub(crate) packet_limit: Option<u64>,
     /// Stop after this time.
     pub(crate) duration: Option<Duration>,
@@ -75,8 +75,8 @@ pub(crate) enum RecordError {
     Usage(String),
     /// The process lacks these capabilities.
     #[error(
-        "recording needs root, or {}: run it with sudo, or give the program these capabilities \
-         (setcap, see --help)",
+        "recording needs root, or {}: run it with sudo, or grant these capabilities with setcap \
+         (see --help)",
         .0.join(" and ")
     )]
     Rights(Vec<String>),
@@ -90,8 +90,8 @@ pub(crate) enum RecordError {
     Write(#[from] WriteError),
     /// An output blocks.
     #[error(
-        "an output takes nothing any more, as a pipe that nobody reads: what was not written is \
-         lost, and the recording has no end"
+        "an output is blocked, such as a pipe that nobody reads: what was not written is lost, \
+         and the recording has no end record"
     )]
     Stalled,
     /// The command could not be started.
@@ -294,7 +294,7 @@ fn note_earlier(outputs: &mut [Output], watcher: &mut dyn Watcher) {
     let series = outputs.iter_mut().filter_map(Output::series);
     for before in series.filter_map(|series| series.before()) {
         watcher.note(&format!(
-            "goes on behind {}, which an earlier recording left",
+            "continuing behind {}, left by an earlier recording",
             before.display()
         ));
     }
@@ -331,8 +331,7 @@ fn filter(recording: &Recording, recorded: &Recorded) -> Result<Option<Filter>, 
         .map_err(|error| match error.to_string() {
             // libpcap compiles as for a file, and says so.
             message if message.contains("inbound/outbound") => RecordError::Usage(
-                "filter: inbound and outbound are no part of a packet; -Q in and -Q out take \
-                 packets of one way"
+                "filter: inbound and outbound are not part of a packet; use -Q in or -Q out"
                     .to_owned(),
             ),
             message => RecordError::Usage(message),

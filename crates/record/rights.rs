@@ -9,7 +9,7 @@ pub(crate) const SETCAP: &str = "sudo setcap cap_bpf,cap_perfmon,cap_net_admin,c
 
 /// Rights that could not be given up.
 #[derive(Debug, Error)]
-#[error("cannot give up rights: {0}")]
+#[error("cannot drop privileges: {0}")]
 pub(crate) struct RightsError(String);
 
 /// What a recording still needs: to look into its maps (kernels before 5.19

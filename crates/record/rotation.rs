@@ -154,7 +154,7 @@ impl Names {
         let (number, name) = (first..=last)
             .map(|number| (number, self.name(&stem, number)))
             .find(|(_, name)| !holds_something(name))
-            .ok_or("files that are no recordings have all names of the ring")?;
+            .ok_or("files that are not recordings have all names of the ring; give another")?;
         self.forget();
         self.used.insert(stem, number);
         Ok(name)

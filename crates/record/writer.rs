@@ -71,7 +71,7 @@ pub(crate) struct Writer {
     capture: Capture,
     /// The same, where there is a series.
     sockets: Option<Sockets>,
-    /// Stop after so many packets.
+    /// Stop after this many packets.
     limit: Option<u64>,
     /// Whether what a batch holds is readable for others at once.
     flushes_batches: bool,
@@ -372,7 +372,7 @@ impl Writer {
                 // `| head` has seen enough.
                 self.progress.end("nobody reads any more");
             } else if !self.outputs.is_empty() {
-                let news = format!("{error}; the recording goes on without it");
+                let news = format!("{error}; recording continues without it");
                 self.progress.add_news(vec![news]);
             }
             self.failures.push(error);

@@ -94,10 +94,7 @@ fn with_hook(hook: &str) {
 pub(crate) fn hold_for_what_comes() {
     for (expression, told) in [
         ("tcp port 9", "recording on eth0 too"),
-        (
-            "ether src host 1:2:3:4:5:6",
-            "makes no sense for its packets",
-        ),
+        ("ether src host 1:2:3:4:5:6", "does not fit its packets"),
     ] {
         let world = World::without_cable();
         let _nginx = Nginx::start(&world, &world.server);

@@ -263,7 +263,7 @@ pub(crate) fn of_an_unknown_kind() {
     let capture = world.file("capture.jsonl");
     let output = capture.to_str().expect("a path in UTF-8");
     let ended = record(&["record", "-i", "any", "-o", output, "--", "true"]).expect_code(0);
-    let why = "its packets begin with a header that tcprec does not know (ARPHRD 32)";
+    let why = "its packets begin with a link header that tcprec does not know (ARPHRD 32)";
     let told = format!("tcprec: without packets of ib0: {why}\n");
     assert!(ended.errors.contains(&told), "{}", ended.errors);
     let captures = records::read(&capture);
@@ -443,7 +443,7 @@ pub(crate) fn few_descriptors() {
     };
     let is_told = |what: &str| wait_until(what, || recorder.errors().contains(what));
     limit(3);
-    is_told("cannot see which interfaces");
+    is_told("cannot watch for interface changes");
     // Two more looks.
     thread::sleep(Duration::from_secs(2));
     let is_open = |fd: &usize| Path::new(&format!("/proc/{}/fd/{fd}", recorder.pid())).exists();
@@ -454,7 +454,7 @@ pub(crate) fn few_descriptors() {
     limit(1000);
     is_told("recording on late too");
     let errors = recorder.stop().errors;
-    for what in ["cannot see", "cannot attach to late"] {
+    for what in ["cannot watch", "cannot attach to late"] {
         assert_eq!(errors.matches(what).count(), 1, "{what}: {errors}");
     }
 }

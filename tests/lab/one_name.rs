@@ -11,7 +11,8 @@ use crate::recorder::{Recorder, tcprec};
 use crate::web::{Nginx, Traffic};
 use crate::world::World;
 
-const REFUSED: &str = "another recorder writes to it; end that one first, or give another name";
+const REFUSED: &str = "another recorder is writing to it; stop that one first, or give another \
+    name";
 
 /// A world whose captures are called `cap...`.
 struct Folder(World);

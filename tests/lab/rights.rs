@@ -69,7 +69,7 @@ pub(crate) fn not_given_up() {
     command.args(["tail", "-f", &watched]);
     Shim::new(&world).keep_rights(&mut command);
     let ended = world.start(&world.server, command).finish().expect_code(1);
-    let expected = "cannot give up rights";
+    let expected = "cannot drop privileges";
     assert!(ended.errors.contains(expected), "{}", ended.errors);
     let runs = |process: &fs::DirEntry| {
         let arguments = fs::read(process.path().join("cmdline")).unwrap_or_default();

@@ -200,7 +200,7 @@ pub(crate) fn begun_again() {
     let recorder = start();
     fetch(50);
     let errors = recorder.stop().errors;
-    let told = format!("goes on behind {newest}, which an earlier recording left");
+    let told = format!("continuing behind {newest}, left by an earlier recording");
     assert!(errors.contains(&told), "{errors}");
     let now = contents();
     assert!(left.iter().all(|file| now.contains(file)), "{now:?}");

@@ -171,7 +171,7 @@ pub(crate) fn full_disk() {
         let process = on_small_disk(&world, "100k", extension, &more, &saved);
         under_load(&world, || {
             wait_until("it is told", || {
-                process.errors().contains("goes on without")
+                process.errors().contains("continues without")
             });
         });
         let shell = Pid::from_raw(i32::try_from(process.pid()).expect("a process id"));
@@ -187,7 +187,7 @@ pub(crate) fn full_disk() {
             assert!(is_failure, "{extension}: {errors}");
         }
         assert!(
-            at_once.contains("goes on without it"),
+            at_once.contains("continues without it"),
             "{extension}: {errors}"
         );
         assert!(sum.contains("none lost"), "{extension}: {errors}");
@@ -290,7 +290,7 @@ pub(crate) fn refused_writes() {
         let process = world.start(&world.server, command);
         under_load(&world, || {
             wait_until("it is told", || {
-                process.errors().contains("goes on without")
+                process.errors().contains("continues without")
             });
         });
         process.signal(Signal::SIGINT);
@@ -318,7 +318,7 @@ pub(crate) fn limited_file_size() {
     assert_eq!(ending(&world, Path::new(&capture)), "abrupt");
 }
 
-/// A device that takes nothing from the first byte on keeps its rights.
+/// A device that is blocked from the first byte on keeps its rights.
 pub(crate) fn full_device() {
     let world = World::without_cable();
     let _nginx = Nginx::start(&world, &world.server);
@@ -333,7 +333,7 @@ pub(crate) fn full_device() {
     assert_eq!(mode(), before);
 }
 
-/// A standard output that takes nothing is not the file that is called as it is.
+/// A standard output that is blocked is not the file that is called as it is.
 pub(crate) fn full_standard_output() {
     let world = World::without_cable();
     let _nginx = Nginx::start(&world, &world.server);
@@ -466,7 +466,7 @@ pub(crate) fn full_pipe() {
             recorder.finish_anyhow().expect_code(130);
         } else {
             let ended = recorder.finish_anyhow().expect_code(1);
-            assert!(ended.errors.contains("takes nothing"), "{}", ended.errors);
+            assert!(ended.errors.contains("is blocked"), "{}", ended.errors);
         }
     }
 }

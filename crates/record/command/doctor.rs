@@ -12,14 +12,14 @@ use crate::kernel;
 
 use super::Record;
 
-/// Say what this kernel and these rights allow, and what to do about the rest
+/// Check what this kernel and your privileges allow, and how to fix the rest
 ///
-/// It begins a recording and ends it at once, to see what comes of it; without
-/// the rights it says which are lacking. The exit code is 0 when nothing is
-/// missing, though something else may stand in, and 1 otherwise.
+/// Starts a recording and ends it at once, to see what works; without the privileges it says which
+/// are missing. The exit code is 0 if nothing is missing, even if a fallback is used, and 1
+/// otherwise.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// How it is written
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }

@@ -25,16 +25,15 @@ use crate::recorder::RecordError;
 use crate::rotation::{Names, Rotation, files_of};
 
 // The groups that the options stand in.
-const OUTPUT: &str = "Where to";
+const OUTPUT: &str = "Output";
 const SERIES: &str = "Series of files";
 
 /// The options.
 #[derive(Debug, Args)]
 pub(super) struct Outputs {
-    /// File to write; may be given more than once: where one fails, as on a full
-    /// disk, recording goes on with the others. The extension tells the format:
-    /// .jsonl, .jsonl.zst, .pcapng or .pcapng.zst. `-` is JSON lines to the
-    /// standard output. No two recorders write to one name at once
+    /// File to write; may be repeated: if one fails, as on a full disk, recording continues with
+    /// the others. The extension selects the format: .jsonl, .jsonl.zst, .pcapng or .pcapng.zst.
+    /// `-` writes JSON lines to standard output. Only one recorder can write to a name at a time
     #[arg(
         help_heading = OUTPUT,
         short = 'o',
@@ -44,42 +43,40 @@ pub(super) struct Outputs {
     )]
     files: Vec<PathBuf>,
 
-    /// Write what was recorded as soon as it comes from the kernel, ten times a second,
-    /// rather than once a second: for who reads along. Compressed files become larger
+    /// Write records as soon as they come from the kernel, ten times a second instead of once, for
+    /// programs that read while recording. Compressed files become larger
     #[arg(help_heading = OUTPUT, short = 'U', long = "packet-buffered")]
     is_packet_buffered: bool,
 
-    /// Go on in another file when this one is larger: millions of bytes, or
-    /// with a unit, as 512k, 10M, 1GiB (powers of 1024), 10MB. Where very many
-    /// sockets are open, which each file begins with, it is larger. The next are
-    /// called cap.1.jsonl.zst, cap.2.jsonl.zst, ...; `tcprec analyze cap` reads
-    /// all of them as one. What earlier recordings of that name left stays, and
-    /// is read with them: the numbers go on behind it
+    /// Continue in another file once this one has this size: millions of bytes, or with a unit,
+    /// such as 512k, 10M, 1GiB (powers of 1024), 10MB. A file begins with the open sockets, so with
+    /// very many of them it becomes larger. The next files are named cap.1.jsonl.zst,
+    /// cap.2.jsonl.zst, ...; `tcprec analyze cap` reads all of them as one. Files of earlier
+    /// recordings of that name are kept and read with them: the numbers continue behind them
     #[arg(help_heading = SERIES, short = 'C', long = "file-size", value_name = "SIZE", value_parser = size, allow_negative_numbers = true)]
     file_size: Option<u64>,
 
-    /// Go on in another file after so many seconds. The name may hold the time
-    /// at which a file begins, as in cap-%Y%m%d-%H%M%S.jsonl.zst (strftime); a
-    /// name that is there already gets a number
+    /// Continue in another file after this many seconds. The name may contain the time at which a
+    /// file begins, as in cap-%Y%m%d-%H%M%S.jsonl.zst (strftime); a name that already exists gets a
+    /// number
     #[arg(help_heading = SERIES, short = 'G', long = "file-time", value_name = "SECONDS", value_parser = period, allow_negative_numbers = true)]
     file_time: Option<Duration>,
 
-    /// With -C keep so many files, those of earlier recordings of that name among
-    /// them: the oldest one makes room for the next, so their numbers begin anew
-    /// with 0. With -G alone stop after so many files
+    /// With -C, keep this many files, including those of earlier recordings of that name: the
+    /// oldest is deleted to make room for the next, so numbers start over at 0. With -G alone, stop
+    /// after this many files
     #[arg(help_heading = SERIES, short = 'W', long = "file-count", value_name = "COUNT", value_parser = count::<NonZeroU32>, allow_negative_numbers = true)]
     file_count: Option<NonZeroU32>,
 
-    /// Print each record as one line, as `tcprec print` does
+    /// Print each record as a line, like `tcprec print`
     #[arg(help_heading = OUTPUT, long)]
     print: bool,
 
     #[command(flatten, next_help_heading = OUTPUT)]
     lines: LineArgs,
 
-    /// Analyze meanwhile: what is worth attention is told on the standard error
-    /// as it is found, and at the end stands the report of `tcprec analyze` on
-    /// the standard output
+    /// Analyze while recording: findings are reported on standard error as they occur, and the
+    /// report of `tcprec analyze` on standard output at the end
     #[arg(
         help_heading = OUTPUT,
         long,
@@ -91,8 +88,8 @@ pub(super) struct Outputs {
     )]
     analyze: Option<ReportFormat>,
 
-    /// With --analyze: only connections, requests and findings of which this
-    /// holds, as 'status >= 500'; `tcprec analyze --help` names the fields
+    /// With --analyze: only connections, requests and findings that meet this condition, such as
+    /// 'status >= 500'; `tcprec analyze --help` lists the fields
     #[arg(help_heading = OUTPUT, long = "where", value_name = "CONDITION", requires = "analyze")]
     condition: Option<Condition>,
 }
@@ -141,7 +138,7 @@ impl Outputs {
     pub(super) fn check(&self) -> Result<(), Failure> {
         if self.files.is_empty() && !self.print && self.analyze.is_none() {
             return Err(Failure::Usage(
-                "say where to record to: -o FILE (as cap.jsonl.zst or cap.pcapng), --print or \
+                "no output: give -o FILE (such as cap.jsonl.zst or cap.pcapng), --print or \
                  --analyze"
                     .to_owned(),
             ));
@@ -150,26 +147,27 @@ impl Outputs {
         for path in &self.files {
             if !places.insert(place(path)) {
                 return Err(Failure::Usage(format!(
-                    "{}: is given twice; give each output a file of its own",
+                    "{}: given twice; give each output its own file",
                     path.display()
                 )));
             }
         }
         if self.print && self.has_stdout() {
             return Err(Failure::Usage(
-                "the lines of --print are for the standard output, which -o - takes".to_owned(),
+                "--print and -o - both write to standard output; give -o a file".to_owned(),
             ));
         }
         if !self.print && self.lines.style().bytes.is_some() {
             return Err(Failure::Usage(
-                "-A, -x and -X show the bytes of packets that are printed: give --print too"
-                    .to_owned(),
+                "-A, -x and -X show the bytes of printed packets: add --print".to_owned(),
             ));
         }
         let has_lines = self.print && self.analyze != Some(ReportFormat::Text);
         if self.analyze.is_some() && (self.has_stdout() || has_lines) {
             return Err(Failure::Usage(
-                "the report of --analyze is for the standard output, which is taken".to_owned(),
+                "--analyze writes its report to standard output, which --print or -o - uses \
+                 already; give -o a file, and leave out --print"
+                    .to_owned(),
             ));
         }
         for path in &self.files {
@@ -193,13 +191,13 @@ impl Outputs {
             return match self.file_count {
                 None => Ok(None),
                 Some(_) => Err(Failure::Usage(
-                    "-W says how many files; say with -C or -G when the next one begins".to_owned(),
+                    "-W needs -C or -G, which say when the next file begins".to_owned(),
                 )),
             };
         }
         let names = self.files.iter().map(|path| {
             if is_standard_stream(path) {
-                return Err("-C and -G need a file, not the standard output".to_owned());
+                return Err("-C and -G need a file, not standard output".to_owned());
             }
             let format = Format::to_write(path).map_err(|error| error.to_string())?;
             Names::new(path, &format.to_string(), &rotation, TimeZone::system())

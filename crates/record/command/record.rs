@@ -24,9 +24,9 @@ use crate::rights::SETCAP;
 
 // The groups that the options stand in.
 const WHAT: &str = "What to record";
-const PROCESSES: &str = "Some processes only";
-const ENDS: &str = "Until when";
-const KERNEL: &str = "How the kernel is asked";
+const PROCESSES: &str = "Processes to record";
+const ENDS: &str = "When to stop";
+const KERNEL: &str = "Kernel interface";
 
 /// What stands at the end of the help.
 const EXAMPLES: &str = "Examples:
@@ -41,7 +41,7 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = needs())]
 pub struct Record {
-    /// Interface to record; may be given more than once. `any` is all of them
+    /// Interface to record; may be repeated. `any` is all interfaces
     #[arg(
         help_heading = WHAT,
         short = 'i',
@@ -52,35 +52,35 @@ pub struct Record {
     )]
     interfaces: Vec<String>,
 
-    /// Record interfaces of another network namespace: a name of `ip netns`, a
-    /// process that is inside (a container's), or a path as /proc/PID/ns/net.
-    /// May be given more than once. It stays as long as the recording, though it
-    /// is deleted meanwhile. Without it `-i any`, which sees the containers'
-    /// packets too, takes the events of all namespaces
+    /// Record interfaces of another network namespace: a name of `ip netns`, the pid of a process
+    /// inside (as in a container), or a path such as /proc/PID/ns/net. May be repeated. The
+    /// namespace stays until the recording ends, even if it is deleted meanwhile. Without this
+    /// option `-i any`, which sees the containers' packets too, records the events of all
+    /// namespaces
     #[arg(help_heading = WHAT, long = "netns", value_name = "NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
     namespaces: Vec<String>,
 
     #[command(flatten)]
     outputs: Outputs,
 
-    /// Keep so many bytes of each packet, counted from its link header; 0
-    /// keeps all. `adaptive` keeps the first bytes of each message (the heads of
-    /// HTTP and TLS), and of the bulk that follows the headers only
+    /// Keep this many bytes of each packet, counted from its link header; 0 keeps all. `adaptive`
+    /// keeps the first bytes of each message (HTTP and TLS heads), and only the headers of the bulk
+    /// data that follows
     #[arg(help_heading = WHAT, short = 's', long = "snapshot-length", value_name = "BYTES", default_value = "adaptive", value_parser = snap, allow_negative_numbers = true)]
     snap: Snap,
 
-    /// Stop after so many packets
+    /// Stop after this many packets
     #[arg(help_heading = ENDS, short = 'c', long = "count", value_name = "PACKETS", value_parser = count::<NonZeroU64>, allow_negative_numbers = true)]
     count: Option<NonZeroU64>,
 
-    /// Stop after this time, as 10s, 5m or 1h30m
+    /// Stop after this time, such as 10s, 5m or 1h30m
     #[arg(help_heading = ENDS, long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
     duration: Option<Duration>,
 
     #[command(flatten, next_help_heading = WHAT)]
     filter: FilterArgs,
 
-    /// Packets of this way only. On loopback each goes both ways, and is kept
+    /// Record packets of this direction only. On loopback each packet goes both ways, and is kept
     #[arg(
         help_heading = WHAT,
         short = 'Q',
@@ -91,14 +91,13 @@ pub struct Record {
     )]
     direction: Way,
 
-    /// Only sockets of this process; may be given more than once. Where
-    /// several of --pid, --comm, --uid and --cgroup are given, a process must
-    /// be one of each. What comes to where it listens is recorded until another
-    /// process accepts it
+    /// Only sockets of this process; may be repeated. If several of --pid, --comm, --uid and
+    /// --cgroup are given, a process must match each of them. Connections to an address where it
+    /// listens are recorded until another process accepts them
     #[arg(help_heading = PROCESSES, long = "pid", value_name = "PID", value_parser = pid, allow_negative_numbers = true)]
     pids: Vec<u32>,
 
-    /// Only sockets of processes of this name (as ps -o comm shows it)
+    /// Only sockets of processes with this name (as shown by ps -o comm)
     #[arg(help_heading = PROCESSES, long = "comm", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     comms: Vec<String>,
 
@@ -110,34 +109,33 @@ pub struct Record {
     #[arg(help_heading = PROCESSES, long = "cgroup", value_name = "PATH")]
     cgroups: Vec<PathBuf>,
 
-    /// The processes too that such processes start
+    /// Also the processes that the selected ones start
     #[arg(help_heading = PROCESSES, long)]
     follow_forks: bool,
 
-    /// Room in the kernel for packets that wait for the recorder, in sizes as
-    /// -C takes them. With --transport cpu and perf the CPUs share it; with cpu
-    /// each gets 1 MiB at least. More rides out longer bursts and slower disks;
-    /// what finds no room is counted as lost
+    /// Size of the kernel's buffer for packets that wait for the recorder, in the units of -C. With
+    /// --transport cpu and perf the CPUs share it; with cpu each gets at least 1 MiB. A larger
+    /// buffer absorbs longer bursts and slower disks; packets that do not fit are counted as lost
     #[arg(help_heading = KERNEL, long, value_name = "SIZE", default_value = "16M", value_parser = buffer, allow_negative_numbers = true)]
     buffer: u32,
 
-    /// The same in KiB, as tcpdump takes it
+    /// The same in KiB, as in tcpdump
     #[arg(hide = true, short = 'B', value_name = "KIB", value_parser = buffer_kib, conflicts_with = "buffer", allow_negative_numbers = true)]
     buffer_kib: Option<u32>,
 
-    /// How packets are taken
+    /// Hook for packets
     #[arg(help_heading = KERNEL, long, value_enum, default_value_t = Hook::Auto)]
     hook: Hook,
 
-    /// How the kernel's events are taken
+    /// Hooks for kernel events
     #[arg(help_heading = KERNEL, long, value_enum, default_value_t = EventHooks::Auto)]
     events: EventHooks,
 
-    /// How records come from the kernel
+    /// How records are passed from the kernel
     #[arg(help_heading = KERNEL, long, value_enum, default_value_t = Transport::Auto)]
     transport: Transport,
 
-    /// List the interfaces and stop
+    /// List the interfaces and exit
     #[arg(help_heading = None, short = 'D', long = "list-interfaces")]
     list: bool,
 
@@ -145,7 +143,7 @@ pub struct Record {
     #[arg(help_heading = KERNEL, long)]
     libbpf_log: bool,
 
-    /// Taken for tcpdump's sake: addresses and ports are always numbers
+    /// Accepted for compatibility with tcpdump: addresses and ports are always numeric
     #[arg(short = 'n', hide = true, action = ArgAction::Count)]
     _numbers: u8,
 
@@ -153,12 +151,12 @@ pub struct Record {
     #[arg(short = 'p', hide = true)]
     _not_promiscuous: bool,
 
-    /// What tcpdump reads files with: said where that is done here
+    /// tcpdump's option to read files: answered with the commands that do that here
     #[arg(short = 'r', hide = true, value_name = "FILE")]
     read: Option<PathBuf>,
 
-    /// Record while this command runs, and end with its exit code. Where programs read the
-    /// standard output (-o -, --analyze=jsonl), what it writes there goes to standard error
+    /// Record while this command runs, and exit with its exit code. If standard output is for
+    /// programs (-o -, --analyze=jsonl), the command's output goes to standard error
     #[arg(help_heading = ENDS, last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -167,9 +165,9 @@ pub struct Record {
 fn needs() -> String {
     format!(
         "Recording needs root, or a program with file capabilities:\n  {SETCAP}\n\
-         The last two are for the programs of other users' processes and for tracefs; --netns \
-         needs cap_sys_admin too. Once it records, tcprec keeps only what it needs to go on. \
-         `tcprec doctor` says what this kernel and these rights allow.\n\n{EXAMPLES}"
+         The last two are for the executables of other users' processes and for tracefs; --netns \
+         also needs cap_sys_admin. Once it records, tcprec drops the privileges it no longer \
+         needs. `tcprec doctor` says what this kernel and your privileges allow.\n\n{EXAMPLES}"
     )
 }
 
@@ -190,7 +188,7 @@ impl Record {
     pub fn run(self) -> Result<u8, Failure> {
         if self.read.is_some() {
             return Err(Failure::Usage(
-                "files are read by `tcprec analyze` and `tcprec print`".to_owned(),
+                "to read files use `tcprec analyze` or `tcprec print`".to_owned(),
             ));
         }
         if self.list {
@@ -199,9 +197,7 @@ impl Record {
         self.outputs.check()?;
         if self.follow_forks && self.wanted().is_all() {
             return Err(Failure::Usage(
-                "--follow-forks takes the processes that others start: say whose, with --pid, \
-                 --comm, --uid or --cgroup"
-                    .to_owned(),
+                "--follow-forks needs --pid, --comm, --uid or --cgroup".to_owned(),
             ));
         }
         let rotation = self.outputs.rotation()?;
@@ -214,7 +210,7 @@ impl Record {
         for path in outputs.fifos() {
             let path = path.display();
             teller.say(&format!(
-                "{path} is a FIFO: recording begins when somebody reads it"
+                "{path} is a FIFO: recording begins when a reader opens it"
             ));
         }
         let open = |ts_ns| outputs.open(rotation.as_ref(), ts_ns);

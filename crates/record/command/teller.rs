@@ -120,8 +120,8 @@ impl Teller {
         self.say(&text);
         if totals.no_room_packets > 0 {
             self.say(&format!(
-                "{} found no room in the kernel before tcprec came to read: --buffer gives more, \
-                 and a filter leaves less to wait",
+                "{} did not fit into the kernel's buffer: enlarge it with --buffer, or record \
+                 less with a filter",
                 units::counted(totals.no_room_packets, "packet"),
             ));
         }
@@ -135,7 +135,7 @@ impl Teller {
         }
         if summary.unaccounted > 0 {
             self.say(&format!(
-                "{} records are in no book: this is a defect of tcprec, please report it",
+                "{} records are unaccounted for: this is a defect of tcprec, please report it",
                 summary.unaccounted
             ));
         }

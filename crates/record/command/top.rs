@@ -22,13 +22,13 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Show what each process does with TCP, second by second
 ///
-/// Counted in the kernel, over all interfaces and network namespaces: the
-/// connections that a process asks for and accepts, packets and payload each
-/// way, and segments sent again. What no process is known for stands in the row
-/// `-`. On a terminal keys sort, and q quits; into a pipe it writes JSON lines.
+/// Counts in the kernel, over all interfaces and network namespaces: connections that a process
+/// opens and accepts, packets and payload in each direction, and retransmissions. The row `-` has
+/// what belongs to no known process. On a terminal keys select the order and q quits; to a pipe it
+/// writes JSON lines.
 #[derive(Debug, Args)]
 pub struct Top {
-    /// Look each so many seconds
+    /// Length of an interval
     #[arg(
         short = 'd',
         long,
@@ -39,32 +39,32 @@ pub struct Top {
     )]
     interval: Duration,
 
-    /// Stop after so many intervals
+    /// Stop after this many intervals
     #[arg(short = 'n', long, value_name = "COUNT", value_parser = count::<NonZeroU64>, allow_negative_numbers = true)]
     iterations: Option<NonZeroU64>,
 
-    /// What comes first
+    /// Sort by this field
     #[arg(short = 's', long, value_enum, value_name = "FIELD", default_value_t = Sort::Bytes)]
     sort: Sort,
 
-    /// Only this process; may be given more than once
+    /// Only this process; may be repeated
     #[arg(short = 'p', long = "pid", value_name = "PID", value_parser = pid, allow_negative_numbers = true)]
     pids: Vec<u32>,
 
-    /// At most so many processes in each interval
+    /// Show at most this many processes per interval
     #[arg(short = 'r', long, value_name = "COUNT", value_parser = count::<NonZeroUsize>, allow_negative_numbers = true)]
     rows: Option<NonZeroUsize>,
 
-    /// How it is written: text on a terminal and JSON lines elsewhere, if not told
+    /// Output format. Default: text on a terminal, else JSON lines
     #[arg(long, value_enum)]
     format: Option<Format>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// A table for people, in rates
+    /// A table of rates, for people
     Text,
-    /// One JSON object a process and interval, in counts
+    /// One JSON object per process and interval, with counts
     Jsonl,
 }
 
@@ -73,7 +73,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|seconds| RANGE.contains(seconds));
     seconds.map(Duration::from_secs_f64).ok_or_else(|| {
         format!(
-            "a number of seconds from {} to {}",
+            "expected a number of seconds from {} to {}",
             RANGE.start(),
             RANGE.end()
         )
@@ -93,8 +93,8 @@ impl Top {
         let lacking = kernel::lacking_rights(Transport::Ring).map_err(failed)?;
         if !lacking.is_empty() {
             return Err(Failure::Usage(format!(
-                "counting needs root, or {}: run it with sudo, or give the program these \
-                 capabilities (setcap, see tcprec record --help)",
+                "counting needs root, or {}: run it with sudo, or grant these capabilities with \
+                 setcap (see tcprec record --help)",
                 lacking.join(" and ")
             )));
         }

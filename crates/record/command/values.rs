@@ -17,7 +17,7 @@ pub(super) fn snap(text: &str) -> Result<Snap, String> {
         Ok(0) => Ok(Snap::Fixed(MAX_SNAP_BYTES)),
         Ok(bytes) if (SMALLEST..=MAX_SNAP_BYTES).contains(&bytes) => Ok(Snap::Fixed(bytes)),
         _ => Err(format!(
-            "a number from {SMALLEST} to {MAX_SNAP_BYTES}, 0 for all, or adaptive"
+            "expected a number from {SMALLEST} to {MAX_SNAP_BYTES}, 0 for all, or adaptive"
         )),
     }
 }
@@ -31,7 +31,7 @@ pub(super) fn buffer(text: &str) -> Result<u32, String> {
 pub(super) fn buffer_kib(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
         Ok(kib) if kib > 0 => within_buffer(u64::from(kib) * 1024),
-        _ => Err("a number of KiB; --buffer takes sizes with units".to_owned()),
+        _ => Err("expected a number of KiB; --buffer takes sizes with units".to_owned()),
     }
 }
 
@@ -58,15 +58,15 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         "kb" => 1000,
         "gb" => 1_000_000_000,
         _ => {
-            return Err(format!(
-                "{unit:?} is no unit; there are k, M, G, KiB, MB, ..."
-            ));
+            return Err(format!("unknown unit {unit:?}; use k, M, G, KiB, MB, ..."));
         }
     };
     let number: Option<u64> = number.parse().ok().filter(|number| *number > 0);
     number
         .and_then(|number| number.checked_mul(unit_bytes))
-        .ok_or_else(|| "a number of millions of bytes, or with a unit, as 10 or 512MiB".to_owned())
+        .ok_or_else(|| {
+            "expected millions of bytes, or a number with a unit, such as 10 or 512MiB".to_owned()
+        })
 }
 
 /// A time as tcpdump's `-G` takes it: seconds, at least one.
@@ -74,7 +74,7 @@ pub(super) fn period(text: &str) -> Result<Duration, String> {
     let seconds: Option<u64> = text.parse().ok().filter(|seconds| *seconds > 0);
     seconds
         .map(Duration::from_secs)
-        .ok_or_else(|| "a number of seconds".to_owned())
+        .ok_or_else(|| "expected a number of seconds".to_owned())
 }
 
 /// A time with units, or a number of seconds.
@@ -89,7 +89,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     // Beyond the end of the clock there is no moment to stop at.
     duration
         .filter(|duration| Instant::now().checked_add(*duration).is_some())
-        .ok_or_else(|| "a time, as 10s, 5m or 1h30m, or a number of seconds".to_owned())
+        .ok_or_else(|| "expected a time, such as 10s, 5m or 1h30m, or seconds".to_owned())
 }
 
 /// A user, by number or name.
@@ -100,7 +100,7 @@ pub(super) fn uid(text: &str) -> Result<u32, String> {
     match User::from_name(text) {
         Ok(Some(user)) => Ok(user.uid.as_raw()),
         Ok(None) => Err(format!("there is no user {text}")),
-        Err(error) => Err(format!("cannot look the user up: {error}")),
+        Err(error) => Err(format!("cannot look up the user: {error}")),
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) fn attach_events(
                 if host::is_in_pid_namespace() {
                     attached.missing.push(MissingHook {
                         hook: section,
-                        reason: "in a pid namespace it sees the processes there alone".to_owned(),
+                        reason: "in a pid namespace it sees only the processes there".to_owned(),
                     });
                 } else {
                     attached.hooks.push(section);

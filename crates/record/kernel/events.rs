@@ -16,15 +16,14 @@ use super::skeleton::packets::PacketsSkel;
 use super::skeleton::tracepoints::TracepointsSkel;
 use super::{Attached, Clock, KernelError, Options};
 
-/// How the kernel's events are taken.
+/// Hooks for kernel events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum EventHooks {
-    /// With BTF where the kernel has it, else by classic tracepoints.
+    /// BTF if the kernel has it, else classic tracepoints.
     Auto,
     /// Typed tracepoints and an iterator over sockets: needs the kernel's BTF.
     Btf,
-    /// Classic tracepoints and /proc: accepts are not seen, nor whose a
-    /// connection is that comes in.
+    /// Classic tracepoints and /proc: accepts are not seen, nor the owners of incoming connections.
     Tracepoints,
 }
 

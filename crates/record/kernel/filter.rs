@@ -52,7 +52,7 @@ impl Filter {
         let of = programs.find(|(layer, _)| device.layer == Ok(*layer));
         let (_, program) = of.ok_or(io::ErrorKind::Unsupported)?;
         program.as_ref().map_err(|error| {
-            let what = format!("the filter makes no sense for its packets: {error}");
+            let what = format!("the filter does not fit its packets: {error}");
             io::Error::new(io::ErrorKind::Unsupported, what)
         })
     }

@@ -204,7 +204,7 @@ pub(crate) fn hidden_programs() -> io::Result<Option<MissingHook>> {
         |right: &Right| right.capability == Capability::CAP_SYS_PTRACE && !right.is_held;
     Ok(rights.iter().any(is_lacking).then(|| MissingHook {
         hook: "/proc/PID/exe".to_owned(),
-        reason: "the programs of other users' processes are not told (CAP_SYS_PTRACE)".to_owned(),
+        reason: "the executables of other users' processes are unknown (CAP_SYS_PTRACE)".to_owned(),
     }))
 }
 

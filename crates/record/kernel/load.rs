@@ -98,7 +98,7 @@ fn wanted_netns(events_of: &[u32]) -> [u32; MAX_NAMESPACES] {
 fn with_need(error: libbpf_rs::Error) -> libbpf_rs::Error {
     if error.kind() == libbpf_rs::ErrorKind::InvalidInput && host::has_btf() {
         // The helper that tells a socket's cookie (kernel commit c5dbb89fc2ac).
-        error.context("Linux 5.12 takes these programs")
+        error.context("it needs Linux 5.12 or newer")
     } else {
         error
     }
@@ -126,7 +126,7 @@ pub(super) fn load_events(
                 }
                 missing.push(MissingHook {
                     hook: "tp_btf".to_owned(),
-                    reason: format!("{error:#}; classic tracepoints are used"),
+                    reason: format!("{error:#}; classic tracepoints are used instead"),
                 });
             }
         }
@@ -134,17 +134,17 @@ pub(super) fn load_events(
     if !options.wanted.is_all() {
         return Err(libbpf_rs::Error::from(io::Error::new(
             io::ErrorKind::Unsupported,
-            "classic tracepoints do not tell whose a socket is",
+            "classic tracepoints do not show a socket's owner",
         )));
     }
     let [namespace] = &*options.namespaces else {
         return Err(libbpf_rs::Error::from(io::Error::new(
             io::ErrorKind::Unsupported,
-            "classic tracepoints do not tell network namespaces apart",
+            "classic tracepoints do not show the network namespace",
         )));
     };
     for (hook, reason) in [
-        ("accept", "classic tracepoints do not tell it"),
+        ("accept", "classic tracepoints do not report it"),
         ("iter/task_file", "/proc is read instead"),
     ] {
         missing.push(MissingHook {

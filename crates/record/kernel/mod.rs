@@ -75,7 +75,7 @@ use skeleton::packets::PacketsSkel;
 pub(crate) enum KernelError {
     #[error("{}", cannot_be_loaded(.0))]
     Load(#[source] libbpf_rs::Error),
-    #[error("kernel events cannot be had: {0:#}")]
+    #[error("cannot record kernel events: {0:#}")]
     Events(#[source] libbpf_rs::Error),
     #[error("cannot attach to {interface} with {hook}: {source}")]
     Attach {
@@ -94,11 +94,12 @@ pub(crate) enum KernelError {
 fn cannot_be_loaded(error: &libbpf_rs::Error) -> String {
     let why = match error.kind() {
         libbpf_rs::ErrorKind::OutOfMemory => {
-            ": what they take counts in the limit of tcprec's control group (memory.max)"
+            ": their memory counts against the limit of tcprec's control group (memory.max); \
+             raise it"
         }
         libbpf_rs::ErrorKind::PermissionDenied if host::is_in_user_namespace() => {
-            ": root of a user namespace, as in a rootless container, may not; record on its \
-             host, with --netns PID"
+            ": root of a user namespace, as in a rootless container, is not allowed to; record \
+             on its host, with --netns PID"
         }
         _ if !host::has_sysfs() => ": /sys is missing (mount -t sysfs sysfs /sys)",
         _ => "",

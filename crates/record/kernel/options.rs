@@ -8,10 +8,10 @@ use tcprec_shared::record::Direction;
 use super::skeleton::packets::types::limits;
 use super::{EventHooks, Filter, Namespace, Transport, Wanted};
 
-/// How packets are taken.
+/// Hook for packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Hook {
-    /// tcx where the kernel has it (Linux 6.6), else a socket filter.
+    /// tcx if the kernel has it (Linux 6.6), else a socket filter.
     Auto,
     /// tcx: knows the sending socket of each packet.
     Tcx,

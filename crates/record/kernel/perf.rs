@@ -13,7 +13,7 @@ use super::batch::{Batch, Ring};
 use super::hooks::check;
 use super::rings::End;
 
-/// A ring of perf's for each CPU.
+/// A perf ring for each CPU.
 pub(super) struct PerfRings {
     buffer: NonNull<sys::perf_buffer>,
     /// What the callback is given.

@@ -30,14 +30,14 @@ const MAX_PERF_SNAP_BYTES: u32 = 65_000;
 /// How records come from the programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Transport {
-    /// The first of these that this kernel and this processor have.
+    /// The first of these that this kernel and processor support.
     Auto,
-    /// Packets by a ring for each CPU, which takes an x86 processor and a kernel
-    /// without PREEMPT_RT; events as with `ring`.
+    /// A ring for each CPU for packets, which needs an x86 processor and a kernel without
+    /// PREEMPT_RT; events as with `ring`.
     Cpu,
-    /// One of the kernel's ring buffers for all CPUs (Linux 5.8).
+    /// A kernel ring buffer shared by all CPUs (Linux 5.8).
     Ring,
-    /// A ring of perf's for each CPU.
+    /// A perf ring for each CPU.
     Perf,
 }
 
@@ -74,7 +74,7 @@ impl Transport {
         }
         let missing = MissingHook {
             hook: "ring buffer".to_owned(),
-            reason: "this kernel has none (it came with Linux 5.8); perf's rings are used"
+            reason: "this kernel has none (they need Linux 5.8); perf's rings are used instead"
                 .to_owned(),
         };
         Ok((Self::Perf, Some(missing)))
@@ -118,9 +118,9 @@ impl Transport {
 /// Why there are no rings for each CPU here, if so: see bpf/packet_rings.bpf.h.
 fn no_cpu_rings() -> Option<&'static str> {
     if !cfg!(target_arch = "x86_64") {
-        Some("they take an x86 processor")
+        Some("they need an x86 processor")
     } else if host::is_realtime() {
-        Some("this kernel (PREEMPT_RT) may run a packet program in the midst of another")
+        Some("this kernel (PREEMPT_RT) may interrupt a packet program with another")
     } else {
         None
     }

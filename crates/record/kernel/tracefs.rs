@@ -28,7 +28,7 @@ pub(crate) fn find(category: &str, name: &str) -> io::Result<&'static str> {
     Ok(if Path::new(MOUNTED).join("events").exists() {
         MOUNTED
     } else {
-        "not mounted; tcprec opens one of its own"
+        "not mounted; tcprec opens its own instance"
     })
 }
 

@@ -48,14 +48,14 @@ pub(crate) fn check_pids(pids: &[u32]) -> Result<(), String> {
     };
     if host::is_in_pid_namespace() {
         return Err(format!(
-            "process {first} has another id in the kernel than here, in a pid namespace: run it \
-             outside, or give --comm or --cgroup"
+            "process {first} has another pid outside this pid namespace: run tcprec outside, or \
+             use --comm or --cgroup"
         ));
     }
     pids.iter().try_for_each(|pid| match process_of(*pid) {
         None => Err(format!("there is no process {pid}")),
         Some(process) if process != *pid => Err(format!(
-            "{pid} is a thread of process {process}: give that one"
+            "{pid} is a thread of process {process}: give the process"
         )),
         Some(_) => Ok(()),
     })
@@ -94,8 +94,8 @@ impl Wanted {
             cgroup_id(path).map_err(|error| {
                 let path = path.display();
                 format!(
-                    "there is no control group {path} ({error}): give its path as \
-                     /proc/PID/cgroup has it, behind `0::`"
+                    "there is no control group {path} ({error}): give its path as in \
+                     /proc/PID/cgroup, after `0::`"
                 )
             })?;
         }

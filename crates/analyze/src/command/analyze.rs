@@ -19,23 +19,23 @@ pub struct Args {
     capture: PathBuf,
     #[command(flatten)]
     filter: FilterArgs,
-    /// How the report is written
+    /// Format of the report
     #[arg(long, value_enum, default_value_t)]
     format: ReportFormat,
     /// Show all rows of each table in the text
     #[arg(long)]
     all: bool,
-    /// Which connections are shown first, in the text
+    /// Order of the connections in the text
     #[arg(long, value_name = "BY", value_enum, default_value_t)]
     sort: Sort,
     /// Show where the time of the N slowest requests went, in the text
     #[arg(long, value_name = "N", value_parser = count::<NonZeroUsize>, allow_negative_numbers = true)]
     slow: Option<NonZeroUsize>,
-    /// Look at connections only, not into their payload: faster
+    /// Analyze connections only, not their payload: faster
     #[arg(long, conflicts_with = "slow")]
     no_requests: bool,
-    /// Only connections, requests and findings of which this holds, as
-    /// 'status >= 500' or 'state == REJ'; --help names the fields
+    /// Only connections, requests and findings that meet this condition, such as 'status >= 500' or
+    /// 'state == REJ'; --help lists the fields
     #[arg(long = "where", value_name = "CONDITION", long_help = condition::help())]
     condition: Option<Condition>,
     /// Show times in UTC instead of local time
@@ -78,7 +78,7 @@ pub(super) fn run(mut args: Args) -> Result<(), Failure> {
                 if !error.is_passing() {
                     captures.read_on(&error)?;
                     if matches!(error, ReadError::Io(_)) {
-                        let what = format!("the report is not whole: {error}");
+                        let what = format!("the report is incomplete: {error}");
                         whole = Err(Failure::Failed(what));
                     }
                 }

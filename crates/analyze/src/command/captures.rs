@@ -37,7 +37,7 @@ impl Captures {
             let names = doubled.iter().map(|path| path.display().to_string());
             let names = names.collect::<Vec<_>>().join(", ");
             warn(&format_args!(
-                "{self}: the same recording once more, and not read: {names}"
+                "{self}: the same recording again, skipped: {names}"
             ));
         }
         Ok(input)
@@ -51,11 +51,13 @@ impl Captures {
     pub(super) fn read_on(&self, error: &ReadError) -> Result<(), Failure> {
         match error {
             ReadError::Unsupported(_) => return Err(self.unreadable(error)),
-            ReadError::Io(_) => warn(&format_args!("{self}: cannot be read further: {error}")),
+            ReadError::Io(_) => warn(&format_args!("{self}: cannot read any further: {error}")),
             ReadError::Truncated { .. } => {
-                warn(&format_args!("{self}: {error}; all before it was read"));
+                warn(&format_args!(
+                    "{self}: {error}; everything before it was read"
+                ));
             }
-            ReadError::Damaged { .. } => warn(&format_args!("{self}: {error}; passed over")),
+            ReadError::Damaged { .. } => warn(&format_args!("{self}: {error}; skipped")),
         }
         Ok(())
     }
@@ -69,7 +71,7 @@ impl Captures {
 fn remedy(error: &ReadError) -> &'static str {
     match error {
         ReadError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            "; a recording is its recorder's alone (root's): sudo chown makes it yours"
+            "; only its recorder (root) may read a recording: make it yours with sudo chown"
         }
         _ => "",
     }

@@ -18,8 +18,8 @@ use crate::annotate::LookAhead;
 pub struct Args {
     #[arg(help = CAPTURE_HELP)]
     input: PathBuf,
-    /// The file to write, its format by its extension; `-` is JSON lines to the standard
-    /// output. Behind several captures it is the last, and is not there yet
+    /// The file to write, in the format of its extension; `-` writes JSON lines to standard output.
+    /// After several captures it comes last, and must not exist yet
     output: PathBuf,
     #[command(flatten)]
     filter: FilterArgs,
@@ -37,12 +37,12 @@ pub(super) fn run(mut args: Args) -> Result<(), Failure> {
     let mut inputs = input.files().iter();
     if inputs.any(|input| is_same_file(input, &path)) {
         return Err(Failure::Usage(format!(
-            "{name}: is the input; give another file to write"
+            "{name}: is the input; give another output file"
         )));
     }
     if has_several_inputs && path.is_file() {
         return Err(Failure::Usage(format!(
-            "{name}: is there already, and may be meant as an input; give another file to write"
+            "{name}: exists, and may be meant as an input; give another output file"
         )));
     }
     let sink = format::create(&path).map_err(|error| {
@@ -115,7 +115,7 @@ impl Output<'_> {
             }
             // Other records are what packets are understood by.
             (Err(error), _) if is_unfit(&error) => Err(Failure::Failed(format!(
-                "{captures}: {error}; JSON lines (.jsonl) have room for any"
+                "{captures}: {error}; JSON lines (.jsonl) can hold it"
             ))),
             (written, _) => written.map_err(|error| unwritten(path, error)),
         }
@@ -129,9 +129,9 @@ impl Output<'_> {
         if let Some(first) = &self.left_out.first {
             let (from, name) = (self.captures, self.path.display());
             warn(&match self.left_out.count {
-                1 => format!("{from}: a packet was left out, which {name} cannot hold: {first}"),
+                1 => format!("{from}: left out a packet that {name} cannot hold: {first}"),
                 count => format!(
-                    "{from}: {count} packets were left out, which {name} cannot hold; the first: {first}"
+                    "{from}: left out {count} packets that {name} cannot hold; the first: {first}"
                 ),
             });
         }

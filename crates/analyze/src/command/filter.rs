@@ -14,24 +14,23 @@ use crate::select::Selection;
 /// Which packets are wanted; all must hold.
 #[derive(Debug, Default, clap::Args)]
 pub struct FilterArgs {
-    /// Only packets that pass this filter, in tcpdump's syntax (see
-    /// pcap-filter(7)): one argument or several, as 'tcp port 80 and not host
-    /// 10.0.0.9'. `print` and `convert` also leave out the events of connections that
-    /// would not pass, and `convert` the processes of these; for `record` and `analyze`
-    /// all are kept, to tell whose the packets are
+    /// Only packets that pass this filter, in tcpdump's syntax (see pcap-filter(7)): one argument
+    /// or several, such as 'tcp port 80 and not host 10.0.0.9'. `print` and `convert` also leave
+    /// out the events of connections that do not pass, and `convert` their processes; `record` and
+    /// `analyze` keep all events, to know the owners of packets
     #[arg(value_name = "EXPRESSION")]
     words: Vec<OsString>,
 
-    /// Read the filter from a file, where # begins a comment
+    /// Read the filter from a file; # begins a comment
     #[arg(short = 'F', long = "filter-file", value_name = "FILE")]
     file: Option<PathBuf>,
 
-    /// Leave out this TCP port; may be given more than once
+    /// Leave out this TCP port; may be repeated
     #[arg(long = "ignore-port", value_name = "PORT", value_parser = port, allow_negative_numbers = true)]
     ignored_ports: Vec<u16>,
 
-    /// Only packets that begin with an HTTP/1 request or response, and those
-    /// that begin and end connections
+    /// Only packets that begin with an HTTP/1 request or response, and those that open and close
+    /// connections
     #[arg(long)]
     http_only: bool,
 }
@@ -46,7 +45,7 @@ impl FilterArgs {
         let given = match &self.file {
             Some(_) if !words.is_empty() => {
                 return Err(Failure::Usage(format!(
-                    "the filter is in a file (-F), and here is another: {}",
+                    "a filter is given in a file (-F) and on the command line: {}",
                     words.join(" ")
                 )));
             }
@@ -78,12 +77,12 @@ impl FilterArgs {
             let is_name = |word: &OsString| !word.to_string_lossy().contains(' ');
             let hint = match (words.find(|word| word.exists()), &*self.words) {
                 (Some(word), _) => format!(
-                    "\n{} was taken for a part of the filter; captures stand before it, and \
-                     a folder has a / in its name",
+                    "\n{} was taken as part of the filter; captures come before it, and a folder \
+                     needs a / in its name",
                     word.display()
                 ),
                 (None, [word]) if is_name(word) => {
-                    "\nnor is it a file; of several captures each is told by its whole name"
+                    "\nnor is there such a file; with several captures, give the full name of each"
                         .to_owned()
                 }
                 (None, _) => String::new(),

@@ -7,32 +7,30 @@ use crate::print::{Bytes, Looks, Style, Times};
 /// What the line of a packet shows; tcpdump's options.
 #[derive(Debug, clap::Args)]
 pub struct LineArgs {
-    /// Show no times; -tt: in seconds since 1970, -ttt: since the line before, -tttt: with
-    /// the date, -ttttt: since the first line
+    /// Show no times; -tt: seconds since 1970, -ttt: since the previous line, -tttt: with the date,
+    /// -ttttt: since the first line
     #[arg(short = 't', action = ArgAction::Count)]
     times: u8,
-    /// Show which packet it is
+    /// Number the packets
     #[arg(short = '#', long = "number")]
     has_number: bool,
     /// Show the link header: MAC addresses, VLAN tags and the length on the wire
     #[arg(short = 'e')]
     has_link_header: bool,
-    /// Show of the IP header TOS, TTL, identification and flags, or what IPv6 has of these;
-    /// whether the checksums of what was wholly captured are right; and all lines that HTTP
-    /// begins with
+    /// Show the IP header's TOS, TTL, identification and flags, or IPv6's equivalents; whether the
+    /// checksums of completely captured packets are right; and complete HTTP heads
     #[arg(short = 'v', action = ArgAction::Count)]
     verbose: u8,
-    /// Look at no checksums: interfaces that compute them leave those wrong that are captured
-    /// on the way out
+    /// Do not verify checksums: with checksum offload those of outgoing packets are captured wrong
     #[arg(short = 'K', long = "dont-verify-checksums")]
     ignores_checksums: bool,
-    /// Show of a segment its length only
+    /// Show only the length of a segment
     #[arg(short = 'q')]
     is_quick: bool,
-    /// Show sequence numbers as they are in the packet, not from the connection's first
+    /// Show absolute sequence numbers, not relative to the connection's first
     #[arg(short = 'S', long = "absolute-tcp-sequence-numbers")]
     is_absolute: bool,
-    /// Show the bytes of each packet that is printed as text, from its IP header on
+    /// Show the bytes of each printed packet as text, from its IP header on
     #[arg(short = 'A', action = ArgAction::Count)]
     text: u8,
     /// Show them in hex; -xx: from the link header on
@@ -41,7 +39,7 @@ pub struct LineArgs {
     /// Show them in hex and as text; -XX: from the link header on
     #[arg(short = 'X', action = ArgAction::Count)]
     hex_and_text: u8,
-    /// Let no line wait for others: for who reads along in a pipe
+    /// Write each line at once, for a program that reads along in a pipe
     #[arg(short = 'l')]
     is_line_buffered: bool,
 }

@@ -47,11 +47,11 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 static ALLOCATOR_OPTIONS: &[u8; 11] = b"thp:always\0";
 
 /// What a capture to read may be.
-const CAPTURE_HELP: &str = "A capture of any format, by its content: a file; all files of a \
-    series by the name without what numbers them, as `cap` for cap.jsonl, cap.1.jsonl, ...; a \
-    folder of captures; or `-`, the standard input. Several, as *.pcap, are read as one, in the \
-    order in which they begin, and merged by their times where they overlap: the first words \
-    that are files or are called as captures are, and folders with a / in their name";
+const CAPTURE_HELP: &str = "A capture of any format, detected by content: a file; the files of a \
+    series by their common name, such as `cap` for cap.jsonl, cap.1.jsonl, ...; a folder of \
+    captures; or `-`, standard input. Several captures, such as *.pcap, are read as one, in the \
+    order in which they begin, and merged by time where they overlap. Leading words count as \
+    captures if they are files, are named like captures, or are folders with a / in their name";
 
 /// What can be done with a capture anywhere, without root.
 #[derive(Debug, Subcommand)]

@@ -12,7 +12,7 @@ pub fn count<T: TryFrom<NonZeroU64>>(text: &str) -> Result<T, String> {
     let count: NonZeroU64 = text.parse().map_err(|error: ParseIntError| {
         match error.kind() {
             IntErrorKind::PosOverflow => TOO_LARGE,
-            _ => "a whole number is expected, at least 1",
+            _ => "expected a whole number, at least 1",
         }
         .to_owned()
     })?;
@@ -24,7 +24,7 @@ pub fn count<T: TryFrom<NonZeroU64>>(text: &str) -> Result<T, String> {
 /// # Errors
 /// What is expected.
 pub fn port(text: &str) -> Result<u16, String> {
-    number(text, "a port is expected, a number up to 65535")
+    number(text, "expected a port, a number up to 65535")
 }
 
 /// A process.
@@ -32,7 +32,7 @@ pub fn port(text: &str) -> Result<u16, String> {
 /// # Errors
 /// What is expected.
 pub fn pid(text: &str) -> Result<u32, String> {
-    number(text, "a process id is expected, a number as ps tells it")
+    number(text, "expected a process id, a number as shown by ps")
 }
 
 fn number<T: FromStr>(text: &str, expected: &str) -> Result<T, String> {

@@ -18,7 +18,7 @@ pub struct Args {
     capture: PathBuf,
     #[command(flatten)]
     filter: FilterArgs,
-    /// Stop after so many packets
+    /// Stop after this many packets
     #[arg(short = 'c', long, value_name = "PACKETS", value_parser = count::<NonZeroU64>, allow_negative_numbers = true)]
     count: Option<NonZeroU64>,
     #[command(flatten)]

@@ -38,7 +38,7 @@ pub enum ReportFormat {
 /// What is to stand in a report.
 #[derive(Debug, Clone, Default)]
 pub struct ReportOptions {
-    /// How it is written.
+    /// Output format.
     pub format: ReportFormat,
     /// All rows of each table stand in the text, not only the first.
     pub all: bool,

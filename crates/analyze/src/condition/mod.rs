@@ -252,15 +252,14 @@ pub fn help() -> String {
     let others: Vec<_> = others.map(String::as_str).collect();
     let of_ends: Vec<_> = of_ends.iter().map(String::as_str).collect();
     format!(
-        "Only connections, requests and findings of which this holds, as \
-         'process == \"nginx\" and duration_ms > 100', 'status >= 500' or 'state == REJ'. \
-         There are == != < <= > >=, ~ for a text that contains another, and, or, not and \
-         parentheses. What a row has no field for does not hold of it. A field of seconds \
-         can be asked for in milliseconds, with _ms behind its name; process is comm, state \
-         is conn_state, status is status_code, and path is uri; addr and port are those of \
-         either end. A moment is HH:MM, HH:MM:SS.fff (of any day), YYYY-MM-DD, or both as \
-         2026-11-30T14:03:05, in the time zone of the report, and lasts as long as it is \
-         exact: 'ts >= 14:03 and ts <= 14:05'. An address may be several: 'addr == \
+        "Only connections, requests and findings that meet this condition, such as 'process == \
+         \"nginx\" and duration_ms > 100', 'status >= 500' or 'state == REJ'. Operators: == != < \
+         <= > >=, ~ (contains), and, or, not, parentheses. A comparison is false for a row \
+         without the field. A field in seconds can be compared in milliseconds by adding _ms to \
+         its name. process is comm, state is conn_state, status is status_code, path is uri; addr \
+         and port match either end. A moment is HH:MM, HH:MM:SS.fff (of any day), YYYY-MM-DD, or \
+         both as in 2026-11-30T14:03:05, in the time zone of the report, and covers the interval \
+         of its precision: 'ts >= 14:03 and ts <= 14:05'. An address may be a network: 'addr == \
          10.0.0.0/8'.\n\n\
          Fields of each end, with orig_ or resp_ before the name, or without for either: \
          {}\n\nOther fields: {}",

@@ -34,7 +34,7 @@ pub(super) fn parse(
     kinds: impl Fn(&str) -> Option<Kinds>,
 ) -> Result<Test, ConditionError> {
     if text.len() > MAX_BYTES {
-        return Err(error("", 0, "it is too long"));
+        return Err(error("", 0, "too long"));
     }
     let mut parser = Parser {
         text,
@@ -45,7 +45,7 @@ pub(super) fn parse(
     let test = parser.any(0)?;
     match parser.peek() {
         None => Ok(test),
-        Some(_) => Err(parser.error("here and, or, or the end is expected")),
+        Some(_) => Err(parser.error("expected and, or, or the end")),
     }
 }
 
@@ -102,7 +102,7 @@ fn token(rest: &str) -> Result<Option<(Token, usize)>, &'static str> {
     }
     for quote in ['"', '\''] {
         if let Some(inside) = rest.strip_prefix(quote) {
-            let end = inside.find(quote).ok_or("this quotation does not end")?;
+            let end = inside.find(quote).ok_or("missing closing quote")?;
             let text = inside.get(..end).unwrap_or_default();
             return Ok(Some((Token::Quoted(text.to_owned()), end + 2)));
         }
@@ -111,7 +111,7 @@ fn token(rest: &str) -> Result<Option<(Token, usize)>, &'static str> {
     let length = rest.find(|letter| !is_part(letter)).unwrap_or(rest.len());
     let word = rest.get(..length).unwrap_or_default();
     let token = match word {
-        "" => return Err("this makes no sense here"),
+        "" => return Err("unexpected character"),
         "and" => Token::And,
         "or" => Token::Or,
         "not" => Token::Not,
@@ -162,7 +162,7 @@ impl<F: Fn(&str) -> Option<Kinds>> Parser<'_, F> {
 
     fn one(&mut self, depth: usize) -> Result<Test, ConditionError> {
         if depth > MAX_DEPTH {
-            return Err(self.error("this is too deep"));
+            return Err(self.error("too deeply nested"));
         }
         if self.takes(&Token::Not) {
             return Ok(Test::Not(Box::new(self.one(depth + 1)?)));
@@ -170,22 +170,24 @@ impl<F: Fn(&str) -> Option<Kinds>> Parser<'_, F> {
         if self.takes(&Token::Open) {
             let test = self.any(depth + 1)?;
             if !self.takes(&Token::Close) {
-                return Err(self.error("a closing parenthesis is missing"));
+                return Err(self.error("missing closing parenthesis"));
             }
             return Ok(test);
         }
         let Some(Token::Word(name)) = self.peek().cloned() else {
-            return Err(self.error("the name of a field is expected"));
+            return Err(self.error("expected the name of a field"));
         };
         let Some(kinds) = (self.kinds)(&name) else {
-            return Err(self.error(&format!("no row has a field {name}; --help names them")));
+            return Err(self.error(&format!(
+                "no row has a field {name}; --help lists the fields"
+            )));
         };
         self.next += 1;
         let Some(&Token::Compare(comparison)) = self.peek() else {
             return Ok(Test::Holds(name));
         };
         if !kinds.takes(comparison) {
-            return Err(self.error(&format!("{name} is {kinds}; ~ is for a text")));
+            return Err(self.error(&format!("{name} is {kinds}; ~ is for texts only")));
         }
         self.next += 1;
         let literal = match self.peek() {
@@ -194,7 +196,7 @@ impl<F: Fn(&str) -> Option<Kinds>> Parser<'_, F> {
             _ => None,
         };
         let literal = literal
-            .ok_or_else(|| self.error(&format!("{name} is {kinds}; here one is expected")))?;
+            .ok_or_else(|| self.error(&format!("{name} is {kinds}; expected such a value here")))?;
         self.next += 1;
         Ok(Test::Compare(name, comparison, literal))
     }

@@ -331,7 +331,7 @@ pub struct ProcessSummary {
 /// A part in the traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Part {
-    /// Connections asked for.
+    /// Connections opened.
     pub connections_made: u64,
     /// Connections taken.
     pub connections_taken: u64,

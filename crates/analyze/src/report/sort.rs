@@ -17,7 +17,7 @@ pub enum Sort {
     Packets,
     /// Payload of both ends
     Bytes,
-    /// Packets that were sent again (RESENT)
+    /// Retransmitted packets (RESENT)
     Retransmits,
 }
 

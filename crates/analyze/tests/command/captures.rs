@@ -58,7 +58,7 @@ fn what_cannot_be_read_among_several_is_told_by_its_name() {
     for (other, told) in [
         ("b.pcap", "no such file"),
         ("notes", "this is text"),
-        ("-", "a stream is read alone"),
+        ("-", "a stream must be the only input"),
     ] {
         let output = run_in(&folder, &["analyze", "a.jsonl", other]);
         assert_eq!(output.status.code(), Some(2));
@@ -95,7 +95,7 @@ fn a_filter_follows_the_last_capture() {
     let output = run_in(&folder, &["print", "a.jsonl", "b"]);
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(
-        told.contains("nor is it a file; of several captures"),
+        told.contains("nor is there such a file; with several captures"),
         "{told}"
     );
 }
@@ -112,7 +112,7 @@ fn several_captures_are_converted_into_a_new_file() {
     let before = names.map(|name| fs::read(folder.path().join(name)).unwrap());
     let output = run_in(&folder, &[&["convert"], &names[..]].concat());
     assert_eq!(output.status.code(), Some(2));
-    assert!(message(&output).starts_with("tcprec: c.jsonl: is there already"));
+    assert!(message(&output).starts_with("tcprec: c.jsonl: exists"));
     for output in ["all.pcapng", "-"] {
         let converted = run_in(&folder, &[&["convert"], &names[..], &[output]].concat());
         assert_eq!(converted.status.code(), Some(0), "{converted:?}");

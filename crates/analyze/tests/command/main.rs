@@ -101,7 +101,7 @@ fn a_cut_capture_is_read_up_to_the_cut() {
     fs::write(&path, &whole[..whole.len() - 10]).unwrap();
     let output = run(&["analyze", text(&path)]);
     assert_eq!(output.status.code(), Some(0));
-    assert!(message(&output).contains("all before it was read"));
+    assert!(message(&output).contains("everything before it was read"));
     let report = String::from_utf8(output.stdout).unwrap();
     assert!(report.contains("packets   2,"), "{report}");
     assert!(report.contains("ended     cut at byte"), "{report}");
@@ -254,7 +254,7 @@ fn what_is_asked_for_wrongly_is_told_what_is_right() {
     if filters::has_libpcap() {
         let said = run(&["analyze", path, "tcp", path]).stderr;
         let said = String::from_utf8_lossy(&said);
-        assert!(said.contains("captures stand before it"), "{said}");
+        assert!(said.contains("captures come before it"), "{said}");
     }
 }
 
@@ -381,7 +381,7 @@ fn several_recordings_in_a_folder_are_told_as_such() {
     let output = run(&["analyze", text(folder.path())]);
     let again = folder.path().join("g.jsonl.gz");
     let expected = format!(
-        "tcprec: {}: the same recording once more, and not read: {}\n",
+        "tcprec: {}: the same recording again, skipped: {}\n",
         folder.path().display(),
         again.display()
     );

@@ -82,7 +82,7 @@ pub fn compile(link: LinkType, expression: &str) -> Result<Program, CompileError
         return Err(wrong("the expression is too long"));
     }
     if expression.contains('\0') {
-        return Err(wrong("there is a zero byte in the expression"));
+        return Err(wrong("the expression contains a zero byte"));
     }
     match raw(link, expression)? {
         Ok(code) => Ok(Program::decode(&code)?),
@@ -158,7 +158,7 @@ fn with_tcpdump(
     // The first line is the number of the others.
     let code: Option<Vec<_>> = text.lines().skip(1).map(instruction).collect();
     code.map(Ok)
-        .ok_or_else(|| io::Error::other("its output is not understood").into())
+        .ok_or_else(|| io::Error::other("unexpected output of tcpdump").into())
 }
 
 /// The header of a pcap file (draft-ietf-opsawg-pcap): compiled for a file, an

@@ -163,13 +163,13 @@ pub enum InvalidProgram {
         code: u16,
     },
     /// A jump backwards, or to behind the end.
-    #[error("it has a loop, as protochain makes, which kernels do not run either")]
+    #[error("it has a loop, as made by protochain, which kernels do not run either")]
     Jump {
         /// Which instruction.
         at: usize,
     },
     /// A question that no byte of the packet answers.
-    #[error("inbound, outbound and ifindex are known to the kernel only, and no part of a packet")]
+    #[error("inbound, outbound and ifindex are not part of a packet: only the kernel knows them")]
     Kernel {
         /// Which instruction.
         at: usize,

@@ -58,7 +58,7 @@ impl Format {
 
 /// A format that captures are not written in.
 #[derive(Debug, Error)]
-#[error("{0:?} is no format to write; there are {formats}", formats = writable(", "))]
+#[error("cannot write the format {0:?}; expected one of {formats}", formats = writable(", "))]
 pub struct UnknownFormat(String);
 
 fn writable(separator: &str) -> String {
@@ -82,11 +82,12 @@ impl FromStr for Format {
 #[derive(Debug, Error)]
 pub enum CreateError {
     /// The file's name ends with none of the extensions.
-    #[error("what to write is told by the extension; expected one of .{extensions}", extensions = writable(", ."))]
+    #[error("the extension selects the format; expected one of .{extensions}", extensions = writable(", ."))]
     Extension,
     /// The file's name is that of a format that cannot hold all that is recorded.
     #[error(
-        "pcap has no place for events, processes and losses; .pcapng has, which Wireshark and tcpdump read as well"
+        "pcap cannot hold events, processes and losses; use .pcapng, which Wireshark and tcpdump \
+         read as well"
     )]
     Pcap,
     /// The operating system refused.

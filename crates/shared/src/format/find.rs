@@ -82,7 +82,7 @@ pub(super) fn find(path: &Path) -> io::Result<Found> {
     Err(io::Error::new(
         io::ErrorKind::NotFound,
         format!(
-            "no such file, nor one of this name with .{}",
+            "no such file, nor one with this name and .{}",
             EXTENSIONS.join(", .")
         ),
     ))

@@ -146,8 +146,8 @@ impl Merge {
     fn open_next(&mut self, place: usize) -> Result<(), ReadError> {
         if self.open_files >= MAX_OPEN {
             return Err(ReadError::Unsupported(format!(
-                "more than {MAX_OPEN} captures overlap in time, and no more are read at \
-                 once; name fewer, or merge some of them first (mergecap)"
+                "more than {MAX_OPEN} captures overlap in time, which is the limit; name fewer, \
+                 or merge some of them first (mergecap)"
             )));
         }
         let strand = &mut self.strands[place];

@@ -162,7 +162,7 @@ pub fn open_all(paths: &[PathBuf]) -> Result<Input, ReadError> {
 
 /// The files at one of several paths.
 fn files_at(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
-    let alone = || ReadError::Unsupported("a stream is read alone, without other files".into());
+    let alone = || ReadError::Unsupported("a stream must be the only input".into());
     if is_standard_stream(path) {
         return Err(alone());
     }
@@ -393,7 +393,7 @@ fn what_is(start: &[u8]) -> String {
         (b"#!", "a script"),
     ];
     if start.is_empty() {
-        return "an empty file (a recording that was killed as it began leaves one)".into();
+        return "an empty file (as left by a recording killed at its start)".into();
     }
     if let Some((_, name)) = KNOWN.iter().find(|(magic, _)| start.starts_with(magic)) {
         return (*name).into();

@@ -78,7 +78,7 @@ impl Reader {
             return Err(window.cut("the input ends inside the file header of a pcap file"));
         };
         let (parser, extra_bytes) = parser(*header)
-            .map_err(|error| ReadError::Unsupported(format!("this is no pcap file: {error}")))?;
+            .map_err(|error| ReadError::Unsupported(format!("this is not a pcap file: {error}")))?;
         let header = parser.header();
         if header.version_major != 2 {
             return Err(ReadError::Unsupported(format!(

@@ -91,7 +91,7 @@ pub struct TcpFacts {
     pub acked_bytes: u64,
     /// Bytes received in order; the kernel counts FIN as one byte.
     pub received_bytes: u64,
-    /// Segments sent again.
+    /// Segments retransmitted.
     pub retransmitted_packets: u32,
 }
 

@@ -126,7 +126,7 @@ impl Reader {
             match parse(line, &mut self.data) {
                 Ok(Line::Unknown(kind)) if !self.begun => {
                     return Err(ReadError::Unsupported(format!(
-                        "this is JSON, but no capture: its first record is of type {kind:?}"
+                        "this is JSON, but not a capture: its first record is of type {kind:?}"
                     )));
                 }
                 Ok(line) => {
@@ -140,7 +140,7 @@ impl Reader {
                 Err(_) if len == whole_len => return self.window.end("a line"),
                 Err(error) if !self.begun => {
                     return Err(ReadError::Unsupported(format!(
-                        "this looks like JSON, but its first line is no record: {error}"
+                        "this looks like JSON, but its first line is not a record: {error}"
                     )));
                 }
                 Err(error) => {
@@ -243,7 +243,8 @@ pub(super) fn parse(line: &[u8], data: &mut Vec<u8>) -> serde_json::Result<Line>
 
 fn parse_other<'a, T: Deserialize<'a>>(line: &'a [u8]) -> serde_json::Result<T> {
     if line.len() > MAX_OTHER_BYTES {
-        let what = format!("a record of more than {MAX_OTHER_BYTES} bytes that is no packet");
+        let what =
+            format!("a record of more than {MAX_OTHER_BYTES} bytes (only packets may be larger)");
         return Err(de::Error::custom(what));
     }
     serde_json::from_slice(line)
@@ -445,7 +446,7 @@ mod tests {
             let given = read(lines, true);
             assert_eq!(given, read(lines, false));
             assert!(given.len() > 5000);
-            let told = |what: &&String| what.contains("that is no packet");
+            let told = |what: &&String| what.contains("only packets may be larger");
             assert_eq!(given.iter().filter(told).count(), 4);
         }
     }

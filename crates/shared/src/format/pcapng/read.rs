@@ -81,7 +81,7 @@ impl Reader {
             return Err(reader.blocks.cut("the input is empty"));
         };
         if block.kind != SECTION_HEADER_BLOCK {
-            return Err(ReadError::Unsupported("this is no pcapng file".into()));
+            return Err(ReadError::Unsupported("this is not a pcapng file".into()));
         }
         let mut capture = reader.section(&block)?;
         if !reader.is_own {
@@ -99,7 +99,7 @@ impl Reader {
         section.map_err(|error| match error {
             ReadError::Unsupported(detail) => self
                 .blocks
-                .damaged(format!("{detail}; this section is passed over")),
+                .damaged(format!("{detail}; this section is skipped")),
             error => error,
         })
     }

@@ -433,7 +433,7 @@ fn own_json(kind: &str, record: &Record<'_>) -> io::Result<String> {
     let json = serde_json::to_string(record)?;
     if u16::try_from(json.len()).is_err() {
         return Err(invalid(format!(
-            "{kind} record of {} bytes; pcapng has room for {}",
+            "{kind} record of {} bytes; pcapng holds at most {}",
             json.len(),
             u16::MAX
         )));

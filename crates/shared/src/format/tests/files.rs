@@ -71,7 +71,7 @@ fn the_extension_tells_the_format() {
         assert_eq!(format.to_string().parse::<Format>().unwrap(), format);
     }
     let error = create(&folder.path().join("cap.pcap")).err().unwrap();
-    assert!(error.to_string().contains(".pcapng has"), "{error}");
+    assert!(error.to_string().contains("use .pcapng"), "{error}");
     let error = create(&folder.path().join("cap.txt")).err().unwrap();
     assert!(matches!(error, CreateError::Extension));
     assert!(

@@ -34,7 +34,7 @@ fn what_is_no_capture_is_named() {
             b"{\"type\":\"conn\"}\n",
             "its first record is of type \"conn\"",
         ),
-        (b"{\"kind\":\"conn\"}\n", "its first line is no record"),
+        (b"{\"kind\":\"conn\"}\n", "its first line is not a record"),
         (
             b"\xa1\xb2\xc3\xd4\0\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01",
             "pcap version 3.0",
