@@ -44,6 +44,10 @@ const UNANSWERED_NS: i64 = 1_000_000_000;
 /// is open.
 const MANY_SERVER_PORTS: usize = 10;
 
+/// What so many clients of a server meet there is one finding: the server's, or that of
+/// whoever asks in the name of many.
+const MANY_CLIENTS: usize = 10;
+
 /// A client that uses so many ports again while they are in TIME-WAIT connects often. It may
 /// have others left: Linux takes every second port only, and on loopback one in TIME-WAIT for
 /// free after a second (tcp_tw_reuse).
@@ -67,6 +71,8 @@ pub struct Finding {
     pub of_several: bool,
     /// Whether the other cases are of many other ports of the server.
     pub of_many_ports: bool,
+    /// Whether the other cases are of many other clients.
+    pub of_many_clients: bool,
     /// Whether it is the originator's doing; none if it is nobody's.
     pub by_orig: Option<bool>,
     /// The process that did it at that end, where it is not its owner.
@@ -104,6 +110,7 @@ impl Finding {
             ends,
             of_several: false,
             of_many_ports: false,
+            of_many_clients: false,
             by_orig,
             acting: None,
             is_foreign: false,
@@ -172,7 +179,8 @@ struct Key {
     /// That of the one that acted instead of an owner.
     acting: Option<String>,
     is_foreign: bool,
-    client_addr: IpAddr,
+    /// None where it is any of many.
+    client_addr: Option<IpAddr>,
     server: Option<IpAddr>,
     /// None where it is any of many.
     server_port: Option<u16>,
@@ -186,6 +194,8 @@ struct Key {
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     found: BTreeMap<Key, Finding>,
+    /// How many clients met the same, by the key of what any of them meets.
+    clients: BTreeMap<Key, usize>,
     /// Attempts to connect of which no packet was seen so far, by ends and namespace.
     unseen: BTreeMap<(Endpoint, Endpoint, u32), Finding>,
     /// The latest response: on which connection, and when it ended.
@@ -276,7 +286,7 @@ impl Findings {
     }
 
     /// What makes a finding one with others. Of many ports of a server these are all that
-    /// were found, from now on.
+    /// were found, from now on, and so are those of many clients.
     fn key(&mut self, finding: &Finding, owners: &Owners) -> Key {
         let ends = finding.ends;
         // Who captured one way only did so with all servers.
@@ -288,15 +298,26 @@ impl Findings {
             client: ends.orig_owner.and_then(|owner| comm(owner.process)),
             acting: finding.acting.and_then(comm),
             is_foreign: finding.is_foreign,
-            client_addr: ends.orig.addr,
+            client_addr: Some(ends.orig.addr),
             server: server.map(|server| server.addr),
             server_port: server.map(|server| server.port),
             route: finding.route.clone(),
             has_byte: finding.at_byte.is_some(),
             error: finding.error.clone(),
         };
-        let is_of_port = matches!(finding.kind, FindingKind::Refused | FindingKind::Unanswered);
-        if !is_of_port || self.found.contains_key(&key) {
+        let key = match finding.kind {
+            FindingKind::Refused | FindingKind::Unanswered => self.of_many_ports(key),
+            // These tell of a client, or of all of them.
+            FindingKind::PortReuse | FindingKind::OneSided | FindingKind::ServerErrors => {
+                return key;
+            }
+            _ => key,
+        };
+        self.of_many_clients(key)
+    }
+
+    fn of_many_ports(&mut self, key: Key) -> Key {
+        if self.found.contains_key(&key) {
             return key;
         }
         let of = |server_port| Key {
@@ -320,8 +341,36 @@ impl Findings {
         of_all
     }
 
+    fn of_many_clients(&mut self, key: Key) -> Key {
+        let of_any = |key: &Key| Key {
+            client_addr: None,
+            ..key.clone()
+        };
+        let of_all = of_any(&key);
+        if self.found.contains_key(&key) {
+            return key;
+        }
+        if self.found.contains_key(&of_all) {
+            return of_all;
+        }
+        let clients = self.clients.entry(of_all.clone()).or_default();
+        if *clients < MANY_CLIENTS {
+            *clients += 1;
+            return key;
+        }
+        self.clients.remove(&of_all);
+        let all = self.found.keys().filter(|key| of_any(key) == of_all);
+        for key in all.cloned().collect::<Vec<_>>() {
+            if let Some(finding) = self.found.remove(&key) {
+                self.put(of_all.clone(), finding);
+            }
+        }
+        of_all
+    }
+
     fn put(&mut self, key: Key, finding: Finding) {
         let of_many_ports = key.server.is_some() && key.server_port.is_none();
+        let of_many_clients = key.client_addr.is_none();
         let known = match self.found.entry(key) {
             Entry::Vacant(place) => place.insert(finding),
             Entry::Occupied(known) => {
@@ -331,6 +380,7 @@ impl Findings {
             }
         };
         known.of_many_ports = of_many_ports;
+        known.of_many_clients = of_many_clients;
     }
 
     fn forget_half(&mut self) {
@@ -338,6 +388,7 @@ impl Findings {
             (key.kind, Reverse(finding.count))
         });
         self.forgotten += rest.len() as u64;
+        self.clients.clear();
     }
 
     /// Looks at what the kernel did.

@@ -148,6 +148,35 @@ fn many_ports_of_a_server_are_one_finding() {
     assert_eq!(found_at(FindingKind::OneSided, 1..=11), [(11, 1, false)]);
 }
 
+/// What is found where clients with these numbers connect to a server.
+fn found_of(kind: FindingKind, clients: impl Iterator<Item = u32>) -> Vec<(u64, bool)> {
+    let (mut findings, owners) = (Findings::default(), Owners::new(0));
+    for (number, client) in (0..).zip(clients) {
+        let connection = sample::connection();
+        let mut finding = Finding::new(kind, connection.ends(), None, Span::at(number));
+        finding.ends.orig.addr = client.to_be_bytes().into();
+        findings.add(finding, &owners);
+    }
+    assert!(findings.clients.len() <= 1);
+    let found = findings.finish(&owners).into_iter();
+    found.map(|it| (it.count, it.of_many_clients)).collect()
+}
+
+#[test]
+fn many_clients_of_a_server_are_one_finding() {
+    let ten = found_of(FindingKind::Reset, (0..10).chain(0..10));
+    assert_eq!(ten, [(2, false); 10]);
+    for kind in [FindingKind::Reset, FindingKind::Unanswered] {
+        assert_eq!(found_of(kind, 0..11), [(11, true)]);
+        // More than are kept, as of a flood.
+        let all = (0..20_000).rev().chain(0..20_000);
+        assert_eq!(found_of(kind, all), [(40_000, true)]);
+    }
+    // Whose ports are used again is the client's.
+    let reused = (0..20).chain(0..20).cycle().take(400);
+    assert_eq!(found_of(FindingKind::PortReuse, reused).len(), 20);
+}
+
 #[test]
 fn the_least_grave_and_the_rarest_are_forgotten() {
     let (mut findings, owners) = (Findings::default(), Owners::new(0));

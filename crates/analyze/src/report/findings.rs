@@ -19,6 +19,11 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
         server => server.to_string(),
     };
     let client = who(ends.orig_owner, ends.orig);
+    let client = if finding.of_many_clients {
+        format!("many clients (as {client})")
+    } else {
+        client
+    };
     let server = match ends.resp_owner {
         Some(_) => format!("{} at {server_at}", who(ends.resp_owner, ends.resp)),
         None => server_at.clone(),
@@ -151,15 +156,15 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
         _ if finding.kind == FindingKind::ServerErrors => text,
         many => {
             let shown = match finding.kind {
-                FindingKind::Unanswered if finding.duration_ns() > 0 => ", this the longest",
+                FindingKind::Retransmissions => ", this the most",
+                // Of many that took no time none is the longest.
+                _ if finding.duration_ns() == 0 => "",
                 FindingKind::Refused
-                | FindingKind::Unanswered
                 | FindingKind::NoFreePort
                 | FindingKind::TlsFailed
                 | FindingKind::PortReuse
                 | FindingKind::HalfOpen
                 | FindingKind::OneSided => "",
-                FindingKind::Retransmissions => ", this the most",
                 _ => ", this the longest",
             };
             let several = if finding.of_several {
@@ -188,6 +193,7 @@ mod tests {
             count: 1,
             of_several: false,
             of_many_ports: false,
+            of_many_clients: false,
             ..sample::finding(&sample::connection())
         };
         finding.ends.orig.addr = [10, 0, 0, 1].into();
@@ -301,6 +307,23 @@ mod tests {
         assert_eq!(
             told(many(FindingKind::Unanswered)),
             "many ports of 10.0.0.2 (as 10.0.0.2:80) did not answer 10.0.0.1 (400 times)"
+        );
+    }
+
+    #[test]
+    fn many_clients_are_told_with_one() {
+        let of_many_clients = Finding {
+            count: 400,
+            of_many_clients: true,
+            by_orig: Some(true),
+            is_foreign: false,
+            acting: None,
+            ..finding(FindingKind::Reset)
+        };
+        assert_eq!(
+            told(of_many_clients),
+            "many clients (as 10.0.0.1) reset its connection with 10.0.0.2:80, 0 s old \
+             (400 times)"
         );
     }
 }

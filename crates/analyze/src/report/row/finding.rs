@@ -66,6 +66,9 @@ impl Row for FindingRow<'_> {
         if finding.of_many_ports {
             to.field("of_many_ports", &true)?;
         }
+        if finding.of_many_clients {
+            to.field("of_many_clients", &true)?;
+        }
         let ends = finding.ends;
         ids(to, ends)?;
         owners(to, names, ends.orig_owner, ends.resp_owner)?;

@@ -282,6 +282,7 @@ pub(crate) fn finding(connection: &Connection) -> Finding {
         last_ns: 0,
         of_several: true,
         of_many_ports: true,
+        of_many_clients: true,
         at_byte: Some(0),
         packets: Some(0),
         silence_ns: Some(0),
