@@ -205,6 +205,8 @@ pub(crate) struct Findings {
     errors: ServerErrors,
     /// Whether of any connection both ends were seen.
     has_answers: bool,
+    /// Whether any ACK without payload was captured: a filter may leave them out.
+    has_acks: bool,
     forgotten: u64,
     /// Whether what is found first is to be kept for [`Self::news`].
     tells_news: bool,
@@ -236,6 +238,7 @@ impl Findings {
             FindingKind::PortReuse => finding.count >= MANY_PORTS,
             FindingKind::DelayedAck => finding.count >= MANY_DELAYS,
             // Answers were not captured, but by the client's own host.
+            FindingKind::Unanswered if finding.by_orig.is_some() => self.has_acks,
             FindingKind::Unanswered => !is_one_way || finding.ends.orig_owner.is_some(),
             _ => true,
         });

@@ -33,6 +33,7 @@ impl Findings {
         let tcp = &connection.tcp;
         self.seen(connection);
         self.has_answers |= tcp.orig.packets > 0 && tcp.resp.packets > 0;
+        self.has_acks |= tcp.history.contains(['A', 'a']);
         // The reason for a reset, too.
         let is_answered = tcp.requests > 0 && self.lacking != Some(tcp.id);
         let failed = tls_failed(connection).or_else(|| goaway(connection));
@@ -57,7 +58,7 @@ impl Findings {
             }
         } else if is_one_sided(connection) {
             self.add(of(connection, FindingKind::OneSided, None), owners);
-        } else if tcp.state == ConnState::S0 {
+        } else if tcp.state == ConnState::S0 || is_begun_by_syns_alone(connection) {
             // There is no other cause to look for.
             if let Some(finding) = unanswered(connection, now_ns) {
                 self.add(finding, owners);
@@ -233,8 +234,18 @@ fn port_reuse(connection: &Connection) -> Option<Finding> {
 fn unanswered(connection: &Connection, now_ns: i64) -> Option<Finding> {
     let tcp = &connection.tcp;
     let asked_ns = now_ns.saturating_sub(tcp.first_ns);
-    (asked_ns >= UNANSWERED_NS && tcp.resp.packets == 0)
-        .then(|| of(connection, FindingKind::Unanswered, None))
+    let is_syn_ack = is_begun_by_syns_alone(connection);
+    let by_orig = is_syn_ack.then_some(true);
+    (asked_ns >= UNANSWERED_NS && (is_syn_ack || tcp.resp.packets == 0))
+        .then(|| of(connection, FindingKind::Unanswered, by_orig))
+}
+
+/// Whether nothing answers a SYN-ACK, as where the SYN had a forged address (RFC 4987), or
+/// the way back is broken.
+fn is_begun_by_syns_alone(connection: &Connection) -> bool {
+    let (orig, resp) = (&connection.tcp.orig, &connection.tcp.resp);
+    let is_alone = |end: &tcp::End| end.packets > 0 && end.packets == end.syn_packets;
+    is_alone(orig) && is_alone(resp)
 }
 
 /// A connection that one end has closed long ago, and the other has not.

@@ -38,6 +38,9 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
     let route = finding.route.as_deref().unwrap_or("a request");
     let text = match finding.kind {
         FindingKind::Refused => format!("{client} was refused by {server_at}"),
+        FindingKind::Unanswered if finding.by_orig == Some(true) => {
+            format!("{client} did not answer the SYN-ACK of {server}")
+        }
         FindingKind::Unanswered if finding.duration_ns() == 0 => {
             format!("{server_at} did not answer {client}")
         }
@@ -298,6 +301,7 @@ mod tests {
         let many = |kind| Finding {
             count: 400,
             of_many_ports: true,
+            by_orig: None,
             ..finding(kind)
         };
         assert_eq!(
@@ -307,6 +311,20 @@ mod tests {
         assert_eq!(
             told(many(FindingKind::Unanswered)),
             "many ports of 10.0.0.2 (as 10.0.0.2:80) did not answer 10.0.0.1 (400 times)"
+        );
+    }
+
+    #[test]
+    fn who_does_not_answer_a_syn_ack_is_the_client() {
+        let flood = Finding {
+            count: 3000,
+            of_many_clients: true,
+            by_orig: Some(true),
+            ..finding(FindingKind::Unanswered)
+        };
+        assert_eq!(
+            told(flood),
+            "many clients (as 10.0.0.1) did not answer the SYN-ACK of 10.0.0.2:80 (3,000 times)"
         );
     }
 

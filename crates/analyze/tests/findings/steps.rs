@@ -323,6 +323,38 @@ fn any_answer_is_one() {
     assert_eq!(found_of(&[steps[0], steps[2]]), [(Unanswered, None)]);
 }
 
+/// As of a SYN with a forged address. The server need not send its SYN-ACK again: one with
+/// SYN cookies keeps nothing of it.
+#[test]
+fn a_syn_ack_wants_an_answer() {
+    let found = |has_acks, waited_ms: i64| {
+        let mut pipeline = pipeline();
+        let other = |place: usize, ms, step| {
+            let mut packet = segment(ms * 1_000_000, step);
+            packet.data.to_mut()[place] = 9; // another port of the client
+            packet
+        };
+        for (ms, step) in &HANDSHAKE[..if has_acks { 3 } else { 2 }] {
+            let place = if step.0 { 20 } else { 22 };
+            pipeline.push(&Record::Packet(other(place, *ms, *step)), &mut ());
+        }
+        for (ms, step) in &HANDSHAKE[..2] {
+            pipeline.push(&Record::Packet(segment(ms * 1_000_000, *step)), &mut ());
+        }
+        let end = End {
+            ts_ns: waited_ms * 1_000_000,
+            ..End::default()
+        };
+        pipeline.push(&Record::End(end), &mut ());
+        let found = pipeline.finish(&mut ()).findings.into_iter();
+        found.map(|it| (it.kind, it.by_orig)).collect::<Vec<_>>()
+    };
+    assert_eq!(found(true, 1000), [(Unanswered, Some(true))]);
+    assert_eq!(found(true, 999), []);
+    // A filter that passes SYN, FIN and RST alone leaves out all that could answer.
+    assert_eq!(found(false, 1000), []);
+}
+
 #[test]
 fn who_has_closed_unseen_has_not_left_it_half_open() {
     let closed = |acknowledged| {
