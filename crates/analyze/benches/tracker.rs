@@ -50,6 +50,7 @@ fn talk(clients: u32) -> Vec<Segment<'static>> {
                 options: &[],
                 options_bytes: 0,
                 ip_bytes: 40 + payload_bytes,
+                ttl: 64,
                 header_bytes: 54,
                 payload_bytes,
                 payload,

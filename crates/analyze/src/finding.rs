@@ -79,6 +79,8 @@ pub struct Finding {
     pub acting: Option<ProcessId>,
     /// Whether something else sent it in that end's name, as a firewall does.
     pub is_foreign: bool,
+    /// The TTL of what that end sent before, and of the reset, where they differ.
+    pub ttls: Option<[u8; 2]>,
     /// When it began there: with this packet.
     pub first_ns: i64,
     /// When it ended there: with this packet.
@@ -114,6 +116,7 @@ impl Finding {
             by_orig,
             acting: None,
             is_foreign: false,
+            ttls: None,
             first_ns: span.first_ns,
             last_ns: span.last_ns,
             at_byte: None,

@@ -186,9 +186,12 @@ fn reset(connection: &Connection) -> Option<Finding> {
     let last_ns = left_ns.unwrap_or(tcp.last_ns);
     let acting = end.kernel.and_then(|kernel| kernel.reset_by);
     let is_owner = |process| end.owner.is_none_or(|owner| owner.process == process);
+    let ttls = if by_orig { &tcp.orig } else { &tcp.resp }.foreign_ttl;
+    let has_outlived = !connection.incomplete.events && has_outlived(end, last_ns);
     (!tcp.is_closed_before_reset(by_orig)).then(|| Finding {
         acting: acting.filter(|process| !is_owner(*process)),
-        is_foreign: !connection.incomplete.events && has_outlived(end, last_ns),
+        is_foreign: has_outlived || ttls.is_some() && acting.is_none(),
+        ttls: ttls.filter(|_| !has_outlived && acting.is_none()),
         last_ns,
         ..of(connection, FindingKind::Reset, Some(by_orig))
     })
@@ -216,7 +219,8 @@ fn is_harmless(finding: &Finding, connection: &Connection, is_answered: bool) ->
     let is_silent = orig.bytes == 0 && resp.bytes == 0;
     let is_done = (is_answered || is_closed) && resp.unacknowledged_bytes == 0;
     let is_reset = finding.kind == FindingKind::Reset && finding.by_orig == Some(true);
-    let is_its_own = finding.acting.is_none() && !finding.is_foreign;
+    // A NAT may forget what is done, and say so with its own TTL.
+    let is_its_own = finding.acting.is_none() && (!finding.is_foreign || finding.ttls.is_some());
     is_reset && is_its_own && (is_silent && resp.packets > 0 || is_done)
 }
 

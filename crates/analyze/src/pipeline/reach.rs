@@ -126,6 +126,7 @@ mod tests {
             options: &[],
             options_bytes: 0,
             ip_bytes: 40 + payload_bytes,
+            ttl: 64,
             header_bytes: 40,
             payload_bytes,
             payload: &[],

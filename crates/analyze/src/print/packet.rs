@@ -254,6 +254,7 @@ mod tests {
             options: &[],
             options_bytes: 0,
             ip_bytes: 40,
+            ttl: 64,
             header_bytes: 40,
             payload_bytes: u32::try_from(payload.len()).unwrap(),
             payload,

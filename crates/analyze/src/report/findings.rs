@@ -87,10 +87,18 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
             Some(acting) => {
                 format!("{acting} reset the connection of {by} with {other}, {time} old")
             }
-            None if finding.is_foreign => format!(
-                "a firewall or the like reset the connection of {by} with {other}, {time} old: \
-                 its socket sent no reset"
-            ),
+            None if finding.is_foreign => {
+                let why = match finding.ttls {
+                    None => "its socket sent no reset".to_owned(),
+                    Some([ttl, reset_ttl]) => {
+                        format!("the reset came with a TTL of {reset_ttl}, all else with {ttl}")
+                    }
+                };
+                format!(
+                    "a firewall or the like reset the connection of {by} with {other}, {time} \
+                     old: {why}"
+                )
+            }
             None => format!("{by} reset its connection with {other}, {time} old"),
         },
         FindingKind::Goaway => {
@@ -311,6 +319,25 @@ mod tests {
         assert_eq!(
             told(many(FindingKind::Unanswered)),
             "many ports of 10.0.0.2 (as 10.0.0.2:80) did not answer 10.0.0.1 (400 times)"
+        );
+    }
+
+    #[test]
+    fn what_is_not_of_an_end_is_told_with_why() {
+        let foreign = |ttls| {
+            told(Finding {
+                by_orig: Some(false),
+                acting: None,
+                ttls,
+                ..finding(FindingKind::Reset)
+            })
+        };
+        let reset = "a firewall or the like reset the connection of 10.0.0.2:80 with 10.0.0.1, \
+                     0 s old: ";
+        assert_eq!(foreign(None), format!("{reset}its socket sent no reset"));
+        assert_eq!(
+            foreign(Some([57, 64])),
+            format!("{reset}the reset came with a TTL of 64, all else with 57")
         );
     }
 

@@ -212,6 +212,8 @@ pub struct End {
     pub syn_options: Option<SynOptions>,
     /// Whether its SYN or SYN-ACK was one of Multipath TCP (RFC 8684 section 3).
     pub is_multipath: bool,
+    /// The TTL of its packets, and another that its first reset came with.
+    pub foreign_ttl: Option<[u8; 2]>,
     /// What Wireshark would say of its packets.
     pub analysis: Analysis,
     /// How long it took until what it sent was acknowledged; none if nothing was.

@@ -36,13 +36,17 @@ pub(super) struct Direction {
     fin: Option<i64>,
     cookie: Option<u64>,
     syn_options: Option<SynOptions>,
+    /// The TTL of the latest packet but resets; 0 if none is known.
+    ttl: u8,
+    /// Its packets came with several.
+    has_several_ttls: bool,
     packets: u64,
     data_packets: u64,
     wire_bytes: u64,
     uniq_bytes: u64,
     ip_bytes: u64,
-    syn_packets: u64,
-    fin_packets: u64,
+    syn_packets: u32,
+    fin_packets: u32,
     unusual: Rare<Unusual>,
 }
 
@@ -55,6 +59,8 @@ struct Unusual {
     duplicate_packets: u64,
     late_packets: u64,
     is_multipath: bool,
+    /// The TTL of the first reset.
+    reset_ttl: u8,
     /// A reset acknowledged all of the payload.
     is_known_at_end: bool,
     holes: Holes,
@@ -115,10 +121,19 @@ impl Direction {
         self.ip_bytes += u64::from(packet.segment.ip_bytes);
         self.wire_bytes += u64::from(packet.payload_bytes);
         self.data_packets += u64::from(payload_bytes > 0);
-        self.syn_packets += u64::from(syn);
-        self.fin_packets += u64::from(fin);
+        self.syn_packets = self.syn_packets.saturating_add(syn.into());
+        self.fin_packets = self.fin_packets.saturating_add(fin.into());
+        let ttl = packet.segment.ttl;
+        if !rst {
+            self.has_several_ttls |= self.ttl != ttl && self.packets > 1;
+            self.ttl = ttl;
+        }
         if rst {
-            self.unusual.make().rst_packets += 1;
+            let unusual = self.unusual.make();
+            if unusual.rst_packets == 0 {
+                unusual.reset_ttl = ttl;
+            }
+            unusual.rst_packets += 1;
         } else if packet.window == 0 && !(syn || fin) {
             self.unusual.make().zero_window_packets += 1;
         }
@@ -266,6 +281,14 @@ impl Direction {
         u64::try_from(bytes).unwrap_or(0)
     }
 
+    /// The TTL of its packets and that of its first reset, where the one is always the same
+    /// and the other is another: as a rule a host sends both alike.
+    fn foreign_ttl(&self, rst_packets: u64, reset_ttl: u8) -> Option<[u8; 2]> {
+        let is_known = rst_packets > 0 && self.ttl != 0 && reset_ttl != 0;
+        let is_foreign = is_known && !self.has_several_ttls && reset_ttl != self.ttl;
+        is_foreign.then_some([self.ttl, reset_ttl])
+    }
+
     /// What is told of it, with what others found: `bytes` of payload by
     /// sequence numbers, when its latest packet came, and Wireshark's view.
     pub(super) fn end(
@@ -282,6 +305,7 @@ impl Direction {
             duplicate_packets,
             late_packets,
             is_multipath,
+            reset_ttl,
             is_known_at_end: _,
             holes: _,
         } = self.unusual.get().cloned().unwrap_or_default();
@@ -298,8 +322,8 @@ impl Direction {
             unseen_bytes: self.unseen_bytes(),
             unacknowledged_bytes: self.unacknowledged_bytes(),
             ip_bytes: self.ip_bytes,
-            syn_packets: self.syn_packets,
-            fin_packets: self.fin_packets,
+            syn_packets: self.syn_packets.into(),
+            fin_packets: self.fin_packets.into(),
             rst_packets,
             zero_window_packets,
             retransmitted_packets,
@@ -307,6 +331,7 @@ impl Direction {
             late_packets,
             syn_options: self.syn_options,
             is_multipath,
+            foreign_ttl: self.foreign_ttl(rst_packets, reset_ttl),
             analysis,
             round_trips,
         }

@@ -287,6 +287,42 @@ fn a_client_that_is_done_may_reset() {
     );
 }
 
+/// A host sends its resets with the TTL of all else; what has another comes from between.
+#[test]
+fn a_reset_with_another_ttl_is_foreign() {
+    let found = |ttls: [u8; 4]| {
+        let mut pipeline = pipeline();
+        let steps = [
+            HANDSHAKE[0],
+            HANDSHAKE[1],
+            HANDSHAKE[2],
+            (3, (true, ACK, 1, 1001, "a")),
+            (4, (false, ACK, 1001, 2, "b")),
+            (9, (false, RST | ACK, 1002, 2, "")),
+            (10, (false, RST | ACK, 1002, 2, "")),
+        ];
+        let mut ttls = ttls.into_iter();
+        for (ms, step) in steps {
+            let mut packet = segment(ms * 1_000_000, step);
+            if !step.0 {
+                packet.data.to_mut()[8] = ttls.next().unwrap();
+            }
+            pipeline.push(&Record::Packet(packet), &mut ());
+        }
+        let [finding] = &pipeline.finish(&mut ()).findings[..] else {
+            panic!("one is to be found");
+        };
+        assert_eq!(finding.kind, Reset);
+        assert_eq!(finding.is_foreign, finding.ttls.is_some());
+        finding.ttls
+    };
+    assert_eq!(found([57, 57, 57, 57]), None);
+    assert_eq!(found([57, 57, 64, 57]), Some([57, 64]));
+    // The first one ends the connection; and the way may change.
+    assert_eq!(found([57, 57, 57, 64]), None);
+    assert_eq!(found([57, 58, 64, 64]), None);
+}
+
 /// What still comes for a socket that was reset is answered with another reset.
 #[test]
 fn who_reset_first_is_to_blame() {

@@ -78,6 +78,8 @@ pub struct Segment<'a> {
     pub options_bytes: u8,
     /// IP total length: with IP header and extension headers.
     pub ip_bytes: u32,
+    /// Time to live of the IP header, or hop limit; 0 where it came in fragments.
+    pub ttl: u8,
     /// Where the payload begins, from the start of the packet.
     pub header_bytes: u32,
     /// Length of the payload on the wire.

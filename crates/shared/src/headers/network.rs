@@ -25,6 +25,8 @@ pub(super) struct Packet<'a> {
     pub(super) dst: IpAddr,
     /// Total length: with IP header and extension headers.
     pub(super) ip_bytes: u32,
+    /// Time to live, or hop limit.
+    pub(super) ttl: u8,
     /// What the payload is; in a later fragment, what the whole packet's is.
     pub(super) protocol: IpNumber,
     /// What follows after the last extension header.
@@ -83,6 +85,7 @@ fn ipv4(rest: Rest<'_>) -> Result<Packet<'_>, Other> {
         src: header.source_addr().into(),
         dst: header.destination_addr().into(),
         ip_bytes,
+        ttl: header.ttl(),
         protocol: header.protocol(),
         payload,
         fragment,
@@ -103,6 +106,7 @@ fn ipv6(rest: Rest<'_>) -> Result<Packet<'_>, Other> {
         src: header.source_addr().to_canonical(),
         dst: header.destination_addr().to_canonical(),
         ip_bytes,
+        ttl: header.hop_limit(),
         protocol: header.next_header(),
         payload: rest.limit(ip_bytes).skip(Ipv6Header::LEN)?,
         fragment: None,

@@ -44,6 +44,7 @@ fn a_plain_segment_is_told_in_full() {
         options: &[1; 12],
         options_bytes: 12,
         ip_bytes: 20 + 32 + 18,
+        ttl: 64,
         header_bytes: 14 + 20 + 32,
         payload_bytes: 18,
         payload: REQUEST,
@@ -128,6 +129,7 @@ fn fragments_of_a_segment_give_it_back() {
     let (src, dst) = (fragments[0].src.addr, fragments[0].dst.addr);
     let joined = segment_of_payload(src, dst, 70, &whole).unwrap();
     let expected = Segment {
+        ttl: 0,
         header_bytes: 32,
         ..segment_of(&packet)
     };

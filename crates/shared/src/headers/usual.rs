@@ -32,7 +32,7 @@ pub(super) fn segment(link: LinkType, data: &[u8]) -> Option<Segment<'_>> {
 #[inline(always)]
 fn ipv4(data: &[u8]) -> Option<Segment<'_>> {
     let header: &[u8; IPV4_BYTES] = data.get(ETHERNET_BYTES..)?.first_chunk()?;
-    let [0x45, _, l0, l1, _, _, f0, f1, _, TCP, ..] = *header else {
+    let [0x45, _, l0, l1, _, _, f0, f1, ttl, TCP, ..] = *header else {
         return None;
     };
     // More fragments, or an offset.
@@ -48,6 +48,7 @@ fn ipv4(data: &[u8]) -> Option<Segment<'_>> {
         data,
         IPV4_BYTES,
         u16::from_be_bytes([l0, l1]).into(),
+        ttl,
         src,
         dst,
     )
@@ -56,7 +57,7 @@ fn ipv4(data: &[u8]) -> Option<Segment<'_>> {
 #[inline(always)]
 fn ipv6(data: &[u8]) -> Option<Segment<'_>> {
     let header: &[u8; IPV6_BYTES] = data.get(ETHERNET_BYTES..)?.first_chunk()?;
-    let [version, _, _, _, l0, l1, TCP, _, addresses @ ..] = header else {
+    let [version, _, _, _, l0, l1, TCP, ttl, addresses @ ..] = header else {
         return None;
     };
     let payload_bytes = u16::from_be_bytes([*l0, *l1]);
@@ -70,6 +71,7 @@ fn ipv6(data: &[u8]) -> Option<Segment<'_>> {
         data,
         IPV6_BYTES,
         ip_bytes,
+        *ttl,
         addr(*src),
         addr(*dst.first_chunk()?),
     )
@@ -81,6 +83,7 @@ fn tcp(
     data: &[u8],
     header_bytes: usize,
     ip_bytes: u32,
+    ttl: u8,
     src: IpAddr,
     dst: IpAddr,
 ) -> Option<Segment<'_>> {
@@ -108,6 +111,7 @@ fn tcp(
         options,
         options_bytes: header.options_bytes(),
         ip_bytes,
+        ttl,
         header_bytes: ETHERNET_BYTES as u32 + headers_bytes,
         payload_bytes: ip_bytes.checked_sub(headers_bytes)?,
         payload: tcp.get(tcp_bytes..)?,

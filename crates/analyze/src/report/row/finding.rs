@@ -31,6 +31,10 @@ impl Row for FindingRow<'_> {
         if finding.is_foreign {
             to.field("foreign", &true)?;
         }
+        if let Some([ttl, reset_ttl]) = finding.ttls {
+            to.field("ttl", &ttl)?;
+            to.field("reset_ttl", &reset_ttl)?;
+        }
         to.field("ts", &seconds(finding.first_ns))?;
         to.field("last_ts", &seconds(finding.last_ns))?;
         to.field("duration", &seconds(finding.duration_ns()))?;

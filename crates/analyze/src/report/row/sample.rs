@@ -188,6 +188,7 @@ fn end() -> End {
             timestamps: Some(false),
         }),
         is_multipath: false,
+        foreign_ttl: None,
         analysis: Analysis::default(),
         round_trips: Some(RoundTrips {
             count: 0,
@@ -278,6 +279,7 @@ pub(crate) fn finding(connection: &Connection) -> Finding {
             start_ns: 0,
         }),
         is_foreign: true,
+        ttls: Some([0, 0]),
         first_ns: 0,
         last_ns: 0,
         of_several: true,

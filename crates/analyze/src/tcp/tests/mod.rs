@@ -52,6 +52,7 @@ fn segment<'a>(
         options: NO_OPTIONS,
         options_bytes: 0,
         ip_bytes: 40 + payload.len() as u32,
+        ttl: 64,
         header_bytes: 54,
         payload_bytes: payload.len() as u32,
         payload,
