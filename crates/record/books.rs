@@ -129,20 +129,7 @@ mod tests {
     #[test]
     fn sockets_that_are_there_are_no_traffic_elsewhere() {
         let end = Endpoint::new(Ipv4Addr::LOCALHOST.into(), 80);
-        let event = |kind, netns| Event {
-            kind,
-            ts_ns: 0,
-            cookie: None,
-            netns,
-            local: end,
-            remote: end,
-            process: None,
-            tid: None,
-            old_state: None,
-            new_state: None,
-            direction: None,
-            tcp: None,
-        };
+        let event = |kind, netns| Event::new(kind, 0, netns, end, end);
         let mut elsewhere = Elsewhere::default();
         for (kind, netns) in [
             (EventKind::Scan, 1),

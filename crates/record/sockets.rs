@@ -134,18 +134,15 @@ mod tests {
     fn event(kind: EventKind, cookie: u64, local_port: u16, pid: u32) -> Event {
         let host = std::net::Ipv4Addr::LOCALHOST.into();
         Event {
-            kind,
-            ts_ns: 1,
             cookie: Some(cookie),
-            netns: 1,
-            local: Endpoint::new(host, local_port),
-            remote: Endpoint::new(host, 80),
             process: (pid != 0).then_some(ProcessId { pid, start_ns: 1 }),
-            tid: None,
-            old_state: None,
-            new_state: None,
-            direction: None,
-            tcp: None,
+            ..Event::new(
+                kind,
+                1,
+                1,
+                Endpoint::new(host, local_port),
+                Endpoint::new(host, 80),
+            )
         }
     }
 

@@ -333,41 +333,29 @@ mod tests {
             0, 7, 0, 0, 0, 0, 0x50, 2, 1, 0, 0, 0, 0, 0,
         ];
         Record::Packet(Packet {
-            ts_ns,
-            interface: 0,
             direction: Some(Direction::In),
-            wire_bytes: 40,
-            cookie: None,
-            kernel: None,
-            data: data.to_vec().into(),
+            ..Packet::new(ts_ns, 0, data.to_vec())
         })
     }
 
     fn accept(ts_ns: i64) -> Record<'static> {
         Record::Event(Event {
-            kind: EventKind::Accept,
-            ts_ns,
-            cookie: None,
-            netns: NETNS,
-            local: Endpoint::new([10, 0, 0, 2].into(), 80),
-            remote: Endpoint::new([10, 0, 0, 1].into(), 1000),
             process: Some(SERVER),
-            tid: None,
-            old_state: None,
-            new_state: None,
-            direction: None,
-            tcp: None,
+            ..Event::new(
+                EventKind::Accept,
+                ts_ns,
+                NETNS,
+                Endpoint::new([10, 0, 0, 2].into(), 80),
+                Endpoint::new([10, 0, 0, 1].into(), 1000),
+            )
         })
     }
 
     /// Whether each of the packets has an owner.
     fn owned(records: impl IntoIterator<Item = Record<'static>>) -> Vec<bool> {
         let mut all = vec![Record::Interface(Interface {
-            id: 0,
-            name: None,
-            link_type: LinkType::RAW,
             netns: Some(NETNS),
-            behind: false,
+            ..Interface::new(0, None, LinkType::RAW)
         })];
         all.extend(records);
         let mut ahead = LookAhead::new(Records(all.into_iter()));
@@ -393,11 +381,8 @@ mod tests {
     #[test]
     fn what_was_found_lasts_until_something_changes() {
         let interface = Record::Interface(Interface {
-            id: 0,
-            name: None,
-            link_type: LinkType::RAW,
             netns: Some(NETNS),
-            behind: false,
+            ..Interface::new(0, None, LinkType::RAW)
         });
         let mut annotator = Annotator::new();
         annotator.note(&interface);
@@ -444,11 +429,8 @@ mod tests {
         let mut annotator = Annotator::new();
         for id in 0..2 * MAX_INTERFACES as u32 {
             let interface = Record::Interface(Interface {
-                id,
-                name: None,
-                link_type: LinkType::RAW,
                 netns: Some(id),
-                behind: false,
+                ..Interface::new(id, None, LinkType::RAW)
             });
             annotator.observe(std::slice::from_ref(&interface));
             annotator.note(&interface);

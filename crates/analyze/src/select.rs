@@ -190,7 +190,6 @@ fn ack(src: Endpoint, dst: Endpoint) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
 
     use tcprec_shared::record::{EventKind, Interface};
 
@@ -213,25 +212,11 @@ mod tests {
     }
 
     fn packet(interface: u32, data: Vec<u8>) -> Record<'static> {
-        Record::Packet(Packet {
-            ts_ns: 0,
-            interface,
-            direction: None,
-            wire_bytes: u32::try_from(data.len()).unwrap(),
-            cookie: None,
-            kernel: None,
-            data: Cow::Owned(data),
-        })
+        Record::Packet(Packet::new(0, interface, data))
     }
 
     fn interface(id: u32, link_type: LinkType) -> Record<'static> {
-        Record::Interface(Interface {
-            id,
-            name: None,
-            link_type,
-            netns: None,
-            behind: false,
-        })
+        Record::Interface(Interface::new(id, None, link_type))
     }
 
     #[test]
@@ -311,20 +296,13 @@ mod tests {
 
     #[test]
     fn events_are_chosen_by_their_ends() {
-        let event = Event {
-            kind: EventKind::Listen,
-            ts_ns: 0,
-            cookie: None,
-            netns: 1,
-            local: endpoint("::", 80),
-            remote: endpoint("::", 0),
-            process: None,
-            tid: None,
-            old_state: None,
-            new_state: None,
-            direction: None,
-            tcp: None,
-        };
+        let event = Event::new(
+            EventKind::Listen,
+            0,
+            1,
+            endpoint("::", 80),
+            endpoint("::", 0),
+        );
         for (expression, expected) in [
             ("port 80", true),
             ("src port 80", true),

@@ -167,18 +167,13 @@ fn event() -> impl Strategy<Value = Record<'static>> {
         .prop_map(|(what, cookie, ends, process, old_state, new_state, tcp)| {
             let (kind, ts_ns, netns, direction) = what;
             Record::Event(Event {
-                kind,
-                ts_ns,
                 cookie,
-                netns,
-                local: ends.0,
-                remote: ends.1,
                 process,
-                tid: None,
                 old_state,
                 new_state,
                 direction,
                 tcp,
+                ..Event::new(kind, ts_ns, netns, ends.0, ends.1)
             })
         })
 }
@@ -193,11 +188,8 @@ fn record() -> impl Strategy<Value = Record<'static>> {
     let interface =
         (number(), option::of("\\PC*"), option::of(number())).prop_map(|(id, name, netns)| {
             Record::Interface(Interface {
-                id,
-                name,
-                link_type: LinkType::ETHERNET,
                 netns,
-                behind: false,
+                ..Interface::new(id, name, LinkType::ETHERNET)
             })
         });
     let process =

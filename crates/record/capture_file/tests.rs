@@ -32,15 +32,7 @@ fn periods_do_not_drift() {
         series.rotate(late, &end, head, &processes).unwrap();
     }
     // Where the next cannot be created, this one holds what it took.
-    let packet = Record::Packet(Packet {
-        ts_ns: 41,
-        interface: 0,
-        direction: None,
-        wire_bytes: 60,
-        cookie: None,
-        kernel: None,
-        data: vec![0; 60].into(),
-    });
+    let packet = Record::Packet(Packet::new(41, 0, vec![0; 60]));
     series.write(&packet, &Note::default(), &processes).unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     let moved = elsewhere.path().join("moved");

@@ -165,14 +165,12 @@ fn recording() -> Result<TempDir, Failed> {
 /// Two packets between nginx and curl, with all that may stand around them.
 fn write_recording(mut sink: Box<dyn Sink + Send>) -> Result<(), Failed> {
     let process = |pid, comm: &str, argv: &[&str]| Process {
-        id: ProcessId { pid, start_ns: 1 },
         ppid: Some(1),
         uid: Some(33),
         comm: comm.into(),
         exe: Some(format!("/usr/bin/{comm}")),
         argv: argv.iter().map(|argument| (*argument).into()).collect(),
-        cgroup: None,
-        container: None,
+        ..Process::nameless(ProcessId { pid, start_ns: 1 })
     };
     let curl = process(903, "curl", &["curl", "http://10.0.0.2"]);
     let nginx = process(811, "nginx", &["nginx:", "worker\nPID: 1"]);
@@ -190,27 +188,23 @@ fn write_recording(mut sink: Box<dyn Sink + Send>) -> Result<(), Failed> {
     })))?;
     for (id, name) in [(0, "eth0"), (1, "lo")] {
         write(Record::Interface(Interface {
-            id,
-            name: Some(name.into()),
-            link_type: LinkType::ETHERNET,
             netns: Some(4_026_531_840),
-            behind: false,
+            ..Interface::new(id, Some(name.into()), LinkType::ETHERNET)
         }))?;
     }
     write(Record::Process(curl.clone()))?;
     write(Record::Event(Event {
-        kind: EventKind::Connect,
-        ts_ns: TS_NS,
         cookie: Some(17),
-        netns: 4_026_531_840,
-        local: kernel.src,
-        remote: kernel.dst,
         process: Some(curl.id),
-        tid: None,
         old_state: Some(TcpState::Close),
         new_state: Some(TcpState::SynSent),
-        direction: None,
-        tcp: None,
+        ..Event::new(
+            EventKind::Connect,
+            TS_NS,
+            4_026_531_840,
+            kernel.src,
+            kernel.dst,
+        )
     }))?;
     let annotation = Annotation {
         owner: Some(Owner {

@@ -74,21 +74,14 @@ impl LeftOut {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
     use super::*;
 
     /// Each file of a series has the totals of all before it; another recording has none of them.
     #[test]
     fn what_is_left_out_is_in_the_totals_of_its_recording() {
         let packet = Packet {
-            ts_ns: 1,
-            interface: 7,
-            direction: None,
             wire_bytes: 60,
-            cookie: None,
-            kernel: None,
-            data: Cow::Borrowed(&[]),
+            ..Packet::new(1, 7, Vec::new())
         };
         let totals = |continued, recorded, lost| End {
             continued,

@@ -16,18 +16,10 @@ fn connect_in_vain(findings: &mut Findings, owners: &mut Owners, pid: u32) {
         (EventKind::Close, 3 * UNANSWERED_NS, TcpState::SynSent),
     ] {
         let event = Event {
-            kind,
-            ts_ns,
             cookie: Some(pid.into()),
-            netns: 1,
-            local,
-            remote: Endpoint { port: 80, ..local },
             process: Some(id),
-            tid: None,
             old_state: Some(old_state),
-            new_state: None,
-            direction: None,
-            tcp: None,
+            ..Event::new(kind, ts_ns, 1, local, Endpoint { port: 80, ..local })
         };
         owners.observe(&Record::Event(event.clone()));
         findings.event(&event, owners);

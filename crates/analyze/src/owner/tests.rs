@@ -17,20 +17,7 @@ fn pid(pid: u32) -> ProcessId {
 }
 
 fn event(kind: EventKind, ts: i64, local: &str, remote: &str) -> Event {
-    Event {
-        kind,
-        ts_ns: ts * SECOND,
-        cookie: None,
-        netns: NS,
-        local: endpoint(local),
-        remote: endpoint(remote),
-        process: None,
-        tid: None,
-        old_state: None,
-        new_state: None,
-        direction: None,
-        tcp: None,
-    }
+    Event::new(kind, ts * SECOND, NS, endpoint(local), endpoint(remote))
 }
 
 fn end(local: &str, remote: &str, first: i64, last: i64) -> End {
@@ -102,11 +89,8 @@ fn an_outgoing_packet_tells_the_port() {
 
     let mut table = Table::new();
     table.0.observe(&Record::Interface(Interface {
-        id: 3,
-        name: None,
-        link_type: LinkType::ETHERNET,
         netns: Some(NS),
-        behind: false,
+        ..Interface::new(3, None, LinkType::ETHERNET)
     }));
     table.see(Event {
         cookie: Some(7),

@@ -34,13 +34,8 @@ pub(super) fn segment(
     data.extend([0x50, flags, 1, 0, 0, 0, 0, 0]);
     data.extend(payload.bytes());
     Packet {
-        ts_ns,
-        interface: 0,
-        direction: None,
         wire_bytes: bytes.into(),
-        cookie: None,
-        kernel: None,
-        data: data.into(),
+        ..Packet::new(ts_ns, 0, data)
     }
 }
 
@@ -48,13 +43,7 @@ pub(super) fn segment(
 pub(super) fn pipeline() -> Pipeline {
     let mut pipeline = Pipeline::default();
     pipeline.push(
-        &Record::Interface(Interface {
-            id: 0,
-            name: None,
-            link_type: LinkType::RAW,
-            netns: None,
-            behind: false,
-        }),
+        &Record::Interface(Interface::new(0, None, LinkType::RAW)),
         &mut (),
     );
     pipeline

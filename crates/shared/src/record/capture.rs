@@ -151,6 +151,20 @@ pub struct Interface {
     pub behind: bool,
 }
 
+impl Interface {
+    /// An interface in an unknown network namespace.
+    #[must_use]
+    pub const fn new(id: u32, name: Option<String>, link_type: LinkType) -> Self {
+        Self {
+            id,
+            name,
+            link_type,
+            netns: None,
+            behind: false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

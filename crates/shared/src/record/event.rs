@@ -79,6 +79,33 @@ pub struct Event {
     pub tcp: Option<TcpFacts>,
 }
 
+impl Event {
+    /// An event of which nothing is known but its kind, time and ends.
+    #[must_use]
+    pub const fn new(
+        kind: EventKind,
+        ts_ns: i64,
+        netns: u32,
+        local: Endpoint,
+        remote: Endpoint,
+    ) -> Self {
+        Self {
+            kind,
+            ts_ns,
+            cookie: None,
+            netns,
+            local,
+            remote,
+            process: None,
+            tid: None,
+            old_state: None,
+            new_state: None,
+            direction: None,
+            tcp: None,
+        }
+    }
+}
+
 /// What the kernel knew of a connection (as tcp_info of linux/tcp.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TcpFacts {

@@ -50,6 +50,23 @@ pub struct Packet<'a> {
     pub data: Cow<'a, [u8]>,
 }
 
+impl<'a> Packet<'a> {
+    /// A whole packet of which nothing is known but its time, interface and bytes.
+    #[must_use]
+    pub fn new(ts_ns: i64, interface: u32, data: impl Into<Cow<'a, [u8]>>) -> Self {
+        let data = data.into();
+        Self {
+            ts_ns,
+            interface,
+            direction: None,
+            wire_bytes: u32::try_from(data.len()).unwrap_or(u32::MAX),
+            cookie: None,
+            kernel: None,
+            data,
+        }
+    }
+}
+
 /// What the kernel side made of a packet's headers, to filter and to cut by.
 /// The userspace parser must come to the same from the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,8 +2,6 @@ mod copies;
 mod owners;
 mod servers;
 
-use std::borrow::Cow;
-
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::headers::LinkType;
 use tcprec_shared::record::{
@@ -18,11 +16,8 @@ use crate::tcp;
 
 fn interface(id: u32, netns: Option<u32>) -> Record<'static> {
     Record::Interface(Interface {
-        id,
-        name: None,
-        link_type: LinkType::RAW,
         netns,
-        behind: false,
+        ..Interface::new(id, None, LinkType::RAW)
     })
 }
 
@@ -36,13 +31,8 @@ fn packet(interface: u32, ts_ns: i64, is_answer: bool) -> Packet<'static> {
     data.extend([0, 0, 0, 7, 0, 0, 0, 8 * u8::from(is_answer)]);
     data.extend([0x50, if is_answer { 0x12 } else { 0x02 }, 1, 0, 0, 0, 0, 0]);
     Packet {
-        ts_ns,
-        interface,
-        direction: None,
         wire_bytes: 40,
-        cookie: None,
-        kernel: None,
-        data: Cow::Owned(data),
+        ..Packet::new(ts_ns, interface, data)
     }
 }
 

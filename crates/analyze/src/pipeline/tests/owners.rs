@@ -21,18 +21,17 @@ fn seen_in(namespaces: &[u32]) -> Vec<Record<'static>> {
         .collect();
     records.push(Record::Process(process(CURL)));
     records.push(Record::Event(Event {
-        kind: EventKind::Connect,
-        ts_ns: 0,
         cookie: Some(1),
-        netns: 5,
-        local: Endpoint::new([10, 0, 0, 1].into(), 1000),
-        remote: Endpoint::new([10, 0, 0, 2].into(), 80),
         process: Some(CURL),
-        tid: None,
         old_state: Some(TcpState::Close),
         new_state: Some(TcpState::SynSent),
-        direction: None,
-        tcp: None,
+        ..Event::new(
+            EventKind::Connect,
+            0,
+            5,
+            Endpoint::new([10, 0, 0, 1].into(), 1000),
+            Endpoint::new([10, 0, 0, 2].into(), 80),
+        )
     }));
     let packets = interfaces.map(|(id, _)| Record::Packet(packet(id, 1, false)));
     records.extend(packets);

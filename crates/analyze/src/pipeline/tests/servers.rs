@@ -31,20 +31,7 @@ fn event(
     remote: ([u8; 4], u16),
 ) -> Record<'static> {
     let end = |(addr, port): ([u8; 4], u16)| Endpoint::new(addr.into(), port);
-    Record::Event(Event {
-        kind,
-        ts_ns: 5,
-        cookie: None,
-        netns,
-        local: end(local),
-        remote: end(remote),
-        process: None,
-        tid: None,
-        old_state: None,
-        new_state: None,
-        direction: None,
-        tcp: None,
-    })
+    Record::Event(Event::new(kind, 5, netns, end(local), end(remote)))
 }
 
 /// Whether the server is known as such that sends an ACK after these records.

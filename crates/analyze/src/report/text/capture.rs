@@ -388,11 +388,12 @@ mod tests {
     fn what_others_took_is_not_seen() {
         let interface = |id, behind| InterfaceSummary {
             interface: Interface {
-                id,
-                name: (id != 2).then(|| format!("eth{id}")),
-                link_type: LinkType::ETHERNET,
-                netns: None,
                 behind,
+                ..Interface::new(
+                    id,
+                    (id != 2).then(|| format!("eth{id}")),
+                    LinkType::ETHERNET,
+                )
             },
             packets: 0,
             wire_bytes: 0,

@@ -47,26 +47,21 @@ pub(super) fn example() -> Stream {
         start_ns: 1_700_000_000_000_000_000,
     };
     let process = Process {
-        id,
         ppid: Some(1),
         uid: Some(33),
         comm: "nginx".into(),
         exe: Some("/usr/sbin/nginx".into()),
         argv: vec!["nginx:".into(), "worker\nprocess".into()],
-        cgroup: None,
-        container: None,
+        ..Process::nameless(id)
     };
     let ts_ns = 1_700_000_001_123_456_789;
     let local = Endpoint::new(IpAddr::from([10, 0, 0, 2]), 80);
     let remote = Endpoint::new(IpAddr::from([10, 0, 0, 1]), 40000);
     let packet = Packet {
-        ts_ns,
-        interface: 0,
         direction: Some(Direction::Out),
         wire_bytes: 54,
         cookie: Some(17),
-        kernel: None,
-        data: Cow::Owned(ethernet(local, remote, 0x12, 0)),
+        ..Packet::new(ts_ns, 0, ethernet(local, remote, 0x12, 0))
     };
     let expected = KernelParse::expected(&headers::parse(LinkType::ETHERNET, &packet.data, 54));
     let records = vec![
@@ -79,26 +74,18 @@ pub(super) fn example() -> Stream {
             ..Capture::default()
         })),
         Record::Interface(Interface {
-            id: 0,
-            name: Some("eth0".into()),
-            link_type: LinkType::ETHERNET,
             netns: Some(4_026_531_840),
-            behind: false,
+            ..Interface::new(0, Some("eth0".into()), LinkType::ETHERNET)
         }),
         Record::Process(process.clone()),
         Record::Event(Event {
-            kind: EventKind::Accept,
-            ts_ns: ts_ns - 10,
             cookie: Some(17),
-            netns: 4_026_531_840,
-            local,
-            remote,
             process: Some(id),
             tid: Some(4711),
             old_state: Some(TcpState::NewSynRecv),
             new_state: Some(TcpState::Established),
-            direction: None,
             tcp: Some(TcpFacts::default()),
+            ..Event::new(EventKind::Accept, ts_ns - 10, 4_026_531_840, local, remote)
         }),
         Record::Packet(Packet {
             kernel: expected,
@@ -266,11 +253,9 @@ fn interface() -> impl Strategy<Value = Interface> {
         any::<bool>(),
     )
         .prop_map(|(name, link_type, netns, behind)| Interface {
-            id: 0,
-            name,
-            link_type,
             netns,
             behind,
+            ..Interface::new(0, name, link_type)
         })
 }
 
