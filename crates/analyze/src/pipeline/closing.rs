@@ -1,4 +1,4 @@
-//! The end: all connections that are left are finished, and taken to the books in the order
+//! The end: all connections that are left are finished, and taken to the collector in the order
 //! of their first packets.
 
 use std::sync::{Mutex, PoisonError};
@@ -6,14 +6,14 @@ use std::sync::{Mutex, PoisonError};
 use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, ParallelIterator as _};
 use rayon::slice::ParallelSliceMut as _;
 
-use super::books::Books;
+use super::collector::Collector;
 use super::numbers::{self, Numbers};
 use super::shard::Shard;
 use super::stage::{Alarm, Stage};
 use crate::report::Rows;
 use crate::tcp::{ConnectionId, Unfinished};
 
-/// A thread finishes so many connections before it takes them to the books: what is told
+/// A thread finishes so many connections before it takes them to the collector: what is told
 /// of them still is in the cache of its core then.
 const CHUNK_CONNECTIONS: usize = 64;
 
@@ -21,13 +21,13 @@ const CHUNK_CONNECTIONS: usize = 64;
 pub(super) fn finish(
     shards: Vec<Shard>,
     now_ns: i64,
-    books: &mut Books,
+    collector: &mut Collector,
     rows: &mut (impl Rows + Send),
     with_threads: bool,
 ) {
-    let all = in_order(shards, &books.numbers, with_threads);
+    let all = in_order(shards, &collector.numbers, with_threads);
     let input = Mutex::new((0, all.into_iter()));
-    let books = Stage::new((books, rows));
+    let collector = Stage::new((collector, rows));
     let alarm = Alarm::default();
     let next = || {
         let mut input = input.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,8 +46,8 @@ pub(super) fn finish(
                 numbers::set(id, &mut connection, &mut requests);
                 (connection, requests)
             }));
-            books.pass(number, &alarm, |(books, rows)| {
-                let mut resolver = books.resolver(now_ns, *rows);
+            collector.pass(number, &alarm, |(collector, rows)| {
+                let mut resolver = collector.resolver(now_ns, *rows);
                 for (connection, requests) in finished.drain(..) {
                     resolver.connection(connection, requests);
                 }

@@ -31,11 +31,11 @@ pub(super) struct File {
 
 /// What a capture begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Begun {
-    /// Another file.
-    Another(File),
-    /// More of one that was begun.
-    Again(File),
+pub(super) enum FileStart {
+    /// A new file.
+    New(File),
+    /// More of a file that was begun before.
+    Resumed(File),
 }
 
 /// How a file ended, as far as it matters here.
@@ -50,7 +50,7 @@ enum End {
 
 impl Files {
     /// What a capture begins, where the file before ended so.
-    pub(super) fn begin(&mut self, made: &Capture, before: &Ending) -> Begun {
+    pub(super) fn begin(&mut self, made: &Capture, before: &Ending) -> FileStart {
         let recording = made.recording();
         let again = self.again(recording.as_ref(), made.sequence);
         if let Some((recording, file)) = self.current.take() {
@@ -58,7 +58,7 @@ impl Files {
         }
         if let Some(file) = again {
             self.current = Some((recording, file));
-            return Begun::Again(file);
+            return FileStart::Resumed(file);
         }
         let earlier = recording.as_ref().and_then(|recording| {
             let known = self.others.get(recording);
@@ -73,7 +73,7 @@ impl Files {
             is_continuation: earlier.is_some(),
         };
         self.current = Some((recording, file));
-        Begun::Another(file)
+        FileStart::New(file)
     }
 
     /// The file of another recording than the present one's, if it has no end so far.
@@ -148,7 +148,7 @@ mod tests {
                 is_continuation: false,
             };
             let begun = files.begin(&made, &Ending::Abrupt);
-            assert_eq!(begun, Begun::Another(file));
+            assert_eq!(begun, FileStart::New(file));
         }
         assert!(files.others.len() <= MAX_RECORDINGS);
         let ids = files.others.keys().map(|id| format!("{id:?}").len());

@@ -7,9 +7,9 @@
 //! give equal reports, however they are divided into batches, and however many
 //! threads work on them.
 
-mod books;
-mod carriers;
 mod closing;
+mod collector;
+mod copies;
 mod files;
 mod interfaces;
 mod numbers;
@@ -32,7 +32,7 @@ use tcprec_shared::batch::Batch;
 use tcprec_shared::record::Record;
 use tcprec_shared::stream::ReadError;
 
-use self::books::Books;
+use self::collector::Collector;
 use self::part::Part;
 use self::shards::Shards;
 use self::threads::{Input, Threads};
@@ -44,7 +44,7 @@ use crate::tcp::Limits;
 #[derive(Debug)]
 pub struct Pipeline {
     shards: Shards,
-    books: Books,
+    collector: Collector,
     /// Those that help, and after how many packets.
     threads: Option<(Threads, usize)>,
     /// Records that came one by one.
@@ -65,7 +65,7 @@ impl Pipeline {
         Self {
             shards: Shards::new(limits),
             // As many as are followed, and so may be asked for.
-            books: Books::new(limits.connections, keep),
+            collector: Collector::new(limits.connections, keep),
             threads: None,
             waiting: Batch::default(),
         }
@@ -90,8 +90,8 @@ impl Pipeline {
     /// holds are told and summed up.
     #[must_use]
     pub fn selecting(mut self, condition: Option<Condition>) -> Self {
-        self.books.report.capture.condition = condition.as_ref().map(ToString::to_string);
-        self.books.condition = condition;
+        self.collector.report.capture.condition = condition.as_ref().map(ToString::to_string);
+        self.collector.condition = condition;
         self
     }
 
@@ -130,7 +130,7 @@ impl Pipeline {
                 continue;
             };
             let mut input = Input::new(mem::take(&mut spare), &mut next);
-            threads.work(&mut self.shards, &mut self.books, &mut input, rows);
+            threads.work(&mut self.shards, &mut self.collector, &mut input, rows);
             // What tells of an interface is one thread's.
             let Some(batch) = input.into_left() else {
                 return;
@@ -144,7 +144,7 @@ impl Pipeline {
     pub fn read_error(&mut self, error: &ReadError, rows: &mut (impl Rows + Send)) {
         self.settle(rows);
         let latest_ns = self.shards.sequence.of_last_ns().unwrap_or(i64::MIN);
-        self.books.read_error(error, latest_ns);
+        self.collector.read_error(error, latest_ns);
     }
 
     /// Gives a sentence for what is worth attention by `now_ns`, and was not when
@@ -152,7 +152,7 @@ impl Pipeline {
     /// second. The report is none the other for it.
     pub fn news(&mut self, now_ns: i64, rows: &mut (impl Rows + Send)) -> Vec<String> {
         self.settle(rows);
-        self.books.news(&self.shards, now_ns)
+        self.collector.news(&self.shards, now_ns)
     }
 
     /// Ends the analysis. The last rows go to `rows`.
@@ -161,13 +161,13 @@ impl Pipeline {
         self.settle(rows);
         let Self {
             mut shards,
-            mut books,
+            mut collector,
             threads,
             ..
         } = self;
-        let now_ns = books.close(&mut shards);
-        closing::finish(shards.all, now_ns, &mut books, rows, threads.is_some());
-        books.finish()
+        let now_ns = collector.close(&mut shards);
+        closing::finish(shards.all, now_ns, &mut collector, rows, threads.is_some());
+        collector.finish()
     }
 
     /// Takes what came one by one.
@@ -185,12 +185,12 @@ impl Pipeline {
     fn take_batch(&mut self, batch: &Batch, rows: &mut impl Rows) {
         for (part, interface) in Part::all(batch) {
             let outcome = self.shards.take(&part);
-            self.books.take(&part, outcome, rows);
+            self.collector.take(&part, outcome, rows);
             if let Some(record) = interface {
                 if let Record::Interface(interface) = record {
                     self.shards.interface(interface);
                 }
-                self.books.record(record);
+                self.collector.record(record);
             }
         }
     }

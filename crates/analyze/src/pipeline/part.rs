@@ -7,7 +7,7 @@ use tcprec_shared::batch::{self, Batch};
 use tcprec_shared::headers::{self, Headers, Other, Segment};
 use tcprec_shared::record::{Direction, EventKind, Packet, Record};
 
-use super::carriers::Passage;
+use super::copies::CapturePoint;
 use super::interfaces::Interfaces;
 use super::shard::{SHARDS, shard_of};
 use crate::report::PacketCounts;
@@ -124,7 +124,7 @@ impl<'a> Part<'a> {
 pub(super) struct At {
     /// The place among the packets of the part.
     pub(super) place: u32,
-    pub(super) passage: Passage,
+    pub(super) point: CapturePoint,
     pub(super) seen: Seen,
     /// The latest time in the part until then.
     pub(super) latest_ns: i64,
@@ -304,7 +304,7 @@ impl Tally {
         };
         let at = At {
             place,
-            passage: Passage {
+            point: CapturePoint {
                 interface: packet.interface,
                 direction: packet.direction,
             },

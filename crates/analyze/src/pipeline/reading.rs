@@ -1,7 +1,7 @@
 //! The records of a part in their order, as far as they are not packets, and the
 //! packets that tell who owns a socket.
 
-use super::books::Books;
+use super::collector::Collector;
 use super::part::Part;
 
 /// How far a part was read.
@@ -24,36 +24,36 @@ impl<'a> Reading<'a> {
     }
 
     /// Reads on, with the packet at this place.
-    pub(super) fn read_to(&mut self, packet: u32, books: &mut Books) {
-        self.read_before(packet.saturating_add(1), books);
+    pub(super) fn read_to(&mut self, packet: u32, collector: &mut Collector) {
+        self.read_before(packet.saturating_add(1), collector);
     }
 
     /// Reads all that is left.
-    pub(super) fn read_all(&mut self, books: &mut Books) {
-        self.read_before(u32::MAX, books);
+    pub(super) fn read_all(&mut self, collector: &mut Collector) {
+        self.read_before(u32::MAX, collector);
     }
 
     /// Reads what is before a packet.
-    fn read_before(&mut self, packet: u32, books: &mut Books) {
+    fn read_before(&mut self, packet: u32, collector: &mut Collector) {
         while let Some((after, record)) = self.part.other(self.read_others)
             && after < packet
         {
-            self.hear_before(after, books);
-            books.record(record);
+            self.hear_before(after, collector);
+            collector.record(record);
             self.read_others += 1;
         }
-        self.hear_before(packet, books);
+        self.hear_before(packet, collector);
     }
 
     /// Reads the packets before one.
-    fn hear_before(&mut self, packet: u32, books: &mut Books) {
+    fn hear_before(&mut self, packet: u32, collector: &mut Collector) {
         let count = self.telling.partition_point(|place| *place < packet);
         let (before, after) = self.telling.split_at(count);
         self.telling = after;
-        if books.owners.await_ports() {
+        if collector.owners.await_ports() {
             let packets = before.iter().filter_map(|place| self.part.packet(*place));
             for (packet, _) in packets {
-                books.owners.observe_packet(&packet);
+                collector.owners.observe_packet(&packet);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tcprec_shared::headers::Headers;
 use tcprec_shared::record::Interface;
 
-use super::carriers::Carriers;
+use super::copies::CopyDetector;
 use super::part::{At, Tally, Times, Traffic};
 use super::shard::{MAX_CARRIERS, SHARDS};
 use crate::report::{InterfaceSummary, PacketCounts, Report};
@@ -29,7 +29,7 @@ impl Sequence {
             parts: 0,
             pieces: Pieces {
                 fragments: Fragments::default(),
-                carriers: Carriers::new(MAX_CARRIERS / SHARDS),
+                copies: CopyDetector::new(MAX_CARRIERS / SHARDS),
                 not_tcp: 0,
                 unassembled: 0,
             },
@@ -70,12 +70,12 @@ impl Sequence {
     pub(super) fn sum_up<'a>(
         &'a self,
         interfaces: Vec<Interface>,
-        of_shards: impl Iterator<Item = &'a Carriers>,
+        of_shards: impl Iterator<Item = &'a CopyDetector>,
         report: &mut Report,
     ) {
         let mut copies = BTreeMap::<u32, u64>::new();
-        for carriers in of_shards.chain([&self.pieces.carriers]) {
-            for (interface, count) in carriers.copies() {
+        for detector in of_shards.chain([&self.pieces.copies]) {
+            for (interface, count) in detector.copies() {
                 *copies.entry(*interface).or_default() += count;
             }
         }
@@ -108,7 +108,7 @@ impl Sequence {
 #[derive(Debug)]
 pub(super) struct Pieces {
     fragments: Fragments,
-    carriers: Carriers,
+    copies: CopyDetector,
     not_tcp: u64,
     unassembled: u64,
 }
@@ -116,10 +116,10 @@ pub(super) struct Pieces {
 impl Pieces {
     /// Takes a piece. Gives what it is the last of.
     pub(super) fn take(&mut self, at: &At, headers: &Headers<'_>) -> Option<Whole> {
-        let At { seen, passage, .. } = *at;
+        let At { seen, point, .. } = *at;
         if let Headers::Fragment(fragment) = headers {
             let (src, dst) = (fragment.src, fragment.dst);
-            if self.carriers.is_copy(seen, src, dst, passage, None) {
+            if self.copies.is_copy(seen, src, dst, point, None) {
                 return None;
             }
         }

@@ -2,14 +2,14 @@
 //! time.
 //!
 //! How many parts there are does not depend on the number of threads, nor does
-//! where a connection belongs; so the same is told whatever works on them.
+//! where a connection belongs; so the results are the same whichever thread works on them.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::headers::Segment;
 
-use super::carriers::Carriers;
+use super::copies::CopyDetector;
 use super::part::{At, Item};
 use super::servers::Servers;
 use crate::app::Request;
@@ -66,12 +66,12 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Shard {
     pub(super) tracker: Tracker,
-    pub(super) carriers: Carriers,
+    pub(super) copies: CopyDetector,
 }
 
-/// What a shard tells of a part.
+/// What a shard finds in a part.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct ShardOutput {
     /// Which connections began, and with which packet.
     pub(super) begun: Vec<(u32, ConnectionId)>,
     /// What was finished, in the order of that.
@@ -102,7 +102,7 @@ impl Shard {
                 waiting_bytes: share(limits.waiting_bytes),
                 kept_bytes: share(limits.kept_bytes),
             }),
-            carriers: Carriers::new(share(MAX_CARRIERS)),
+            copies: CopyDetector::new(share(MAX_CARRIERS)),
         }
     }
 
@@ -112,8 +112,8 @@ impl Shard {
         items: &[Item<'_>],
         (part, before_ns): (u64, i64),
         servers: &Servers,
-    ) -> Told {
-        let mut told = Told::default();
+    ) -> ShardOutput {
+        let mut output = ShardOutput::default();
         for item in items {
             let Item { at, segment, .. } = item;
             if item.may_be_copy && self.is_copy(at, segment) {
@@ -124,16 +124,16 @@ impl Shard {
                 packet: at.place,
             };
             let now_ns = at.latest_ns.max(before_ns);
-            self.segment(at.seen, segment, place, now_ns, servers, &mut told);
+            self.segment(at.seen, segment, place, now_ns, servers, &mut output);
         }
-        told
+        output
     }
 
     /// Whether a segment was seen elsewhere in the namespace before.
     pub(super) fn is_copy(&mut self, at: &At, segment: &Segment<'_>) -> bool {
         let Segment { src, dst, .. } = *segment;
-        self.carriers
-            .is_copy(at.seen, src, dst, at.passage, Some(segment))
+        self.copies
+            .is_copy(at.seen, src, dst, at.point, Some(segment))
     }
 
     /// Takes a segment.
@@ -145,31 +145,31 @@ impl Shard {
         place: Place,
         now_ns: i64,
         servers: &Servers,
-        told: &mut Told,
+        output: &mut ShardOutput,
     ) {
-        let mut teller = Teller {
+        let mut observer = ShardObserver {
             place,
             now_ns,
             servers,
-            carriers: &mut self.carriers,
-            told,
+            copies: &mut self.copies,
+            output,
         };
-        self.tracker.segment(seen, segment, &mut teller);
+        self.tracker.segment(seen, segment, &mut observer);
     }
 }
 
-/// Writes down what the tracker finds.
-struct Teller<'a> {
+/// Notes what the tracker finds.
+struct ShardObserver<'a> {
     place: Place,
     now_ns: i64,
     servers: &'a Servers,
-    carriers: &'a mut Carriers,
-    told: &'a mut Told,
+    copies: &'a mut CopyDetector,
+    output: &'a mut ShardOutput,
 }
 
-impl Teller<'_> {
-    fn tell(&mut self, connection: Connection, requests: Vec<Request>, goes_on: bool) {
-        self.told.finished.push(Finished {
+impl ShardObserver<'_> {
+    fn finish(&mut self, connection: Connection, requests: Vec<Request>, goes_on: bool) {
+        self.output.finished.push(Finished {
             packet: self.place.packet,
             now_ns: self.now_ns,
             connection,
@@ -179,24 +179,24 @@ impl Teller<'_> {
     }
 }
 
-impl Observer for Teller<'_> {
+impl Observer for ShardObserver<'_> {
     fn served(&self, scope: u32, ends: [Endpoint; 2]) -> Option<Served> {
         self.servers.served(scope, ends, self.place)
     }
 
     fn begun(&mut self, connection: ConnectionId) {
-        self.told.begun.push((self.place.packet, connection));
+        self.output.begun.push((self.place.packet, connection));
     }
 
     fn connection(&mut self, connection: Connection, requests: Vec<Request>, is_latest: bool) {
         if is_latest {
             let (orig, resp) = (connection.orig.endpoint, connection.resp.endpoint);
-            self.carriers.forget(connection.scope, orig, resp);
+            self.copies.forget(connection.scope, orig, resp);
         }
-        self.tell(connection, requests, false);
+        self.finish(connection, requests, false);
     }
 
     fn requests(&mut self, so_far: Connection, requests: Vec<Request>) {
-        self.tell(so_far, requests, true);
+        self.finish(so_far, requests, true);
     }
 }

@@ -1,5 +1,5 @@
 //! All connections, in shards: what becomes of packets. What that means is left to the
-//! [books](super::books).
+//! [collector](super::collector).
 
 use tcprec_shared::headers::Headers;
 use tcprec_shared::record::Interface;
@@ -8,7 +8,7 @@ use super::interfaces::Interfaces;
 use super::part::Part;
 use super::sequence::Sequence;
 use super::servers::Servers;
-use super::shard::{Place, SHARDS, Shard, Told, shard_of};
+use super::shard::{Place, SHARDS, Shard, ShardOutput, shard_of};
 use crate::app::Request;
 use crate::report::Report;
 use crate::tcp::{Connection, Limits, Whole};
@@ -26,7 +26,7 @@ pub(super) struct Shards {
 #[derive(Debug)]
 pub(super) struct Outcome {
     /// By shard.
-    pub(super) told: Vec<Told>,
+    pub(super) outputs: Vec<ShardOutput>,
     /// The places of the packets that may tell the owner of a socket something.
     pub(super) telling: Vec<u32>,
 }
@@ -59,7 +59,7 @@ impl Shards {
         let (number, before_ns) = self.sequence.begin();
         self.servers.part(number, part);
         let (all, servers, pieces) = (&mut self.all, &self.servers, &mut self.sequence.pieces);
-        let mut told: Vec<_> = all.iter().map(|_| Told::default()).collect();
+        let mut outputs: Vec<_> = all.iter().map(|_| ShardOutput::default()).collect();
         let tally = part.read(&self.interfaces, |at, headers| {
             let (whole, of_whole);
             let (segment, may_be_copy) = match headers {
@@ -72,7 +72,7 @@ impl Shards {
                 }
             };
             let shard = shard_of(at.seen.scope, segment);
-            let (Some(shard), Some(told)) = (all.get_mut(shard), told.get_mut(shard)) else {
+            let (Some(shard), Some(output)) = (all.get_mut(shard), outputs.get_mut(shard)) else {
                 return;
             };
             if may_be_copy && shard.is_copy(&at, segment) {
@@ -83,10 +83,10 @@ impl Shards {
                 packet: at.place,
             };
             let now_ns = at.latest_ns.max(before_ns);
-            shard.segment(at.seen, segment, place, now_ns, servers, told);
+            shard.segment(at.seen, segment, place, now_ns, servers, output);
         });
         let telling = self.sequence.count(tally);
-        Outcome { told, telling }
+        Outcome { outputs, telling }
     }
 
     /// Shows connections, by shard, as [`crate::tcp::Tracker::look`] does.
@@ -107,8 +107,7 @@ impl Shards {
         let evicted = self.all.iter();
         let evicted = evicted.map(|shard| shard.tracker.evicted_connections());
         report.capture.left_out.evicted_connections = evicted.sum();
-        let carriers = self.all.iter().map(|shard| &shard.carriers);
-        self.sequence
-            .sum_up(self.interfaces.take(), carriers, report);
+        let copies = self.all.iter().map(|shard| &shard.copies);
+        self.sequence.sum_up(self.interfaces.take(), copies, report);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Each carries a batch through all that is to be done with it: reads it, parses its
 //! headers, and goes with its segments from shard to shard, and with what came of them to
-//! the books. What is done in order has its order from the numbers of the batches. So what
+//! the collector. What is done in order has its order from the numbers of the batches. So what
 //! was read stays in the cache of one core, and so does a connection that begins and ends
 //! within a batch. (oneTBB's `parallel_pipeline` has the same shape.)
 
@@ -13,7 +13,7 @@ use std::thread;
 use rayon::Yield;
 use tcprec_shared::batch::Batch;
 
-use super::books::Books;
+use super::collector::Collector;
 use super::interfaces::Interfaces;
 use super::part::{Part, Room, has_interface};
 use super::sequence::Sequence;
@@ -89,7 +89,7 @@ impl Threads {
     pub(super) fn work(
         &self,
         shards: &mut Shards,
-        books: &mut Books,
+        collector: &mut Collector,
         input: &mut Input<impl FnMut(Batch) -> Option<Batch> + Send>,
         rows: &mut (impl Rows + Send),
     ) {
@@ -99,7 +99,7 @@ impl Threads {
             servers: RwLock::new(&mut shards.servers),
             sequence: Stage::new(&mut shards.sequence),
             shards: shards.all.iter_mut().map(Stage::new).collect(),
-            books: Stage::new((books, rows)),
+            collector: Stage::new((collector, rows)),
             alarm: Alarm::default(),
         };
         rayon::broadcast(|_| {
@@ -118,7 +118,7 @@ struct Line<'a, N, R> {
     input: Mutex<&'a mut Input<N>>,
     sequence: Stage<&'a mut Sequence>,
     shards: Vec<Stage<&'a mut Shard>>,
-    books: Stage<(&'a mut Books, &'a mut R)>,
+    collector: Stage<(&'a mut Collector, &'a mut R)>,
     interfaces: &'a Interfaces,
     /// What later parts tell does not count: they have other places.
     servers: RwLock<&'a mut Servers>,
@@ -151,22 +151,23 @@ impl<N: FnMut(Batch) -> Option<Batch>, R: Rows> Line<'_, N, R> {
                 parsed.insert(*at, segment);
             }
         }
-        let mut told = Vec::with_capacity(self.shards.len());
+        let mut outputs = Vec::with_capacity(self.shards.len());
         for (shard, items) in self.shards.iter().zip(&parsed.segments) {
-            told.push(shard.pass(number, &self.alarm, |shard| {
+            outputs.push(shard.pass(number, &self.alarm, |shard| {
                 let servers = self.servers.read();
                 let servers = servers.unwrap_or_else(PoisonError::into_inner);
                 shard.take(items, begun, &servers)
             })?);
         }
         worker.room = parsed.into_room();
-        let outcome = Outcome { told, telling };
-        self.books.pass(number, &self.alarm, |(books, rows)| {
-            books.take(&part, outcome, *rows);
-            if rows.are_refused() {
-                self.alarm.raise();
-            }
-        })
+        let outcome = Outcome { outputs, telling };
+        self.collector
+            .pass(number, &self.alarm, |(collector, rows)| {
+                collector.take(&part, outcome, *rows);
+                if rows.are_refused() {
+                    self.alarm.raise();
+                }
+            })
     }
 
     /// The next batch and its number.

@@ -22,7 +22,7 @@ use crate::record::{Capture, Interface, MAX_INTERFACES, Packet, Record};
 use crate::stream::{ReadError, Source};
 
 use super::open::{Opened, open_file};
-use super::series::{Begun, named};
+use super::series::{DatedFile, named};
 
 /// At most so many files are open at the same time. Each has a buffer, and a decoder's
 /// window of as much as 8 MiB; macOS gives a process 256 descriptors.
@@ -50,7 +50,7 @@ pub(super) struct Merge {
 
 /// Files that are read one after the other, whatever their times.
 struct Strand {
-    files: vec::IntoIter<Begun>,
+    files: vec::IntoIter<DatedFile>,
     /// The one that is open.
     part: Option<Part>,
     ids: Ids,
@@ -79,7 +79,7 @@ struct Part {
 }
 
 impl Merge {
-    pub(super) fn new(strands: Vec<Vec<Begun>>, read_bytes: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(strands: Vec<Vec<DatedFile>>, read_bytes: Arc<AtomicU64>) -> Self {
         let strands: Vec<_> = strands
             .into_iter()
             .map(|files| Strand {
@@ -151,7 +151,7 @@ impl Merge {
             )));
         }
         let strand = &mut self.strands[place];
-        let Some(Begun { path, .. }) = strand.files.next() else {
+        let Some(DatedFile { path, .. }) = strand.files.next() else {
             return Ok(());
         };
         match open_file(&path, self.open_files, Arc::clone(&self.read_bytes)) {

@@ -98,7 +98,7 @@ impl Parts {
 
     /// The files in strands: those of one recording by their numbers, each other file by
     /// itself. A strand stands where its first file does.
-    pub(super) fn into_strands(self) -> Vec<Vec<Begun>> {
+    pub(super) fn into_strands(self) -> Vec<Vec<DatedFile>> {
         let mut strands: Vec<Vec<(Place, PathBuf)>> = Vec::new();
         let mut known = HashMap::new();
         for (place, path) in self.0 {
@@ -109,36 +109,36 @@ impl Parts {
                 None => strands.push(vec![(place, path)]),
             }
         }
-        strands.into_iter().map(begun).collect()
+        strands.into_iter().map(in_order).collect()
     }
 }
 
 /// A file, and the first time in it. That of one without a time is the next one's of
 /// its strand; if there is none either, it is the last of all.
-pub(super) struct Begun {
+pub(super) struct DatedFile {
     pub(super) path: PathBuf,
     pub(super) first_ns: i64,
 }
 
 /// The files of a strand in their order.
-fn begun(mut strand: Vec<(Place, PathBuf)>) -> Vec<Begun> {
+fn in_order(mut strand: Vec<(Place, PathBuf)>) -> Vec<DatedFile> {
     strand.sort_by_key(|(place, _)| place.sequence());
     let mut next_ns = i64::MAX;
-    let mut begun: Vec<_> = strand
+    let mut files: Vec<_> = strand
         .into_iter()
         .rev()
         .map(|(place, path)| {
             if !place.is_untimed {
                 next_ns = place.first_ns;
             }
-            Begun {
+            DatedFile {
                 path,
                 first_ns: next_ns,
             }
         })
         .collect();
-    begun.reverse();
-    begun
+    files.reverse();
+    files
 }
 
 /// Those of `files` that recordings wrote, in the order in which they did.

@@ -20,7 +20,7 @@ mod body;
 mod clock;
 mod comment;
 mod journal;
-mod kept;
+mod options_cache;
 mod packet;
 mod read;
 mod write;

@@ -27,7 +27,7 @@ use crate::stream::{Annotation, Owner, Sink};
 
 use super::super::frames;
 use super::comment::{self, Kernel};
-use super::kept::{Kept, Way};
+use super::options_cache::{Key, OptionsCache};
 use super::packet::{self, push_option};
 use super::{DARWIN_PROCESS_BLOCK, journal};
 
@@ -44,7 +44,7 @@ const DARWIN_PROCESS_NAME: u16 = 2;
 pub(in super::super) struct Writer<W: Write> {
     blocks: Blocks,
     /// The options that packets had.
-    kept: Kept,
+    kept: OptionsCache,
     /// Room for the comment and for the options of the present packet.
     comment: Vec<u8>,
     packet_options: Vec<u8>,
@@ -128,7 +128,7 @@ impl<W: Write> Writer<W> {
     fn new(output: Output<W>) -> Self {
         Self {
             blocks: Blocks::default(),
-            kept: Kept::default(),
+            kept: OptionsCache::default(),
             comment: Vec::new(),
             packet_options: Vec::new(),
             output,
@@ -276,7 +276,7 @@ impl<W: Write> Writer<W> {
         };
         let way = |process_blocks| {
             let annotation = annotation.filter(|_| kernel == Kernel::Expected)?;
-            Some(Way {
+            Some(Key {
                 annotation: annotation.number,
                 direction: packet.direction,
                 cookie: packet.cookie,

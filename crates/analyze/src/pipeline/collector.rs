@@ -1,5 +1,5 @@
-//! What is known so far, and what it sums up to: owners, losses, findings, rows.
-//! All of it is done in the order of the records, by one thread at a time.
+//! Collects what the shards find, in the order of the records, by one thread at a time:
+//! owners, losses, findings, sums and rows.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -7,7 +7,7 @@ use std::mem;
 use tcprec_shared::record::{Capture, End, Event, EventKind, Loss, LossCause, Lost, Record};
 use tcprec_shared::stream::ReadError;
 
-use super::files::{Begun, Files};
+use super::files::{FileStart, Files};
 use super::numbers::Numbers;
 use super::part::Part;
 use super::reading::Reading;
@@ -31,9 +31,9 @@ const LATE_NS: i64 = 2_000_000_000;
 /// So far back is looked for it: it is asked for each second, more or less.
 const NEWS_NS: i64 = 3 * LATE_NS;
 
-/// All that is known.
+/// All that is known so far.
 #[derive(Debug)]
-pub(super) struct Books {
+pub(super) struct Collector {
     pub(super) owners: Owners,
     pub(super) numbers: Numbers,
     summary: Summary,
@@ -51,7 +51,7 @@ pub(super) struct Books {
     news: Option<Box<Findings>>,
 }
 
-impl Books {
+impl Collector {
     /// Nothing is known. Of the sockets that close, so many are remembered.
     pub(super) fn new(closed_sockets: usize, keep: Keep) -> Self {
         Self {
@@ -73,9 +73,9 @@ impl Books {
     pub(super) fn take(&mut self, part: &Part<'_>, outcome: Outcome, rows: &mut impl Rows) {
         let mut begun = Vec::new();
         let mut order = Vec::new();
-        for (shard, told) in outcome.told.iter().enumerate() {
-            begun.extend(told.begun.iter().map(|&(packet, id)| (packet, shard, id)));
-            order.extend(told.finished.iter().map(|it| (it.packet, shard)));
+        for (shard, output) in outcome.outputs.iter().enumerate() {
+            begun.extend(output.begun.iter().map(|&(packet, id)| (packet, shard, id)));
+            order.extend(output.finished.iter().map(|it| (it.packet, shard)));
         }
         begun.sort_unstable();
         for (_, shard, id) in begun {
@@ -83,8 +83,8 @@ impl Books {
         }
         // Those of one packet are all of one shard, which tells them in order.
         order.sort_unstable();
-        let told = outcome.told.into_iter();
-        let mut finished: Vec<_> = told.map(|told| told.finished.into_iter()).collect();
+        let outputs = outcome.outputs.into_iter();
+        let mut finished: Vec<_> = outputs.map(|output| output.finished.into_iter()).collect();
         let mut reading = Reading::new(part, &outcome.telling);
         for (packet, shard) in order {
             reading.read_to(packet, self);
@@ -234,8 +234,8 @@ impl Books {
         if made.schema.is_some() {
             let before = mem::replace(&mut capture.ending, Ending::Abrupt); // until one is seen
             match self.files.begin(made, &before) {
-                Begun::Another(file) => self.is_continuation = file.is_continuation,
-                Begun::Again(file) => {
+                FileStart::New(file) => self.is_continuation = file.is_continuation,
+                FileStart::Resumed(file) => {
                     self.is_continuation = file.is_continuation;
                     return;
                 }

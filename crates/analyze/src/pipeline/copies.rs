@@ -1,5 +1,5 @@
-//! Packets that are seen at several places: by several interfaces, or by one of them both
-//! ways.
+//! Detects copies: packets that were captured at several points, which are interfaces or the
+//! two directions of one.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use tcprec_shared::record::Direction;
 use super::reach::Reach;
 use crate::tcp::Seen;
 
-/// Where a packet passes. One that is forwarded by the interface that it came by passes
-/// that on its way in, and again on its way out.
+/// Where a packet is captured. If it is forwarded by the interface that it came by, it is
+/// captured there on its way in, and again on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Passage {
+pub(super) struct CapturePoint {
     pub(super) interface: u32,
     pub(super) direction: Option<Direction>,
 }
@@ -23,14 +23,14 @@ pub(super) struct Passage {
 /// its packet within milliseconds, also behind a tunnel or a full queue.
 const SILENCE_NS: i64 = 100_000_000;
 
-/// Which passage carries a direction of a connection, where its packets are seen at several
+/// Which point carries a direction of a connection, where its packets are seen at several
 /// of one network namespace (`-i any`, a bridge and its ports, a router with one
 /// interface): the one that saw the first. The others have copies. When it falls silent,
 /// another one takes over: a bond or a route goes another way after a failure, and an
 /// interface that gets another name, or is there again, has another id. So it does with
 /// what nobody had before: a bond or a route may go several ways by turns.
 #[derive(Debug)]
-pub(super) struct Carriers {
+pub(super) struct CopyDetector {
     /// Of so many directions at most it is known.
     most: usize,
     all: HashMap<(u32, Endpoint, Endpoint), Carrier>,
@@ -40,7 +40,7 @@ pub(super) struct Carriers {
 
 #[derive(Debug)]
 struct Carrier {
-    passage: Passage,
+    point: CapturePoint,
     /// When it carried something last.
     last_ns: i64,
     reach: Reach,
@@ -52,7 +52,7 @@ impl Carrier {
     }
 }
 
-impl Carriers {
+impl CopyDetector {
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
@@ -61,14 +61,14 @@ impl Carriers {
         }
     }
 
-    /// Whether a packet was seen at another passage of the namespace before: one that is this
+    /// Whether a packet was seen at another point of the namespace before: one that is this
     /// segment, or a piece of some. Copies are counted.
     pub(super) fn is_copy(
         &mut self,
         Seen { scope, ts_ns, .. }: Seen,
         src: Endpoint,
         dst: Endpoint,
-        passage: Passage,
+        point: CapturePoint,
         segment: Option<&Segment<'_>>,
     ) -> bool {
         if scope == 0 {
@@ -78,21 +78,21 @@ impl Carriers {
             self.make_room(ts_ns);
         }
         let new = || Carrier {
-            passage,
+            point,
             last_ns: ts_ns,
             reach: segment.map(Reach::of).unwrap_or_default(),
         };
         let carrier = self.all.entry((scope, src, dst)).or_insert_with(new);
         let lacks = |reach: &Reach| segment.is_some_and(|segment| reach.lacks(segment));
-        if carrier.passage == passage {
+        if carrier.point == point {
             carrier.last_ns = carrier.last_ns.max(ts_ns);
         } else if carrier.is_silent(ts_ns) || lacks(&carrier.reach) {
-            carrier.passage = passage;
+            carrier.point = point;
             carrier.last_ns = ts_ns;
         }
-        let is_copy = carrier.passage != passage;
+        let is_copy = carrier.point != point;
         if is_copy {
-            *self.copies.entry(passage.interface).or_default() += 1;
+            *self.copies.entry(point.interface).or_default() += 1;
         } else if let Some(segment) = segment {
             carrier.reach.take(segment);
         }

@@ -10,7 +10,7 @@ const MAX_KEPT: usize = 1 << 14;
 
 /// What packets have in common whose options are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Way {
+pub(super) struct Key {
     /// The number of the annotation.
     pub(super) annotation: u64,
     pub(super) direction: Option<Direction>,
@@ -21,17 +21,17 @@ pub(super) struct Way {
 
 /// Options by the way that has them.
 #[derive(Debug, Default)]
-pub(super) struct Kept(Vec<(Option<Way>, Vec<u8>)>);
+pub(super) struct OptionsCache(Vec<(Option<Key>, Vec<u8>)>);
 
-impl Kept {
+impl OptionsCache {
     /// The options of packets of this way.
-    pub(super) fn get(&self, way: &Way) -> Option<&[u8]> {
+    pub(super) fn get(&self, way: &Key) -> Option<&[u8]> {
         let (kept, options) = self.0.get(place(way))?;
         (kept.as_ref() == Some(way)).then_some(options)
     }
 
     /// Keeps the options of packets of this way.
-    pub(super) fn keep(&mut self, way: Way, options: &[u8]) {
+    pub(super) fn keep(&mut self, way: Key, options: &[u8]) {
         let place = place(&way);
         if self.0.len() <= place {
             self.0.resize_with(place + 1, Default::default);
@@ -43,7 +43,7 @@ impl Kept {
     }
 }
 
-fn place(way: &Way) -> usize {
+fn place(way: &Key) -> usize {
     way.annotation as usize % MAX_KEPT
 }
 
@@ -53,13 +53,13 @@ mod tests {
 
     #[test]
     fn a_later_one_takes_the_place_of_one_that_is_much_older() {
-        let way = |annotation| Way {
+        let way = |annotation| Key {
             annotation,
             direction: None,
             cookie: None,
             process_blocks: 0,
         };
-        let mut kept = Kept::default();
+        let mut kept = OptionsCache::default();
         let later = 7 + MAX_KEPT as u64;
         for annotation in [7, 8, later] {
             kept.keep(way(annotation), &[annotation as u8]);
@@ -67,7 +67,7 @@ mod tests {
         assert_eq!(kept.get(&way(8)), Some(&[8][..]));
         assert_eq!(kept.get(&way(later)), Some(&[later as u8][..]));
         assert_eq!(kept.get(&way(7)), None);
-        let other = Way {
+        let other = Key {
             process_blocks: 1,
             ..way(8)
         };
