@@ -22,6 +22,7 @@ pub(crate) use self::durations::Quantiles;
 pub(crate) use self::turns::{TurnGroup, TurnLatency};
 pub(crate) use self::turns::{TurnLatencies, quantiles};
 use crate::app::Asked;
+use crate::forget;
 use crate::resolved::{OwnerId, Request};
 
 /// At most so many groups of a kind are kept; beyond, the half with the fewest
@@ -244,19 +245,16 @@ impl Latencies {
             return;
         }
         let mut kept = Vec::new();
+        let sums = &mut self.sums;
         for groups in &mut self.groups {
-            let mut all: Vec<_> = std::mem::take(groups).into_iter().collect();
-            let sums = &mut self.sums;
-            let count = |place: usize| sums.get(place).map_or(0, |sum| sum.total.count());
-            all.sort_by_key(|(_, place)| Reverse(count(*place)));
-            if all.len() >= MAX_GROUPS {
-                self.forgotten_groups += all.len() as u64;
-                all.truncate(all.len() / 2);
-                self.forgotten_groups -= all.len() as u64;
+            if groups.len() >= MAX_GROUPS {
+                let count = |place: usize| sums.get(place).map_or(0, |sum| sum.total.count());
+                let rest = forget::half(groups, |_, place| Reverse(count(*place)));
+                self.forgotten_groups += rest.len() as u64;
             }
-            for (group, place) in all {
-                let sum = sums.get_mut(place).map(std::mem::take);
-                groups.insert(group, kept.len());
+            for place in groups.values_mut() {
+                let sum = sums.get_mut(*place).map(std::mem::take);
+                *place = kept.len();
                 kept.push(sum.unwrap_or_default());
             }
         }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use tcprec_shared::record::ProcessId;
 
 use crate::finding::Findings;
+use crate::forget;
 use crate::latency::{Durations, Latencies, TurnLatencies};
 use crate::owner::Owners;
 use crate::report::{
@@ -180,23 +181,15 @@ pub(crate) fn name_processes(report: &mut Report, owners: &Owners) {
     }
 }
 
-/// Leaves the half of all processes that did more, and says how many went.
+/// Keeps the half of all processes that did more, and returns how many were forgotten.
 fn forget_half(processes: &mut BTreeMap<ProcessId, Part>) -> u64 {
-    let did = |(id, part): (&ProcessId, &Part)| {
+    let did = |id: &ProcessId, part: &Part| {
         let connections = part.connections_made + part.connections_taken;
         let requests = part.requests_made + part.requests_taken;
         let bytes = part.sent_bytes.saturating_add(part.received_bytes);
-        (connections.saturating_add(requests), bytes, *id)
+        Reverse((connections.saturating_add(requests), bytes, *id))
     };
-    let mut all: Vec<_> = processes.iter().map(did).collect();
-    let half = all.len() / 2;
-    if half > 0 {
-        let (least, ..) = all.select_nth_unstable(half);
-        for (_, _, id) in least {
-            processes.remove(id);
-        }
-    }
-    half as u64
+    forget::half(processes, did).len() as u64
 }
 
 /// The first few in an order, whenever they come.
