@@ -73,10 +73,10 @@ pub(crate) fn checks(recording: &Recording) -> io::Result<Vec<Check>> {
     checks.extend([
         top(),
         tracefs(),
-        lockdown(),
-        jit(),
-        unprivileged(),
-        memory(&kernel)?,
+        lockdown(fs::read_to_string("/sys/kernel/security/lockdown")),
+        jit(setting("net/core/bpf_jit_enable")),
+        unprivileged(setting("kernel/unprivileged_bpf_disabled")),
+        memory(&kernel, locked_memory_limit()?),
         filters(),
         devices()?,
     ]);
@@ -203,9 +203,9 @@ fn tracefs() -> Check {
 }
 
 /// In its strict mode no program reads the kernel's memory (kernel_lockdown(7)).
-fn lockdown() -> Check {
+fn lockdown(modes: io::Result<String>) -> Check {
     const CHECK: &str = "lockdown";
-    match fs::read_to_string("/sys/kernel/security/lockdown") {
+    match modes {
         Ok(modes) if modes.contains("[confidentiality]") => Check::new(
             CHECK,
             Status::Missing,
@@ -221,9 +221,9 @@ fn lockdown() -> Check {
     }
 }
 
-fn jit() -> Check {
+fn jit(enabled: io::Result<String>) -> Check {
     const CHECK: &str = "BPF compiler";
-    match setting("net/core/bpf_jit_enable") {
+    match enabled {
         Ok(value) if value == "0" => Check::new(
             CHECK,
             Status::Fallback,
@@ -243,34 +243,41 @@ fn jit() -> Check {
     }
 }
 
-fn unprivileged() -> Check {
+fn unprivileged(disabled: io::Result<String>) -> Check {
     const CHECK: &str = "unprivileged BPF";
     let tell = |value: &str| {
         format!("kernel.unprivileged_bpf_disabled={value}; tcprec needs privileges anyway")
     };
-    match setting("kernel/unprivileged_bpf_disabled") {
+    match disabled {
         Ok(value) => Check::new(CHECK, Status::Ok, tell(&value)),
         Err(error) => unread(CHECK, &error, "no setting"),
     }
 }
 
-/// Until Linux 5.11 BPF's memory counted as locked memory.
-fn memory(kernel: &str) -> io::Result<Check> {
+/// Until Linux 5.11 BPF's memory counted as locked memory, which may have a limit in bytes.
+fn memory(kernel: &str, limit_bytes: Option<u64>) -> Check {
     const CHECK: &str = "locked memory";
     const LEAST_BYTES: u64 = 64 << 20;
     if version(kernel).is_none_or(|version| version >= (5, 11)) {
         let detail = "no limit: since Linux 5.11 BPF memory is charged to the control group";
-        return Ok(Check::new(CHECK, Status::Ok, detail));
+        return Check::new(CHECK, Status::Ok, detail);
     }
-    let limits = procfs::process::Process::myself()
-        .and_then(|process| process.limits())
-        .map_err(io::Error::other)?;
-    Ok(match limits.max_locked_memory.hard_limit {
-        procfs::process::LimitValue::Value(bytes) if bytes < LEAST_BYTES => {
+    match limit_bytes {
+        Some(bytes) if bytes < LEAST_BYTES => {
             let detail = format!("at most {bytes} bytes, unless CAP_SYS_RESOURCE lifts the limit");
             Check::new(CHECK, Status::Fallback, detail).advise("ulimit -l unlimited")
         }
         _ => Check::new(CHECK, Status::Ok, "enough"),
+    }
+}
+
+fn locked_memory_limit() -> io::Result<Option<u64>> {
+    use procfs::process::{LimitValue, Process};
+    let limits = Process::myself().and_then(|process| process.limits());
+    let limits = limits.map_err(io::Error::other)?;
+    Ok(match limits.max_locked_memory.hard_limit {
+        LimitValue::Value(bytes) => Some(bytes),
+        LimitValue::Unlimited => None,
     })
 }
 
@@ -335,5 +342,51 @@ mod tests {
         assert_eq!(version("Linux 5.10.0-21-amd64"), Some((5, 10)));
         assert_eq!(version("Linux 6.18-rc1"), Some((6, 18)));
         assert_eq!(version("Linux"), None);
+    }
+
+    fn found(text: &str) -> io::Result<String> {
+        Ok(text.to_owned())
+    }
+
+    fn status(check: &Check) -> (Status, bool) {
+        (check.status, check.advice.is_some())
+    }
+
+    #[test]
+    fn only_confidentiality_hides_kernel_memory() {
+        let locked = lockdown(found("none integrity [confidentiality]\n"));
+        assert_eq!(status(&locked), (Status::Missing, true));
+        let open = lockdown(found("none [integrity] confidentiality\n"));
+        assert_eq!(status(&open), (Status::Ok, false));
+        assert_eq!(open.detail, "none [integrity] confidentiality");
+    }
+
+    #[test]
+    fn programs_that_are_interpreted_cost_more() {
+        assert_eq!(status(&jit(found("0"))), (Status::Fallback, true));
+        for value in ["1", "2"] {
+            assert_eq!(status(&jit(found(value))), (Status::Ok, false));
+        }
+    }
+
+    #[test]
+    fn a_setting_may_be_absent_but_not_unreadable() {
+        let error = |kind: io::ErrorKind| Err(kind.into());
+        for check in [lockdown, jit, unprivileged] {
+            let absent = check(error(io::ErrorKind::NotFound));
+            assert_eq!(status(&absent), (Status::Ok, false));
+            let unread = check(error(io::ErrorKind::PermissionDenied));
+            assert_eq!(status(&unread), (Status::Unknown, false));
+        }
+    }
+
+    #[test]
+    fn locked_memory_is_limited_before_linux_5_11() {
+        const OLD: &str = "Linux 5.10.0";
+        let at = |kernel, limit_bytes| status(&memory(kernel, limit_bytes));
+        assert_eq!(at(OLD, Some((64 << 20) - 1)), (Status::Fallback, true));
+        assert_eq!(at(OLD, Some(64 << 20)), (Status::Ok, false));
+        assert_eq!(at(OLD, None), (Status::Ok, false));
+        assert_eq!(at("Linux 5.11.0", Some(0)), (Status::Ok, false));
     }
 }

@@ -87,3 +87,15 @@ impl fmt::Display for Captures {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_read_a_recording_is_told_how_to() {
+        let remedy = |kind: io::ErrorKind| remedy(&ReadError::Io(kind.into()));
+        assert!(remedy(io::ErrorKind::PermissionDenied).contains("chown"));
+        assert_eq!(remedy(io::ErrorKind::NotFound), "");
+    }
+}
