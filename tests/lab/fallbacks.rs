@@ -313,5 +313,9 @@ pub(crate) fn no_btf_for_processes() {
     }
     let arguments = [&arguments[..], &["--events", "tracepoints"]].concat();
     let ended = tcprec(&world, &world.server, &arguments).expect_code(1);
-    assert!(ended.errors.contains("a socket's owner"), "{}", ended.errors);
+    assert!(
+        ended.errors.contains("a socket's owner"),
+        "{}",
+        ended.errors
+    );
 }
