@@ -53,6 +53,13 @@ static __always_inline long load_packet_bytes(const struct packet *packet, __u32
 #include "snap.bpf.h"
 #include "wanted.bpf.h"
 
+/*
+ * Whether packets pass by unseen. The kernel waits for an RCU grace period at each
+ * change of a tcx row (tcx_entry_sync of net/tcx.h): to attach to some hundred
+ * interfaces takes seconds, and to detach as long, and nobody looks into the rings then.
+ */
+volatile __u32 is_idle = 0;
+
 /* Never used: keeps the types in the object's BTF, and so in the skeleton. */
 struct packet_record *unused_packet_record __attribute__((unused));
 enum limits *unused_limits __attribute__((unused));
@@ -204,14 +211,19 @@ static __always_inline void capture(struct __sk_buff *skb, bool has_ether, enum 
 {
 	struct packet packet = { .skb = skb, .is_tcx = is_tcx };
 	__u32 cpu = bpf_get_smp_processor_id();
-	struct ring_positions *ring = bpf_map_lookup_elem(&positions, &cpu);
-	struct packet_record *record = ring ? next_packet(ring, cpu) : NULL;
-	__u64 now = now_boot_ns();
 	__u32 tag_bytes = 0, length;
+	struct packet_record *record;
+	struct ring_positions *ring;
 	struct bpf_sock *sk = NULL;
+	__u64 now;
 	__u8 *data;
 	long error;
 
+	if (is_idle)
+		return;
+	ring = bpf_map_lookup_elem(&positions, &cpu);
+	record = ring ? next_packet(ring, cpu) : NULL;
+	now = now_boot_ns();
 	if (!record || !parse_headers(&packet, !has_ether, skb->len, &record->headers))
 		return;
 	/* The kernel takes the outer VLAN tag out of the bytes; it goes back in

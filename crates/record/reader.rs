@@ -75,6 +75,7 @@ pub(crate) struct Ended {
     pub(crate) seen: (u64, u64),
     pub(crate) behind: BTreeSet<String>,
     pub(crate) closed: Closed,
+    pub(crate) kernel: Kernel,
 }
 
 impl Reader {
@@ -239,14 +240,14 @@ impl Reader {
         Ok(())
     }
 
-    /// Detaches, takes what is left and closes the books. After a failure as far as
+    /// Stops, takes what is left and closes the books. After a failure as far as
     /// that goes.
     pub(crate) fn finish(
         mut self,
         read: Result<&'static str, RecordError>,
         closed: &Receiver<Closed>,
     ) -> Result<Ended, RecordError> {
-        self.kernel.detach();
+        self.kernel.stop();
         let drained = loop {
             let mut batch = self.wait_for(&self.empties)?;
             match self.kernel.drain(&mut batch) {
@@ -274,6 +275,7 @@ impl Reader {
             seen: self.kernel.seen()?,
             behind: self.behind,
             closed,
+            kernel: self.kernel,
         })
     }
 

@@ -122,6 +122,9 @@ pub(crate) struct Summary {
     pub(crate) status: Option<ExitStatus>,
     /// The outputs that failed.
     pub(crate) failures: Vec<WriteError>,
+    /// To detach from many interfaces takes seconds, for which nobody has to wait who wants
+    /// to know the rest.
+    pub(crate) _kernel: Kernel,
 }
 
 impl Summary {
@@ -131,6 +134,7 @@ impl Summary {
             seen,
             behind,
             mut closed,
+            kernel,
         } = ended;
         // `| head` has seen enough.
         let is_failure = |error: &WriteError| error.source.kind() != io::ErrorKind::BrokenPipe;
@@ -142,6 +146,7 @@ impl Summary {
             behind,
             written: closed.written,
             reason,
+            _kernel: kernel,
             unaccounted: closed.totals.unaccounted(seen.0, seen.1),
             status,
         }

@@ -108,6 +108,7 @@ const TESTS: &[(&str, fn())] = tests![
     options::short_snap_length,
     options::packet_count,
     options::duration,
+    options::duration_on_many_interfaces,
     options::several_interfaces,
     options::printing,
     options::figures_on_a_terminal,

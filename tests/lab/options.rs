@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{self, Command};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::unistd::gettid;
 
@@ -193,6 +194,52 @@ pub(crate) fn duration() {
     let ends = records::of_type(&records, "end");
     assert_eq!(ends[0]["reason"], "the command ended");
 }
+
+/// A change of a tcx row waits for an RCU grace period: what passes the other interfaces
+/// meanwhile, at the beginning and at the end, is no part of the recording.
+pub(crate) fn duration_on_many_interfaces() {
+    let world = World::without_cable();
+    for number in 0..60 {
+        let pair = format!("link add many{number} type veth peer name more{number}");
+        world.server.ip(&pair);
+    }
+    let mut traffic = Command::new("python3");
+    traffic.args(["-c", CHATTER]);
+    let _traffic = world.start(&world.server, traffic);
+    let capture = world.file("capture.jsonl");
+    let output = capture.to_str().expect("a path in UTF-8");
+    let arguments = ["-i", "any", "--duration", "1s", "-o", output];
+    let begun = Instant::now();
+    let recorder = Recorder::start(&world, &world.server, &arguments);
+    let attached = begun.elapsed();
+    // Not 120 names.
+    let errors = recorder.errors();
+    assert!(errors.contains(" and 105 more (tcx)"), "{errors}");
+    recorder.finish();
+    let records = records::read(&capture);
+    let times = records::of_type(&records, "packet").into_iter();
+    let times: Vec<_> = times.filter_map(|it| it["ts_ns"].as_i64()).collect();
+    let first_and_last = times.first().zip(times.last()).expect("packets");
+    let recorded = Duration::from_nanos(first_and_last.1.abs_diff(*first_and_last.0));
+    // A busy machine may be late by a little.
+    let longest = Duration::from_millis(1300) + attached / 3;
+    assert!(
+        recorded < longest,
+        "{recorded:?}, of {attached:?} to attach"
+    );
+}
+
+/// A byte on loopback, ten times a second.
+const CHATTER: &str = "
+import socket, time
+listener = socket.create_server(('127.0.0.1', 0))
+one = socket.create_connection(listener.getsockname())
+other = listener.accept()[0]
+while True:
+    one.send(b'x')
+    other.recv(1)
+    time.sleep(0.1)
+";
 
 /// Over two interfaces of one host: each connection is told once, with the
 /// owners of the ends that are on the host.

@@ -24,6 +24,10 @@ const MAX_NOTES: usize = 64;
 /// So many events without a packet are worth a word: a connection has about ten.
 const MANY_EVENTS: u64 = 100;
 
+/// So many interfaces are told by their names. A host of containers has hundreds, which
+/// stand in the file.
+const MANY_INTERFACES: usize = 16;
+
 /// Clears the line that the terminal's cursor is in.
 const CLEAR: &str = "\r\x1b[K";
 
@@ -149,9 +153,14 @@ impl Watcher for Teller {
         }
         let hook = hooks.iter().find(|hook| !hook.contains('/'));
         let to: Vec<_> = self.outputs.iter().map(|path| to(path)).collect();
+        let (named, more) = interfaces.split_at(interfaces.len().min(MANY_INTERFACES));
+        let more = match more.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
         let mut text = format!(
-            "recording on {} ({})",
-            interfaces.join(", "),
+            "recording on {}{more} ({})",
+            named.join(", "),
             hook.map_or("no hook", String::as_str)
         );
         if !to.is_empty() {

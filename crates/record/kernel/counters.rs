@@ -23,7 +23,7 @@ pub(super) struct Counters {
 pub(crate) enum LossSlot {
     /// Those that no program writes to any more. The others take their place.
     Settled,
-    /// All: the programs are detached.
+    /// All: the programs see nothing more.
     All,
 }
 

@@ -107,7 +107,7 @@ impl Events {
     pub(super) fn counters(&mut self) -> libbpf_rs::Result<Counters> {
         of_either!(self, skeleton => {
             let slot = skeleton.maps.bss_data.as_deref_mut();
-            let slot = super::slot(slot.map(|bss| &raw mut bss.loss_slot))?;
+            let slot = super::shared(slot.map(|bss| &raw mut bss.loss_slot))?;
             Counters::new(&skeleton.maps.seen, &skeleton.maps.losses, slot)
         })
     }

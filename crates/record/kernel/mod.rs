@@ -33,7 +33,7 @@ mod tracefs;
 mod wanted;
 
 use std::io;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use libbpf_rs::{Link, PrintLevel};
@@ -127,18 +127,24 @@ struct Packets {
     netns: u32,
     hooks: Hooks,
     counters: Counters,
+    /// Other than 0: packets pass by unseen.
+    is_idle: &'static AtomicU32,
     programs: PacketsSkel<'static>,
 }
 
 impl Packets {
     fn load(options: &Options, netns: u32, before: Option<&Self>) -> Result<Self, KernelError> {
         let mut programs = load_packets(options, netns, before.map(|before| &before.programs))?;
-        let slot = programs.maps.bss_data.as_deref_mut();
-        let slot = self::slot(slot.map(|bss| &raw mut bss.loss_slot))?;
+        let bss = programs.maps.bss_data.as_deref_mut();
+        let of_bss = bss.map(|bss| (&raw mut bss.loss_slot, &raw mut bss.is_idle));
+        let slot = shared(of_bss.map(|(slot, _)| slot))?;
+        let is_idle = shared(of_bss.map(|(_, is_idle)| is_idle))?;
+        is_idle.store(1, Ordering::Relaxed);
         Ok(Self {
             netns,
             hooks: Hooks::new(),
             counters: Counters::new(&programs.maps.seen, &programs.maps.losses, slot)?,
+            is_idle,
             programs,
         })
     }
@@ -198,8 +204,8 @@ pub(crate) fn set_verbose(verbose: bool) {
 }
 
 impl Kernel {
-    /// Loads and attaches the programs: events first, then the scan, then
-    /// packets, so that each packet finds its socket known.
+    /// Loads and attaches the programs: packets, which pass by unseen, then events, then
+    /// the scan. From then on packets are seen, so that each finds its socket known.
     ///
     /// # Errors
     /// When packets cannot be had. Missing event hooks are no error: they are
@@ -209,20 +215,23 @@ impl Kernel {
         recorded: &Recorded,
         clock: Clock,
     ) -> Result<(Self, Attached), KernelError> {
-        let mut attached = Attached::default();
+        let mut packets_attached = Attached::default();
         let mut packets: Vec<Packets> = Vec::new();
         for namespace in &*options.namespaces {
             packets.push(Packets::load(options, namespace.inode(), packets.first())?);
         }
+        for packets in &mut packets {
+            packets.attach(options, recorded.devices(), &mut packets_attached)?;
+        }
+        packets_attached.hooks.dedup();
         let first = packets
             .first()
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let mut links = Vec::new();
+        let mut attached = Attached::default();
         let mut events = Events::start(options, &first.programs, clock, &mut links, &mut attached)?;
-        for packets in &mut packets {
-            packets.attach(options, recorded.devices(), &mut attached)?;
-        }
-        attached.hooks.dedup();
+        attached.hooks.append(&mut packets_attached.hooks);
+        attached.missing.append(&mut packets_attached.missing);
 
         // Events are looked into first, so that of two records of the same time
         // the event comes before the packet.
@@ -254,6 +263,7 @@ impl Kernel {
             links,
             _events: events,
         };
+        kernel.let_packets_pass(false);
         Ok((kernel, attached))
     }
 
@@ -295,7 +305,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// Takes what is left after [`Kernel::detach`]. An empty batch is the end.
+    /// Takes what is left after [`Kernel::stop`]. An empty batch is the end.
     ///
     /// # Errors
     /// As [`Kernel::collect`].
@@ -372,11 +382,17 @@ impl Kernel {
         }
     }
 
-    /// Detaches all programs, and waits until the last has run to its end.
-    pub(crate) fn detach(&mut self) {
-        for packets in &mut self.packets {
-            packets.hooks.clear();
+    /// Whether packets are to pass by unseen.
+    fn let_packets_pass(&self, is_idle: bool) {
+        for packets in &self.packets {
+            packets.is_idle.store(is_idle.into(), Ordering::Relaxed);
         }
+    }
+
+    /// Lets all programs see nothing more, and waits until the last has run to its end.
+    /// Those of packets are detached when this is dropped, which may take seconds.
+    pub(crate) fn stop(&mut self) {
+        self.let_packets_pass(true);
         self.links.clear();
         // The command waits for an RCU grace period (kernel's membarrier.c), and
         // programs run inside one.
@@ -386,7 +402,7 @@ impl Kernel {
 
     /// What was lost between the last call but one and the last call. All that
     /// is left when `slot` is [`LossSlot::All`], to be asked for after
-    /// [`Kernel::detach`].
+    /// [`Kernel::stop`].
     ///
     /// # Errors
     /// The kernel's.
@@ -419,10 +435,10 @@ impl Kernel {
     }
 }
 
-/// The programs' `loss_slot`, as both sides use it.
-fn slot(slot: Option<*mut u32>) -> io::Result<&'static AtomicU32> {
-    let slot = slot.ok_or_else(|| io::Error::other("the BPF object has no loss_slot"))?;
+/// A number among the programs' data, as both sides use it.
+fn shared(number: Option<*mut u32>) -> io::Result<&'static AtomicU32> {
+    let number = number.ok_or_else(|| io::Error::other("the BPF object has no data"))?;
     // SAFETY: it lies in a map that is mapped as long as the object lives, and
     // objects live as long as the process; both sides load and store it whole.
-    Ok(unsafe { AtomicU32::from_ptr(slot) })
+    Ok(unsafe { AtomicU32::from_ptr(number) })
 }
