@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tcprec_analyze::annotate::Note;
 use tcprec_analyze::report::units::counted;
-use tcprec_shared::format::{self, Container, CreateError, Format, is_standard_stream};
+use tcprec_shared::format::{self, Container, CreateError, Format};
 use tcprec_shared::record::{Event, Process, ProcessId, Record};
 use tcprec_shared::stream::Sink;
 use thiserror::Error;
@@ -49,6 +49,8 @@ pub(crate) struct Written {
     pub(crate) bytes: u64,
     /// Of a ring that is full: how many files are left, and their bytes.
     pub(crate) kept: Option<(u64, u64)>,
+    /// Whether the last file was removed while it was written.
+    pub(crate) is_removed: bool,
 }
 
 /// A capture: one file, or a series of which this is the latest.
@@ -73,6 +75,8 @@ struct OpenFile {
     /// Of the bytes that are written those up to the end of a record.
     whole_bytes: u64,
     lock: Lock,
+    /// Whether it was told that somebody removed it.
+    is_told_removed: bool,
 }
 
 impl OpenFile {
@@ -86,6 +90,7 @@ impl OpenFile {
             written_bytes,
             whole_bytes: 0,
             lock,
+            is_told_removed: false,
         })
     }
 
@@ -102,12 +107,13 @@ impl OpenFile {
             written_bytes,
             whole_bytes,
             lock,
+            ..
         } = self;
         let written = end.map_or(Ok(()), |end| sink.write(end, None));
         match written.and_then(|()| sink.finish()) {
             Ok(()) => Ok((written_bytes.load(Ordering::Relaxed), lock)),
             Err(error) => {
-                cut(&path, whole_bytes);
+                lock.cut(whole_bytes);
                 Err((path, error))
             }
         }
@@ -305,6 +311,23 @@ impl CaptureFile {
         self.checked(flushed)
     }
 
+    /// That somebody removed the file, once.
+    pub(crate) fn news(&mut self) -> Option<String> {
+        let OpenFile {
+            path,
+            lock,
+            is_told_removed,
+            ..
+        } = &mut self.file;
+        let removed = lock.removed().filter(|_| !*is_told_removed)?;
+        *is_told_removed = true;
+        Some(format!(
+            "{} was removed, and is lost when it ends; until then it can be copied from {}",
+            path.display(),
+            removed.display()
+        ))
+    }
+
     /// Writes a record that was recorded, with what is derived of it.
     pub(crate) fn write(
         &mut self,
@@ -359,7 +382,7 @@ impl CaptureFile {
                 Ok(())
             }
             Err(source) => {
-                cut(&self.file.path, self.file.whole_bytes);
+                self.file.lock.cut(self.file.whole_bytes);
                 Err(WriteError {
                     name: self.file.path.display().to_string(),
                     source,
@@ -371,7 +394,7 @@ impl CaptureFile {
 
     /// Ends it in good order, and tells what it came to.
     pub(crate) fn finish(self) -> Result<Written, WriteError> {
-        let (bytes, _) = self
+        let (bytes, lock) = self
             .file
             .finish(None)
             .map_err(|(path, source)| WriteError {
@@ -396,20 +419,8 @@ impl CaptureFile {
             files,
             bytes: self.past_bytes + bytes,
             kept: kept.filter(|(kept, _)| *kept < files),
+            is_removed: lock.removed().is_some(),
         })
-    }
-}
-
-/// Cuts a file that took only a part of what was written to it (a full disk)
-/// behind the last whole record.
-fn cut(path: &Path, whole_bytes: u64) {
-    let is_file = || fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
-    if !is_standard_stream(path)
-        && is_file()
-        && let Ok(file) = fs::OpenOptions::new().write(true).open(path)
-    {
-        // A file that can't be cut is read up to there all the same.
-        let _ = file.set_len(whole_bytes);
     }
 }
 

@@ -63,11 +63,13 @@ impl Output {
         }
     }
 
-    /// What is worth attention by now, and was not before.
+    /// What is worth attention by now, and was not before: of what was recorded, or of the
+    /// file that it is in.
     pub(crate) fn news(&mut self, ts_ns: i64) -> Vec<String> {
         match self {
             Self::Report(reporter) => reporter.news(ts_ns),
-            Self::Capture(_) | Self::Lines { .. } => Vec::new(),
+            Self::Capture(capture) => capture.news().into_iter().collect(),
+            Self::Lines { .. } => Vec::new(),
         }
     }
 

@@ -207,6 +207,7 @@ const TESTS: &[(&str, fn())] = tests![
     survival::refused_writes,
     survival::limited_file_size,
     survival::full_device,
+    survival::removed,
     survival::full_standard_output,
     survival::reading_fails,
     survival::clock_step,

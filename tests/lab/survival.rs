@@ -333,6 +333,32 @@ pub(crate) fn full_device() {
     assert_eq!(mode(), before);
 }
 
+/// A file that somebody removes is told at once, and can be had as long as it is written.
+pub(crate) fn removed() {
+    let world = World::without_cable();
+    let capture = world.file("capture.jsonl");
+    let output = capture.display().to_string();
+    let recorder = Recorder::start(&world, &world.server, &["-i", "lo", "-o", &output]);
+    fs::remove_file(&capture).expect("the capture");
+    let told = |errors: &str| {
+        Some(
+            errors
+                .split_once("copied from ")?
+                .1
+                .lines()
+                .next()?
+                .to_owned(),
+        )
+    };
+    wait_until("it is told", || told(&recorder.errors()).is_some());
+    let path = told(&recorder.errors()).expect("a path");
+    let records = fs::read_to_string(path).expect("what was written");
+    assert!(records.starts_with(r#"{"type":"capture""#), "{records}");
+    let errors = recorder.stop().errors;
+    let ends = errors.ends_with("capture.jsonl, which was removed and is lost (interrupted)\n");
+    assert!(ends, "{errors}");
+}
+
 /// A standard output that is blocked is not the file that is called as it is.
 pub(crate) fn full_standard_output() {
     let world = World::without_cable();

@@ -104,6 +104,7 @@ impl Teller {
             files,
             bytes,
             kept,
+            is_removed,
         } in &summary.written
         {
             if is_standard_stream(Path::new(name)) {
@@ -118,6 +119,14 @@ impl Teller {
             if let Some((files, bytes)) = kept {
                 let bytes = units::bytes(*bytes);
                 let _ = write!(text, ", the last {files} kept ({bytes})");
+            }
+            if *is_removed {
+                let which = if *files == 1 {
+                    "which"
+                } else {
+                    "the last of which"
+                };
+                let _ = write!(text, ", {which} was removed and is lost");
             }
         }
         let _ = write!(text, " ({})", summary.reason);
