@@ -147,7 +147,8 @@ impl Processes {
                 None => self.inherit(task),
             },
         };
-        let live_group = live.and_then(|live| live.cgroup);
+        let (live_group, live_container) =
+            live.map_or((None, None), |live| (live.cgroup, live.container));
         let cgroup = live_group.or_else(|| self.groups.path(task.cgroup_id, control_groups));
         Process {
             id: task.id,
@@ -156,7 +157,7 @@ impl Processes {
             comm: task.comm.clone(),
             exe,
             argv,
-            container: cgroup.as_deref().and_then(container),
+            container: cgroup.as_deref().and_then(container).or(live_container),
             cgroup,
         }
     }
@@ -198,6 +199,9 @@ struct Live {
     exe: Option<String>,
     argv: Vec<String>,
     cgroup: Option<String>,
+    /// As the paths of all hierarchies tell it: where there are those of version 1, managers
+    /// of containers use them and leave the unified one alone (cgroups(7), "hybrid").
+    container: Option<String>,
 }
 
 impl Live {
@@ -212,16 +216,16 @@ impl Live {
             .exe()
             .ok()
             .map(|exe| exe.to_string_lossy().into_owned());
-        let groups = process.cgroups().ok();
-        let cgroup = groups.and_then(|groups| {
-            // The unified hierarchy has number 0 (cgroups(7)).
-            let unified = groups.into_iter().find(|group| group.hierarchy == 0)?;
-            Some(unified.pathname)
-        });
+        let groups = process.cgroups().map(|groups| groups.0).unwrap_or_default();
+        let container = groups.iter().find_map(|group| container(&group.pathname));
+        // The unified hierarchy has number 0 (cgroups(7)).
+        let unified = groups.into_iter().find(|group| group.hierarchy == 0);
+        let cgroup = unified.map(|group| group.pathname);
         Some(Self {
             exe,
             argv: process.cmdline().unwrap_or_default(),
             cgroup,
+            container,
         })
     }
 }

@@ -148,6 +148,7 @@ const TESTS: &[(&str, fn())] = tests![
     namespaces::told_apart,
     namespaces::containers,
     namespaces::past_the_host,
+    namespaces::control_groups_of_version_1,
     namespaces::interface_returns,
     events::each_kind,
     events::changes,

@@ -1,12 +1,14 @@
 //! Recording other network namespaces than the recorder's own.
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use crate::ends::Named;
 use crate::netns::Namespace;
 use crate::owners::{Script, ends_of};
 use crate::process::wait_until;
-use crate::recorder::{Recorder, analyze, tcprec};
+use crate::recorder::{Recorder, TCPREC, analyze, tcprec};
+use crate::records;
 use crate::report::Ends;
 use crate::traffic::some_of_everything;
 use crate::web::{Nginx, Traffic};
@@ -167,6 +169,37 @@ pub(crate) fn past_the_host() {
         assert!(errors.contains(": 0 packets"), "{errors}");
         assert_eq!(errors.contains("--netns PID"), is_told, "{errors}");
     }
+}
+
+/// Where there are control groups of version 1, a container may be in these alone.
+pub(crate) fn control_groups_of_version_1() {
+    let kinds = fs::read_to_string("/proc/filesystems").expect("the kinds of file systems");
+    if !kinds.lines().any(|kind| kind == "nodev\tcgroup") {
+        return;
+    }
+    let world = World::without_cable();
+    let (groups, capture) = (world.file("groups"), world.file("capture.jsonl"));
+    let id = "3f1c9e0ab27d4586".repeat(4);
+    let group = groups.join("docker").join(&id);
+    let (groups, group) = (groups.display(), group.display());
+    let output = capture.display();
+    // The process is there until it is told.
+    let inside = format!(
+        "echo $$ > {group}/cgroup.procs; ! : </dev/tcp/127.0.0.1/1; \
+         until grep -q ^..type.:.connect {output}; do sleep 0.01; done"
+    );
+    let script = format!(
+        "mkdir {groups}; mount -t cgroup -o none,name=tcprec-lab none {groups}; \
+         mkdir -p {group}; {TCPREC} record -i lo -U -o {output} -- bash -c '{inside}'; \
+         rmdir {group} {groups}/docker"
+    );
+    let arguments = ["--mount", "sh", "-ec", &script];
+    let ended = world.run(&world.server, "unshare", &arguments);
+    ended.expect_code(0);
+    let records = records::read(&capture);
+    let processes = records::of_type(&records, "process").into_iter();
+    let containers: Vec<_> = processes.map(|process| &process["container"]).collect();
+    assert_eq!(containers, [&id]);
 }
 
 /// An interface of another namespace goes and returns, when the right to enter
