@@ -242,6 +242,7 @@ pub(crate) fn record(
     } = prepare(recording)?;
     attached.missing.extend(kernel::hidden_programs()?);
     attached.missing.extend_from_slice(interfaces.unknown());
+    attached.missing.extend(not_filtered(recording, &recorded));
     // Not before all else is well: a file of that name may exist.
     let mut outputs = open(clock.unix_ns(Clock::boot_ns()?))?;
     let names = recorded.devices().iter();
@@ -341,6 +342,32 @@ fn filter(recording: &Recording, recorded: &Recorded) -> Result<Option<Filter>, 
             ),
             message => RecordError::Usage(message),
         })
+}
+
+/// What a filter asks for that it cannot have. Events come all the same.
+fn not_filtered(recording: &Recording, recorded: &Recorded) -> Vec<MissingHook> {
+    let Some(filter) = recording.filter.as_deref() else {
+        return Vec::new();
+    };
+    let mut missing = Vec::new();
+    // Whoever is used to tcpdump may ask for `udp port 53`.
+    if kernel::passes_no_tcp(filter, recorded.devices()) {
+        missing.push(MissingHook {
+            hook: "packets".to_owned(),
+            reason: "no TCP packet passes the filter, and others are not recorded".to_owned(),
+        });
+    }
+    // skb_vlan_untag in __netif_receive_skb_core (net/core/dev.c), before all hooks.
+    let mut words = filter.split(|c: char| !c.is_ascii_alphanumeric());
+    if words.any(|word| word == "vlan") {
+        missing.push(MissingHook {
+            hook: "vlan in the filter".to_owned(),
+            reason: "the kernel takes the outer tag out of a packet's bytes before; record the \
+                     VLAN's own interface, or all, and filter the file (print, convert, analyze)"
+                .to_owned(),
+        });
+    }
+    missing
 }
 
 fn capture(recording: &Recording, options: &Options, clock: Clock, attached: &Attached) -> Capture {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::process::wait_until;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, tcprec};
 use crate::records;
 use crate::traffic::some_of_everything;
 use crate::tun::TunCable;
@@ -53,7 +53,7 @@ fn with_hook(hook: &str) {
     let all = packets(&everything);
     for (number, expression) in EXPRESSIONS.iter().enumerate() {
         let offline = name("offline", number);
-        crate::recorder::tcprec(
+        tcprec(
             &world,
             &world.client,
             &["convert", &everything, &offline, expression],
@@ -130,4 +130,32 @@ pub(crate) fn tcx() {
 
 pub(crate) fn socket_filter() {
     with_hook("socket-filter");
+}
+
+/// Only TCP is recorded, and tags stand beside the bytes: that a filter asks for something
+/// else is told.
+pub(crate) fn in_vain() {
+    const NO_TCP: &str = "without packets: no TCP packet passes the filter";
+    const VLAN: &str = "without vlan in the filter: the kernel";
+    let world = World::without_cable();
+    for (filter, expected) in [
+        ("udp port 53", Some(NO_TCP)),
+        ("icmp or arp", Some(NO_TCP)),
+        ("port 53", None),
+        // TCP may follow behind such a header.
+        ("ip6[6] = 0", None),
+        ("port 80 or (vlan and port 80)", Some(VLAN)),
+    ] {
+        let arguments = ["record", "-i", "lo", "--print", filter, "--", "true"];
+        let ended = tcprec(&world, &world.server, &arguments).expect_code(0);
+        for told in [NO_TCP, VLAN] {
+            let is_told = ended.errors.contains(told);
+            assert_eq!(
+                is_told,
+                expected == Some(told),
+                "{filter}: {}",
+                ended.errors
+            );
+        }
+    }
 }

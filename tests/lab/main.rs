@@ -124,6 +124,7 @@ const TESTS: &[(&str, fn())] = tests![
     filters::tcx,
     filters::socket_filter,
     filters::hold_for_what_comes,
+    filters::in_vain,
     wanted::by_name,
     wanted::of_a_listener,
     wanted::followed,

@@ -58,6 +58,22 @@ impl Filter {
     }
 }
 
+/// Whether no TCP packet that begins as those of these interfaces passes an expression, as far
+/// as libpcap can tell: it compiles no program that takes nothing. Behind IPv6's extension
+/// headers TCP may follow, which it does not look for.
+pub(crate) fn passes_no_tcp(expression: &str, devices: &[Device]) -> bool {
+    let both = format!("({expression}) and (ip proto \\tcp or ip6 and not (udp or icmp6 or sctp))");
+    let takes_nothing = |device: &Device| {
+        let link = match device.layer {
+            Ok(Layer::Ip) => LinkType::RAW,
+            _ => LinkType::ETHERNET,
+        };
+        let error = compile(link, &both).err();
+        error.is_some_and(|error| error.to_string().contains("rejects all packets"))
+    };
+    !devices.is_empty() && devices.iter().all(takes_nothing)
+}
+
 /// What a program is to the kernel, so that one can stand for another.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kind {

@@ -51,7 +51,7 @@ pub(crate) use decode::{
 };
 pub(crate) use events::EventHooks;
 use events::Events;
-pub(crate) use filter::Filter;
+pub(crate) use filter::{Filter, passes_no_tcp};
 pub(crate) use host::{
     Clock, Need, TICK_NS, boot_id, cgroup_mount, has_btf, hidden_programs, is_in_pid_namespace,
     lacking_rights, names, used_rights,
