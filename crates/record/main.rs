@@ -1,13 +1,15 @@
 //! The `tcprec` command.
 
+mod tcpdump;
+
 use std::env;
 use std::process::ExitCode;
 
-use clap::error::ContextKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 #[cfg(feature = "record")]
 use tcprec::command::{Doctor, Record, Top};
-use tcprec_analyze::command::{self, Offline};
+use tcprec_analyze::command::{self, Failure, Offline};
 
 /// A flight recorder for TCP
 #[derive(Debug, Parser)]
@@ -30,7 +32,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match parse().command {
+    let cli = match parse() {
+        Ok(cli) => cli,
+        Err(failure) => return command::exit(Err(failure)),
+    };
+    match cli.command {
         #[cfg(feature = "record")]
         Command::Record(record) => command::exit(record.run()),
         #[cfg(feature = "record")]
@@ -41,11 +47,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// As [`Parser::parse`], but for the advice to write an unknown option behind `--`, where
-/// `record` takes a command.
-fn parse() -> Cli {
-    Cli::try_parse().unwrap_or_else(|mut error| {
-        if env::args_os().nth(1).is_some_and(|name| name == "record") {
+/// As [`Parser::parse`], but for what is told of tcpdump's options, and without the advice to
+/// write an unknown option behind `--`, where `record` takes a command.
+fn parse() -> Result<Cli, Failure> {
+    Cli::try_parse().or_else(|mut error| {
+        let first = env::args_os().nth(1).unwrap_or_default();
+        let first = first.to_string_lossy();
+        if error.kind() == ErrorKind::UnknownArgument
+            && let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg)
+            && let Some(remedy) = tcpdump::remedy(&first, option)
+        {
+            return Err(Failure::Usage(format!("{option} {remedy}")));
+        }
+        if first == "record" {
             error.remove(ContextKind::Suggested);
         }
         error.exit()

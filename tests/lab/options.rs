@@ -341,7 +341,7 @@ pub(crate) fn misuse() {
     let link = world.file("link.jsonl").display().to_string();
     fs::write(&existing, "").expect("a file");
     std::os::unix::fs::symlink(&existing, &link).expect("a link");
-    let cases: [(&[&str], &str); 17] = [
+    let cases: [(&[&str], &str); 18] = [
         (&["-o", &output, "-o", &again], "capture.jsonl: given twice"),
         (&["-o", &existing, "-o", &link], "link.jsonl: given twice"),
         (&["-o", "-", "--print"], "standard output"),
@@ -365,6 +365,7 @@ pub(crate) fn misuse() {
             "no user tcprec-never",
         ),
         (&["-nr", &existing], "`tcprec print`"),
+        (&["-o", &output, "-nnz", "gzip"], "tcprec: -z is not here"),
         (&["-o", &output, "inbound"], "-Q in"),
     ];
     for (arguments, named) in cases {
