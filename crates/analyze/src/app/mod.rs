@@ -297,6 +297,8 @@ pub struct ResponseMessage {
     pub body_bytes: Option<u64>,
     /// What is known of its end.
     pub completion: Completion,
+    /// It is a stream of events, which has no end of its own.
+    pub is_endless: bool,
 }
 
 impl ResponseMessage {

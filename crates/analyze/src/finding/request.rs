@@ -36,7 +36,9 @@ impl Findings {
         if let Some(answered) = &request.app.response {
             self.answered = Some((id, answered.arrived.last_ns));
         }
-        if request.app.is_response_whole() != Some(true) {
+        let answered = request.app.response.as_ref();
+        let is_endless = answered.is_some_and(|it| it.is_endless);
+        if request.app.is_response_whole() != Some(true) && !is_endless {
             self.lacking = Some(id);
         }
         let is_short = |timing: &Timing| timing.total_ns() < LONG_NS;
@@ -97,6 +99,11 @@ fn lack(
         return broken_off(request, arrived, reset);
     }
     let tcp = &connection.tcp;
+    let is_endless = app.response.as_ref().is_some_and(|it| it.is_endless);
+    let by_client = tcp.is_left_by_orig() == Some(request.client_is_orig());
+    if kind == FindingKind::CutOff && is_endless && by_client {
+        return None; // nothing else ends it
+    }
     match (tcp.is_left_by_orig(), tcp.left_ns) {
         // A reset is told of.
         (Some(by_orig), Some(left_ns)) if !tcp.is_left_by_reset() => {

@@ -104,6 +104,23 @@ fn responses_that_are_cut_off_are_found_and_have_no_time() {
         // It goes on when the capture ends: nobody's fault.
         assert_eq!(of(None), (vec![], Some(false), false));
     }
+    // Events come until somebody leaves: the client may, and the server broke its word.
+    let type_ = "Content-Type: text/event-stream; charset=utf-8\r\n";
+    let events = head(
+        &format!("{type_}Transfer-Encoding: chunked\r\n"),
+        "3\r\nabc\r\n",
+    );
+    for (flags, resets) in [(FIN, false), (RST, true)] {
+        let by_client = found_of_response(&events, Some((true, flags)));
+        assert_eq!(by_client, (vec![], Some(false), false));
+        let reset = if resets {
+            (Reset, Some(false))
+        } else {
+            by_server
+        };
+        let by_server = found_of_response(&events, Some((false, flags)));
+        assert_eq!(by_server, (vec![reset], Some(false), false));
+    }
     // The FIN tells of more than was captured.
     let found = found_of_response_and(&short, Some((false, FIN)), 97);
     assert_eq!(found, (vec![], None, false));

@@ -151,6 +151,7 @@ impl Exchanges {
             arrived,
             body_bytes: Some(if is_simple { head_bytes } else { 0 }),
             completion: Completion::Unknown,
+            is_endless: head.is_endless,
         });
         exchange
             .request

@@ -107,6 +107,8 @@ pub(super) struct ResponseHead {
     pub(super) has_upgrade: bool,
     /// It goes over to HTTP/2 (RFC 7540 section 3.2).
     pub(super) is_http2: bool,
+    /// What follows are events as they happen (WHATWG HTML section 9.2).
+    pub(super) is_endless: bool,
     pub(super) framing: Framing,
 }
 
@@ -297,6 +299,11 @@ impl<'a> Head<'a> {
             Self::Request(head) => head.framing.header(name, value),
             Self::Response(head) => {
                 head.framing.header(name, value);
+                if name.eq_ignore_ascii_case(b"content-type") {
+                    let kind = value.split(|byte| *byte == b';').next().unwrap_or_default();
+                    let kind = kind.trim_ascii();
+                    head.is_endless |= kind.eq_ignore_ascii_case(b"text/event-stream");
+                }
                 if name.eq_ignore_ascii_case(b"upgrade") {
                     head.has_upgrade = true;
                     head.is_http2 |= head.status == 101 && value.eq_ignore_ascii_case(b"h2c");

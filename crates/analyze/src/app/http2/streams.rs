@@ -441,5 +441,6 @@ fn response(fields: &Fields, arrived: Arrived) -> ResponseMessage {
         arrived,
         body_bytes: Some(0),
         completion: Completion::Unknown,
+        is_endless: false,
     }
 }

@@ -234,6 +234,7 @@ pub(crate) fn request(connection: &Connection) -> Request {
                 arrived: AT_ONCE,
                 body_bytes: Some(0),
                 completion: Completion::Seen,
+                is_endless: false,
             }),
             may_be_answered: false,
             stream: Some(Stream {

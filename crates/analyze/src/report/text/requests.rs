@@ -168,6 +168,7 @@ mod tests {
                     arrived: Default::default(),
                     body_bytes: Some(0),
                     completion,
+                    is_endless: false,
                 }),
                 may_be_answered: false,
                 stream: Some(Stream {
