@@ -51,7 +51,7 @@ impl Findings {
             return;
         }
         if let Some(silent) = silent {
-            let all = bursts(connection).chain(stalls(connection));
+            let all = bursts(connection).chain(stalls(connection, now_ns));
             let before = all.filter(|it| it.first_ns < silent.first_ns);
             for finding in before.chain([silent.clone()]) {
                 self.add(finding, owners);
@@ -66,7 +66,8 @@ impl Findings {
         } else {
             let left = half_open(connection, now_ns).into_iter();
             let slow = bursts(connection).chain(delays(connection));
-            for finding in left.chain(slow).chain(stalls(connection)) {
+            let waits = stalls(connection, now_ns);
+            for finding in left.chain(slow).chain(waits) {
                 self.add(finding, owners);
             }
         }
@@ -300,7 +301,7 @@ fn delays(connection: &Connection) -> impl Iterator<Item = Finding> {
 
 /// Long times in which an end could not send. Of the handshake that is all the time in
 /// which it was sent again: each time that came to nothing, the next wait is longer.
-fn stalls(connection: &Connection) -> impl Iterator<Item = Finding> {
+fn stalls(connection: &Connection, now_ns: i64) -> impl Iterator<Item = Finding> {
     let tcp = &connection.tcp;
     let is_of_handshake = |stall: &Stall| {
         stall.cause == StallCause::Timeout
@@ -323,7 +324,11 @@ fn stalls(connection: &Connection) -> impl Iterator<Item = Finding> {
         }
         found.push(Finding {
             first_ns: stall.from_ns,
-            last_ns: stall.to_ns,
+            // Probes come ever later.
+            last_ns: match tcp.state {
+                ConnState::S1 if stall.is_open => stall.to_ns.max(now_ns),
+                _ => stall.to_ns,
+            },
             at_byte,
             ..of(connection, kind, Some(by_orig))
         });

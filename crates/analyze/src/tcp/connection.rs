@@ -313,6 +313,8 @@ pub struct Stall {
     pub sent_ns: i64,
     /// Until when: it sent again, or its peer's window opened.
     pub to_ns: i64,
+    /// The window had not opened when the latest packet came, which `to_ns` is then.
+    pub is_open: bool,
     /// How much of its payload came before: what is sent again begins there,
     /// or its peer had received so much.
     pub at_byte: u64,

@@ -177,7 +177,9 @@ impl Stalls {
         };
         let closed = [Side::Low, Side::High].into_iter().filter_map(|side| {
             let (closed_ns, position) = found.closed[side]?;
-            stall(StallCause::ZeroWindow, closed_ns, end_ns, position).map(|stall| (side, stall))
+            let stall = stall(StallCause::ZeroWindow, closed_ns, end_ns, position)?;
+            let is_open = true;
+            Some((side, Stall { is_open, ..stall }))
         });
         let all = found.stalls.iter().copied().chain(closed).take(MAX_STALLS);
         let all = all.map(|(side, stall)| Stall {
@@ -265,6 +267,7 @@ fn stall(cause: StallCause, from_ns: i64, to_ns: i64, position: i64) -> Option<S
         from_ns,
         sent_ns: from_ns,
         to_ns,
+        is_open: false,
         at_byte: at_byte(position),
     })
 }

@@ -1,7 +1,7 @@
-//! Ends that do not respond any more.
+//! Ends that do not respond, or do not read, any more.
 
 use tcprec_analyze::finding::FindingKind;
-use tcprec_shared::record::Record;
+use tcprec_shared::record::{End, Record};
 
 use super::steps::{ACK, FIN, HANDSHAKE, RST, Step, pipeline, segment};
 use FindingKind::{HalfOpen, Reset, Timeout, Unresponsive};
@@ -127,4 +127,35 @@ fn probes_without_an_answer_tell_of_a_silent_end() {
             .iter()
             .all(|it| it.0 == HalfOpen)
     );
+}
+
+/// What asks whether it has opened comes ever later, and the recording goes on.
+#[test]
+fn a_window_is_closed_until_it_opens() {
+    let found = |opens: bool| {
+        let mut pipeline = pipeline();
+        let mut steps = HANDSHAKE.to_vec();
+        steps.push((5, (false, ACK, 1001, 1, "much")));
+        steps.push((6, (true, ACK, 1, 1005, "")));
+        steps.push((3000, (false, ACK, 1004, 1, "")));
+        steps.push((3001, (true, ACK, 1, 1005, "")));
+        for (place, (ms, step)) in steps.into_iter().enumerate() {
+            let mut packet = segment(ms * 1_000_000, step);
+            if place == 4 || place == 6 && !opens {
+                packet.data.to_mut()[34..36].fill(0); // the window
+            }
+            pipeline.push(&Record::Packet(packet), &mut ());
+        }
+        let end = End {
+            ts_ns: 9_006_000_000,
+            ..End::default()
+        };
+        pipeline.push(&Record::End(end), &mut ());
+        let found = pipeline.finish(&mut ()).findings.into_iter();
+        let told = found.map(|it| (it.kind, it.by_orig, it.duration_ns() / 1_000_000));
+        told.collect::<Vec<_>>()
+    };
+    let closed_for = |ms| [(FindingKind::ZeroWindow, Some(true), ms)];
+    assert_eq!(found(true), closed_for(2995));
+    assert_eq!(found(false), closed_for(9000));
 }

@@ -206,6 +206,7 @@ fn stalls() -> Vec<Stall> {
         from_ns: 0,
         sent_ns: 0,
         to_ns: 0,
+        is_open: false,
         at_byte: 0,
     }]
 }
