@@ -7,6 +7,7 @@
 mod connection;
 mod errors;
 mod kind;
+mod overflow;
 mod request;
 mod unresponsive;
 

@@ -1,5 +1,6 @@
 //! What is worth attention in connections.
 
+use super::overflow::overflow;
 use super::unresponsive::unresponsive;
 use super::{Finding, FindingKind, Findings, LONG_NS, UNANSWERED_NS};
 use crate::contrast::resent_at_most;
@@ -66,8 +67,15 @@ impl Findings {
         } else {
             let left = half_open(connection, now_ns).into_iter();
             let slow = bursts(connection).chain(delays(connection));
-            let waits = stalls(connection, now_ns);
-            for finding in left.chain(slow).chain(waits) {
+            let full = overflow(connection);
+            let full_until_ns = full.as_ref().map_or(i64::MIN, |it| it.last_ns);
+            // What was sent before it took the connection came, and was dropped.
+            let waits = stalls(connection, now_ns).filter(|it| {
+                it.kind != FindingKind::Timeout
+                    || it.first_ns > full_until_ns
+                    || it.at_byte.is_none() && it.by_orig == Some(true)
+            });
+            for finding in left.chain(slow).chain(full).chain(waits) {
                 self.add(finding, owners);
             }
         }

@@ -25,6 +25,8 @@ pub enum FindingKind {
     /// A server broke off a stream of HTTP/2 before its response was whole, or its client did
     /// after a long wait without any.
     StreamReset,
+    /// A server's queue of connections to accept was full.
+    ListenOverflow,
     /// An end waited for a retransmission timeout.
     Timeout,
     /// An end sent many packets again in short time.

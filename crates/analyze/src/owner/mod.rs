@@ -22,7 +22,7 @@ use foldhash::{HashMap, HashSet};
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::{
     Direction, Event, EventKind, MAX_INTERFACES, Packet, Process, ProcessId, Provenance, Record,
-    TcpFacts,
+    TcpFacts, TcpState,
 };
 use tcprec_shared::stream::Owner;
 
@@ -72,6 +72,8 @@ pub struct KernelFacts {
     pub reset_by: Option<ProcessId>,
     /// Resets received.
     pub resets_received: u64,
+    /// When the kernel took the ACK that ends the handshake of a connection that came in.
+    pub taken_ns: Option<i64>,
     /// When its socket was closed.
     pub closed_ns: Option<i64>,
     /// The kernel's figures when it last told them, as a rule at the close.
@@ -88,6 +90,12 @@ impl KernelFacts {
             }
             (EventKind::Reset, Some(Direction::In)) => self.resets_received += 1,
             (EventKind::Close, _) => self.closed_ns = Some(event.ts_ns),
+            (EventKind::State, _)
+                if event.old_state == Some(TcpState::SynRecv)
+                    && event.new_state == Some(TcpState::Established) =>
+            {
+                self.taken_ns.get_or_insert(event.ts_ns);
+            }
             _ => {}
         }
         if event.tcp.is_some() {

@@ -114,6 +114,10 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
             };
             format!("{done} after {time}: {error}")
         }
+        FindingKind::ListenOverflow => format!(
+            "{server} had no room for the connection of {client} for {time}: its queue of \
+             connections to accept was full"
+        ),
         FindingKind::Timeout if finding.at_byte.is_none() => match finding.by_orig {
             Some(false) => {
                 format!("{by} sent its SYN-ACK to {other} again for {time}")
