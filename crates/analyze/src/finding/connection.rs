@@ -219,14 +219,17 @@ fn has_outlived(end: &EndFacts, reset_ns: i64) -> bool {
 
 /// Whether a client resets a connection with which all is done: nobody said anything, as
 /// when it looks whether a server is there, or all of its requests are answered
-/// (`is_answered`), or it has closed its session of TLS, and has acknowledged all. It saves
+/// (`is_answered`), or it has closed its session of TLS, or the server has closed the
+/// connection, and has acknowledged all. It saves
 /// itself the state TIME-WAIT, or does not read the server's farewell any more. Another
 /// process than the client that does it (`ss -K`) has other reasons, and a firewall, too.
 fn is_harmless(finding: &Finding, connection: &Connection, is_answered: bool) -> bool {
     let (orig, resp) = (&connection.tcp.orig, &connection.tcp.resp);
     let is_closed = connection.tcp.farewell.is_by_client;
     let is_silent = orig.bytes == 0 && resp.bytes == 0;
-    let is_done = (is_answered || is_closed) && resp.unacknowledged_bytes == 0;
+    let tcp = &connection.tcp;
+    let is_left = tcp.is_left_by_orig() == Some(false) && !tcp.is_left_by_reset();
+    let is_done = (is_answered || is_closed || is_left) && resp.unacknowledged_bytes == 0;
     let is_reset = finding.kind == FindingKind::Reset && finding.by_orig == Some(true);
     // A NAT may forget what is done, and say so with its own TTL.
     let is_its_own = finding.acting.is_none() && (!finding.is_foreign || finding.ttls.is_some());

@@ -276,6 +276,27 @@ fn a_client_that_is_done_may_reset() {
     );
 }
 
+/// As one does that keeps connections of TLS, and does not read with what its server closed
+/// one that was idle.
+#[test]
+fn what_its_server_has_closed_a_client_may_reset() {
+    let found = |acknowledged, steps: &[_]| {
+        let told = [
+            (5, (true, ACK, 1, 1001, "ask")),
+            (6, (false, ACK, 1001, 4, "answer")),
+            (7, (true, ACK, 4, acknowledged, "")),
+        ];
+        let reset = (9000, (true, RST | ACK, 4, acknowledged, ""));
+        found_after_handshake(&[&told[..], steps, &[reset]].concat())
+    };
+    let closed = (8000, (false, FIN | ACK, 1007, 4, ""));
+    assert_eq!(found(1007, &[closed]), []);
+    let by_client = [(Reset, Some(true))];
+    assert_eq!(found(1007, &[]), by_client);
+    // It has not read all, or not even had all.
+    assert_eq!(found(1001, &[closed]), by_client);
+}
+
 /// A host sends its resets with the TTL of all else; what has another comes from between.
 #[test]
 fn a_reset_with_another_ttl_is_foreign() {
