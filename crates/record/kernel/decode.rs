@@ -5,6 +5,7 @@ use std::mem::{offset_of, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tcprec_shared::flow::Endpoint;
+use tcprec_shared::headers::ether_type;
 use tcprec_shared::record::{
     Direction, Event, EventKind, KernelParse, Packet, ProcessId, TcpFacts, TcpState,
 };
@@ -97,7 +98,11 @@ pub(crate) fn decode_packet<'a>(
 /// A packet that begins with its IP header, behind an Ethernet header as
 /// loopback has it.
 fn with_ether(family: u8, bytes: &[u8]) -> Vec<u8> {
-    let ether_type: u16 = if family == 4 { 0x0800 } else { 0x86dd };
+    let ether_type = if family == 4 {
+        ether_type::IPV4
+    } else {
+        ether_type::IPV6
+    };
     let mut data = vec![0; 12];
     data.extend_from_slice(&ether_type.to_be_bytes());
     data.extend_from_slice(bytes);

@@ -3,27 +3,29 @@
 use std::io::{self, Write};
 
 use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice};
-use tcprec_shared::headers::LinkType;
+use tcprec_shared::headers::{LinkType, ether_type};
 
 /// EtherTypes by tcpdump's names (ethertype.h and print-ether.c of 4.99).
 const ETHER_TYPES: [(u16, &str); 10] = [
-    (0x0800, "IPv4"),
+    (ether_type::IPV4, "IPv4"),
     (0x0806, "ARP"),
-    (0x8100, "802.1Q"),
-    (0x86dd, "IPv6"),
-    (0x8847, "MPLS unicast"),
+    (ether_type::VLAN, "802.1Q"),
+    (ether_type::IPV6, "IPv6"),
+    (ether_type::MPLS, "MPLS unicast"),
     (0x8863, "PPPoE D"),
-    (0x8864, "PPPoE S"),
-    (0x88a8, "802.1Q-QinQ"),
-    (0x9100, "802.1Q-9100"),
+    (ether_type::PPPOE_SESSION, "PPPoE S"),
+    (ether_type::PROVIDER_VLAN, "802.1Q-QinQ"),
+    (ether_type::OLD_QINQ, "802.1Q-9100"),
     (0x9200, "802.1Q-9200"),
 ];
 
 /// What a VLAN tag may begin with (IEEE 802.1Q, and what was used before 802.1ad).
-const VLAN_TYPES: [u16; 4] = [0x8100, 0x88a8, 0x9100, 0x9200];
-
-/// Smaller values in the place of a type are lengths (IEEE 802.3 clause 3.2.6).
-const SMALLEST_TYPE: u16 = 0x0600;
+const VLAN_TYPES: [u16; 4] = [
+    ether_type::VLAN,
+    ether_type::PROVIDER_VLAN,
+    ether_type::OLD_QINQ,
+    0x9200,
+];
 
 /// Writes the link header, as far as it was captured, and the packet's length. Says
 /// whether that tells what comes next to be IP.
@@ -57,7 +59,7 @@ pub(super) fn write_link(
         write!(to, ", ")?;
         rest = behind;
     }
-    Ok([0x0800, 0x86dd].contains(&ether_type))
+    Ok([ether_type::IPV4, ether_type::IPV6].contains(&ether_type))
 }
 
 /// The type of what comes next, and that; none where the header was cut.
@@ -137,7 +139,7 @@ fn write_address(address: &[u8], to: &mut dyn Write) -> io::Result<()> {
 }
 
 fn write_type(ether_type: u16, to: &mut dyn Write) -> io::Result<()> {
-    if ether_type < SMALLEST_TYPE {
+    if ether_type < ether_type::FIRST {
         return write!(to, "802.3");
     }
     let known = ETHER_TYPES.iter().find(|(value, _)| *value == ether_type);

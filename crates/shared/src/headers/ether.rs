@@ -4,19 +4,12 @@
 use super::rest::Rest;
 use super::{Layer, LinkType, Other, Step, looks_like, ppp};
 
-/// Numbers below are lengths or have no meaning (IEEE 802.3 clause 3.2.6).
-pub(super) const FIRST: u16 = 0x0600;
+pub(super) use super::ether_type::{
+    FIRST, IPV4, IPV6, MPLS, OLD_QINQ, PPPOE_SESSION, PROVIDER_VLAN, VLAN,
+};
 
-// The numbers of IANA's registry "IEEE 802 Numbers".
-pub(super) const IPV4: u16 = 0x0800;
-pub(super) const IPV6: u16 = 0x86dd;
-pub(super) const VLAN: u16 = 0x8100;
-pub(super) const PROVIDER_VLAN: u16 = 0x88a8;
-/// QinQ before IEEE 802.1ad.
-pub(super) const OLD_QINQ: u16 = 0x9100;
-pub(super) const MPLS: u16 = 0x8847;
+// More numbers of IANA's registry "IEEE 802 Numbers".
 pub(super) const MPLS_MULTICAST: u16 = 0x8848;
-pub(super) const PPPOE_SESSION: u16 = 0x8864;
 /// Ethernet in Ethernet, in GRE, in GENEVE.
 pub(super) const TRANSPARENT_BRIDGING: u16 = 0x6558;
 pub(super) const PPP: u16 = 0x880b;

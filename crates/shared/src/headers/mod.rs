@@ -12,6 +12,7 @@ use etherparse::IpNumber;
 use crate::flow::Endpoint;
 
 mod ether;
+pub mod ether_type;
 mod link;
 mod looks_like;
 mod network;
