@@ -7,6 +7,7 @@ use super::analysis::{Analyzer, Judged};
 use super::bursts::Bursts;
 use super::direction::Direction;
 use super::handshake::Handshake;
+use super::nagle::New;
 use super::packet::{Kind, Packet};
 use super::pair::{Pair, Side};
 use super::seq::Seq;
@@ -205,7 +206,6 @@ impl Live {
             is_repair: place.is_repair && is_awaited && judged != Judged::SentFast,
             // A single byte asks whether the other end is still there.
             is_needless: place.is_again && !is_awaited && packet.payload_bytes > 1,
-            is_alone: direction.is_acknowledged(position),
             acknowledged,
         };
         if (packet.payload_bytes > 0 || syn) && judged != Judged::KeepAlive {
@@ -223,8 +223,16 @@ impl Live {
         // By value: of a packet whose address is kept nothing would be constant.
         let seq = packet.seq;
         let first_sent_ns = move || analyzer.sent_ns(side, seq);
-        let mss = || peer.mss();
-        self.stalls.packet(packet, sent, rtt_ns, first_sent_ns, mss);
+        let payload_bytes = packet.payload_bytes;
+        let new = || New {
+            ts_ns,
+            position,
+            payload_bytes,
+            is_alone: direction.is_acknowledged(position),
+            mss: peer.mss(),
+            rtt_ns,
+        };
+        self.stalls.packet(packet, sent, rtt_ns, first_sent_ns, new);
         position
     }
 

@@ -53,8 +53,6 @@ pub(super) struct Sent {
     pub(super) is_repair: bool,
     /// Whether it was sent before, and is not waited for any more.
     pub(super) is_needless: bool,
-    /// Whether nothing that was sent before is waited for.
-    pub(super) is_alone: bool,
     /// Up to where it acknowledges what the other end sent, if it does.
     pub(super) acknowledged: Option<i64>,
 }
@@ -68,7 +66,7 @@ impl Stalls {
         sent: Sent,
         rtt_ns: Option<i64>,
         first_sent_ns: impl FnOnce() -> Option<i64>,
-        mss: impl FnOnce() -> Option<u16>,
+        new: impl FnOnce() -> New,
     ) {
         let Packet { side, ts_ns, .. } = *packet;
         let [syn, fin, rst] =
@@ -94,14 +92,7 @@ impl Stalls {
             } else if let Some(found) = self.found.get_mut() {
                 found.goes_on(side, ts_ns);
                 if !syn && !fin {
-                    found.nagle[side].sends(New {
-                        ts_ns,
-                        position: sent.position,
-                        payload_bytes: packet.payload_bytes,
-                        is_alone: sent.is_alone,
-                        mss: mss(),
-                        rtt_ns,
-                    });
+                    found.nagle[side].sends(new());
                 }
                 // A single byte asks for the window; with more it was told of one.
                 if packet.payload_bytes > 1
