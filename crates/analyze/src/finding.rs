@@ -6,6 +6,7 @@
 
 mod connection;
 mod errors;
+mod key;
 mod kind;
 mod overflow;
 mod request;
@@ -15,7 +16,6 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::mem;
-use std::net::IpAddr;
 
 use tcprec_shared::flow::Endpoint;
 use tcprec_shared::record::{Event, EventKind, ProcessId, Provenance, TcpState};
@@ -23,6 +23,7 @@ use tcprec_shared::record::{Event, EventKind, ProcessId, Provenance, TcpState};
 pub use self::kind::FindingKind;
 
 use self::errors::ServerErrors;
+use self::key::{Key, SharedKeys};
 use crate::forget;
 use crate::owner::Owners;
 use crate::resolved::{Ends, Outcome, OwnerId};
@@ -40,14 +41,6 @@ const LONG_NS: i64 = 200_000_000;
 /// A SYN is sent again after 1 s (RFC 6298 clause 2.1): by then there should
 /// have been an answer.
 const UNANSWERED_NS: i64 = 1_000_000_000;
-
-/// What a client meets at so many ports of a server is one finding: it looks for one that
-/// is open.
-const MANY_SERVER_PORTS: usize = 10;
-
-/// What so many clients of a server meet there is one finding: the server's, or that of
-/// whoever asks in the name of many.
-const MANY_CLIENTS: usize = 10;
 
 /// A client that uses so many ports again while they are in TIME-WAIT connects often. It may
 /// have others left: Linux takes every second port only, and on loopback one in TIME-WAIT for
@@ -74,6 +67,8 @@ pub struct Finding {
     pub of_many_ports: bool,
     /// Whether the other cases are of many other clients.
     pub of_many_clients: bool,
+    /// Whether the other cases are of many other servers.
+    pub of_many_servers: bool,
     /// Whether it is the originator's doing; none if it is nobody's.
     pub by_orig: Option<bool>,
     /// The process that did it at that end, where it is not its owner.
@@ -114,6 +109,7 @@ impl Finding {
             of_several: false,
             of_many_ports: false,
             of_many_clients: false,
+            of_many_servers: false,
             by_orig,
             acting: None,
             is_foreign: false,
@@ -173,33 +169,11 @@ impl Finding {
     }
 }
 
-/// What makes findings one.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    kind: FindingKind,
-    by_orig: Option<bool>,
-    /// The name of the process, which may have been started many times.
-    client: Option<String>,
-    /// That of the one that acted instead of an owner.
-    acting: Option<String>,
-    is_foreign: bool,
-    /// None where it is any of many.
-    client_addr: Option<IpAddr>,
-    server: Option<IpAddr>,
-    /// None where it is any of many.
-    server_port: Option<u16>,
-    route: Option<String>,
-    /// Whether it is about payload, and not the handshake.
-    has_byte: bool,
-    error: Option<String>,
-}
-
 /// What is worth attention, so far.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     found: BTreeMap<Key, Finding>,
-    /// How many clients met the same, by the key of what any of them meets.
-    clients: BTreeMap<Key, usize>,
+    shared: SharedKeys,
     /// Attempts to connect of which no packet was seen so far, by ends and namespace.
     unseen: BTreeMap<(Endpoint, Endpoint, u32), Finding>,
     /// The latest response: on which connection, and when it ended.
@@ -274,7 +248,13 @@ impl Findings {
     }
 
     fn add(&mut self, finding: Finding, owners: &Owners) {
-        let key = self.key(&finding, owners);
+        let key = Key::of(&finding, owners);
+        let (key, joined) = self.shared.widen(key, &self.found);
+        for narrow in joined {
+            if let Some(finding) = self.found.remove(&narrow) {
+                self.put(key.clone(), finding);
+            }
+        }
         let is_known = self.found.contains_key(&key);
         if self.found.len() >= MAX_FINDINGS && !is_known {
             self.forget_half();
@@ -292,102 +272,20 @@ impl Findings {
         self.put(key, finding);
     }
 
-    /// What makes a finding one with others. Of many ports of a server these are all that
-    /// were found, from now on, and so are those of many clients.
-    fn key(&mut self, finding: &Finding, owners: &Owners) -> Key {
-        let ends = finding.ends;
-        // Who captured one way only did so with all servers.
-        let server = Some(ends.resp).filter(|_| finding.kind != FindingKind::OneSided);
-        let comm = |id| owners.process(id).map(|process| process.comm.clone());
-        let key = Key {
-            kind: finding.kind,
-            by_orig: finding.by_orig,
-            client: ends.orig_owner.and_then(|owner| comm(owner.process)),
-            acting: finding.acting.and_then(comm),
-            is_foreign: finding.is_foreign,
-            client_addr: Some(ends.orig.addr),
-            server: server.map(|server| server.addr),
-            server_port: server.map(|server| server.port),
-            route: finding.route.clone(),
-            has_byte: finding.at_byte.is_some(),
-            error: finding.error.clone(),
-        };
-        let key = match finding.kind {
-            FindingKind::Refused | FindingKind::Unanswered => self.of_many_ports(key),
-            // These tell of a client, or of all of them.
-            FindingKind::PortReuse | FindingKind::OneSided | FindingKind::ServerErrors => {
-                return key;
-            }
-            _ => key,
-        };
-        self.of_many_clients(key)
-    }
-
-    fn of_many_ports(&mut self, key: Key) -> Key {
-        if self.found.contains_key(&key) {
-            return key;
-        }
-        let of = |server_port| Key {
-            server_port,
-            ..key.clone()
-        };
-        let (of_all, last) = (of(None), of(Some(u16::MAX)));
-        if self.found.contains_key(&of_all) {
-            return of_all;
-        }
-        let ports = self.found.range(&of_all..=&last);
-        let ports: Vec<_> = ports.map(|(key, _)| key.clone()).collect();
-        if ports.len() < MANY_SERVER_PORTS {
-            return key;
-        }
-        for port in ports {
-            if let Some(finding) = self.found.remove(&port) {
-                self.put(of_all.clone(), finding);
-            }
-        }
-        of_all
-    }
-
-    fn of_many_clients(&mut self, key: Key) -> Key {
-        let of_any = |key: &Key| Key {
-            client_addr: None,
-            ..key.clone()
-        };
-        let of_all = of_any(&key);
-        if self.found.contains_key(&key) {
-            return key;
-        }
-        if self.found.contains_key(&of_all) {
-            return of_all;
-        }
-        let clients = self.clients.entry(of_all.clone()).or_default();
-        if *clients < MANY_CLIENTS {
-            *clients += 1;
-            return key;
-        }
-        self.clients.remove(&of_all);
-        let all = self.found.keys().filter(|key| of_any(key) == of_all);
-        for key in all.cloned().collect::<Vec<_>>() {
-            if let Some(finding) = self.found.remove(&key) {
-                self.put(of_all.clone(), finding);
-            }
-        }
-        of_all
-    }
-
     fn put(&mut self, key: Key, finding: Finding) {
-        let of_many_ports = key.server.is_some() && key.server_port.is_none();
-        let of_many_clients = key.client_addr.is_none();
-        let known = match self.found.entry(key) {
-            Entry::Vacant(place) => place.insert(finding),
+        match self.found.entry(key) {
+            Entry::Vacant(place) => {
+                self.shared.insert(place.key());
+                let key = place.key().clone();
+                key.mark(place.insert(finding));
+            }
             Entry::Occupied(known) => {
+                let key = known.key().clone();
                 let known = known.into_mut();
                 known.join(finding);
-                known
+                key.mark(known);
             }
-        };
-        known.of_many_ports = of_many_ports;
-        known.of_many_clients = of_many_clients;
+        }
     }
 
     fn forget_half(&mut self) {
@@ -395,7 +293,7 @@ impl Findings {
             (key.kind, Reverse(finding.count))
         });
         self.forgotten += rest.len() as u64;
-        self.clients.clear();
+        self.shared = self.found.keys().collect();
     }
 
     /// Looks at what the kernel did.

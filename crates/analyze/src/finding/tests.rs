@@ -149,7 +149,6 @@ fn found_of(kind: FindingKind, clients: impl Iterator<Item = u32>) -> Vec<(u64, 
         finding.ends.orig.addr = client.to_be_bytes().into();
         findings.add(finding, &owners);
     }
-    assert!(findings.clients.len() <= 1);
     let found = findings.finish(&owners).into_iter();
     found.map(|it| (it.count, it.of_many_clients)).collect()
 }
@@ -167,6 +166,53 @@ fn many_clients_of_a_server_are_one_finding() {
     // Whose ports are used again is the client's.
     let reused = (0..20).chain(0..20).cycle().take(400);
     assert_eq!(found_of(FindingKind::PortReuse, reused).len(), 20);
+}
+
+/// What is found between clients and servers with these numbers, at these ports: how often,
+/// and whether of many clients, servers and ports.
+fn found_between(
+    kind: FindingKind,
+    cases: impl Iterator<Item = (u8, u8, u16)>,
+) -> Vec<(u64, [bool; 3])> {
+    let (mut findings, owners) = (Findings::default(), Owners::new(0));
+    for (number, (client, server, port)) in (0..).zip(cases) {
+        let connection = sample::connection();
+        let mut finding = Finding::new(kind, connection.ends(), None, Span::at(number));
+        finding.ends.orig.addr = [10, 0, 0, client].into();
+        finding.ends.resp = Endpoint::new([10, 0, 1, server].into(), port);
+        findings.add(finding, &owners);
+    }
+    let found = findings.finish(&owners).into_iter();
+    let many = |it: &Finding| [it.of_many_clients, it.of_many_servers, it.of_many_ports];
+    found.map(|it| (it.count, many(&it))).collect()
+}
+
+#[test]
+fn many_servers_of_a_client_are_one_finding() {
+    let of = |servers| (0..servers).map(|server| (1, server, 22));
+    assert_eq!(found_between(FindingKind::Refused, of(10)).len(), 10);
+    for kind in [FindingKind::Refused, FindingKind::Timeout] {
+        let all = found_between(kind, of(11).chain(of(11)));
+        assert_eq!(all, [(22, [false, true, false])]);
+    }
+    // Of one pair of ends each has its own count.
+    assert_eq!(found_between(FindingKind::DelayedAck, of(20)).len(), 0);
+}
+
+#[test]
+fn many_may_differ_in_several_ways() {
+    // Each of many clients looks for open ports of a server.
+    let scans = (0..20).flat_map(|client| (1..=20).map(move |port| (client, 1, port)));
+    let all = found_between(FindingKind::Refused, scans);
+    assert_eq!(all.iter().map(|it| it.0).sum::<u64>(), 400);
+    assert!(all.len() <= 20, "{all:?}");
+    // Clients and servers in pairs have nothing in common.
+    let pairs = (0..20).map(|number| (number, number, 80));
+    assert_eq!(found_between(FindingKind::Reset, pairs).len(), 20);
+    let all = (0..20).flat_map(|client| (0..20).map(move |server| (client, server, 80)));
+    let all = found_between(FindingKind::Reset, all);
+    assert_eq!(all.iter().map(|it| it.0).sum::<u64>(), 400);
+    assert!(all.len() <= 20, "{all:?}");
 }
 
 #[test]

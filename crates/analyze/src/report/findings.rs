@@ -14,16 +14,8 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
         let named = owner.and_then(|owner| name(owner.process));
         named.unwrap_or_else(|| endpoint.addr.to_string())
     };
-    let server_at = match ends.resp {
-        server if finding.of_many_ports => format!("many ports of {} (as {server})", server.addr),
-        server => server.to_string(),
-    };
+    let server_at = ends.resp.to_string();
     let client = who(ends.orig_owner, ends.orig);
-    let client = if finding.of_many_clients {
-        format!("many clients (as {client})")
-    } else {
-        client
-    };
     let server = match ends.resp_owner {
         Some(_) => format!("{} at {server_at}", who(ends.resp_owner, ends.resp)),
         None => server_at.clone(),
@@ -182,12 +174,15 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
                 | FindingKind::OneSided => "",
                 _ => ", this the longest",
             };
-            let several = if finding.of_several {
-                ", of several processes"
-            } else {
-                ""
-            };
-            format!("{text} ({} times{shown}{several})", units::count(many))
+            let of_what = [
+                (finding.of_several, ", of several processes"),
+                (finding.of_many_clients, ", many clients"),
+                (finding.of_many_servers, ", many servers"),
+                (finding.of_many_ports, ", many ports"),
+            ];
+            let of_what = of_what.into_iter().filter(|(is_so, _)| *is_so);
+            let of_what: String = of_what.map(|(_, words)| words).collect();
+            format!("{text} ({} times{shown}{of_what})", units::count(many))
         }
     }
 }
@@ -209,6 +204,7 @@ mod tests {
             of_several: false,
             of_many_ports: false,
             of_many_clients: false,
+            of_many_servers: false,
             ..sample::finding(&sample::connection())
         };
         finding.ends.orig.addr = [10, 0, 0, 1].into();
@@ -318,11 +314,11 @@ mod tests {
         };
         assert_eq!(
             told(many(FindingKind::Refused)),
-            "10.0.0.1 was refused by many ports of 10.0.0.2 (as 10.0.0.2:80) (400 times)"
+            "10.0.0.1 was refused by 10.0.0.2:80 (400 times, many ports)"
         );
         assert_eq!(
             told(many(FindingKind::Unanswered)),
-            "many ports of 10.0.0.2 (as 10.0.0.2:80) did not answer 10.0.0.1 (400 times)"
+            "10.0.0.2:80 did not answer 10.0.0.1 (400 times, many ports)"
         );
     }
 
@@ -355,24 +351,26 @@ mod tests {
         };
         assert_eq!(
             told(flood),
-            "many clients (as 10.0.0.1) did not answer the SYN-ACK of 10.0.0.2:80 (3,000 times)"
+            "10.0.0.1 did not answer the SYN-ACK of 10.0.0.2:80 (3,000 times, many clients)"
         );
     }
 
     #[test]
-    fn many_clients_are_told_with_one() {
-        let of_many_clients = Finding {
+    fn many_clients_and_servers_are_told_with_one() {
+        let of_many = Finding {
             count: 400,
             of_many_clients: true,
+            of_many_servers: true,
             by_orig: Some(true),
             is_foreign: false,
             acting: None,
+            last_ns: 1_000_000_000,
             ..finding(FindingKind::Reset)
         };
         assert_eq!(
-            told(of_many_clients),
-            "many clients (as 10.0.0.1) reset its connection with 10.0.0.2:80, 0 s old \
-             (400 times)"
+            told(of_many),
+            "10.0.0.1 reset its connection with 10.0.0.2:80, 1.00 s old \
+             (400 times, this the longest, many clients, many servers)"
         );
     }
 }

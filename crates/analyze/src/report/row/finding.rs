@@ -73,6 +73,9 @@ impl Row for FindingRow<'_> {
         if finding.of_many_clients {
             to.field("of_many_clients", &true)?;
         }
+        if finding.of_many_servers {
+            to.field("of_many_servers", &true)?;
+        }
         let ends = finding.ends;
         ids(to, ends)?;
         owners(to, names, ends.orig_owner, ends.resp_owner)?;

@@ -287,6 +287,7 @@ pub(crate) fn finding(connection: &Connection) -> Finding {
         of_several: true,
         of_many_ports: true,
         of_many_clients: true,
+        of_many_servers: true,
         at_byte: Some(0),
         packets: Some(0),
         silence_ns: Some(0),
