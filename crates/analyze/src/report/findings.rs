@@ -42,11 +42,11 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
         }
         FindingKind::NoFreePort => format!("{client} found no free port to connect to {server_at}"),
         FindingKind::TlsFailed => match &finding.error {
-            Some(alert) => format!("{by} broke off TLS with {other}: {alert}"),
+            Some(alert) => format!("{by} aborted TLS with {other}: {alert}"),
             None if finding.by_orig.is_some() => {
-                format!("{by} left {other} before the end of their TLS handshake")
+                format!("{by} closed its connection with {other} before their TLS handshake ended")
             }
-            None => format!("the TLS handshake of {client} with {server} came to no end"),
+            None => format!("the TLS handshake of {client} with {server} did not end"),
         },
         FindingKind::ServerErrors => {
             let answers = finding.answers.unwrap_or(finding.count);
@@ -65,33 +65,31 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
             let silence = silence.map(|silence| format!(", after {silence} of silence"));
             match finding.at_byte {
                 None => format!(
-                    "{by} did not answer {times} keep-alive probes of {other}: nothing came \
-                     from it for {time}"
+                    "{by} did not answer {times} keep-alive probes of {other}: silent for {time}"
                 ),
                 Some(_) => format!(
-                    "{by} did not respond to {other} any more{}: the same was sent again \
-                     {times} times in {time}",
+                    "{by} stopped responding to {other}{}: {times} retransmissions in {time}",
                     silence.unwrap_or_default()
                 ),
             }
         }
         FindingKind::Reset => match finding.acting.and_then(name) {
             Some(acting) => {
-                format!("{acting} reset the connection of {by} with {other}, {time} old")
+                format!("{acting} reset the connection of {by} with {other} after {time}")
             }
             None if finding.is_foreign => {
                 let why = match finding.ttls {
                     None => "its socket sent no reset".to_owned(),
                     Some([ttl, reset_ttl]) => {
-                        format!("the reset came with a TTL of {reset_ttl}, all else with {ttl}")
+                        format!("the reset has a TTL of {reset_ttl}, all else has {ttl}")
                     }
                 };
                 format!(
-                    "a firewall or the like reset the connection of {by} with {other}, {time} \
-                     old: {why}"
+                    "a firewall or the like reset the connection of {by} with {other} after \
+                     {time}: {why}"
                 )
             }
-            None => format!("{by} reset its connection with {other}, {time} old"),
+            None => format!("{by} reset its connection with {other} after {time}"),
         },
         FindingKind::Goaway => {
             let error = finding.error.as_deref().unwrap_or_default();
@@ -100,46 +98,51 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
         FindingKind::StreamReset => {
             let error = finding.error.as_deref().unwrap_or_default();
             let done = if finding.by_orig == Some(false) {
-                format!("{server} broke off {route} of {client}")
+                format!("{server} reset {route} of {client}")
             } else {
-                format!("{client} broke off {route} to {server}, without an answer")
+                format!("{client} cancelled {route} to {server}, without an answer")
             };
             format!("{done} after {time}: {error}")
         }
-        FindingKind::ListenOverflow => format!(
-            "{server} had no room for the connection of {client} for {time}: its queue of \
-             connections to accept was full"
-        ),
+        FindingKind::ListenOverflow => {
+            format!("{server} had no room in its accept queue for {client} for {time}")
+        }
         FindingKind::Timeout if finding.at_byte.is_none() => match finding.by_orig {
             Some(false) => {
-                format!("{by} sent its SYN-ACK to {other} again for {time}")
+                format!("{by} retransmitted its SYN-ACK to {other} for {time}")
             }
             _ => format!("the SYN of {by} to {other} was not answered for {time}"),
         },
         FindingKind::Timeout => {
-            format!("{by} lost a segment to {other}: retransmission timeout {time} at byte {byte}")
+            format!(
+                "{by} lost a segment to {other}: retransmission timeout of {time} at byte {byte}"
+            )
         }
         FindingKind::Retransmissions => {
             let packets = units::count(finding.packets.unwrap_or(0));
-            format!("{by} sent {packets} packets again to {other} in {time}, from byte {byte} on")
+            format!(
+                "{by} retransmitted {packets} packets to {other} in {time}, from byte {byte} on"
+            )
         }
         FindingKind::DelayedAck => format!(
-            "{by} held a segment back for {time}, until the delayed ACK of {other} came: \
+            "{by} held back a segment for {time}, until the delayed ACK of {other} arrived: \
              Nagle's algorithm, without TCP_NODELAY"
         ),
         FindingKind::ZeroWindow => {
             format!("{by} did not read what {other} sent: zero window for {time} at byte {byte}")
         }
-        FindingKind::SlowServer => format!("{server} thought {time} about {route} of {client}"),
+        FindingKind::SlowServer => format!("{server} took {time} to process {route} of {client}"),
         FindingKind::SlowClient => format!("{client} took {time} to send {route} to {server}"),
         FindingKind::CutOff => {
-            format!("{by} closed its connection with {other} before all of {route} was answered")
+            format!("{by} closed its connection with {other} before {route} was wholly answered")
         }
         FindingKind::NoAnswer if finding.by_orig.is_none() => {
-            format!("{server} has not answered {route} of {client} for {time}, to the end")
+            format!(
+                "{server} had not answered {route} of {client} for {time} when the capture ended"
+            )
         }
         FindingKind::NoAnswer if finding.duration_ns() == 0 => {
-            format!("{by} had closed its connection with {other} when {route} came")
+            format!("{by} had closed its connection with {other} when {route} arrived")
         }
         FindingKind::NoAnswer => {
             format!(
@@ -147,15 +150,13 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
             )
         }
         FindingKind::PortReuse => {
-            format!(
-                "{client} uses ports to {server_at} again that are in TIME-WAIT: it connects often"
-            )
+            format!("{client} reuses ports to {server_at} that are in TIME-WAIT: it connects often")
         }
         FindingKind::HalfOpen => {
             format!("{by} has not closed its connection, which {other} has closed")
         }
         FindingKind::OneSided => {
-            format!("of {client} and {server} only one sends, as far as was captured")
+            format!("only one of {client} and {server} sends, as far as was captured")
         }
     };
     match finding.count {
@@ -227,7 +228,7 @@ mod tests {
         );
         assert_eq!(
             told(stalled(false, None)),
-            "10.0.0.2:80 sent its SYN-ACK to 10.0.0.1 again for 1.00 s"
+            "10.0.0.2:80 retransmitted its SYN-ACK to 10.0.0.1 for 1.00 s"
         );
         assert!(told(stalled(true, Some(0))).ends_with(" at byte 0"));
     }
@@ -243,7 +244,7 @@ mod tests {
         };
         assert_eq!(
             told(left(0)),
-            "10.0.0.2:80 had closed its connection with 10.0.0.1 when GET /a came"
+            "10.0.0.2:80 had closed its connection with 10.0.0.1 when GET /a arrived"
         );
         assert_eq!(
             told(left(5_000_000)),
@@ -266,18 +267,16 @@ mod tests {
         };
         assert_eq!(
             silent(Some(8), Some(4_000_000_000)),
-            "10.0.0.2:80 did not respond to 10.0.0.1 any more, after 4.00 s of silence: the same \
-             was sent again 5 times in 6.00 s"
+            "10.0.0.2:80 stopped responding to 10.0.0.1, after 4.00 s of silence: \
+             5 retransmissions in 6.00 s"
         );
         assert_eq!(
             silent(Some(8), None),
-            "10.0.0.2:80 did not respond to 10.0.0.1 any more: the same was sent again 5 times \
-             in 6.00 s"
+            "10.0.0.2:80 stopped responding to 10.0.0.1: 5 retransmissions in 6.00 s"
         );
         assert_eq!(
             silent(None, None),
-            "10.0.0.2:80 did not answer 5 keep-alive probes of 10.0.0.1: nothing came from it \
-             for 6.00 s"
+            "10.0.0.2:80 did not answer 5 keep-alive probes of 10.0.0.1: silent for 6.00 s"
         );
     }
 
@@ -323,6 +322,19 @@ mod tests {
     }
 
     #[test]
+    fn a_full_queue_is_told_of_its_server() {
+        let full = Finding {
+            by_orig: Some(false),
+            last_ns: 1_000_000_000,
+            ..finding(FindingKind::ListenOverflow)
+        };
+        assert_eq!(
+            told(full),
+            "10.0.0.2:80 had no room in its accept queue for 10.0.0.1 for 1.00 s"
+        );
+    }
+
+    #[test]
     fn what_is_not_of_an_end_is_told_with_why() {
         let foreign = |ttls| {
             told(Finding {
@@ -332,12 +344,12 @@ mod tests {
                 ..finding(FindingKind::Reset)
             })
         };
-        let reset = "a firewall or the like reset the connection of 10.0.0.2:80 with 10.0.0.1, \
-                     0 s old: ";
+        let reset = "a firewall or the like reset the connection of 10.0.0.2:80 with 10.0.0.1 \
+                     after 0 s: ";
         assert_eq!(foreign(None), format!("{reset}its socket sent no reset"));
         assert_eq!(
             foreign(Some([57, 64])),
-            format!("{reset}the reset came with a TTL of 64, all else with 57")
+            format!("{reset}the reset has a TTL of 64, all else has 57")
         );
     }
 
@@ -369,7 +381,7 @@ mod tests {
         };
         assert_eq!(
             told(of_many),
-            "10.0.0.1 reset its connection with 10.0.0.2:80, 1.00 s old \
+            "10.0.0.1 reset its connection with 10.0.0.2:80 after 1.00 s \
              (400 times, this the longest, many clients, many servers)"
         );
     }
