@@ -35,7 +35,7 @@ pub enum FindingKind {
     DelayedAck,
     /// An end did not read, and its peer could not send.
     ZeroWindow,
-    /// The server thought long about a request.
+    /// The server took long to process a request.
     SlowServer,
     /// The client took long to send a request.
     SlowClient,

@@ -132,7 +132,7 @@ fn broken_off(request: &Request, arrived: Arrived, reset: StreamReset) -> Option
     })
 }
 
-/// A server that thought long, from when it was free to; what the network may have taken
+/// A server that took long, from when it was free to; what the network may have taken
 /// is not held against it.
 fn slow_server(request: &Request, arrived: Arrived, free_ns: i64) -> Option<Finding> {
     let others_ns = free_ns.saturating_sub(arrived.last_ns);

@@ -107,10 +107,10 @@ impl Cause {
         let reason = match part {
             Part::Stalled => stalled(timing, start_ns),
             Part::Server if timing.network_ns.is_none() => {
-                format!("server thought, or the network took, {time}")
+                format!("the server, or the network, took {time}")
             }
-            Part::Server => format!("server thought {time}"),
-            Part::Network => format!("the way to the server and back took {time}"),
+            Part::Server => format!("the server took {time} to process it"),
+            Part::Network => format!("the network round trip took {time}"),
             Part::Connect => format!("connecting took {time}"),
             Part::Receive => format!("the response took {time} from its first byte to its last"),
             Part::Send => format!("the request took {time} from its first byte to its last"),
@@ -137,10 +137,10 @@ fn stalled(timing: &Timing, start_ns: Option<i64>) -> String {
             format!("the SYN was not answered for {time}")
         }
         StallCause::Timeout if Some(stall.from_ns) < start_ns => {
-            format!("the SYN-ACK was sent again for {time}")
+            format!("the SYN-ACK was retransmitted for {time}")
         }
         StallCause::Timeout => {
-            format!("lost segment: retransmission timeout {time} at byte {byte}")
+            format!("lost segment: retransmission timeout of {time} at byte {byte}")
         }
         StallCause::ZeroWindow => {
             format!("{reader} read slowly: zero window for {time} at byte {byte}")
