@@ -200,6 +200,15 @@ fn many_servers_of_a_client_are_one_finding() {
 }
 
 #[test]
+fn what_is_of_many_clients_is_none_of_many_servers() {
+    let clients = (0..11).map(|client| (client, 1, 80));
+    let servers = (2..12).map(|server| (1, server, 80));
+    let all = found_between(FindingKind::Reset, clients.chain(servers));
+    assert_eq!(all[0], (11, [true, false, false]));
+    assert_eq!(all[1..], [(1, [false; 3]); 10]);
+}
+
+#[test]
 fn many_may_differ_in_several_ways() {
     // Each of many clients looks for open ports of a server.
     let scans = (0..20).flat_map(|client| (1..=20).map(move |port| (client, 1, port)));
