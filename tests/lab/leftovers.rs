@@ -131,7 +131,7 @@ pub(crate) fn ports_used_again() {
     assert_eq!(found(&report), [("port_reuse", Some("orig"), 11, 8080)]);
     // The client has nearly all its ports left.
     let text = &report.findings().next().expect("a finding")["text"];
-    let said = "10.77.0.1 uses ports to 10.77.0.2:8080 again that are in TIME-WAIT: \
+    let said = "10.77.0.1 reuses ports to 10.77.0.2:8080 that are in TIME-WAIT: \
                 it connects often (11 times)";
     assert_eq!(text, said);
     let again = |row: &&Value| row["reused_ports"] == true;
