@@ -87,6 +87,9 @@ pub struct Finding {
     pub packets: Option<u64>,
     /// How long nothing had come from the end before it was to respond.
     pub silence_ns: Option<i64>,
+    /// Length of the payload that was sent again and did not come through: if none as large
+    /// does, a path with a smaller MTU lets nobody know (RFC 2923 section 2.1).
+    pub segment_bytes: Option<u32>,
     /// Why it was broken off: the alert of TLS, the error code of HTTP/2.
     pub error: Option<String>,
     /// Method and path of the requests.
@@ -119,6 +122,7 @@ impl Finding {
             at_byte: None,
             packets: None,
             silence_ns: None,
+            segment_bytes: None,
             error: None,
             route: None,
             outcome: None,

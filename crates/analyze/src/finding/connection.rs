@@ -341,6 +341,7 @@ fn stalls(connection: &Connection, now_ns: i64) -> impl Iterator<Item = Finding>
                 _ => stall.to_ns,
             },
             at_byte,
+            segment_bytes: Some(stall.payload_bytes).filter(|bytes| *bytes > 0),
             ..of(connection, kind, Some(by_orig))
         });
     }

@@ -51,6 +51,7 @@ mod tests {
                 sent_ns: ns(20),
                 to_ns: ns(to),
                 is_open: false,
+                payload_bytes: 0,
                 at_byte: 0,
             };
             tcp.stalls = vec![

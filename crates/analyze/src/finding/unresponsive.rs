@@ -46,6 +46,7 @@ fn in_vain(connection: &Connection, by_orig: bool) -> Option<Finding> {
         at_byte: Some(first.at_byte),
         packets: Some(count),
         silence_ns: silence_ns.filter(|ns| *ns >= LONG_SILENCE_NS),
+        segment_bytes: Some(last.payload_bytes).filter(|bytes| *bytes > 0),
         ..of(connection, FindingKind::Unresponsive, Some(!by_orig))
     })
 }

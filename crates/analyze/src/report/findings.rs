@@ -27,6 +27,10 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
     };
     let time = units::duration(finding.duration_ns());
     let byte = units::count(finding.at_byte.unwrap_or(0));
+    let of_bytes = finding
+        .segment_bytes
+        .map(|bytes| format!(" of {} B", units::count(bytes.into())));
+    let of_bytes = of_bytes.unwrap_or_default();
     let route = finding.route.as_deref().unwrap_or("a request");
     let text = match finding.kind {
         FindingKind::Refused => format!("{client} was refused by {server_at}"),
@@ -68,7 +72,7 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
                     "{by} did not answer {times} keep-alive probes of {other}: silent for {time}"
                 ),
                 Some(_) => format!(
-                    "{by} stopped responding to {other}{}: {times} retransmissions in {time}",
+                    "{by} stopped responding to {other}{}: {times} retransmissions{of_bytes} in {time}",
                     silence.unwrap_or_default()
                 ),
             }
@@ -115,7 +119,7 @@ pub(crate) fn sentence(names: &dyn Names, finding: &Finding) -> String {
         },
         FindingKind::Timeout => {
             format!(
-                "{by} lost a segment to {other}: retransmission timeout of {time} at byte {byte}"
+                "{by} lost a segment{of_bytes} to {other}: retransmission timeout of {time} at byte {byte}"
             )
         }
         FindingKind::Retransmissions => {
@@ -261,6 +265,7 @@ mod tests {
                 at_byte,
                 packets: Some(5),
                 silence_ns,
+                segment_bytes: at_byte.map(|_| 1_448),
                 last_ns: 6_000_000_000,
                 ..finding(FindingKind::Unresponsive)
             })
@@ -268,11 +273,11 @@ mod tests {
         assert_eq!(
             silent(Some(8), Some(4_000_000_000)),
             "10.0.0.2:80 stopped responding to 10.0.0.1, after 4.00 s of silence: \
-             5 retransmissions in 6.00 s"
+             5 retransmissions of 1,448 B in 6.00 s"
         );
         assert_eq!(
             silent(Some(8), None),
-            "10.0.0.2:80 stopped responding to 10.0.0.1: 5 retransmissions in 6.00 s"
+            "10.0.0.2:80 stopped responding to 10.0.0.1: 5 retransmissions of 1,448 B in 6.00 s"
         );
         assert_eq!(
             silent(None, None),

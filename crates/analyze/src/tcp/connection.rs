@@ -315,6 +315,9 @@ pub struct Stall {
     pub to_ns: i64,
     /// The window had not opened when the latest packet came, which `to_ns` is then.
     pub is_open: bool,
+    /// Length of the payload that was sent again after a timeout; 0 of a SYN, a FIN, and of a
+    /// zero window.
+    pub payload_bytes: u32,
     /// How much of its payload came before: what is sent again begins there,
     /// or its peer had received so much.
     pub at_byte: u64,

@@ -87,7 +87,7 @@ impl Stalls {
                 {
                     let first_ns = first_sent_ns().filter(|_| sent.is_again);
                     let found = self.found.make();
-                    found.timeout(side, sent, [last_ns, ts_ns], first_ns);
+                    found.timeout(packet, sent, last_ns, first_ns);
                 }
             } else if let Some(found) = self.found.get_mut() {
                 found.goes_on(side, ts_ns);
@@ -183,17 +183,18 @@ impl Stalls {
 
 impl Found {
     #[cold]
-    fn timeout(
-        &mut self,
-        side: Side,
-        sent: Sent,
-        [from_ns, to_ns]: [i64; 2],
-        first_ns: Option<i64>,
-    ) {
+    fn timeout(&mut self, packet: &Packet<'_>, sent: Sent, from_ns: i64, first_ns: Option<i64>) {
+        let Packet {
+            side,
+            ts_ns: to_ns,
+            payload_bytes,
+            ..
+        } = *packet;
         let stall = stall(StallCause::Timeout, from_ns, to_ns, sent.position);
         let stall = stall.map(|stall| Stall {
             // What was acknowledged does not wait any more, but for the packet itself.
             sent_ns: first_ns.filter(|ns| *ns < to_ns).unwrap_or(from_ns),
+            payload_bytes,
             ..stall
         });
         if sent.is_needless {
@@ -259,6 +260,7 @@ fn stall(cause: StallCause, from_ns: i64, to_ns: i64, position: i64) -> Option<S
         sent_ns: from_ns,
         to_ns,
         is_open: false,
+        payload_bytes: 0,
         at_byte: at_byte(position),
     })
 }

@@ -1,6 +1,6 @@
 //! Ends that do not respond, or do not read, any more.
 
-use tcprec_analyze::finding::FindingKind;
+use tcprec_analyze::finding::{Finding, FindingKind};
 use tcprec_shared::record::{End, Record};
 
 use super::steps::{ACK, FIN, HANDSHAKE, RST, Step, pipeline, segment};
@@ -10,20 +10,41 @@ use FindingKind::{HalfOpen, Reset, Timeout, Unresponsive};
 /// and after how many of silence.
 type Found = (FindingKind, Option<bool>, Option<u64>, i64, Option<i64>);
 
-fn found(steps: &[(i64, Step<'_>)]) -> Vec<Found> {
+fn findings(steps: &[(i64, Step<'_>)]) -> Vec<Finding> {
     let mut pipeline = pipeline();
     for (ms, step) in steps {
         let packet = segment(ms * 1_000_000, *step);
         pipeline.push(&Record::Packet(packet), &mut ());
     }
-    let found = pipeline.finish(&mut ()).findings.into_iter();
-    found
+    pipeline.finish(&mut ()).findings
+}
+
+fn found(steps: &[(i64, Step<'_>)]) -> Vec<Found> {
+    findings(steps)
+        .into_iter()
         .map(|it| {
             let silence_ms = it.silence_ns.map(|ns| ns / 1_000_000);
             let ms = it.duration_ns() / 1_000_000;
             (it.kind, it.by_orig, it.packets, ms, silence_ms)
         })
         .collect()
+}
+
+/// As where a part of the path has a smaller MTU.
+#[test]
+fn what_does_not_come_through_is_told_with_its_size() {
+    let large = "large".repeat(200);
+    let mut steps = HANDSHAKE.to_vec();
+    let sent_ms = [5, 220, 630, 1450];
+    steps.extend(sent_ms.map(|ms| (ms, (true, ACK, 1, 1001, large.as_str()))));
+    let sizes = |steps: &_| {
+        let all = findings(steps).into_iter();
+        all.map(|it| (it.kind, it.segment_bytes))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(sizes(&steps), [(Unresponsive, Some(1000))]);
+    steps.push((1500, (false, FIN | ACK, 1001, 1, "")));
+    assert_eq!(sizes(&steps), [(Timeout, Some(1000))]);
 }
 
 /// What is found after a question and its answer, where the next question is asked at these

@@ -44,6 +44,9 @@ impl Row for FindingRow<'_> {
         if let Some(packets) = finding.packets {
             to.field("packets", &packets)?;
         }
+        if let Some(bytes) = finding.segment_bytes {
+            to.field("segment_bytes", &bytes)?;
+        }
         if let Some(ns) = finding.silence_ns {
             to.field("silence", &seconds(ns))?;
         }

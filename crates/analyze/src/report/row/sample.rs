@@ -207,6 +207,7 @@ fn stalls() -> Vec<Stall> {
         sent_ns: 0,
         to_ns: 0,
         is_open: false,
+        payload_bytes: 0,
         at_byte: 0,
     }]
 }
@@ -291,6 +292,7 @@ pub(crate) fn finding(connection: &Connection) -> Finding {
         at_byte: Some(0),
         packets: Some(0),
         silence_ns: Some(0),
+        segment_bytes: Some(0),
         error: Some(String::new()),
         route: Some(String::new()),
         outcome: Some(Outcome::GrpcFailed(Some(0), 0)),
