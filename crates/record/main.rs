@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// As [`Parser::parse`], but for what is told of tcpdump's options, and without the advice to
+/// As [`Parser::parse`], but with remedies for tcpdump's options, and without the advice to
 /// write an unknown option behind `--`, where `record` takes a command.
 fn parse() -> Result<Cli, Failure> {
     Cli::try_parse().or_else(|mut error| {

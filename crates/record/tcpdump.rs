@@ -1,27 +1,28 @@
-//! What to do instead of what tcpdump is used to be asked for (tcpdump(1)), where the option
-//! means nothing here: for hands that type it all the same.
+//! What to do instead of tcpdump's options (tcpdump(1)) that have no meaning here, for those
+//! who type them out of habit.
 
-/// The options, each with what is said of it.
-type Told = &'static [(&'static [&'static str], &'static str)];
+/// Options, and how the message about them continues.
+type Remedies = &'static [(&'static [&'static str], &'static str)];
 
-const RECORD: Told = &[
+/// Of `record`.
+const RECORD: Remedies = &[
     (
         &["-z"],
-        "is not here: no program is run on a file that is complete; .jsonl.zst and .pcapng.zst \
-         are compressed while they are written",
+        "is not supported: no program is run on complete files; .jsonl.zst and .pcapng.zst are \
+         compressed as they are written",
     ),
     (
         &["-Z", "--relinquish-privileges"],
-        "is not needed: tcprec gives up what rights it can once it records; the files stay the \
-         user's who records (chown)",
+        "is not needed: tcprec drops privileges once it records; the files belong to the user who \
+         records (use chown)",
     ),
     (
         &["--immediate-mode"],
-        "is not here: -U writes what was recorded ten times a second, and -l what --print prints",
+        "is not supported: -U writes records ten times a second, -l the lines of --print",
     ),
     (
         &["-L", "--list-data-link-types", "-y", "--linktype"],
-        "is not here: packets are kept as the interface has them, from the link header on",
+        "is not supported: packets are recorded with the interface's own link header",
     ),
     (
         &[
@@ -33,63 +34,67 @@ const RECORD: Told = &[
             "--micro",
             "--nano",
         ],
-        "is not here: times are the kernel's, in nanoseconds",
+        "is not supported: times are the kernel's, in nanoseconds",
     ),
     (
         &["-I", "--monitor-mode"],
-        "is not here: no interface is put into another mode",
+        "is not supported: tcprec changes no interface's mode",
     ),
     (
         &["-V"],
-        "is not here: `tcprec print` and `tcprec analyze` read several files as one",
+        "is not supported: give `tcprec print` or `tcprec analyze` several files",
     ),
     (
         &["-d"],
-        "is not here: tcpdump -d shows what the filter is compiled to, by the same libpcap",
+        "is not supported: `tcpdump -d` shows the compiled filter, from the same libpcap",
     ),
-    (&["--version"], "is the whole program's: tcprec --version"),
+    (
+        &["--version"],
+        "belongs to the whole program: `tcprec --version`",
+    ),
 ];
 
-/// Where captures are read.
-const READ: Told = &[
+/// Of the commands that read captures.
+const READ: Remedies = &[
     (
         &["-w"],
-        "is not here: `tcprec convert FROM TO` writes captures",
+        "is not supported: `tcprec convert FROM TO` writes captures",
     ),
     (
         &["-i", "--interface"],
-        "is not here: `tcprec record -i INTERFACE --print` shows what passes",
+        "is not supported: `tcprec record -i INTERFACE --print` shows live packets",
     ),
     (
         &["-D", "--list-interfaces"],
-        "is not here: `tcprec record -D` lists the interfaces",
+        "is not supported: `tcprec record -D` lists the interfaces",
     ),
     (
         &["-s", "--snapshot-length"],
-        "is not here: all is read that was recorded",
+        "is not supported: everything recorded is read",
     ),
-    (&["-r"], "is not here: the capture's name is enough"),
+    (&["-r"], "is not needed: just give the capture's name"),
 ];
 
-/// Wherever a packet is shown or kept.
-const ANYWHERE: Told = &[
+/// Of all of these.
+const ANYWHERE: Remedies = &[
     (
         &["-N", "-f", "-H", "-b", "-u", "-O", "--no-optimize"],
-        "is not here: leave it out",
+        "is not supported: leave it out",
     ),
     (
         &["-E", "-M", "-m", "-T"],
-        "is not here: what TCP carries is decoded by tshark, of a .pcapng file",
+        "is not supported: to decode other protocols, open a .pcapng in tshark",
     ),
 ];
 
-/// Without a command.
-const NO_COMMAND: &str = "stands behind a command: `tcprec record -i INTERFACE --print` or -w FILE.pcapng records, and \
-     `tcprec print FILE` reads";
+/// Of any option without a command.
+const NO_COMMAND: &str = "needs a command before it: `tcprec record -i INTERFACE` with --print or -w FILE.pcapng to \
+     record, `tcprec print FILE` to read";
 
-/// What to say of an option that is not known, behind this first argument.
+/// How a message about an unknown option continues, where `first` is the first argument; none
+/// if it is none of tcpdump's.
 pub(crate) fn remedy(first: &str, option: &str) -> Option<&'static str> {
-    let told: &[Told] = match first {
+    let told: &[Remedies] = match first {
         "record" => &[RECORD, ANYWHERE],
         "print" | "analyze" | "convert" => &[READ, ANYWHERE],
         _ if first.starts_with('-') => return Some(NO_COMMAND),
@@ -107,7 +112,7 @@ mod tests {
     #[test]
     fn each_command_has_its_own_remedies() {
         for (first, option, named) in [
-            ("record", "-Z", Some("gives up")),
+            ("record", "-Z", Some("drops privileges")),
             ("record", "-N", Some("leave it out")),
             ("record", "-w", None),
             ("print", "-w", Some("convert")),
