@@ -365,7 +365,10 @@ pub(crate) fn misuse() {
             "no user tcprec-never",
         ),
         (&["-nr", &existing], "`tcprec print`"),
-        (&["-o", &output, "-nnz", "gzip"], "tcprec: -z is not supported"),
+        (
+            &["-o", &output, "-nnz", "gzip"],
+            "tcprec: -z is not supported",
+        ),
         (&["-o", &output, "inbound"], "-Q in"),
     ];
     for (arguments, named) in cases {

@@ -297,8 +297,14 @@ pub struct ResponseMessage {
     pub body_bytes: Option<u64>,
     /// What is known of its end.
     pub completion: Completion,
-    /// It is a stream of events, which has no end of its own.
+    /// It is a stream of server-sent events, which has no end of its own.
     pub is_endless: bool,
+}
+
+/// Whether a content type is that of server-sent events (WHATWG HTML section 9.2).
+fn is_event_stream(content_type: &[u8]) -> bool {
+    let kind = content_type.split(|byte| *byte == b';').next();
+    kind.is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream"))
 }
 
 impl ResponseMessage {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use memchr::{memchr, memchr_iter};
 
 use crate::app::Asked;
+use crate::app::is_event_stream;
 use crate::app::text::{Texts, text};
 
 /// Methods that make a request of a line without a version, as HTTP/0.9 and
@@ -107,7 +108,7 @@ pub(super) struct ResponseHead {
     pub(super) has_upgrade: bool,
     /// It goes over to HTTP/2 (RFC 7540 section 3.2).
     pub(super) is_http2: bool,
-    /// What follows are events as they happen (WHATWG HTML section 9.2).
+    /// See [`ResponseMessage::is_endless`](crate::app::ResponseMessage::is_endless).
     pub(super) is_endless: bool,
     pub(super) framing: Framing,
 }
@@ -300,9 +301,7 @@ impl<'a> Head<'a> {
             Self::Response(head) => {
                 head.framing.header(name, value);
                 if name.eq_ignore_ascii_case(b"content-type") {
-                    let kind = value.split(|byte| *byte == b';').next().unwrap_or_default();
-                    let kind = kind.trim_ascii();
-                    head.is_endless |= kind.eq_ignore_ascii_case(b"text/event-stream");
+                    head.is_endless |= is_event_stream(value);
                 }
                 if name.eq_ignore_ascii_case(b"upgrade") {
                     head.has_upgrade = true;

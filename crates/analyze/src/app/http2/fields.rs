@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::hpack::Table;
+use crate::app::is_event_stream;
 use crate::app::text::text;
 
 /// No number that a field tells has more digits.
@@ -20,6 +21,7 @@ pub(super) struct Fields {
     pub(super) status: Option<u16>,
     pub(super) content_length: Option<u64>,
     pub(super) grpc_status: Option<u32>,
+    pub(super) is_event_stream: Option<bool>,
 }
 
 impl Fields {
@@ -40,6 +42,10 @@ impl Fields {
                 b":status" => first(&mut fields.status, || number(value)),
                 b"content-length" => first(&mut fields.content_length, || number(value)),
                 b"grpc-status" => first(&mut fields.grpc_status, || number(value)),
+                b"content-type" => {
+                    let is_stream = || Some(is_event_stream(value));
+                    first(&mut fields.is_event_stream, is_stream);
+                }
                 _ => {}
             }
         });

@@ -441,6 +441,6 @@ fn response(fields: &Fields, arrived: Arrived) -> ResponseMessage {
         arrived,
         body_bytes: Some(0),
         completion: Completion::Unknown,
-        is_endless: false,
+        is_endless: fields.is_event_stream == Some(true),
     }
 }

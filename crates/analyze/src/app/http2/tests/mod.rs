@@ -282,6 +282,20 @@ fn a_tunnel_is_whole_wherever_it_ends() {
 }
 
 #[test]
+fn server_sent_events_have_no_end_of_their_own() {
+    const CONTENT_TYPE: u8 = 31;
+    let is_endless = |kind| {
+        let answer = [STATUS_200.to_vec(), field(CONTENT_TYPE, kind)].concat();
+        let talk = opened()
+            .says(CLIENT, get(1, "/"))
+            .says(SERVER, frame(kind::HEADERS, flag::END_HEADERS, 1, &answer));
+        one(talk).response.unwrap().is_endless
+    };
+    assert!(is_endless("text/event-stream; charset=utf-8"));
+    assert!(!is_endless("text/plain"));
+}
+
+#[test]
 fn the_error_by_which_an_end_gives_up_is_the_first() {
     let goaway = |code: u8, said: &str| {
         let payload = [&[0, 0, 0, 1, 0, 0, 0, code], said.as_bytes()].concat();
